@@ -1,0 +1,189 @@
+//! A record as it is stored: payloads within their limits, the graph replaced by its content hash.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::record::RecordKey;
+use super::{JsonText, Kind, Month, Record, Revision, TenantId};
+
+/// SHA-256 of a text in UTF-8.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentHash([u8; 32]);
+
+/// Content hash of a graph: its identity within a tenant and month.
+pub type GraphHash = ContentHash;
+
+impl ContentHash {
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ContentHash {
+    /// 64 lower-case hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is not 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a sha256 (expected 64 hexadecimal digits)")]
+pub struct InvalidHash;
+
+impl FromStr for ContentHash {
+    type Err = InvalidHash;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHash> {
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(InvalidHash);
+        }
+        let mut bytes = [0; 32];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| InvalidHash)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| InvalidHash)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// The payload fields that can be truncated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PayloadField {
+    Graph,
+    Inputs,
+    ProcessData,
+    Outputs,
+    ExecutionMetadata,
+    Error,
+}
+
+impl PayloadField {
+    const ALL: [Self; 6] =
+        [Self::Graph, Self::Inputs, Self::ProcessData, Self::Outputs, Self::ExecutionMetadata, Self::Error];
+
+    /// The column name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Graph => "graph",
+            Self::Inputs => "inputs",
+            Self::ProcessData => "process_data",
+            Self::Outputs => "outputs",
+            Self::ExecutionMetadata => "execution_metadata",
+            Self::Error => "error",
+        }
+    }
+
+    /// The field with that column name.
+    #[must_use]
+    pub fn from_column(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.as_str() == name)
+    }
+}
+
+/// The mark of a truncated payload: what was there, and the key of the full text in the payload store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Truncation {
+    pub field: PayloadField,
+    /// Bytes of UTF-8 of the full text.
+    pub original_bytes: u64,
+    /// SHA-256 of the full text.
+    pub sha256: ContentHash,
+}
+
+/// A record as stored, and as read back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Its payloads are within the limits. Written with a run's `graph` taken out; read with it put back.
+    pub record: Record,
+    pub revision: Revision,
+    /// Runs only: the graph that belongs to the run, stored on its own.
+    pub graph: Option<GraphHash>,
+    /// The payloads that were cut, at most one mark per field.
+    pub truncated: Vec<Truncation>,
+}
+
+impl Document {
+    #[must_use]
+    pub fn key(&self) -> RecordKey {
+        self.record.key()
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.record.kind()
+    }
+
+    #[must_use]
+    pub fn tenant_id(&self) -> TenantId {
+        self.record.tenant_id()
+    }
+
+    #[must_use]
+    pub fn month(&self) -> Month {
+        self.record.month()
+    }
+}
+
+/// A canvas, stored once per tenant, month and content, so that it goes with its month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Graph {
+    pub tenant_id: TenantId,
+    pub month: Month,
+    pub hash: GraphHash,
+    pub text: JsonText,
+}
+
+/// One thing to write; answered by one verdict.
+#[derive(Debug, Clone)]
+pub enum BulkAction {
+    /// Store unless the same or a newer revision is there.
+    Document(Arc<Document>),
+    /// Store unless it is there; its content never changes.
+    Graph(Arc<Graph>),
+}
+
+impl BulkAction {
+    #[must_use]
+    pub fn tenant_id(&self) -> TenantId {
+        match self {
+            Self::Document(document) => document.tenant_id(),
+            Self::Graph(graph) => graph.tenant_id,
+        }
+    }
+
+    #[must_use]
+    pub fn month(&self) -> Month {
+        match self {
+            Self::Document(document) => document.month(),
+            Self::Graph(graph) => graph.month,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_text_and_back() {
+        let hash = ContentHash::new([0xab; 32]);
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        assert_eq!("+1".repeat(32).parse::<ContentHash>(), Err(InvalidHash));
+        assert_eq!("é".repeat(32).parse::<ContentHash>(), Err(InvalidHash));
+    }
+}

@@ -1,0 +1,61 @@
+//! Questions to a store, and the light rows that answer lists.
+
+use super::{AppId, Month, RecordId, RunStatus, TenantId, Timestamp};
+
+/// Position in a list ordered by (`created_at`, `id`), newest first: rows strictly after it in that order follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    pub created_at: Timestamp,
+    pub id: RecordId,
+}
+
+/// The newest runs of an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewestRuns {
+    pub tenant_id: TenantId,
+    pub app_id: AppId,
+    /// Rows wanted, at least 1.
+    pub limit: usize,
+    /// `None`: from the newest.
+    pub after: Option<Cursor>,
+}
+
+/// A run without its payloads: what lists show.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSummary {
+    pub id: RecordId,
+    pub app_id: AppId,
+    pub workflow_id: RecordId,
+    pub r#type: Box<str>,
+    pub triggered_from: Box<str>,
+    pub version: Box<str>,
+    pub status: RunStatus,
+    /// Seconds.
+    pub elapsed_time: f64,
+    pub total_tokens: i64,
+    pub total_steps: i64,
+    pub created_by_role: Box<str>,
+    pub created_by: RecordId,
+    pub created_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    pub exceptions_count: i64,
+    /// Revision of the snapshot, to answer a run that lies in two months once.
+    pub revision: super::Revision,
+}
+
+impl RunSummary {
+    /// Its position in a list.
+    #[must_use]
+    pub const fn cursor(&self) -> Cursor {
+        Cursor { created_at: self.created_at, id: self.id }
+    }
+}
+
+/// How much of one kind a month holds, over all tenants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonthCount {
+    pub month: Month,
+    /// `workflow_run`, `node_execution`, `app_log`, `offload` or `graph`.
+    pub kind: &'static str,
+    pub documents: u64,
+}

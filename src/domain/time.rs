@@ -1,0 +1,193 @@
+//! Instants with microseconds, and the UTC month that decides where a record lives.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Datelike, NaiveDateTime, SecondsFormat, Utc};
+
+/// An instant in UTC: microseconds since 1970-01-01T00:00:00Z.
+///
+/// Always within [`Timestamp::MIN`]..=[`Timestamp::MAX`], the range of the engines' `date_nanos`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(i64);
+
+/// Why a text or number is no [`Timestamp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTimestamp {
+    /// Not ISO 8601 as Python and PostgreSQL write it.
+    #[error("not an ISO 8601 date and time")]
+    Malformed,
+    /// A real instant, but one that no store can hold as `date_nanos`.
+    #[error("outside 1970-01-01 to 2262-04-11")]
+    OutOfRange,
+}
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const MIN: Self = Self(0);
+    /// 2262-04-11T00:00:00Z, the last whole day that 64-bit nanoseconds hold.
+    pub const MAX: Self = Self(9_223_286_400_000_000);
+
+    /// From microseconds since the epoch.
+    ///
+    /// # Errors
+    /// [`InvalidTimestamp::OutOfRange`] outside `MIN..=MAX`.
+    pub fn from_micros(micros: i64) -> Result<Self, InvalidTimestamp> {
+        let timestamp = Self(micros);
+        if (Self::MIN..=Self::MAX).contains(&timestamp) { Ok(timestamp) } else { Err(InvalidTimestamp::OutOfRange) }
+    }
+
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// The UTC month: a record's place.
+    #[must_use]
+    pub fn month(self) -> Month {
+        let date = self.utc();
+        Month { year: date.year(), month: date.month() }
+    }
+
+    fn utc(self) -> DateTime<Utc> {
+        // The range of the type lies well inside chrono's.
+        DateTime::from_timestamp_micros(self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// `2026-11-23T15:28:34.729072Z`: always six digits, so that the text sorts as the instant does.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.utc().to_rfc3339_opts(SecondsFormat::Micros, true))
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    /// Reads what Python's `isoformat()` and PostgreSQL write: `T` or space, optional fraction, optional offset.
+    /// A text without an offset is UTC, as everywhere in Dify. Digits beyond the microsecond are cut off.
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        if text.len() > 64 || !text.is_ascii() {
+            return Err(InvalidTimestamp::Malformed);
+        }
+        let micros = match parse_naive(text) {
+            Some(naive) => naive.and_utc().timestamp_micros(),
+            None => parse_with_offset(text).ok_or(InvalidTimestamp::Malformed)?.timestamp_micros(),
+        };
+        Self::from_micros(micros)
+    }
+}
+
+fn parse_naive(text: &str) -> Option<NaiveDateTime> {
+    NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f")
+        .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f"))
+        .ok()
+}
+
+fn parse_with_offset(text: &str) -> Option<DateTime<chrono::FixedOffset>> {
+    DateTime::parse_from_rfc3339(text)
+        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z"))
+        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"))
+        .ok()
+}
+
+/// A calendar month in UTC; an index or a file holds one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Month {
+    /// Gregorian year, 1970..=2262.
+    year: i32,
+    /// 1..=12.
+    month: u32,
+}
+
+/// A text that is not `YYYY-MM` or `YYYY.MM`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a month (expected YYYY-MM, years 1970 to 2262)")]
+pub struct InvalidMonth;
+
+impl Month {
+    /// From year and month number.
+    ///
+    /// # Errors
+    /// [`InvalidMonth`] outside 1970..=2262 and 1..=12.
+    pub fn new(year: i32, month: u32) -> Result<Self, InvalidMonth> {
+        if (1970..=2262).contains(&year) && (1..=12).contains(&month) {
+            Ok(Self { year, month })
+        } else {
+            Err(InvalidMonth)
+        }
+    }
+
+    /// `2026.11`, the spelling of index names.
+    #[must_use]
+    pub fn dotted(self) -> String {
+        format!("{:04}.{:02}", self.year, self.month)
+    }
+}
+
+impl fmt::Display for Month {
+    /// `2026-11`, the spelling of file names, paths and texts for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}", self.year, self.month)
+    }
+}
+
+impl FromStr for Month {
+    type Err = InvalidMonth;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMonth> {
+        let (year, month) = text.split_once(['-', '.']).ok_or(InvalidMonth)?;
+        if year.len() != 4 || month.len() != 2 {
+            return Err(InvalidMonth);
+        }
+        Self::new(year.parse().map_err(|_| InvalidMonth)?, month.parse().map_err(|_| InvalidMonth)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_every_spelling_of_the_writers() {
+        let expected = "2026-11-23T15:28:34.729072Z".parse::<Timestamp>().unwrap();
+        for spelling in [
+            "2026-11-23T15:28:34.729072",
+            "2026-11-23 15:28:34.729072",
+            "2026-11-23T15:28:34.729072+00:00",
+            "2026-11-23T17:28:34.729072+02:00",
+            "2026-11-23 15:28:34.729072+00",
+            "2026-11-23T15:28:34.729072999",
+        ] {
+            assert_eq!(spelling.parse(), Ok(expected), "{spelling}");
+        }
+        assert_eq!("2026-11-23T15:28:34".parse::<Timestamp>().unwrap().to_string(), "2026-11-23T15:28:34.000000Z");
+    }
+
+    #[test]
+    fn refuses_what_is_no_instant_or_out_of_range() {
+        for (text, error) in [
+            ("", InvalidTimestamp::Malformed),
+            ("yesterday", InvalidTimestamp::Malformed),
+            ("2026-13-01T00:00:00", InvalidTimestamp::Malformed),
+            ("2026-11-23", InvalidTimestamp::Malformed),
+            ("1969-12-31T23:59:59", InvalidTimestamp::OutOfRange),
+            ("0001-01-01T00:00:00", InvalidTimestamp::OutOfRange),
+            ("9999-12-31T23:59:59.999999", InvalidTimestamp::OutOfRange),
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(error), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_back_keeps_the_microsecond(micros in 0..=Timestamp::MAX.micros()) {
+            let timestamp = Timestamp::from_micros(micros).unwrap();
+            prop_assert_eq!(timestamp.to_string().parse(), Ok(timestamp));
+            prop_assert_eq!(timestamp.month().to_string().parse(), Ok(timestamp.month()));
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! difylog takes workflow logs off Dify's PostgreSQL.
+//!
+//! Everything on the write path follows one sentence:
+//!
+//! ```text
+//! delivery → event → record → document → bulk action → bulk request → verdict → disposition → ack
+//! ```
+//!
+//! Modules have ranks, and name only modules of a lower rank (`tests/structure.rs` enforces it):
+//! `domain` (the vocabulary), `codec` (bytes to records), `store` (ports and stores), `pipeline` (the flow),
+//! `amqp` (the broker), `http` (health and metrics), and on top `config`, `app`, `cli`. `ARCHITECTURE.md` walks one
+//! message through them.
+
+#![forbid(unsafe_code)]
+
+pub mod backoff;
+pub mod codec;
+pub mod domain;
+pub mod pipeline;
+pub mod store;

@@ -1,0 +1,3 @@
+//! The flow from deliveries to settled receipts.
+
+pub mod receipt;
