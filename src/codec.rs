@@ -1,9 +1,23 @@
 //! Bytes to records. Pure: no I/O, no clock, no knowledge of who delivered the bytes or where the records go.
 //!
-//! Whatever is wrong with a message is a [`Refusal`](crate::domain::Refusal) with a reason class; nothing panics and
-//! nothing is dropped.
+//! Whatever is wrong with a message is a [`Refusal`] with a reason class; nothing panics and nothing is dropped.
+
+mod celery;
+mod cleaned;
+mod native;
+pub mod python_json;
+mod row;
+pub mod truncate;
+
+use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::domain::{Record, Refusal, RefusalClass};
+pub use cleaned::Cleaned;
+pub use native::{MAX_EVENTS, encode_native};
 
 /// Which format a queue carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,4 +39,98 @@ pub struct Message {
     /// Celery: the `task` header.
     pub task: Option<Box<str>>,
     pub body: Bytes,
+}
+
+/// What decoding may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecodeLimits {
+    /// The largest body, in bytes after decompression.
+    #[serde(alias = "message-bytes")]
+    pub message_bytes: usize,
+}
+
+impl Default for DecodeLimits {
+    /// 128 MiB: the largest message of RabbitMQ before version 4, and more than later ones carry.
+    fn default() -> Self {
+        Self { message_bytes: 128 << 20 }
+    }
+}
+
+impl DecodeLimits {
+    fn check(self, bytes: usize) -> Result<(), Refusal> {
+        if bytes <= self.message_bytes {
+            return Ok(());
+        }
+        let detail =
+            format!("larger than {} bytes; raise `pipeline.max_message_bytes` to accept it", self.message_bytes);
+        Err(Refusal::new(RefusalClass::TooLarge, detail))
+    }
+}
+
+/// A message decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    pub content: Content,
+    /// What was changed to keep the records.
+    pub cleaned: Cleaned,
+}
+
+/// One record or several.
+#[derive(Clone, PartialEq)]
+pub enum Content {
+    One(Record),
+    /// The events of an array, in their order; none if it is empty.
+    Parts(Vec<Part>),
+}
+
+/// One event of an array: what is wrong with it does not touch the others.
+#[derive(Clone, PartialEq)]
+pub struct Part {
+    /// Its bytes within the body.
+    pub range: Range<usize>,
+    pub record: Result<Record, Refusal>,
+}
+
+/// Decodes a message.
+///
+/// # Errors
+/// The [`Refusal`] of the whole message.
+pub fn decode(message: &Message, limits: DecodeLimits) -> Result<Decoded, Refusal> {
+    limits.check(message.body.len())?;
+    match message.source {
+        Source::Celery => {
+            let (record, cleaned) = celery::decode(message, limits)?;
+            Ok(Decoded { content: Content::One(record), cleaned })
+        }
+        Source::Native => native::decode(message),
+    }
+}
+
+/// JSON, or no content type at all. Parameters such as `charset` do not matter: JSON is UTF-8.
+fn check_content_type(message: &Message) -> Result<(), Refusal> {
+    let Some(content_type) = message.content_type.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(());
+    };
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Refusal::new(RefusalClass::UnsupportedContentType, media_type))
+}
+
+impl fmt::Debug for Content {
+    /// Ids only: payloads never reach a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(record) => write!(f, "One({:?})", record.key()),
+            Self::Parts(parts) => f.debug_list().entries(parts).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Part({:?}, {:?})", self.range, self.record.as_ref().map(Record::key))
+    }
 }

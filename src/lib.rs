@@ -16,5 +16,3 @@
 pub mod backoff;
 pub mod codec;
 pub mod domain;
-pub mod pipeline;
-pub mod store;

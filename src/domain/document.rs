@@ -137,6 +137,26 @@ impl Document {
     pub fn month(&self) -> Month {
         self.record.month()
     }
+
+    /// Bytes that it takes, about: its texts of variable length and a flat share for the rest.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        const FIXED: usize = 512;
+        let payload = |text: &Option<JsonText>| text.as_ref().map_or(0, JsonText::len);
+        let plain = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let texts = match &self.record {
+            Record::Run(run) => payload(&run.inputs) + payload(&run.outputs) + plain(&run.error),
+            Record::Node(node) => {
+                payload(&node.inputs)
+                    + payload(&node.process_data)
+                    + payload(&node.outputs)
+                    + payload(&node.execution_metadata)
+                    + plain(&node.error)
+            }
+            Record::AppLog(_) | Record::Offload(_) => 0,
+        };
+        FIXED + texts
+    }
 }
 
 /// A canvas, stored once per tenant, month and content, so that it goes with its month.

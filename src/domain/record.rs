@@ -119,6 +119,17 @@ impl Record {
         }
     }
 
+    /// When the snapshot was taken, as far as the record tells: its end, else its start.
+    #[must_use]
+    pub fn event_time(&self) -> Timestamp {
+        let finished_at = match self {
+            Self::Run(run) => run.finished_at,
+            Self::Node(node) => node.finished_at,
+            Self::AppLog(_) | Self::Offload(_) => None,
+        };
+        finished_at.map_or(self.created_at(), |finished| finished.max(self.created_at()))
+    }
+
     #[must_use]
     pub fn key(&self) -> RecordKey {
         RecordKey { tenant_id: self.tenant_id(), kind: self.kind(), id: self.id() }

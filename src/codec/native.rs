@@ -1,0 +1,173 @@
+//! difylog's own events: `{"v":1,"kind":…,"record":{column names of the table}}`, one or an array of them.
+//!
+//! Payload columns hold any JSON value or, as the table has it, its text; keys that a table does not have are ignored.
+//! `config/event.schema.json` describes the same for those who write events.
+
+mod encode;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::python_json::utf8::{text_of, to_body_ranges};
+use super::python_json::{Scalar, Scanner, Syntax, TypedLeaves};
+use super::row::{Column, Names, PayloadForm, Row};
+use super::{Cleaned, Content, Decoded, Message, Part};
+use crate::domain::{Kind, Record, Refusal, RefusalClass};
+
+pub use encode::encode_native;
+
+/// Most events in one message.
+pub const MAX_EVENTS: usize = 10_000;
+
+const RECORD: Names = Names {
+    prefix: "record.",
+    columns: &[
+        ("id", Column::Id),
+        ("tenant_id", Column::TenantId),
+        ("app_id", Column::AppId),
+        ("workflow_id", Column::WorkflowId),
+        ("type", Column::Type),
+        ("triggered_from", Column::TriggeredFrom),
+        ("version", Column::Version),
+        ("graph", Column::Graph),
+        ("workflow_run_id", Column::WorkflowRunId),
+        ("index", Column::Index),
+        ("predecessor_node_id", Column::PredecessorNodeId),
+        ("node_execution_id", Column::NodeExecutionId),
+        ("node_id", Column::NodeId),
+        ("node_type", Column::NodeType),
+        ("title", Column::Title),
+        ("inputs", Column::Inputs),
+        ("process_data", Column::ProcessData),
+        ("status", Column::Status),
+        ("outputs", Column::Outputs),
+        ("error", Column::Error),
+        ("elapsed_time", Column::ElapsedTime),
+        ("total_tokens", Column::TotalTokens),
+        ("total_steps", Column::TotalSteps),
+        ("execution_metadata", Column::ExecutionMetadata),
+        ("created_from", Column::CreatedFrom),
+        ("created_by_role", Column::CreatedByRole),
+        ("created_by", Column::CreatedBy),
+        ("created_at", Column::CreatedAt),
+        ("finished_at", Column::FinishedAt),
+        ("exceptions_count", Column::ExceptionsCount),
+        ("file_id", Column::FileId),
+    ],
+};
+
+pub(super) fn decode(message: &Message) -> Result<Decoded, Refusal> {
+    super::check_content_type(message)?;
+    let mut cleaned = Cleaned::default();
+    let text = text_of(&message.body, &mut cleaned);
+    let mut scanner = Scanner::new(&text, TypedLeaves::Keep);
+    let content = if scanner.peek() == Some(b'[') {
+        let mut parts = read_parts(&mut scanner)?;
+        if let Cow::Owned(_) = text {
+            to_body_ranges(&message.body, parts.iter_mut().map(|part| &mut part.range));
+        }
+        Content::Parts(parts)
+    } else {
+        let event = read_event(&mut scanner)?;
+        scanner.end()?;
+        Content::One(event?)
+    };
+    cleaned += scanner.cleaned;
+    Ok(Decoded { content, cleaned })
+}
+
+/// Reads an array of events; what is wrong with one of them refuses only that one.
+fn read_parts(scanner: &mut Scanner<'_>) -> Result<Vec<Part>, Refusal> {
+    let mut parts = Vec::new();
+    scanner.array(|scanner, index| {
+        if index == MAX_EVENTS {
+            let detail = format!("more than {MAX_EVENTS} events in one message");
+            return Err(Refusal::new(RefusalClass::TooLarge, detail));
+        }
+        scanner.peek();
+        let start = scanner.at();
+        let record = read_event(scanner)?;
+        parts.push(Part { range: Range { start, end: scanner.at() }, record });
+        Ok(())
+    })?;
+    scanner.end()?;
+    Ok(parts)
+}
+
+/// Reads one event to its end, whatever is wrong with it: only what is no JSON is a [`Syntax`] error.
+///
+/// The columns of all kinds are read alike, so `record` may come before `kind`.
+fn read_event(scanner: &mut Scanner<'_>) -> Result<Result<Record, Refusal>, Syntax> {
+    if scanner.peek() != Some(b'{') {
+        scanner.skip()?;
+        return Ok(Err(Refusal::new(RefusalClass::UndecodableBody, "an event is not an object")));
+    }
+    let (mut version, mut kind) = (Scalar::Null, Scalar::Null);
+    let mut record = RecordField::Missing;
+    scanner.object(|scanner, key| {
+        match key {
+            "v" => version = scanner.scalar()?,
+            "kind" => kind = scanner.scalar()?,
+            "record" => record = read_record(scanner)?,
+            _ => scanner.skip()?,
+        }
+        Ok(())
+    })?;
+    Ok(check_version(&version).and_then(|()| kind_of(&kind)).and_then(|kind| match record {
+        RecordField::Missing => Err(Refusal::new(RefusalClass::MissingField, "record")),
+        RecordField::NoObject => Err(Refusal::new(RefusalClass::InvalidField, "record: expected an object")),
+        RecordField::Row(mut row) => {
+            let record = take_record(&mut row, kind);
+            scanner.cleaned += row.cleaned;
+            record
+        }
+    }))
+}
+
+/// What `record` turned out to be.
+enum RecordField<'a> {
+    Missing,
+    NoObject,
+    Row(Box<Row<'a>>),
+}
+
+fn read_record<'a>(scanner: &mut Scanner<'a>) -> Result<RecordField<'a>, Syntax> {
+    match scanner.peek() {
+        Some(b'{') => {}
+        Some(b'n') => return scanner.skip().map(|()| RecordField::Missing),
+        _ => return scanner.skip().map(|()| RecordField::NoObject),
+    }
+    let mut row = Box::new(Row::new(&[&RECORD], PayloadForm::ValueOrText));
+    scanner.object(|scanner, key| match RECORD.column(key) {
+        Some(column) => row.read(scanner, column),
+        None => scanner.skip(),
+    })?;
+    Ok(RecordField::Row(row))
+}
+
+fn check_version(version: &Scalar<'_>) -> Result<(), Refusal> {
+    match version {
+        Scalar::Number(number) if number == "1" => Ok(()),
+        Scalar::Null => Err(Refusal::new(RefusalClass::MissingField, "v")),
+        _ => Err(Refusal::new(RefusalClass::UnknownVersion, "v: this difylog knows version 1")),
+    }
+}
+
+fn kind_of(kind: &Scalar<'_>) -> Result<Kind, Refusal> {
+    match kind {
+        Scalar::Text(text) => {
+            text.parse().map_err(|error| Refusal::new(RefusalClass::UnknownKind, format!("kind: {error}")))
+        }
+        Scalar::Null => Err(Refusal::new(RefusalClass::MissingField, "kind")),
+        _ => Err(Refusal::new(RefusalClass::InvalidField, "kind: expected a string")),
+    }
+}
+
+fn take_record(row: &mut Row<'_>, kind: Kind) -> Result<Record, Refusal> {
+    Ok(match kind {
+        Kind::WorkflowRun => Record::Run(Box::new(row.take_run()?)),
+        Kind::NodeExecution => Record::Node(Box::new(row.take_node()?)),
+        Kind::AppLog => Record::AppLog(Box::new(row.take_app_log()?)),
+        Kind::Offload => Record::Offload(Box::new(row.take_offload()?)),
+    })
+}

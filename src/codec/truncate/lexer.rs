@@ -1,0 +1,92 @@
+//! Tokens of clean JSON. The text is known to be valid, so nothing is checked again.
+
+use std::ops::Range;
+
+use crate::codec::python_json::string::find_special;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Open,
+    Close,
+    Comma,
+    /// A member's name, up to and with its colon.
+    Key,
+    /// A string value, with its quotes.
+    Text,
+    /// A number or a literal.
+    Plain,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    pub kind: Kind,
+    pub range: Range<usize>,
+}
+
+pub(super) struct Lexer<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Lexer<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { bytes: text.as_bytes(), at: 0 }
+    }
+
+    fn skip_while(&mut self, matches: impl Fn(u8) -> bool) -> Option<u8> {
+        while let Some(&byte) = self.bytes.get(self.at) {
+            if !matches(byte) {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    fn skip_white_space(&mut self) -> Option<u8> {
+        self.skip_while(|byte| byte.is_ascii_whitespace())
+    }
+
+    /// A string, and whether it is a key: then its colon is consumed as well.
+    fn string(&mut self) -> Kind {
+        self.at += 1;
+        loop {
+            self.at = find_special(self.bytes, self.at);
+            match self.bytes.get(self.at) {
+                Some(b'\\') => self.at += 2,
+                _ => break,
+            }
+        }
+        self.at += 1;
+        let end = self.at;
+        if self.skip_white_space() == Some(b':') {
+            self.at += 1;
+            return Kind::Key;
+        }
+        self.at = end;
+        Kind::Text
+    }
+}
+
+impl Iterator for Lexer<'_> {
+    type Item = Token;
+
+    fn next(&mut self) -> Option<Token> {
+        let first = self.skip_white_space()?;
+        let start = self.at;
+        let kind = match first {
+            b'"' => self.string(),
+            b'{' | b'[' => Kind::Open,
+            b'}' | b']' => Kind::Close,
+            b',' => Kind::Comma,
+            _ => {
+                self.skip_while(|byte| !matches!(byte, b',' | b'}' | b']') && !byte.is_ascii_whitespace());
+                Kind::Plain
+            }
+        };
+        if matches!(kind, Kind::Open | Kind::Close | Kind::Comma) {
+            self.at += 1;
+        }
+        Some(Token { kind, range: start..self.at })
+    }
+}

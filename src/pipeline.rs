@@ -1,3 +1,0 @@
-//! The flow from deliveries to settled receipts.
-
-pub mod receipt;
