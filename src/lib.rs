@@ -16,3 +16,6 @@
 pub mod backoff;
 pub mod codec;
 pub mod domain;
+pub mod store;
+pub mod synthetic;
+pub mod telemetry;

@@ -1,0 +1,238 @@
+//! Setting up, checking, counting and dropping: the calls that cross tenants. It writes no documents.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::flavour::Flavour;
+use super::hosts::{Hosts, Method, Request};
+use super::indices::mapping_versions;
+use super::names::{Family, Names, Place};
+use super::settings::ElasticSettings;
+use super::templates::{self, VERSION};
+use crate::domain::query::MonthCount;
+use crate::domain::{FaultKind, Month, SinkFault};
+use crate::store::StoreError;
+
+/// Index names in one request: they go into the URL, which the engines bound at 4,096 bytes.
+const NAMES_PER_REQUEST: usize = 30;
+
+/// Open indices only, and none is no error.
+pub(super) const LENIENT: [(&str, &str); 3] =
+    [("ignore_unavailable", "true"), ("allow_no_indices", "true"), ("expand_wildcards", "open")];
+
+/// What administration needs of the store.
+pub(super) struct Admin<'a> {
+    pub(super) hosts: &'a Hosts,
+    pub(super) names: &'a Names,
+    pub(super) settings: &'a ElasticSettings,
+}
+
+/// A template as it was found, beside what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Current,
+    Missing,
+    Older(u64),
+    Newer(u64),
+    /// Of this version, but with other patterns or mappings: somebody edited it.
+    Edited,
+    /// Only the settings of new indices differ: the configuration changed since the set-up.
+    OtherSettings,
+}
+
+impl Admin<'_> {
+    pub(super) async fn install(&self) -> Result<Vec<String>, StoreError> {
+        let mut lines = vec![Flavour::detect(self.hosts).await?.to_string()];
+        let found = self.templates().await?;
+        for family in Family::ALL {
+            let name = self.names.template(family);
+            let what = match self.compare(family, found.get(&name)) {
+                Found::Newer(version) => return Err(newer(&name, version)),
+                Found::Current => "is current",
+                Found::Missing => self.put_template(family, "installed").await?,
+                Found::Older(_) => self.put_template(family, "upgraded").await?,
+                Found::Edited | Found::OtherSettings => self.put_template(family, "set again").await?,
+            };
+            lines.push(format!("template {name} version {VERSION} {what}"));
+        }
+        let lagging = self.lagging().await?;
+        for place in &lagging {
+            let path = format!("/{}/_mapping", self.names.index(*place));
+            let request = Request::new(Method::Put, &path).json(&templates::mapping(place.family));
+            self.hosts.send(&request).await?.success()?;
+        }
+        if !lagging.is_empty() {
+            lines.push(format!("mappings of {} existing indices brought to version {VERSION}", lagging.len()));
+        }
+        Ok(lines)
+    }
+
+    pub(super) async fn check(&self) -> Result<Vec<String>, StoreError> {
+        let mut lines = vec![Flavour::detect(self.hosts).await?.to_string()];
+        let mut problems = Vec::new();
+        let found = self.templates().await?;
+        for family in Family::ALL {
+            let name = self.names.template(family);
+            match self.compare(family, found.get(&name)) {
+                Found::Newer(version) => return Err(newer(&name, version)),
+                Found::Current => lines.push(format!("template {name} version {VERSION} is current")),
+                Found::OtherSettings => lines.push(format!(
+                    "template {name} has other index settings than the configuration; `difylog setup` changes that"
+                )),
+                Found::Missing => problems.push(format!("template {name} is missing")),
+                Found::Older(version) => problems.push(format!("template {name} has version {version} of {VERSION}")),
+                Found::Edited => problems.push(format!("template {name} was edited: its patterns or mappings differ")),
+            }
+        }
+        let lagging = self.lagging().await?.len();
+        if lagging > 0 {
+            problems.push(format!("{lagging} indices have an older mapping"));
+        }
+        if problems.is_empty() { Ok(lines) } else { Err(StoreError::NotSetUp(problems.join(", "))) }
+    }
+
+    /// Whether the server answers and every template is there in this version or a newer one. One small request.
+    pub(super) async fn probe(&self) -> Result<(), SinkFault> {
+        let path = format!("/_index_template/{}", self.names.everything());
+        let query = [("filter_path", "index_templates.name,index_templates.index_template.version")];
+        let found = self.read_templates(&Request::new(Method::Get, &path).query(&query)).await?;
+        let lacking = Family::ALL.into_iter().map(|family| self.names.template(family)).find(|name| {
+            let version = found.get(name).and_then(|template| template.get("version")).and_then(Value::as_u64);
+            version.is_none_or(|version| version < VERSION)
+        });
+        match lacking {
+            None => Ok(()),
+            Some(name) => {
+                let detail = format!("template {name} is missing or older than version {VERSION}; run `difylog setup`");
+                Err(SinkFault::new(FaultKind::NotSetUp, detail))
+            }
+        }
+    }
+
+    pub(super) async fn drop_month(&self, month: Month) -> Result<Vec<Place>, StoreError> {
+        // Closed ones too: they are of the month as well. Only names that parse are deleted, each by its full name.
+        let everywhere = [("expand_wildcards", "open,closed"), ("allow_no_indices", "true")];
+        let mut places = list(self.hosts, self.names, &self.names.everything(), &everywhere).await?;
+        places.retain(|place| place.month == month);
+        for chunk in places.chunks(NAMES_PER_REQUEST) {
+            let names: Vec<_> = chunk.iter().map(|place| self.names.index(*place)).collect();
+            let path = format!("/{}", names.join(","));
+            let request = Request::new(Method::Delete, &path).query(&[("ignore_unavailable", "true")]);
+            let answer = self.hosts.send(&request).await?;
+            if answer.status != 404 {
+                answer.success()?;
+            }
+        }
+        Ok(places)
+    }
+
+    pub(super) async fn counts(&self) -> Result<Vec<MonthCount>, StoreError> {
+        #[derive(Deserialize)]
+        struct Row {
+            index: String,
+            #[serde(rename = "docs.count")]
+            documents: Option<String>,
+        }
+        let path = format!("/_cat/indices/{}", self.names.everything());
+        let query = [("format", "json"), ("h", "index,docs.count"), ("expand_wildcards", "open")];
+        let rows: Vec<Row> = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?.json()?;
+        let mut sums = BTreeMap::<(Month, Family), u64>::new();
+        for row in rows {
+            if let Some(place) = self.names.parse(&row.index) {
+                let documents = row.documents.and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
+                *sums.entry((place.month, place.family)).or_default() += documents;
+            }
+        }
+        let count = |((month, family), documents): ((Month, Family), u64)| MonthCount {
+            month,
+            kind: family.as_str(),
+            documents,
+        };
+        Ok(sums.into_iter().map(count).collect())
+    }
+
+    pub(super) async fn refresh(&self) -> Result<(), StoreError> {
+        let path = format!("/{}/_refresh", self.names.everything());
+        Ok(self.hosts.send(&Request::new(Method::Post, &path).query(&LENIENT)).await?.success()?)
+    }
+
+    /// Every template of the prefix, by name.
+    async fn templates(&self) -> Result<HashMap<String, Value>, SinkFault> {
+        let path = format!("/_index_template/{}", self.names.everything());
+        self.read_templates(&Request::new(Method::Get, &path)).await
+    }
+
+    async fn read_templates(&self, request: &Request<'_>) -> Result<HashMap<String, Value>, SinkFault> {
+        #[derive(Deserialize)]
+        struct Templates {
+            #[serde(default)]
+            index_templates: Vec<Named>,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+            index_template: Value,
+        }
+        let answer = self.hosts.send(request).await?;
+        if answer.status == 404 {
+            return Ok(HashMap::new());
+        }
+        let Templates { index_templates } = answer.json()?;
+        Ok(index_templates.into_iter().map(|named| (named.name, named.index_template)).collect())
+    }
+
+    fn compare(&self, family: Family, found: Option<&Value>) -> Found {
+        let Some(found) = found else { return Found::Missing };
+        let wanted = templates::template(family, self.names, self.settings);
+        let same = |pointer| found.pointer(pointer) == wanted.pointer(pointer);
+        match found.get("version").and_then(Value::as_u64) {
+            Some(version) if version > VERSION => Found::Newer(version),
+            Some(VERSION) if !same("/index_patterns") || !same("/priority") || !same("/template/mappings") => {
+                Found::Edited
+            }
+            Some(VERSION) if !same("/template/settings") => Found::OtherSettings,
+            Some(VERSION) => Found::Current,
+            older => Found::Older(older.unwrap_or(0)),
+        }
+    }
+
+    async fn put_template(&self, family: Family, done: &'static str) -> Result<&'static str, StoreError> {
+        let path = format!("/_index_template/{}", self.names.template(family));
+        let body = templates::template(family, self.names, self.settings);
+        self.hosts.send(&Request::new(Method::Put, &path).json(&body)).await?.success()?;
+        Ok(done)
+    }
+
+    /// Our indices whose mapping is of an older version.
+    async fn lagging(&self) -> Result<Vec<Place>, StoreError> {
+        let path = format!("/{}/_mapping", self.names.everything());
+        let query = [LENIENT.as_slice(), &[("filter_path", "*.mappings._meta")]].concat();
+        let answer = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?;
+        let versions = mapping_versions(&answer)?;
+        let older = versions.into_iter().filter(|(_, version)| *version < VERSION);
+        let mut places: Vec<_> = older.filter_map(|(index, _)| self.names.parse(&index)).collect();
+        places.sort_unstable();
+        Ok(places)
+    }
+}
+
+fn newer(name: &str, version: u64) -> StoreError {
+    StoreError::Corrupt(format!("template {name} has version {version}, this difylog knows {VERSION}: upgrade difylog"))
+}
+
+/// The indices of ours that an expression covers, oldest month first.
+pub(super) async fn list(
+    hosts: &Hosts,
+    names: &Names,
+    expression: &str,
+    query: &[(&str, &str)],
+) -> Result<Vec<Place>, SinkFault> {
+    let path = format!("/{expression}/_alias");
+    let answer = hosts.send(&Request::new(Method::Get, &path).query(query)).await?;
+    let indices: serde_json::Map<String, Value> = answer.json()?;
+    let mut places: Vec<_> = indices.keys().filter_map(|index| names.parse(index)).collect();
+    places.sort_unstable_by_key(|place| (place.month, *place));
+    Ok(places)
+}

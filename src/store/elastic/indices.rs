@@ -1,0 +1,190 @@
+//! Makes sure that an index exists, with difylog's shape, before anything is written to it. It never writes or deletes
+//! documents.
+//!
+//! Leaving creation to the engines would be one template away from a guessed mapping, and is forbidden on many
+//! clusters (`action.auto_create_index`). So each index is looked at once per process, and created when missing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+
+use super::hosts::{Answer, Hosts, Method, Request};
+use super::names::{Names, Place};
+use super::reason::Words;
+use super::settings::ElasticSettings;
+use super::shards::ShardBudget;
+use super::{templates, verdicts};
+use crate::domain::{FaultKind, RetryCause, SinkFault};
+
+/// Indices remembered as existing, in two generations: at most twice this number, some 48 bytes each.
+const GENERATION: usize = 16_384;
+
+/// Looks at and creations of indices under way at once.
+const CONCURRENCY: usize = 8;
+
+/// What is known of indices.
+pub(super) struct Indices {
+    known: Mutex<Known>,
+    budget: ShardBudget,
+    settings: ElasticSettings,
+}
+
+#[derive(Default)]
+struct Known {
+    young: HashSet<Place>,
+    old: HashSet<Place>,
+}
+
+impl Known {
+    fn contains(&mut self, place: Place) -> bool {
+        if self.young.contains(&place) {
+            return true;
+        }
+        let known = self.old.contains(&place);
+        if known {
+            self.insert(place);
+        }
+        known
+    }
+
+    fn insert(&mut self, place: Place) {
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(place);
+    }
+
+    fn remove(&mut self, place: Place) {
+        self.young.remove(&place);
+        self.old.remove(&place);
+    }
+}
+
+impl Indices {
+    pub(super) fn new(settings: &ElasticSettings) -> Self {
+        let budget = ShardBudget::new(settings);
+        Self { known: Mutex::default(), budget, settings: settings.clone() }
+    }
+
+    /// Creates what is missing. Answers the places that cannot be written to now, each with the cause.
+    ///
+    /// # Errors
+    /// If the store cannot be reached or refuses the credentials: then nothing can be written anywhere.
+    pub(super) async fn ensure(
+        &self,
+        hosts: &Hosts,
+        names: &Names,
+        places: impl IntoIterator<Item = Place>,
+    ) -> Result<HashMap<Place, RetryCause>, SinkFault> {
+        let unknown: Vec<Place> = {
+            let mut known = self.lock();
+            places.into_iter().filter(|place| !known.contains(*place)).collect()
+        };
+        let checks = unknown.into_iter().map(|place| async move {
+            let result = self.ensure_one(hosts, names, place).await?;
+            Ok::<_, SinkFault>((place, result))
+        });
+        let results: Vec<_> = stream::iter(checks).buffer_unordered(CONCURRENCY).try_collect().await?;
+        let mut known = self.lock();
+        let mut unready = HashMap::new();
+        for (place, result) in results {
+            match result {
+                Ok(()) => known.insert(place),
+                Err(cause) => {
+                    unready.insert(place, cause);
+                }
+            }
+        }
+        Ok(unready)
+    }
+
+    /// Says that an index is gone, so that the next write looks again.
+    pub(super) fn forget(&self, place: Place) {
+        self.lock().remove(place);
+    }
+
+    async fn ensure_one(
+        &self,
+        hosts: &Hosts,
+        names: &Names,
+        place: Place,
+    ) -> Result<Result<(), RetryCause>, SinkFault> {
+        let index = names.index(place);
+        let path = format!("/{index}/_mapping");
+        let query = [("filter_path", "*.mappings._meta")];
+        let answer = hosts.send(&Request::new(Method::Get, &path).query(&query)).await?;
+        match answer.status {
+            200 => Ok(has_our_shape(&answer, &index)),
+            404 => match self.budget.claim(hosts).await? {
+                Ok(()) => self.create(hosts, place, &index).await,
+                Err(detail) => Ok(Err(RetryCause { status: None, detail: format!("{index} not created: {detail}") })),
+            },
+            _ => unready(&answer, &index),
+        }
+    }
+
+    async fn create(&self, hosts: &Hosts, place: Place, index: &str) -> Result<Result<(), RetryCause>, SinkFault> {
+        let path = format!("/{index}");
+        let body = templates::index(place.family, &self.settings);
+        let answer = hosts.send(&Request::new(Method::Put, &path).json(&body)).await?;
+        match answer.status {
+            200..=299 => Ok(Ok(())),
+            // Another worker was faster.
+            400 if Words::of_answer(&answer.body).kind == "resource_already_exists_exception" => Ok(Ok(())),
+            _ => unready(&answer, index),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An index that something else created under our name has a mapping that nobody chose: writing to it would make
+/// fields out of data.
+fn has_our_shape(answer: &Answer, index: &str) -> Result<(), RetryCause> {
+    if mapping_versions(answer).ok().is_some_and(|versions| versions.contains_key(index)) {
+        return Ok(());
+    }
+    let detail = format!("{index} was not created by difylog (its mapping lacks the mark): rename or delete it");
+    Err(RetryCause { status: None, detail })
+}
+
+/// The versions of the mappings in an answer, by index; indices without difylog's mark are left out.
+pub(super) fn mapping_versions(answer: &Answer) -> Result<HashMap<String, u64>, SinkFault> {
+    #[derive(Deserialize)]
+    struct Index {
+        mappings: Mappings,
+    }
+    #[derive(Deserialize)]
+    struct Mappings {
+        #[serde(rename = "_meta")]
+        meta: Meta,
+    }
+    #[derive(Deserialize)]
+    struct Meta {
+        difylog: Option<Mark>,
+    }
+    #[derive(Deserialize)]
+    struct Mark {
+        version: u64,
+    }
+    let indices: HashMap<String, Index> = answer.json()?;
+    let version = |(name, index): (String, Index)| Some((name, index.mappings.meta.difylog?.version));
+    Ok(indices.into_iter().filter_map(version).collect())
+}
+
+/// An error about one index holds back its actions only; missing rights and a store in distress hold back all.
+fn unready(answer: &Answer, index: &str) -> Result<Result<(), RetryCause>, SinkFault> {
+    let words = Words::of_answer(&answer.body);
+    let remedy = verdicts::blameless(&words);
+    match answer.success() {
+        Err(fault) if remedy.is_none() && fault.kind != FaultKind::Malformed => Err(fault),
+        _ => {
+            let detail = remedy.unwrap_or_else(|| words.detail());
+            Ok(Err(RetryCause { status: Some(answer.status), detail: format!("{index} not created: {detail}") }))
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The names of indices and documents: built from typed ids only, and parsed exactly. Nothing else spells a name.
+
+use crate::domain::record::RecordKey;
+use crate::domain::{BulkAction, GraphHash, Kind, Month, TenantId};
+
+use super::settings::{ElasticSettings, Tenancy};
+
+/// What an index holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Family {
+    Records(Kind),
+    Graphs,
+}
+
+impl Family {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Records(Kind::WorkflowRun),
+        Self::Records(Kind::NodeExecution),
+        Self::Records(Kind::AppLog),
+        Self::Records(Kind::Offload),
+        Self::Graphs,
+    ];
+
+    pub(super) const fn index_part(self) -> &'static str {
+        match self {
+            Self::Records(kind) => kind.index_part(),
+            Self::Graphs => "workflow-graphs",
+        }
+    }
+
+    /// The name in counts.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Records(kind) => kind.as_str(),
+            Self::Graphs => "graph",
+        }
+    }
+
+    pub(super) fn of(action: &BulkAction) -> Self {
+        match action {
+            BulkAction::Graph(_) => Self::Graphs,
+            BulkAction::Document(document) => Self::Records(document.record.kind()),
+        }
+    }
+}
+
+/// One index: a family, a month, and the tenant if it has the index for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) family: Family,
+    pub(super) tenant: Option<TenantId>,
+    pub(super) month: Month,
+}
+
+/// The naming rules of one configuration.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    prefix: String,
+    tenancy: Tenancy,
+    dedicated: Vec<TenantId>,
+}
+
+impl Names {
+    pub(super) fn new(settings: &ElasticSettings) -> Self {
+        let mut dedicated = settings.dedicated_tenants.clone();
+        dedicated.sort_unstable();
+        Self { prefix: settings.prefix.clone(), tenancy: settings.tenancy, dedicated }
+    }
+
+    /// Where a tenant's documents of a month are written.
+    pub(super) fn place(&self, family: Family, tenant: TenantId, month: Month) -> Place {
+        let own = self.tenancy == Tenancy::Dedicated || self.dedicated.binary_search(&tenant).is_ok();
+        Place { family, tenant: own.then_some(tenant), month }
+    }
+
+    pub(super) fn place_of(&self, action: &BulkAction) -> Place {
+        self.place(Family::of(action), action.tenant_id(), action.month())
+    }
+
+    /// `dify-workflow-runs-{tenant}-2026.11`, or without the tenant.
+    pub(super) fn index(&self, place: Place) -> String {
+        let stem = self.template(place.family);
+        match place.tenant {
+            Some(tenant) => format!("{stem}-{tenant}-{}", place.month.dotted()),
+            None => format!("{stem}-{}", place.month.dotted()),
+        }
+    }
+
+    /// The place that a name stands for; `None` for every name that [`Self::index`] cannot have built.
+    pub(super) fn parse(&self, index: &str) -> Option<Place> {
+        Family::ALL.into_iter().find_map(|family| {
+            let rest = index.strip_prefix(&self.template(family))?.strip_prefix('-')?;
+            let (tenant, month) = match rest.rsplit_once('-') {
+                Some((tenant, month)) => (Some(tenant.parse().ok()?), month),
+                None => (None, rest),
+            };
+            let place = Place { family, tenant, month: month.parse().ok()? };
+            (self.index(place) == index).then_some(place)
+        })
+    }
+
+    /// The name of a family's template, and the stem of its indices.
+    pub(super) fn template(&self, family: Family) -> String {
+        format!("{}-{}", self.prefix, family.index_part())
+    }
+
+    /// What a family's template applies to.
+    pub(super) fn pattern(&self, family: Family) -> String {
+        format!("{}-*", self.template(family))
+    }
+
+    /// An expression that covers every index of this prefix; more may match it, so answers are parsed.
+    pub(super) fn everything(&self) -> String {
+        format!("{}-workflow-*", self.prefix)
+    }
+
+    /// Every index that may hold documents of the tenant: its own, and the shared ones (those whose name has no hyphen
+    /// after the stem). Both, whatever the tenancy is now: it may have been another when they were written.
+    pub(super) fn readable(&self, family: Family, tenant: TenantId) -> String {
+        let stem = self.template(family);
+        format!("{stem}-*,-{stem}-*-*,{stem}-{tenant}-*")
+    }
+
+    /// Both indices that may hold a tenant's documents of one month.
+    pub(super) fn candidates(family: Family, tenant: TenantId, month: Month) -> [Place; 2] {
+        [Place { family, tenant: Some(tenant), month }, Place { family, tenant: None, month }]
+    }
+}
+
+/// The `_id` of a record. In a shared index the tenant is part of it: none can overwrite another's row by its id.
+pub(super) fn record_id(place: Place, key: RecordKey) -> String {
+    match place.tenant {
+        Some(_) => key.id.to_string(),
+        None => format!("{}:{}", key.tenant_id, key.id),
+    }
+}
+
+/// The `_id` of a graph.
+pub(super) fn graph_id(place: Place, tenant: TenantId, hash: GraphHash) -> String {
+    match place.tenant {
+        Some(_) => hash.to_string(),
+        None => format!("{tenant}:{hash}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: &str = "669dd85a-0949-4cda-99c9-4984b192aea0";
+
+    fn names(tenancy: Tenancy, dedicated: &[TenantId]) -> Names {
+        Names::new(&ElasticSettings { tenancy, dedicated_tenants: dedicated.into(), ..ElasticSettings::default() })
+    }
+
+    #[test]
+    fn names_and_back_in_both_tenancies() {
+        let (tenant, month) = (TENANT.parse().unwrap(), "2026-11".parse().unwrap());
+        for (names, suffix) in [
+            (names(Tenancy::Dedicated, &[]), format!("-{TENANT}-2026.11")),
+            (names(Tenancy::Shared, &[]), "-2026.11".to_owned()),
+            (names(Tenancy::Shared, &[tenant]), format!("-{TENANT}-2026.11")),
+        ] {
+            for family in Family::ALL {
+                let place = names.place(family, tenant, month);
+                let index = names.index(place);
+                assert_eq!(index, format!("dify-{}{suffix}", family.index_part()));
+                assert_eq!(names.parse(&index), Some(place));
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_names_are_no_places() {
+        let names = names(Tenancy::Dedicated, &[]);
+        for foreign in [
+            "",
+            "dify-workflow-runs-",
+            "dify-workflow-runs-*",
+            "dify-workflow-runs-2026-11",
+            "dify-workflow-runs-2026.13",
+            "dify-workflow-runs-2026.11-old",
+            "dify-workflow-runs-reports-2026.11",
+            &format!("dify-workflow-runs-{}-2026.11", TENANT.to_uppercase()),
+            &format!("dify-workflow-runs-{}-2026.11", TENANT.replace('-', "")),
+            "other-workflow-runs-2026.11",
+            "dify-workflow-runs-+026.11",
+        ] {
+            assert_eq!(names.parse(foreign), None, "{foreign}");
+        }
+    }
+}

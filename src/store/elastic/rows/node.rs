@@ -1,0 +1,114 @@
+//! The columns of a node execution.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AsText, Text, TruncationRow, finite, json_text, optional, payload, payload_bytes};
+use crate::domain::{AppId, Document, NodeExecution, NodeStatus, Record, RecordId, Revision, TenantId, Timestamp};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct NodeRow<'a> {
+    id: AsText<RecordId>,
+    tenant_id: AsText<TenantId>,
+    app_id: AsText<AppId>,
+    workflow_id: AsText<RecordId>,
+    triggered_from: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workflow_run_id: Option<AsText<RecordId>>,
+    index: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predecessor_node_id: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_execution_id: Option<Text<'a>>,
+    node_id: Text<'a>,
+    node_type: Text<'a>,
+    title: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process_data: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outputs: Option<Text<'a>>,
+    status: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Text<'a>>,
+    elapsed_time: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution_metadata: Option<Text<'a>>,
+    created_at: AsText<Timestamp>,
+    created_by_role: Text<'a>,
+    created_by: AsText<RecordId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<AsText<Timestamp>>,
+    revision: i64,
+    payload_bytes: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    truncated: Vec<TruncationRow<'a>>,
+}
+
+impl<'a> NodeRow<'a> {
+    pub(super) fn new(node: &'a NodeExecution, document: &Document) -> Self {
+        let payloads = [&node.inputs, &node.process_data, &node.outputs, &node.execution_metadata];
+        Self {
+            id: AsText(node.id),
+            tenant_id: AsText(node.tenant_id),
+            app_id: AsText(node.app_id),
+            workflow_id: AsText(node.workflow_id),
+            triggered_from: (&*node.triggered_from).into(),
+            workflow_run_id: node.workflow_run_id.map(AsText),
+            index: node.index,
+            predecessor_node_id: optional(node.predecessor_node_id.as_deref()),
+            node_execution_id: optional(node.node_execution_id.as_deref()),
+            node_id: (&*node.node_id).into(),
+            node_type: (&*node.node_type).into(),
+            title: (&*node.title).into(),
+            inputs: payload(node.inputs.as_ref()),
+            process_data: payload(node.process_data.as_ref()),
+            outputs: payload(node.outputs.as_ref()),
+            status: node.status.as_str().into(),
+            error: optional(node.error.as_deref()),
+            elapsed_time: finite(node.elapsed_time),
+            execution_metadata: payload(node.execution_metadata.as_ref()),
+            created_at: AsText(node.created_at),
+            created_by_role: (&*node.created_by_role).into(),
+            created_by: AsText(node.created_by),
+            finished_at: node.finished_at.map(AsText),
+            revision: document.revision.value(),
+            payload_bytes: payload_bytes(&payloads.map(Option::as_ref)),
+            truncated: super::truncation_rows(&document.truncated),
+        }
+    }
+
+    pub(super) fn into_document(self) -> serde_json::Result<Document> {
+        let node = NodeExecution {
+            id: self.id.0,
+            tenant_id: self.tenant_id.0,
+            app_id: self.app_id.0,
+            workflow_id: self.workflow_id.0,
+            triggered_from: self.triggered_from.into(),
+            workflow_run_id: self.workflow_run_id.map(|id| id.0),
+            index: self.index,
+            predecessor_node_id: self.predecessor_node_id.map(Into::into),
+            node_execution_id: self.node_execution_id.map(Into::into),
+            node_id: self.node_id.into(),
+            node_type: self.node_type.into(),
+            title: self.title.into(),
+            inputs: json_text(self.inputs),
+            process_data: json_text(self.process_data),
+            outputs: json_text(self.outputs),
+            status: NodeStatus::from(&*self.status),
+            error: self.error.map(Into::into),
+            elapsed_time: self.elapsed_time,
+            execution_metadata: json_text(self.execution_metadata),
+            created_at: self.created_at.0,
+            created_by_role: self.created_by_role.into(),
+            created_by: self.created_by.0,
+            finished_at: self.finished_at.map(|at| at.0),
+        };
+        Ok(Document {
+            record: Record::Node(Box::new(node)),
+            revision: Revision::from_stored(self.revision),
+            graph: None,
+            truncated: super::truncations(self.truncated)?,
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! The columns of the small records: app logs and offloads.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AsText, Text};
+use crate::domain::{AppId, AppLog, Document, Offload, Record, RecordId, Revision, TenantId, Timestamp};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct AppLogRow<'a> {
+    id: AsText<RecordId>,
+    tenant_id: AsText<TenantId>,
+    app_id: AsText<AppId>,
+    workflow_id: AsText<RecordId>,
+    workflow_run_id: AsText<RecordId>,
+    created_from: Text<'a>,
+    created_by_role: Text<'a>,
+    created_by: AsText<RecordId>,
+    created_at: AsText<Timestamp>,
+    revision: i64,
+}
+
+impl<'a> AppLogRow<'a> {
+    pub(super) fn new(log: &'a AppLog, revision: Revision) -> Self {
+        Self {
+            id: AsText(log.id),
+            tenant_id: AsText(log.tenant_id),
+            app_id: AsText(log.app_id),
+            workflow_id: AsText(log.workflow_id),
+            workflow_run_id: AsText(log.workflow_run_id),
+            created_from: (&*log.created_from).into(),
+            created_by_role: (&*log.created_by_role).into(),
+            created_by: AsText(log.created_by),
+            created_at: AsText(log.created_at),
+            revision: revision.value(),
+        }
+    }
+
+    pub(super) fn into_document(self) -> Document {
+        let log = AppLog {
+            id: self.id.0,
+            tenant_id: self.tenant_id.0,
+            app_id: self.app_id.0,
+            workflow_id: self.workflow_id.0,
+            workflow_run_id: self.workflow_run_id.0,
+            created_from: self.created_from.into(),
+            created_by_role: self.created_by_role.into(),
+            created_by: self.created_by.0,
+            created_at: self.created_at.0,
+        };
+        bare(Record::AppLog(Box::new(log)), self.revision)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct OffloadRow<'a> {
+    id: AsText<RecordId>,
+    tenant_id: AsText<TenantId>,
+    app_id: AsText<AppId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_execution_id: Option<AsText<RecordId>>,
+    r#type: Text<'a>,
+    file_id: AsText<RecordId>,
+    created_at: AsText<Timestamp>,
+    revision: i64,
+}
+
+impl<'a> OffloadRow<'a> {
+    pub(super) fn new(offload: &'a Offload, revision: Revision) -> Self {
+        Self {
+            id: AsText(offload.id),
+            tenant_id: AsText(offload.tenant_id),
+            app_id: AsText(offload.app_id),
+            node_execution_id: offload.node_execution_id.map(AsText),
+            r#type: (&*offload.r#type).into(),
+            file_id: AsText(offload.file_id),
+            created_at: AsText(offload.created_at),
+            revision: revision.value(),
+        }
+    }
+
+    pub(super) fn into_document(self) -> Document {
+        let offload = Offload {
+            id: self.id.0,
+            tenant_id: self.tenant_id.0,
+            app_id: self.app_id.0,
+            node_execution_id: self.node_execution_id.map(|id| id.0),
+            r#type: self.r#type.into(),
+            file_id: self.file_id.0,
+            created_at: self.created_at.0,
+        };
+        bare(Record::Offload(Box::new(offload)), self.revision)
+    }
+}
+
+fn bare(record: Record, revision: i64) -> Document {
+    Document { record, revision: Revision::from_stored(revision), graph: None, truncated: Vec::new() }
+}

@@ -1,0 +1,367 @@
+//! The read path. A record that lies in several indices (a run resumed in a later month, a tenancy changed meanwhile)
+//! is answered once, in its newest revision. Every query filters by tenant, and every answer is checked for it.
+//!
+//! Single documents are read in real time; lists show what the engine has refreshed.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::admin::{LENIENT, list};
+use super::hosts::{Answer, Hosts, Method, Request, not_understood};
+use super::names::{self, Family, Names, Place};
+use super::reason::Words;
+use super::rows::{self, AsText, SUMMARY_COLUMNS, SummaryRow};
+use crate::domain::query::{NewestRuns, RunSummary};
+use crate::domain::record::RecordKey;
+use crate::domain::{
+    Document, FaultKind, GraphHash, JsonText, Kind, Month, Record, RecordId, SinkFault, TenantId, Timestamp,
+};
+
+/// Hits of one search.
+const PAGE: usize = 1_000;
+
+/// Payload bytes that one request asks for, as far as whole documents allow.
+const FETCH_BYTES: u64 = 8 << 20;
+
+/// How long one wait for shards that are about to start may be.
+const SHARD_START: &str = "2s";
+
+/// How often one read is sent at most: further indices may be created while it waits.
+const READS: usize = 5;
+
+/// What reading needs of the store.
+pub(super) struct Reader<'a> {
+    pub(super) hosts: &'a Hosts,
+    pub(super) names: &'a Names,
+}
+
+/// Where one document lies.
+struct Address {
+    index: String,
+    id: String,
+    routing: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Hit {
+    #[serde(rename = "_index")]
+    index: String,
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(rename = "_routing")]
+    routing: Option<String>,
+    #[serde(rename = "_source")]
+    source: Option<Box<RawValue>>,
+    #[serde(default)]
+    fields: Columns,
+    #[serde(default)]
+    sort: Vec<Value>,
+}
+
+/// Columns read from columnar storage.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Columns {
+    id: Vec<AsText<RecordId>>,
+    revision: Vec<i64>,
+    payload_bytes: Vec<u64>,
+}
+
+impl Hit {
+    /// The record and the revision of this copy.
+    fn version(&self) -> Result<(RecordId, i64), SinkFault> {
+        let (id, revision) = (self.fields.id.first(), self.fields.revision.first());
+        id.zip(revision).map(|(id, revision)| (id.0, *revision)).ok_or_else(|| {
+            SinkFault::new(FaultKind::Malformed, format!("a document of {} lacks id or revision", self.index))
+        })
+    }
+
+    fn address(self) -> Address {
+        Address { index: self.index, id: self.id, routing: self.routing }
+    }
+}
+
+impl Reader<'_> {
+    pub(super) async fn record(&self, key: RecordKey) -> Result<Option<Document>, SinkFault> {
+        let expression = self.names.readable(Family::Records(key.kind), key.tenant_id);
+        let places = list(self.hosts, self.names, &expression, &LENIENT).await?;
+        let addresses: Vec<_> =
+            places.into_iter().map(|place| self.address(place, key.tenant_id, names::record_id(place, key))).collect();
+        let copies = self.documents(key.kind, &addresses).await?;
+        let mine = copies.into_iter().filter(|document| document.key() == key);
+        let Some(mut document) = mine.max_by_key(|document| document.revision) else { return Ok(None) };
+        if let Some(hash) = document.graph {
+            let graph = self.graph(key.tenant_id, document.month(), hash).await?;
+            if let Record::Run(run) = &mut document.record {
+                run.graph = graph;
+            }
+        }
+        Ok(Some(document))
+    }
+
+    pub(super) async fn nodes_of_run(&self, tenant: TenantId, run: RecordId) -> Result<Vec<Document>, SinkFault> {
+        // First where they lie, then the documents themselves, as many at a time as their bytes allow: a page of
+        // large payloads would be more than either side can hold.
+        let mut newest: HashMap<RecordId, (i64, Hit)> = HashMap::new();
+        let mut after = Value::Null;
+        loop {
+            let mut query = json!({
+                "size": PAGE,
+                "track_total_hits": false,
+                "_source": false,
+                "docvalue_fields": ["id", "revision", "payload_bytes"],
+                "query": filter(&[("tenant_id", json!(tenant.to_string())), ("workflow_run_id", json!(run.to_string()))]),
+                "sort": [{ "created_at": "asc" }, { "id": "asc" }],
+            });
+            continue_after(&mut query, &after);
+            let hits = self.search(Kind::NodeExecution, tenant, &query).await?;
+            let last_page = hits.len() < PAGE;
+            if let Some(last) = hits.last() {
+                after = Value::Array(last.sort.clone());
+            }
+            for hit in hits {
+                let (id, revision) = hit.version()?;
+                if newest.get(&id).is_none_or(|(known, _)| *known < revision) {
+                    newest.insert(id, (revision, hit));
+                }
+            }
+            if last_page {
+                break;
+            }
+        }
+        let mut nodes = self.fetch(newest.into_values().map(|(_, hit)| hit)).await?;
+        nodes.retain(|node| node.tenant_id() == tenant);
+        nodes.sort_by_key(|node| (node.record.created_at(), node.record.id()));
+        Ok(nodes)
+    }
+
+    pub(super) async fn newest_runs(&self, query: NewestRuns) -> Result<Vec<RunSummary>, SinkFault> {
+        let mut runs: Vec<RunSummary> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut after = query.after;
+        while runs.len() < query.limit {
+            let size = (query.limit - runs.len()).min(PAGE);
+            let mut search = json!({
+                "size": size,
+                "track_total_hits": false,
+                "_source": SUMMARY_COLUMNS,
+                "query": filter(&[
+                    ("tenant_id", json!(query.tenant_id.to_string())),
+                    ("app_id", json!(query.app_id.to_string())),
+                ]),
+                "sort": [{ "created_at": "desc" }, { "id": "desc" }],
+            });
+            if let Some(after) = after {
+                continue_after(&mut search, &json!([nanoseconds(after.created_at), after.id.to_string()]));
+            }
+            let page = self.search(Kind::WorkflowRun, query.tenant_id, &search).await?;
+            let page: Vec<RunSummary> = page.iter().map(summary).collect::<Result<_, _>>()?;
+            let newest = self.newest_revisions(query.tenant_id, &page).await?;
+            after = page.last().map(RunSummary::cursor);
+            let last_page = page.len() < size;
+            runs.extend(page.into_iter().filter(|run| {
+                let is_newest = newest.get(&run.id).is_none_or(|newest| *newest <= run.revision.value());
+                is_newest && seen.insert(run.id)
+            }));
+            if last_page {
+                break;
+            }
+        }
+        Ok(runs)
+    }
+
+    /// The newest revision of each run of a page, over all months: an older copy of a resumed run shows nowhere.
+    async fn newest_revisions(
+        &self,
+        tenant: TenantId,
+        page: &[RunSummary],
+    ) -> Result<HashMap<RecordId, i64>, SinkFault> {
+        if page.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<_> = page.iter().map(|run| run.id.to_string()).collect();
+        let query = json!({
+            "size": 10 * PAGE,
+            "track_total_hits": false,
+            "_source": false,
+            "docvalue_fields": ["id", "revision"],
+            "query": { "bool": { "filter": [
+                { "term": { "tenant_id": tenant.to_string() } },
+                { "terms": { "id": ids } },
+            ] } },
+        });
+        let mut newest = HashMap::new();
+        for hit in self.search(Kind::WorkflowRun, tenant, &query).await? {
+            let (id, revision) = hit.version()?;
+            newest.entry(id).and_modify(|known: &mut i64| *known = revision.max(*known)).or_insert(revision);
+        }
+        Ok(newest)
+    }
+
+    async fn graph(&self, tenant: TenantId, month: Month, hash: GraphHash) -> Result<Option<JsonText>, SinkFault> {
+        let addresses = Names::candidates(Family::Graphs, tenant, month)
+            .map(|place| self.address(place, tenant, names::graph_id(place, tenant, hash)));
+        for source in self.sources(&addresses).await? {
+            let (owner, graph) = rows::read_graph(source.get()).map_err(|error| not_understood(&error))?;
+            if owner == tenant {
+                return Ok(Some(graph));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the documents behind hits, in requests of bounded size.
+    async fn fetch(&self, hits: impl Iterator<Item = Hit>) -> Result<Vec<Document>, SinkFault> {
+        let mut documents = Vec::new();
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for hit in hits {
+            let size = hit.fields.payload_bytes.first().copied().unwrap_or(0);
+            if !batch.is_empty() && (bytes + size > FETCH_BYTES || batch.len() >= PAGE) {
+                documents.extend(self.documents(Kind::NodeExecution, &batch).await?);
+                batch.clear();
+                bytes = 0;
+            }
+            bytes += size;
+            batch.push(hit.address());
+        }
+        documents.extend(self.documents(Kind::NodeExecution, &batch).await?);
+        Ok(documents)
+    }
+
+    async fn documents(&self, kind: Kind, addresses: &[Address]) -> Result<Vec<Document>, SinkFault> {
+        let read =
+            |source: Box<RawValue>| rows::read_document(kind, source.get()).map_err(|error| not_understood(&error));
+        self.sources(addresses).await?.into_iter().map(read).collect()
+    }
+
+    /// Reads by address, in real time; what is not there is left out.
+    async fn sources(&self, addresses: &[Address]) -> Result<Vec<Box<RawValue>>, SinkFault> {
+        if addresses.is_empty() {
+            return Ok(Vec::new());
+        }
+        let docs: Vec<_> = addresses.iter().map(Address::to_json).collect();
+        self.read(&Request::new(Method::Post, "/_mget").json(&json!({ "docs": docs })), sources).await
+    }
+
+    async fn search(&self, kind: Kind, tenant: TenantId, query: &Value) -> Result<Vec<Hit>, SinkFault> {
+        let path = format!("/{}/_search", self.names.readable(Family::Records(kind), tenant));
+        // A list with a silent gap is worse than an error.
+        let parameters =
+            [LENIENT.as_slice(), &[("allow_partial_search_results", "false"), ("filter_path", "timed_out,hits.hits")]];
+        let parameters = parameters.concat();
+        self.read(&Request::new(Method::Post, &path).query(&parameters).json(query), hits).await
+    }
+
+    /// Reads, and reads again while shards are only starting: those of an index that a worker created a moment ago (each
+    /// month begins so) need some milliseconds, and until then the engines refuse to read.
+    async fn read<T>(
+        &self,
+        request: &Request<'_>,
+        parse: impl Fn(&Answer) -> Result<T, SinkFault> + Send,
+    ) -> Result<T, SinkFault> {
+        for _ in 1..READS {
+            match parse(&self.hosts.send(request).await?) {
+                Err(fault) if fault.kind == FaultKind::Overloaded && fault.retry_after.is_none() => {
+                    self.wait_for_starting_shards().await?;
+                }
+                result => return result,
+            }
+        }
+        parse(&self.hosts.send(request).await?)
+    }
+
+    /// Lets the engine wait, within bounds, until no shard of ours is starting. A colour would not do: an index that was
+    /// just created is yellow already. Shards that are lost do not start, and nothing is waited for.
+    async fn wait_for_starting_shards(&self) -> Result<(), SinkFault> {
+        let path = format!("/_cluster/health/{}", self.names.everything());
+        let query = [
+            ("wait_for_events", "languid"),
+            ("wait_for_no_initializing_shards", "true"),
+            ("timeout", SHARD_START),
+            ("filter_path", "status"),
+        ];
+        self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await.map(drop)
+    }
+
+    fn address(&self, place: Place, tenant: TenantId, id: String) -> Address {
+        let routing = place.tenant.is_none().then(|| tenant.to_string());
+        Address { index: self.names.index(place), id, routing }
+    }
+}
+
+impl Address {
+    fn to_json(&self) -> Value {
+        match &self.routing {
+            Some(routing) => json!({ "_index": self.index, "_id": self.id, "routing": routing }),
+            None => json!({ "_index": self.index, "_id": self.id }),
+        }
+    }
+}
+
+/// The documents of a multi-get that are there.
+fn sources(answer: &Answer) -> Result<Vec<Box<RawValue>>, SinkFault> {
+    #[derive(Deserialize)]
+    struct Found {
+        docs: Vec<Doc>,
+    }
+    #[derive(Deserialize)]
+    struct Doc {
+        #[serde(rename = "_source")]
+        source: Option<Box<RawValue>>,
+        error: Option<Box<RawValue>>,
+    }
+    let found: Found = answer.json()?;
+    let mut sources = Vec::new();
+    for doc in found.docs {
+        let error = doc.error.as_deref().map(Words::of);
+        if let Some(words) = error.filter(|words| words.kind != "index_not_found_exception") {
+            return Err(SinkFault::new(FaultKind::Overloaded, words.detail()));
+        }
+        sources.extend(doc.source);
+    }
+    Ok(sources)
+}
+
+fn hits(answer: &Answer) -> Result<Vec<Hit>, SinkFault> {
+    #[derive(Deserialize)]
+    struct Found {
+        timed_out: bool,
+        #[serde(default)]
+        hits: Hits,
+    }
+    #[derive(Default, Deserialize)]
+    struct Hits {
+        #[serde(default)]
+        hits: Vec<Hit>,
+    }
+    let found: Found = answer.json()?;
+    if found.timed_out {
+        return Err(SinkFault::new(FaultKind::Overloaded, "the search timed out"));
+    }
+    Ok(found.hits.hits)
+}
+
+fn filter(terms: &[(&str, Value)]) -> Value {
+    let filters: Vec<_> = terms.iter().map(|(field, value)| json!({ "term": { *field: value } })).collect();
+    json!({ "bool": { "filter": filters } })
+}
+
+fn continue_after(query: &mut Value, position: &Value) {
+    if let (Some(query), false) = (query.as_object_mut(), position.is_null()) {
+        query.insert("search_after".to_owned(), position.clone());
+    }
+}
+
+fn summary(hit: &Hit) -> Result<RunSummary, SinkFault> {
+    let source = hit.source.as_deref().map_or("null", RawValue::get);
+    serde_json::from_str::<SummaryRow>(source).map(Into::into).map_err(|error| not_understood(&error))
+}
+
+/// An instant as `date_nanos` sorts by it; fits, as the range of [`Timestamp`] is that of `date_nanos`.
+const fn nanoseconds(timestamp: Timestamp) -> i64 {
+    timestamp.micros() * 1_000
+}

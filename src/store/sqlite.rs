@@ -1,0 +1,163 @@
+//! The embedded store: SQLite files in one directory, one per UTC month, with all tenants in it. It alone names
+//! rusqlite.
+//!
+//! ```text
+//! apply → rows (compressed here) → queue → writer thread → group → one transaction per month → verdicts
+//! ```
+//!
+//! - One thread writes. It takes all requests that wait into one group, so the cost of making a commit durable is
+//!   shared. A verdict leaves after the commit.
+//! - An older snapshot changes nothing: the comparison of revisions is part of the statement.
+//! - A damaged month holds only its own actions; a full disk or a lock holds the request. Nothing is lost: what has no
+//!   `Stored` is sent again.
+//! - Long texts are compressed. Measured with nodes of 2.6 KB of mixed words (they compress badly), 500 a request, four
+//!   requests in flight, every commit synced, 2 cores (release build):
+//!
+//!   | texts | bytes of file per record | CPU per record |
+//!   |---|---|---|
+//!   | plain | 2,830 | 17 µs |
+//!   | zstd level 1 | 1,736 | 38 µs |
+//!   | zstd level 3 | 1,736 | 44–51 µs |
+//!   | zstd level 1, pages of 4 KiB | 2,149 | 48 µs |
+//!
+//!   Either way more than 10,000 records a second: the file is worth more than the CPU, so level 1 is the default.
+//! - Reading takes no lock and never waits for the writer. One process writes (`difylog.lock`), any number read.
+
+mod admin;
+mod decode;
+mod encode;
+mod fault;
+mod files;
+mod lock;
+mod months;
+mod pool;
+mod read;
+mod schema;
+mod settings;
+mod tables;
+mod text;
+mod write;
+mod writer;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use self::encode::Row;
+use self::fault::Fault;
+use self::files::WriteFiles;
+use self::pool::ReadPool;
+pub use self::settings::{SqliteSettings, Synchronous};
+use self::write::Request;
+use self::writer::{Command, Writer};
+use super::{BulkSink, LogReader, StoreAdmin, StoreError};
+use crate::domain::query::{MonthCount, NewestRuns, RunSummary};
+use crate::domain::record::RecordKey;
+use crate::domain::{BulkAction, Document, Month, RecordId, SinkFault, TenantId, Verdict};
+
+/// Below this many bytes of text, making rows takes less time than handing them to another thread.
+const INLINE_BYTES: usize = 32 * 1024;
+
+/// The store over one directory.
+pub struct SqliteStore {
+    settings: SqliteSettings,
+    writer: Writer,
+    pool: Arc<ReadPool>,
+}
+
+impl SqliteStore {
+    /// Starts the writer thread. Touches no file: a store that is only read from leaves no trace.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the system gives no thread.
+    pub fn new(settings: SqliteSettings) -> Result<Self, StoreError> {
+        let pool = Arc::new(ReadPool::new(settings.clone()));
+        let writer = Writer::spawn(WriteFiles::new(settings.clone(), Arc::clone(&pool)))
+            .map_err(|error| StoreError::Unavailable(format!("the sqlite writer cannot start: {error}")))?;
+        Ok(Self { settings, writer, pool })
+    }
+
+    /// Runs a question on a thread that may wait for the disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&ReadPool) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let pool = Arc::clone(&self.pool);
+        let answer = tokio::task::spawn_blocking(move || question(&pool)).await;
+        answer.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a read ended early: {error}"))))
+    }
+}
+
+/// Compresses the texts of a request, on the caller's side of the queue: the writer thread is the bottleneck.
+async fn rows(actions: &[BulkAction], weight: usize, compress: bool) -> Result<Vec<Row>, Fault> {
+    let actions = actions.to_vec();
+    let compressed = move || actions.into_iter().map(|action| Row::new(action, compress)).collect();
+    if weight <= INLINE_BYTES {
+        return Ok(compressed());
+    }
+    let task = tokio::task::spawn_blocking(compressed);
+    task.await.map_err(|error| Fault::Unavailable(format!("compression ended early: {error}")))
+}
+
+#[async_trait]
+impl BulkSink for SqliteStore {
+    async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault> {
+        let weight = actions.iter().map(encode::weight).sum();
+        let rows = rows(actions, weight, self.settings.compress).await?;
+        self.writer.ask(|answer| Command::Write(Request { rows, weight, answer })).await?
+    }
+
+    async fn probe(&self) -> Result<(), SinkFault> {
+        Ok(self.writer.ask(Command::Probe).await??)
+    }
+}
+
+#[async_trait]
+impl StoreAdmin for SqliteStore {
+    async fn install(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.writer.ask(Command::Install).await??)
+    }
+
+    async fn check(&self) -> Result<Vec<String>, StoreError> {
+        let settings = self.settings.clone();
+        self.read(move |pool| admin::check(&settings, pool)).await
+    }
+
+    async fn drop_month(&self, month: Month) -> Result<usize, StoreError> {
+        let found = self.writer.ask(|answer| Command::DropMonth(month, answer)).await??;
+        Ok(usize::from(found))
+    }
+
+    async fn counts(&self) -> Result<Vec<MonthCount>, StoreError> {
+        self.read(admin::counts).await
+    }
+
+    /// Ends writing and leaves the files tidy: each month's log is moved into its database. Later calls of `apply`
+    /// answer a fault.
+    async fn close(&self) {
+        // The last connection to close tidies up; idle readers must not be it.
+        self.pool.close();
+        // A writer that has ended already has closed its files.
+        let _ = self.writer.ask(Command::Close).await;
+    }
+
+    /// Nothing to do: what is committed is visible.
+    async fn refresh(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl LogReader for SqliteStore {
+    async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
+        self.read(move |pool| read::record(pool, key)).await
+    }
+
+    async fn nodes_of_run(&self, tenant_id: TenantId, run_id: RecordId) -> Result<Vec<Document>, StoreError> {
+        self.read(move |pool| read::nodes_of_run(pool, tenant_id, run_id)).await
+    }
+
+    async fn newest_runs(&self, query: NewestRuns) -> Result<Vec<RunSummary>, StoreError> {
+        self.read(move |pool| read::newest_runs(pool, query)).await
+    }
+}

@@ -1,0 +1,235 @@
+//! Rows back to records. Whatever does not fit is an error: a damaged row is never answered as another record.
+
+use rusqlite::types::{FromSqlError, Type, ValueRef};
+use rusqlite::{Error, Result, Row};
+use uuid::Uuid;
+
+use super::text;
+use crate::domain::document::{ContentHash, PayloadField};
+use crate::domain::query::RunSummary;
+use crate::domain::{
+    AppId, AppLog, Document, JsonText, Kind, NodeExecution, NodeStatus, Offload, Record, RecordId, Revision, RunStatus,
+    TenantId, Timestamp, Truncation, WorkflowRun,
+};
+
+/// A whole document, from a row with all columns of its table.
+pub fn document(kind: Kind, row: &Row<'_>) -> Result<Document> {
+    let columns = Columns { row, next: 0 };
+    match kind {
+        Kind::WorkflowRun => run(columns),
+        Kind::NodeExecution => node(columns),
+        Kind::AppLog => app_log(columns),
+        Kind::Offload => offload(columns),
+    }
+}
+
+/// A run without payloads.
+pub fn summary(row: &Row<'_>) -> Result<RunSummary> {
+    summary_columns(&mut Columns { row, next: 0 }).map(|(_, summary)| summary)
+}
+
+/// The text of a graph, from its only column.
+pub fn graph(row: &Row<'_>) -> Result<Option<JsonText>> {
+    Columns { row, next: 0 }.json()
+}
+
+/// Fields of a struct literal are evaluated in the order they are written: the order of the columns.
+fn summary_columns(columns: &mut Columns<'_>) -> Result<(TenantId, RunSummary)> {
+    let tenant_id = TenantId::new(columns.uuid()?);
+    let summary = RunSummary {
+        id: columns.id()?,
+        app_id: AppId::new(columns.uuid()?),
+        workflow_id: columns.id()?,
+        revision: columns.revision()?,
+        created_at: columns.instant()?,
+        finished_at: columns.optional_instant()?,
+        r#type: columns.string()?,
+        triggered_from: columns.string()?,
+        version: columns.string()?,
+        status: RunStatus::from(&*columns.string()?),
+        elapsed_time: columns.get()?,
+        total_tokens: columns.get()?,
+        total_steps: columns.get()?,
+        exceptions_count: columns.get()?,
+        created_by_role: columns.string()?,
+        created_by: columns.id()?,
+    };
+    Ok((tenant_id, summary))
+}
+
+fn run(mut columns: Columns<'_>) -> Result<Document> {
+    let (tenant_id, light) = summary_columns(&mut columns)?;
+    let graph = columns.hash()?;
+    let truncated = columns.truncations()?;
+    let run = WorkflowRun {
+        id: light.id,
+        tenant_id,
+        app_id: light.app_id,
+        workflow_id: light.workflow_id,
+        r#type: light.r#type,
+        triggered_from: light.triggered_from,
+        version: light.version,
+        graph: None,
+        error: columns.text()?,
+        inputs: columns.json()?,
+        outputs: columns.json()?,
+        status: light.status,
+        elapsed_time: light.elapsed_time,
+        total_tokens: light.total_tokens,
+        total_steps: light.total_steps,
+        created_by_role: light.created_by_role,
+        created_by: light.created_by,
+        created_at: light.created_at,
+        finished_at: light.finished_at,
+        exceptions_count: light.exceptions_count,
+    };
+    Ok(Document { record: Record::Run(Box::new(run)), revision: light.revision, graph, truncated })
+}
+
+fn node(mut columns: Columns<'_>) -> Result<Document> {
+    let (tenant_id, id) = (TenantId::new(columns.uuid()?), columns.id()?);
+    let (app_id, workflow_id) = (AppId::new(columns.uuid()?), columns.id()?);
+    let revision = columns.revision()?;
+    let truncated = columns.truncations()?;
+    let node = NodeExecution {
+        id,
+        tenant_id,
+        app_id,
+        workflow_id,
+        created_at: columns.instant()?,
+        finished_at: columns.optional_instant()?,
+        workflow_run_id: columns.optional_id()?,
+        triggered_from: columns.string()?,
+        index: columns.get()?,
+        predecessor_node_id: columns.get()?,
+        node_execution_id: columns.get()?,
+        node_id: columns.string()?,
+        node_type: columns.string()?,
+        title: columns.string()?,
+        status: NodeStatus::from(&*columns.string()?),
+        elapsed_time: columns.get()?,
+        created_by_role: columns.string()?,
+        created_by: columns.id()?,
+        error: columns.text()?,
+        inputs: columns.json()?,
+        process_data: columns.json()?,
+        outputs: columns.json()?,
+        execution_metadata: columns.json()?,
+    };
+    Ok(Document { record: Record::Node(Box::new(node)), revision, graph: None, truncated })
+}
+
+fn app_log(mut columns: Columns<'_>) -> Result<Document> {
+    let (tenant_id, id) = (TenantId::new(columns.uuid()?), columns.id()?);
+    let (app_id, workflow_id) = (AppId::new(columns.uuid()?), columns.id()?);
+    let revision = columns.revision()?;
+    let log = AppLog {
+        id,
+        tenant_id,
+        app_id,
+        workflow_id,
+        created_at: columns.instant()?,
+        workflow_run_id: columns.id()?,
+        created_from: columns.string()?,
+        created_by_role: columns.string()?,
+        created_by: columns.id()?,
+    };
+    Ok(Document { record: Record::AppLog(Box::new(log)), revision, graph: None, truncated: Vec::new() })
+}
+
+fn offload(mut columns: Columns<'_>) -> Result<Document> {
+    let (tenant_id, id) = (TenantId::new(columns.uuid()?), columns.id()?);
+    let app_id = AppId::new(columns.uuid()?);
+    let revision = columns.revision()?;
+    let offload = Offload {
+        id,
+        tenant_id,
+        app_id,
+        created_at: columns.instant()?,
+        node_execution_id: columns.optional_id()?,
+        r#type: columns.string()?,
+        file_id: columns.id()?,
+    };
+    Ok(Document { record: Record::Offload(Box::new(offload)), revision, graph: None, truncated: Vec::new() })
+}
+
+/// Reads the columns of a row one after another.
+struct Columns<'r> {
+    row: &'r Row<'r>,
+    next: usize,
+}
+
+impl<'r> Columns<'r> {
+    fn get<T: rusqlite::types::FromSql>(&mut self) -> Result<T> {
+        let index = self.next;
+        self.next += 1;
+        self.row.get(index)
+    }
+
+    /// Reads a value by a conversion of our own.
+    fn convert<T>(&mut self, read: impl FnOnce(ValueRef<'r>) -> std::result::Result<T, FromSqlError>) -> Result<T> {
+        let index = self.next;
+        self.next += 1;
+        let value = self.row.get_ref(index)?;
+        let found: Type = value.data_type();
+        read(value).map_err(|error| Error::FromSqlConversionFailure(index, found, Box::new(error)))
+    }
+
+    fn uuid(&mut self) -> Result<Uuid> {
+        self.get::<[u8; 16]>().map(Uuid::from_bytes)
+    }
+
+    fn id(&mut self) -> Result<RecordId> {
+        self.uuid().map(RecordId::new)
+    }
+
+    fn optional_id(&mut self) -> Result<Option<RecordId>> {
+        Ok(self.get::<Option<[u8; 16]>>()?.map(|bytes| RecordId::new(Uuid::from_bytes(bytes))))
+    }
+
+    fn revision(&mut self) -> Result<Revision> {
+        self.get().map(Revision::from_stored)
+    }
+
+    fn instant(&mut self) -> Result<Timestamp> {
+        self.convert(|value| Timestamp::from_micros(value.as_i64()?).map_err(FromSqlError::other))
+    }
+
+    fn optional_instant(&mut self) -> Result<Option<Timestamp>> {
+        self.convert(|value| {
+            let micros = value.as_i64_or_null()?;
+            micros.map(Timestamp::from_micros).transpose().map_err(FromSqlError::other)
+        })
+    }
+
+    fn string(&mut self) -> Result<Box<str>> {
+        self.get()
+    }
+
+    fn text(&mut self) -> Result<Option<Box<str>>> {
+        self.convert(text::unpack)
+    }
+
+    fn json(&mut self) -> Result<Option<JsonText>> {
+        Ok(self.text()?.map(JsonText::from_clean))
+    }
+
+    fn hash(&mut self) -> Result<Option<ContentHash>> {
+        Ok(self.get::<Option<[u8; 32]>>()?.map(ContentHash::new))
+    }
+
+    fn truncations(&mut self) -> Result<Vec<Truncation>> {
+        self.convert(|value| match value.as_str_or_null()? {
+            None => Ok(Vec::new()),
+            Some(text) => truncations(text).ok_or_else(|| FromSqlError::Other("not a list of truncations".into())),
+        })
+    }
+}
+
+fn truncations(text: &str) -> Option<Vec<Truncation>> {
+    let marks: Vec<(String, u64, String)> = serde_json::from_str(text).ok()?;
+    let mark = |(field, original_bytes, sha256): (String, u64, String)| {
+        Some(Truncation { field: PayloadField::from_column(&field)?, original_bytes, sha256: sha256.parse().ok()? })
+    };
+    marks.into_iter().map(mark).collect()
+}

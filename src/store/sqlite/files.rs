@@ -1,0 +1,194 @@
+//! The connections that write: opened on demand, kept for the months in use, closed before anything is done to their
+//! files. Owned by the writer thread alone; knows nothing of requests and verdicts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::fault::Fault;
+use super::lock::{DirLock, missing_directory};
+use super::months::{self, FileIdentity};
+use super::pool::ReadPool;
+use super::{SqliteSettings, schema};
+use crate::domain::Month;
+
+/// Bytes of a page, for new files. A row of a node takes 1.5 to 3 KB: pages of 4 KiB would leave half of each empty.
+const PAGE_BYTES: i64 = 8_192;
+
+/// Pages of the log after which SQLite moves them into the database: 16 MiB. Fewer would write the pages of the
+/// indices, which random ids touch all over, again and again.
+const CHECKPOINT_PAGES: i64 = 2_000;
+
+/// Page cache of one write connection, in KiB.
+const CACHE_KIB: i64 = 8_192;
+
+/// Written by a probe: enough that a full disk notices.
+const PROBE_BYTES: usize = 256 * 1024;
+
+/// The write connections of a directory.
+pub struct WriteFiles {
+    settings: SqliteSettings,
+    /// Must let go of a month before it is deleted.
+    readers: Arc<ReadPool>,
+    lock: Option<DirLock>,
+    /// The month used last is last.
+    open: Vec<OpenMonth>,
+}
+
+struct OpenMonth {
+    month: Month,
+    path: PathBuf,
+    identity: FileIdentity,
+    connection: Connection,
+}
+
+impl WriteFiles {
+    pub fn new(settings: SqliteSettings, readers: Arc<ReadPool>) -> Self {
+        Self { settings, readers, lock: None, open: Vec::new() }
+    }
+
+    /// Runs `work` in one transaction on a month's file and commits it durably. After any fault the connection is
+    /// closed, so that the next attempt meets the file as it is then.
+    pub fn transact<T>(
+        &mut self,
+        month: Month,
+        work: impl FnOnce(&Transaction<'_>, &Path) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut file = self.take(month)?;
+        let done = file.transact(work)?;
+        if !file.identity.is_still_at(&file.path) {
+            let detail = format!("{}: the file was moved away or replaced while it was written", file.path.display());
+            return Err(Fault::Unavailable(detail));
+        }
+        self.keep(file);
+        Ok(done)
+    }
+
+    /// Whether a write could succeed: the lock is ours and the disk takes a file.
+    pub fn probe(&mut self) -> Result<(), Fault> {
+        self.ensure_lock()?;
+        let path = self.settings.dir.join("difylog.probe");
+        let written = fs::write(&path, vec![0; PROBE_BYTES]).and_then(|()| fs::File::open(&path)?.sync_all());
+        // What a full disk left of it must go as well.
+        let removed = fs::remove_file(&path);
+        written.and(removed).map_err(|error| Fault::of_io(&error, &path))
+    }
+
+    /// Creates the directory and brings files of earlier versions up to date.
+    pub fn install(&mut self) -> Result<Vec<String>, Fault> {
+        let dir = self.settings.dir.clone();
+        let io = |error: &std::io::Error| Fault::of_io(error, &dir);
+        let mut done = Vec::new();
+        if !dir.exists() {
+            fs::create_dir_all(&dir).map_err(|error| io(&error))?;
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                months::sync_dir(parent).map_err(|error| io(&error))?;
+            }
+            done.push(format!("created {}", dir.display()));
+        }
+        self.probe()?;
+        for month in months::newest_first(&dir).map_err(|error| io(&error))? {
+            let file = self.take(month)?;
+            done.push(format!("{}: schema {}", file.path.display(), schema::VERSION));
+            self.keep(file);
+        }
+        Ok(done)
+    }
+
+    /// Deletes a month. Answers whether there was one.
+    pub fn drop_month(&mut self, month: Month) -> Result<bool, Fault> {
+        self.ensure_lock()?;
+        self.open.retain(|file| file.month != month);
+        self.readers.without_readers(month, || delete(&self.settings.dir, month))
+    }
+
+    /// The month's file, out of the kept ones; whoever does not [`keep`](Self::keep) it closes it.
+    fn take(&mut self, month: Month) -> Result<OpenMonth, Fault> {
+        let kept = self.open.iter().position(|file| file.month == month).map(|index| self.open.remove(index));
+        if let Some(file) = kept.filter(|file| file.identity.is_still_at(&file.path)) {
+            return Ok(file);
+        }
+        self.ensure_lock()?;
+        OpenMonth::open(&self.settings, month)
+    }
+
+    fn keep(&mut self, file: OpenMonth) {
+        self.open.push(file);
+        if self.open.len() > self.settings.max_open_months.get() {
+            self.open.remove(0);
+        }
+    }
+
+    fn ensure_lock(&mut self) -> Result<(), Fault> {
+        if self.lock.as_ref().is_some_and(DirLock::holds) {
+            return Ok(());
+        }
+        // Files of a directory that is gone must not be written any more, and its lock is worth nothing.
+        self.open.clear();
+        self.lock = None;
+        self.lock = Some(DirLock::acquire(&self.settings.dir)?);
+        Ok(())
+    }
+}
+
+impl Drop for WriteFiles {
+    /// The last connection of a file moves its log into the database as it closes; the lock goes after that.
+    fn drop(&mut self) {
+        self.open.clear();
+    }
+}
+
+impl OpenMonth {
+    fn open(settings: &SqliteSettings, month: Month) -> Result<Self, Fault> {
+        let path = months::path(&settings.dir, month);
+        let fault =
+            |error: &rusqlite::Error| missing_directory(&settings.dir).unwrap_or_else(|| Fault::of(error, &path));
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&path, flags).map_err(|error| fault(&error))?;
+        connection.busy_timeout(settings.busy_timeout()).map_err(|error| fault(&error))?;
+        // Looked at before anything is set: another program's file stays as it is.
+        schema::state(&connection, &path)?;
+        configure(&connection, settings).map_err(|error| fault(&error))?;
+        schema::migrate(&mut connection, &path)?;
+        let identity = FileIdentity::of(&path).map_err(|error| Fault::of_io(&error, &path))?;
+        Ok(Self { month, path, identity, connection })
+    }
+
+    fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>, &Path) -> Result<T, Fault>) -> Result<T, Fault> {
+        let Self { connection, path, .. } = self;
+        let fault = |error: rusqlite::Error| Fault::of(&error, path);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
+        let done = work(&transaction, path)?;
+        transaction.commit().map_err(fault)?;
+        Ok(done)
+    }
+}
+
+fn delete(dir: &Path, month: Month) -> Result<bool, Fault> {
+    let mut found = false;
+    for path in months::paths(dir, month) {
+        match fs::remove_file(&path) {
+            Ok(()) => found = true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Fault::of_io(&error, &path)),
+        }
+    }
+    months::sync_dir(dir).map_err(|error| Fault::of_io(&error, dir))?;
+    Ok(found)
+}
+
+fn configure(connection: &Connection, settings: &SqliteSettings) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", settings.synchronous.as_str())?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    if let Some(bytes) = settings.max_file_bytes {
+        let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = i64::try_from((bytes.get() / u64::from(page)).max(1)).unwrap_or(i64::MAX);
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! What a month file looks like, and how an older one becomes the newest. Writes no records.
+//!
+//! The version is `PRAGMA user_version`; `MIGRATIONS[n]` brings a file from version `n` to `n + 1`, so an empty file is
+//! version 0. Columns that lists show come first in a row and payloads last: SQLite then reads no overflow page of a
+//! payload for a list.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::fault::Fault;
+
+/// `dylg`: tells a month file from any other SQLite file.
+pub const APPLICATION_ID: i32 = 0x6479_6c67;
+
+/// The version that this program writes and reads.
+pub const VERSION: i32 = 1;
+
+/// Identity is (tenant, id): the rows themselves lie in order of arrival, which keeps large rows from being moved by
+/// random ids. STRICT refuses a value of another type; ANY is a text, plain or compressed.
+const MIGRATIONS: [&str; VERSION as usize] = ["
+CREATE TABLE workflow_runs (
+    tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL, workflow_id BLOB NOT NULL,
+    revision INTEGER NOT NULL, created_at INTEGER NOT NULL, finished_at INTEGER,
+    type TEXT NOT NULL, triggered_from TEXT NOT NULL, version TEXT NOT NULL, status TEXT NOT NULL,
+    elapsed_time REAL NOT NULL, total_tokens INTEGER NOT NULL, total_steps INTEGER NOT NULL,
+    exceptions_count INTEGER NOT NULL, created_by_role TEXT NOT NULL, created_by BLOB NOT NULL,
+    graph_hash BLOB, truncated TEXT, error ANY, inputs ANY, outputs ANY
+) STRICT;
+CREATE UNIQUE INDEX workflow_runs_identity ON workflow_runs (tenant_id, id);
+CREATE INDEX workflow_runs_newest ON workflow_runs (tenant_id, app_id, created_at DESC, id DESC);
+
+CREATE TABLE workflow_node_executions (
+    tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL, workflow_id BLOB NOT NULL,
+    revision INTEGER NOT NULL, truncated TEXT, created_at INTEGER NOT NULL, finished_at INTEGER, workflow_run_id BLOB,
+    triggered_from TEXT NOT NULL, \"index\" INTEGER NOT NULL, predecessor_node_id TEXT, node_execution_id TEXT,
+    node_id TEXT NOT NULL, node_type TEXT NOT NULL, title TEXT NOT NULL, status TEXT NOT NULL,
+    elapsed_time REAL NOT NULL, created_by_role TEXT NOT NULL, created_by BLOB NOT NULL,
+    error ANY, inputs ANY, process_data ANY, outputs ANY, execution_metadata ANY
+) STRICT;
+CREATE UNIQUE INDEX workflow_node_executions_identity ON workflow_node_executions (tenant_id, id);
+CREATE INDEX workflow_node_executions_of_run ON workflow_node_executions (tenant_id, workflow_run_id)
+    WHERE workflow_run_id IS NOT NULL;
+
+CREATE TABLE workflow_app_logs (
+    tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL, workflow_id BLOB NOT NULL,
+    revision INTEGER NOT NULL, created_at INTEGER NOT NULL, workflow_run_id BLOB NOT NULL,
+    created_from TEXT NOT NULL, created_by_role TEXT NOT NULL, created_by BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX workflow_app_logs_identity ON workflow_app_logs (tenant_id, id);
+CREATE INDEX workflow_app_logs_newest ON workflow_app_logs (tenant_id, app_id, created_at DESC, id DESC);
+
+CREATE TABLE workflow_offloads (
+    tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL,
+    revision INTEGER NOT NULL, created_at INTEGER NOT NULL, node_execution_id BLOB,
+    type TEXT NOT NULL, file_id BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX workflow_offloads_identity ON workflow_offloads (tenant_id, id);
+CREATE INDEX workflow_offloads_of_node ON workflow_offloads (tenant_id, node_execution_id)
+    WHERE node_execution_id IS NOT NULL;
+
+CREATE TABLE graphs (tenant_id BLOB NOT NULL, hash BLOB NOT NULL, text ANY NOT NULL) STRICT;
+CREATE UNIQUE INDEX graphs_identity ON graphs (tenant_id, hash);
+"];
+
+/// What a file turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Just created, by us or by a writer that has not got further yet.
+    Empty,
+    Current,
+    /// Written by an earlier difylog.
+    Older(i32),
+}
+
+/// Looks at a file's version, changing nothing.
+///
+/// # Errors
+/// Damaged, a file of another program, or of a newer difylog.
+pub fn state(connection: &Connection, path: &Path) -> Result<State, Fault> {
+    let value = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+    let found = || Ok((value("application_id")?, value("user_version")?, value("schema_version")?));
+    match found().map_err(|error| Fault::of(&error, path))? {
+        // The schema cookie of a file without any table is 0.
+        (0, 0, 0) => Ok(State::Empty),
+        (APPLICATION_ID, VERSION, _) => Ok(State::Current),
+        (APPLICATION_ID, version, _) if (1..VERSION).contains(&version) => Ok(State::Older(version)),
+        (APPLICATION_ID, version, _) => Err(Fault::Damaged(format!(
+            "{}: written by a newer difylog (schema {version}, this one knows {VERSION}): upgrade difylog",
+            path.display()
+        ))),
+        _ => Err(Fault::Damaged(format!("{}: not a file of difylog: move it away", path.display()))),
+    }
+}
+
+/// Creates the schema or brings it up to date, in one transaction.
+pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
+    let first = match state(connection, path)? {
+        State::Current => return Ok(()),
+        State::Empty => 0,
+        State::Older(version) => version,
+    };
+    apply(connection, first).map_err(|error| Fault::of(&error, path))
+}
+
+fn apply(connection: &mut Connection, first: i32) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for migration in MIGRATIONS.iter().skip(usize::try_from(first).unwrap_or(0)) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}

@@ -1,0 +1,117 @@
+//! One group of requests: a transaction per month file, a verdict per action. The only place that says `Stored`, and it
+//! says so after the commit.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::{Transaction, params_from_iter};
+use tokio::sync::oneshot;
+
+use super::encode::Row;
+use super::fault::Fault;
+use super::files::WriteFiles;
+use super::tables;
+use crate::domain::{BulkAction, Month, Refusal, RetryCause, SinkFault, Verdict};
+
+/// The answer to one request.
+pub type Answer = Result<Vec<Verdict>, SinkFault>;
+
+/// The rows of one `apply`, and where its answer goes.
+pub struct Request {
+    pub rows: Vec<Row>,
+    /// Bytes of text in the rows, about.
+    pub weight: usize,
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// A row's place in the group: its request, and its position there.
+#[derive(Clone, Copy)]
+struct Place {
+    request: usize,
+    position: usize,
+}
+
+/// Writes a group and answers each of its requests.
+pub fn write_group(files: &mut WriteFiles, group: Vec<Request>) {
+    let mut answers: Vec<Answer> = group.iter().map(|request| Ok(vec![unanswered(); request.rows.len()])).collect();
+    for (month, places) in by_month(&group) {
+        let rows = || places.iter().filter_map(|place| group.get(place.request)?.rows.get(place.position));
+        match files.transact(month, |transaction, path| write_rows(transaction, path, rows())) {
+            Ok(verdicts) => place_verdicts(&mut answers, &places, verdicts),
+            Err(Fault::Damaged(detail)) => {
+                let verdict = Verdict::Retry(RetryCause { status: None, detail });
+                place_verdicts(&mut answers, &places, std::iter::repeat_n(verdict, places.len()));
+            }
+            Err(fault) => place_fault(&mut answers, &places, &SinkFault::from(fault)),
+        }
+    }
+    for (request, answer) in group.into_iter().zip(answers) {
+        // A caller that has gone away does not want its answer.
+        let _ = request.answer.send(answer);
+    }
+}
+
+/// What an action is worth until something better is known: never an ack.
+fn unanswered() -> Verdict {
+    Verdict::Retry(RetryCause { status: None, detail: String::from("not attempted") })
+}
+
+fn by_month(group: &[Request]) -> BTreeMap<Month, Vec<Place>> {
+    let mut months: BTreeMap<Month, Vec<Place>> = BTreeMap::new();
+    for (request, content) in group.iter().enumerate() {
+        for (position, row) in content.rows.iter().enumerate() {
+            months.entry(row.action().month()).or_default().push(Place { request, position });
+        }
+    }
+    months
+}
+
+fn place_verdicts(answers: &mut [Answer], places: &[Place], verdicts: impl IntoIterator<Item = Verdict>) {
+    for (place, verdict) in places.iter().zip(verdicts) {
+        if let Some(Ok(answer)) = answers.get_mut(place.request)
+            && let Some(slot) = answer.get_mut(place.position)
+        {
+            *slot = verdict;
+        }
+    }
+}
+
+fn place_fault(answers: &mut [Answer], places: &[Place], fault: &SinkFault) {
+    for place in places {
+        if let Some(answer) = answers.get_mut(place.request) {
+            *answer = Err(fault.clone());
+        }
+    }
+}
+
+/// Verdicts that hold once the transaction is committed.
+fn write_rows<'a>(
+    transaction: &Transaction<'_>,
+    path: &Path,
+    rows: impl Iterator<Item = &'a Row>,
+) -> Result<Vec<Verdict>, Fault> {
+    rows.map(|row| match write_row(transaction, row) {
+        Ok(verdict) => Ok(verdict),
+        // A refused statement undoes only itself; any other error ends the transaction.
+        Err(error) => match Fault::of(&error, path) {
+            Fault::Refused(detail) => Ok(Verdict::Refused(Refusal::by_store(None, detail))),
+            fault => Err(fault),
+        },
+    })
+    .collect()
+}
+
+fn write_row(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Verdict> {
+    match row.action() {
+        BulkAction::Graph(graph) => {
+            let mut insert = transaction.prepare_cached(tables::INSERT_GRAPH)?;
+            insert.execute((graph.tenant_id.as_bytes(), graph.hash.as_bytes(), row.graph_text(&graph.text)))?;
+            Ok(Verdict::Stored)
+        }
+        BulkAction::Document(document) => {
+            let mut upsert = transaction.prepare_cached(&tables::of(document.kind()).upsert)?;
+            let changed = upsert.execute(params_from_iter(row.document_values(document)))?;
+            Ok(if changed == 0 { Verdict::Superseded } else { Verdict::Stored })
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The writer: one thread that owns the write connections and takes everything that waits into one group.
+
+use std::thread::JoinHandle;
+use std::{io, thread};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::fault::Fault;
+use super::files::WriteFiles;
+use super::write::{Request, write_group};
+use crate::domain::Month;
+
+/// Requests that wait for the writer; what waits beyond them waits in `apply`.
+const QUEUE: usize = 16;
+
+/// A group ends before it exceeds these: a commit is then long enough to share, and short enough to wait for.
+const GROUP_ROWS: usize = 4_096;
+const GROUP_BYTES: usize = 32 << 20;
+
+/// Work for the writer thread, each with the place of its answer.
+pub enum Command {
+    Write(Request),
+    Probe(oneshot::Sender<Result<(), Fault>>),
+    Install(oneshot::Sender<Result<Vec<String>, Fault>>),
+    DropMonth(Month, oneshot::Sender<Result<bool, Fault>>),
+    /// Ends the thread once the files are closed.
+    Close(oneshot::Sender<()>),
+}
+
+/// The way to the writer thread.
+pub struct Writer {
+    commands: Option<mpsc::Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub fn spawn(files: WriteFiles) -> io::Result<Self> {
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let builder = thread::Builder::new().name(String::from("sqlite-writer"));
+        let thread = builder.spawn(move || run(files, queue))?;
+        Ok(Self { commands: Some(commands), thread: Some(thread) })
+    }
+
+    /// Gives a command to the thread and waits for its answer.
+    ///
+    /// # Errors
+    /// The thread has ended.
+    pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Fault> {
+        let gone = || Fault::Unavailable(String::from("the sqlite writer has ended: restart difylog"));
+        let (answer, answered) = oneshot::channel();
+        let commands = self.commands.as_ref().ok_or_else(gone)?;
+        commands.send(command(answer)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())
+    }
+}
+
+impl Drop for Writer {
+    /// Waits until the files are closed: whoever opens the directory next finds them tidy and unlocked.
+    fn drop(&mut self) {
+        drop(self.commands.take());
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so already, and its requests were answered with a fault.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut files: WriteFiles, mut queue: mpsc::Receiver<Command>) {
+    let mut waiting = None;
+    while let Some(command) = waiting.take().or_else(|| queue.blocking_recv()) {
+        match command {
+            Command::Write(first) => {
+                let (group, next) = gather(first, &mut queue);
+                waiting = next;
+                write_group(&mut files, group);
+            }
+            Command::Probe(answer) => reply(answer, files.probe()),
+            Command::Install(answer) => reply(answer, files.install()),
+            Command::DropMonth(month, answer) => reply(answer, files.drop_month(month)),
+            Command::Close(answer) => {
+                drop(files);
+                return reply(answer, ());
+            }
+        }
+    }
+}
+
+/// Takes what waits behind a request into its group; a command that is no write, or too much, is next.
+fn gather(first: Request, queue: &mut mpsc::Receiver<Command>) -> (Vec<Request>, Option<Command>) {
+    let (mut rows, mut bytes) = (first.rows.len(), first.weight);
+    let mut group = vec![first];
+    while let Ok(command) = queue.try_recv() {
+        match command {
+            Command::Write(request)
+                if rows + request.rows.len() <= GROUP_ROWS && bytes + request.weight <= GROUP_BYTES =>
+            {
+                rows += request.rows.len();
+                bytes += request.weight;
+                group.push(request);
+            }
+            other => return (group, Some(other)),
+        }
+    }
+    (group, None)
+}
+
+fn reply<T>(answer: oneshot::Sender<T>, value: T) {
+    // A caller that has gone away does not want its answer.
+    let _ = answer.send(value);
+}

@@ -1,0 +1,130 @@
+//! The closed list of metrics, the clock, and how logs are written.
+//!
+//! Nothing here knows what is measured: modules count through the `metrics` facade with the names listed here, per batch
+//! and never per message where a batch is at hand. Payloads never get here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::domain::Timestamp;
+
+/// The wall clock, an input wherever it is needed.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The real clock.
+#[must_use]
+#[allow(clippy::disallowed_methods)]
+pub fn system_clock() -> Clock {
+    Arc::new(|| Timestamp::from_micros(chrono::Utc::now().timestamp_micros()).unwrap_or(Timestamp::MIN))
+}
+
+/// Every metric, in base units.
+pub mod names {
+    /// Deliveries settled, by `outcome`: acked, requeued, `dead_lettered`, lost (with their channel).
+    pub const DELIVERIES: &str = "difylog_deliveries_total";
+    /// Deliveries received.
+    pub const RECEIVED: &str = "difylog_deliveries_received_total";
+    /// Deliveries received and not settled.
+    pub const UNSETTLED: &str = "difylog_deliveries_in_flight";
+    /// Bytes of memory reserved for deliveries in flight.
+    pub const BYTES_IN_FLIGHT: &str = "difylog_bytes_in_flight";
+    /// Age in seconds of the oldest unsettled delivery; 0 if there is none.
+    pub const OLDEST_UNACKED: &str = "difylog_oldest_unacked_seconds";
+    /// Consumers that are consuming.
+    pub const CONSUMERS: &str = "difylog_consumers";
+    /// Dead letters published and confirmed, by `reason`.
+    pub const DEAD_LETTERS: &str = "difylog_dead_letters_total";
+    /// Documents, by `outcome`: stored, superseded, known (durable by the cache), collapsed, refused, held.
+    pub const DOCUMENTS: &str = "difylog_documents_total";
+    /// Documents per bulk request.
+    pub const BATCH: &str = "difylog_batch_documents";
+    /// Seconds per bulk request.
+    pub const BULK_SECONDS: &str = "difylog_bulk_seconds";
+    /// Bulk requests in flight.
+    pub const REQUESTS: &str = "difylog_bulk_requests_in_flight";
+    /// Requests that failed as a whole, by `kind`.
+    pub const FAULTS: &str = "difylog_bulk_faults_total";
+    /// Seconds from the receipt of a delivery to its durable write.
+    pub const RECEIVED_TO_DURABLE: &str = "difylog_receive_to_durable_seconds";
+    /// Seconds from the event (a record's start or end, when Dify publishes it) to its durable write.
+    pub const EVENT_TO_DURABLE: &str = "difylog_event_to_durable_seconds";
+    /// 1 while the breaker is open.
+    pub const BREAKER: &str = "difylog_breaker_open";
+    /// 1 while the consumers are told to stop.
+    pub const GATE: &str = "difylog_gate_closed";
+    /// Values that the codec cleaned, by `what`.
+    pub const CLEANED: &str = "difylog_cleaned_values_total";
+    /// Receipts that were dropped unspent and requeued.
+    pub const ABANDONED: &str = "difylog_receipts_abandoned_total";
+}
+
+const SECONDS: &[f64] =
+    &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
+const COUNTS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0];
+
+/// Installs the recorder of this process and describes every metric.
+///
+/// # Errors
+/// If a recorder is installed already.
+pub fn install_metrics() -> Result<PrometheusHandle, String> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_documents".into()), COUNTS))
+        .map_err(|error| error.to_string())?
+        .install_recorder()
+        .map_err(|error| error.to_string())?;
+    describe();
+    Ok(handle)
+}
+
+/// How often the recorder folds its histograms; without it they grow until somebody scrapes.
+pub const UPKEEP: Duration = Duration::from_secs(5);
+
+fn describe() {
+    describe_counter!(names::RECEIVED, "Deliveries received from the broker");
+    describe_counter!(names::DELIVERIES, "Deliveries settled, by outcome");
+    describe_gauge!(names::UNSETTLED, "Deliveries received and not settled");
+    describe_gauge!(names::BYTES_IN_FLIGHT, "Bytes reserved for deliveries in flight");
+    describe_gauge!(names::OLDEST_UNACKED, "Age of the oldest unsettled delivery");
+    describe_gauge!(names::CONSUMERS, "Consumers that are consuming");
+    describe_counter!(names::DEAD_LETTERS, "Dead letters published and confirmed, by reason");
+    describe_counter!(names::DOCUMENTS, "Documents by outcome");
+    describe_histogram!(names::BATCH, "Documents per bulk request");
+    describe_histogram!(names::BULK_SECONDS, "Duration of bulk requests");
+    describe_gauge!(names::REQUESTS, "Bulk requests in flight");
+    describe_counter!(names::FAULTS, "Bulk requests that failed as a whole, by kind");
+    describe_histogram!(names::RECEIVED_TO_DURABLE, "From receipt to durable write");
+    describe_histogram!(names::EVENT_TO_DURABLE, "From the event to its durable write");
+    describe_gauge!(names::BREAKER, "1 while the breaker is open");
+    describe_gauge!(names::GATE, "1 while consumers are told to stop");
+    describe_counter!(names::CLEANED, "Values cleaned by the codec, by what");
+    describe_counter!(names::ABANDONED, "Receipts dropped unspent and requeued");
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Starts logging to standard error. `filter` is a directive list such as `info` or `difylog=debug,lapin=warn`.
+///
+/// # Errors
+/// If the filter cannot be read, or logging was started before.
+pub fn install_logging(format: LogFormat, filter: &str) -> Result<(), String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => {
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            builder.with_ansi(colours).with_target(false).try_init().map_err(|error| error.to_string())
+        }
+        LogFormat::Json => builder.json().flatten_event(true).try_init().map_err(|error| error.to_string()),
+    }
+}

@@ -1,0 +1,23 @@
+//! The contract over SQLite, with and without compression.
+
+use std::sync::Arc;
+
+use difylog::store::StoreAdmin as _;
+use difylog::store::sqlite::{SqliteSettings, SqliteStore};
+
+use crate::subject::Subject;
+
+/// A store in a folder of its own.
+async fn subject(compress: bool) -> Subject {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = SqliteSettings { dir: dir.path().join("logs"), compress, ..SqliteSettings::default() };
+    let store = SqliteStore::new(settings).unwrap();
+    store.install().await.unwrap();
+    Subject { store: Arc::new(store), _guard: Box::new(dir) }
+}
+
+crate::contract!(subject(true));
+
+mod uncompressed {
+    crate::contract!(super::subject(false));
+}
