@@ -16,6 +16,7 @@
 pub mod backoff;
 pub mod codec;
 pub mod domain;
+pub mod pipeline;
 pub mod store;
 pub mod synthetic;
 pub mod telemetry;

@@ -1,0 +1,30 @@
+//! The gate between the pipeline and the consumers: closed, they give back what they hold and stop pulling.
+
+use tokio::sync::watch;
+
+/// Whether consumers may pull.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    Open,
+    /// For the reason given, in words for the operator.
+    Closed(String),
+}
+
+impl Gate {
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        *self == Self::Open
+    }
+}
+
+/// The pipeline's end of the gate.
+pub type GateKeeper = watch::Sender<Gate>;
+
+/// A consumer's end of the gate.
+pub type GateWatch = watch::Receiver<Gate>;
+
+/// An open gate.
+#[must_use]
+pub fn gate() -> (GateKeeper, GateWatch) {
+    watch::channel(Gate::Open)
+}

@@ -1,0 +1,157 @@
+//! Deliveries to envelopes: decode, take the graph out, truncate, compute the revision.
+//!
+//! Pure work on one message; what cannot become a document comes out as a refusal with the receipt it belongs to.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::receipt::{Delivery, Receipt};
+use crate::codec::{self, Cleaned, Content, Decoded, truncate};
+use crate::domain::record::RecordKey;
+use crate::domain::{Disposition, Document, Graph, Month, Record, Refusal, Revision};
+
+/// A value with the right to settle the delivery it came from.
+pub struct Envelope<T> {
+    pub payload: T,
+    pub receipt: Receipt,
+}
+
+/// A document ready to be sent, with what must be durable before its delivery is acked.
+#[derive(Clone)]
+pub struct Prepared {
+    pub document: Arc<Document>,
+    /// The run's graph.
+    pub graph: Option<Arc<Graph>>,
+    /// Full texts of truncated payloads, for the payload store.
+    pub offloads: Vec<Arc<truncate::Cut>>,
+    /// Bytes that this takes in memory and in a bulk request, about.
+    pub bytes: usize,
+    /// When the delivery arrived.
+    pub received: Instant,
+    /// Times that the store did not take it.
+    pub attempts: u32,
+}
+
+/// Where a document goes: two snapshots with the same slot replace each other.
+pub type Slot = (RecordKey, Month);
+
+impl Prepared {
+    pub fn slot(&self) -> Slot {
+        (self.document.key(), self.document.month())
+    }
+
+    pub fn revision(&self) -> Revision {
+        self.document.revision
+    }
+}
+
+/// What became of one delivery.
+#[derive(Default)]
+pub struct Preparation {
+    pub envelopes: Vec<Envelope<Prepared>>,
+    pub refusals: Vec<Envelope<Refusal>>,
+    pub cleaned: Cleaned,
+}
+
+impl Preparation {
+    fn fill(&mut self, content: Content, receipt: Receipt, limits: &PrepareLimits, received: Instant) {
+        match content {
+            Content::One(record) => self.accept(record, receipt, limits, received),
+            Content::Parts(parts) => {
+                let (ranges, records): (Vec<_>, Vec<_>) =
+                    parts.into_iter().map(|part| (part.range, part.record)).unzip();
+                for (receipt, record) in receipt.split(ranges).into_iter().zip(records) {
+                    match record {
+                        Ok(record) => self.accept(record, receipt, limits, received),
+                        Err(refusal) => self.refusals.push(Envelope { payload: refusal, receipt }),
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, record: Record, receipt: Receipt, limits: &PrepareLimits, received: Instant) {
+        self.envelopes.push(Envelope { payload: document(record, limits, received), receipt });
+    }
+}
+
+/// Limits on what one message may be.
+#[derive(Debug, Clone, Copy)]
+pub struct PrepareLimits {
+    pub decode: codec::DecodeLimits,
+    pub truncate: truncate::Limits,
+}
+
+/// Decodes one delivery into envelopes and refusals; every receipt of it is in one of the two.
+pub fn prepare(delivery: Delivery, limits: &PrepareLimits, received: Instant) -> Preparation {
+    let Delivery { message, receipt } = delivery;
+    let mut preparation = Preparation::default();
+    match codec::decode(&message, limits.decode) {
+        Err(refusal) => preparation.refusals.push(Envelope { payload: refusal, receipt }),
+        Ok(Decoded { content, cleaned }) => {
+            preparation.cleaned = cleaned;
+            preparation.fill(content, receipt, limits, received);
+        }
+    }
+    preparation
+}
+
+/// Makes the document of a record.
+fn document(mut record: Record, limits: &PrepareLimits, received: Instant) -> Prepared {
+    let revision = Revision::of(&record);
+    let cuts = truncate::fit(&mut record, &limits.truncate);
+    let graph = match &mut record {
+        Record::Run(run) => truncate::take_graph(run).map(Arc::new),
+        _ => None,
+    };
+    let document = Document {
+        graph: graph.as_ref().map(|graph| graph.hash),
+        truncated: cuts.iter().map(|cut| cut.truncation).collect(),
+        record,
+        revision,
+    };
+    let bytes = document.footprint()
+        + graph.as_ref().map_or(0, |graph| graph.text.len())
+        + cuts.iter().map(|cut| cut.full.len()).sum::<usize>();
+    Prepared {
+        document: Arc::new(document),
+        graph,
+        offloads: cuts.into_iter().map(Arc::new).collect(),
+        bytes,
+        received,
+        attempts: 0,
+    }
+}
+
+/// Cuts the payloads of a document that the store found too large to a fraction of their limits.
+///
+/// `None` when there is nothing left to cut. The graph and the full texts stay as they are: the full texts of payloads
+/// that are cut here for the first time are added.
+pub fn truncate_harder(prepared: &Prepared, limits: &truncate::Limits) -> Option<Prepared> {
+    let mut document = Document::clone(&prepared.document);
+    let harder = truncate::Limits {
+        field_bytes: limits.field_bytes.min(document.footprint() / 4).max(1024),
+        document_bytes: limits.document_bytes.min(document.footprint() / 2).max(4096),
+    };
+    let cuts = truncate::fit(&mut document.record, &harder);
+    if cuts.is_empty() {
+        return None;
+    }
+    let mut offloads = prepared.offloads.clone();
+    for cut in cuts {
+        // The mark of a payload that was cut before names its true original; only the text got shorter.
+        if document.truncated.iter().all(|mark| mark.field != cut.truncation.field) {
+            document.truncated.push(cut.truncation);
+            offloads.push(Arc::new(cut));
+        }
+    }
+    Some(Prepared { document: Arc::new(document), offloads, ..prepared.clone() })
+}
+
+impl Envelope<Refusal> {
+    /// Settles as a dead letter.
+    pub fn dead_letter(self) {
+        self.receipt.settle(&Disposition::DeadLetter(self.payload));
+    }
+}

@@ -1,0 +1,239 @@
+//! The right to settle one delivery, spent exactly once.
+//!
+//! A receipt rides with the value it belongs to. It is spent by [`Receipt::settle`]; dropping it means requeue and is
+//! counted, never ack. Nothing here talks to a broker: settlements go to the ledger of the channel that the delivery
+//! came on (`amqp::ledger`), which alone acks.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::codec::Message;
+use crate::domain::{Disposition, Refusal};
+
+/// A message on its way through the pipeline, with the right to settle it.
+pub struct Delivery {
+    pub message: Message,
+    pub receipt: Receipt,
+}
+
+/// The order to a ledger, one per delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The broker's delivery tag on its channel.
+    pub tag: u64,
+    pub outcome: Outcome,
+}
+
+/// What the ledger does with a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Ack,
+    Requeue,
+    /// Publish these letters, wait for their confirms, then ack. Never empty.
+    DeadLetter(Vec<Letter>),
+}
+
+/// One dead letter: a refused delivery, or the refused part of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    pub refusal: Refusal,
+    /// Bytes of the delivery's body that hold the refused event; `None`: all of it.
+    pub part: Option<Range<usize>>,
+}
+
+/// Where settlements go. Unbounded by type, bounded in fact: one settlement per delivery, and the broker's prefetch
+/// window bounds the deliveries.
+pub type Settlements = UnboundedSender<Settlement>;
+
+/// Receipts that were dropped unspent since the process began: work abandoned on drain, or a defect.
+static ABANDONED: AtomicU64 = AtomicU64::new(0);
+
+/// How many receipts were dropped unspent.
+#[must_use]
+pub fn abandoned() -> u64 {
+    ABANDONED.load(Ordering::Relaxed)
+}
+
+/// The right to settle one or more deliveries with one disposition.
+#[must_use = "a receipt that is dropped requeues its delivery"]
+pub struct Receipt {
+    /// Most receipts hold one ticket; a spent receipt holds none.
+    first: Option<Ticket>,
+    joined: Vec<Ticket>,
+}
+
+enum Ticket {
+    Whole { tag: u64, settlements: Settlements },
+    Part { shared: Arc<Shared>, part: Range<usize> },
+}
+
+/// A delivery that carries several events: settled when the last of its parts is.
+struct Shared {
+    tag: u64,
+    settlements: Settlements,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    open: usize,
+    requeue: bool,
+    letters: Vec<Letter>,
+}
+
+impl Receipt {
+    /// The receipt of a whole delivery.
+    pub fn new(tag: u64, settlements: Settlements) -> Self {
+        Self { first: Some(Ticket::Whole { tag, settlements }), joined: Vec::new() }
+    }
+
+    /// Divides the receipt of a delivery that carries several events into one receipt per event. The delivery is
+    /// acked when all are; requeued if any is; the refused parts become dead letters of their own.
+    ///
+    /// An empty list of parts answers no receipt and acks: there is nothing in the delivery to lose.
+    pub fn split(mut self, parts: Vec<Range<usize>>) -> Vec<Self> {
+        if parts.is_empty() {
+            self.settle(&Disposition::Ack);
+            return Vec::new();
+        }
+        let Some(Ticket::Whole { tag, settlements }) = self.first.take() else {
+            return Vec::new();
+        };
+        let progress = Progress { open: parts.len(), requeue: false, letters: Vec::new() };
+        let shared = Arc::new(Shared { tag, settlements, progress: Mutex::new(progress) });
+        parts
+            .into_iter()
+            .map(|part| Self { first: Some(Ticket::Part { shared: Arc::clone(&shared), part }), joined: Vec::new() })
+            .collect()
+    }
+
+    /// Joins another receipt to this one: both are settled together.
+    pub fn join(&mut self, mut other: Self) {
+        self.joined.extend(other.first.take());
+        self.joined.append(&mut other.joined);
+    }
+
+    /// Spends the receipt.
+    pub fn settle(mut self, disposition: &Disposition) {
+        self.spend(disposition);
+    }
+
+    fn spend(&mut self, disposition: &Disposition) {
+        for ticket in self.first.take().into_iter().chain(self.joined.drain(..)) {
+            ticket.settle(disposition);
+        }
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if self.first.is_some() || !self.joined.is_empty() {
+            ABANDONED.fetch_add(1, Ordering::Relaxed);
+            self.spend(&Disposition::Requeue);
+        }
+    }
+}
+
+impl Ticket {
+    fn settle(self, disposition: &Disposition) {
+        match self {
+            Self::Whole { tag, settlements } => {
+                let outcome = match disposition {
+                    Disposition::Ack => Outcome::Ack,
+                    Disposition::Requeue => Outcome::Requeue,
+                    Disposition::DeadLetter(refusal) => {
+                        Outcome::DeadLetter(vec![Letter { refusal: refusal.clone(), part: None }])
+                    }
+                };
+                // A ledger that is gone has lost its channel: the broker has requeued the delivery by itself.
+                let _ = settlements.send(Settlement { tag, outcome });
+            }
+            Self::Part { shared, part } => shared.settle_part(part, disposition),
+        }
+    }
+}
+
+impl Shared {
+    fn settle_part(&self, part: Range<usize>, disposition: &Disposition) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        match disposition {
+            Disposition::Ack => {}
+            Disposition::Requeue => progress.requeue = true,
+            Disposition::DeadLetter(refusal) => {
+                progress.letters.push(Letter { refusal: refusal.clone(), part: Some(part) });
+            }
+        }
+        progress.open -= 1;
+        if progress.open > 0 {
+            return;
+        }
+        // A requeued delivery comes back whole, with its refused parts: they become letters then.
+        let outcome = match (progress.requeue, std::mem::take(&mut progress.letters)) {
+            (true, _) => Outcome::Requeue,
+            (false, letters) if letters.is_empty() => Outcome::Ack,
+            (false, letters) => Outcome::DeadLetter(letters),
+        };
+        let _ = self.settlements.send(Settlement { tag: self.tag, outcome });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::RefusalClass;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    fn refusal() -> Refusal {
+        Refusal::new(RefusalClass::MissingField, "id")
+    }
+
+    #[test]
+    fn settles_once_and_dropping_requeues() {
+        let (settlements, mut ledger) = unbounded_channel();
+        Receipt::new(1, settlements.clone()).settle(&Disposition::Ack);
+        drop(Receipt::new(2, settlements));
+        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 1, outcome: Outcome::Ack });
+        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 2, outcome: Outcome::Requeue });
+        assert!(ledger.try_recv().is_err());
+    }
+
+    #[test]
+    fn joined_receipts_settle_together() {
+        let (settlements, mut ledger) = unbounded_channel();
+        let mut receipt = Receipt::new(1, settlements.clone());
+        receipt.join(Receipt::new(2, settlements));
+        receipt.settle(&Disposition::Ack);
+        let tags: Vec<u64> = std::iter::from_fn(|| ledger.try_recv().ok()).map(|settlement| settlement.tag).collect();
+        assert_eq!(tags, [1, 2]);
+    }
+
+    #[test]
+    fn parts_settle_as_one_delivery_with_letters_of_their_own() {
+        let (settlements, mut ledger) = unbounded_channel();
+        let mut parts = Receipt::new(7, settlements).split(vec![1..5, 6..9, 10..12]);
+        parts.pop().unwrap().settle(&Disposition::Ack);
+        parts.pop().unwrap().settle(&Disposition::DeadLetter(refusal()));
+        assert!(ledger.try_recv().is_err(), "one part is still open");
+        parts.pop().unwrap().settle(&Disposition::Ack);
+        let letter = Letter { refusal: refusal(), part: Some(6..9) };
+        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 7, outcome: Outcome::DeadLetter(vec![letter]) });
+    }
+
+    #[test]
+    fn one_requeued_part_requeues_the_delivery() {
+        let (settlements, mut ledger) = unbounded_channel();
+        let mut parts = Receipt::new(7, settlements).split(vec![1..5, 6..9]);
+        parts.pop().unwrap().settle(&Disposition::DeadLetter(refusal()));
+        drop(parts.pop().unwrap());
+        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 7, outcome: Outcome::Requeue });
+    }
+
+    #[test]
+    fn a_delivery_without_events_is_acked() {
+        let (settlements, mut ledger) = unbounded_channel();
+        assert!(Receipt::new(7, settlements).split(Vec::new()).is_empty());
+        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 7, outcome: Outcome::Ack });
+    }
+}

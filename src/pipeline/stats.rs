@@ -1,0 +1,111 @@
+//! What the flow has done, for health checks and tests. Metrics are counted here as well, so that both agree.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use metrics::{Histogram, counter, gauge, histogram};
+use tokio::time::Instant;
+
+use super::prepare::Prepared;
+use crate::codec::Cleaned;
+use crate::domain::{FaultKind, Timestamp};
+use crate::telemetry::names;
+
+/// Where latencies go; looked up once, not per document.
+pub(super) struct Latency {
+    received_to_durable: Histogram,
+    event_to_durable: Histogram,
+}
+
+impl Latency {
+    /// Bound to the recorder that is installed now.
+    pub fn new() -> Self {
+        Self {
+            received_to_durable: histogram!(names::RECEIVED_TO_DURABLE),
+            event_to_durable: histogram!(names::EVENT_TO_DURABLE),
+        }
+    }
+
+    pub fn observe(&self, prepared: &Prepared, now: Instant, wall: Timestamp) {
+        self.received_to_durable.record((now - prepared.received).as_secs_f64());
+        let lag = wall.micros().saturating_sub(prepared.document.record.event_time().micros()).max(0);
+        self.event_to_durable.record(lag as f64 / 1e6);
+    }
+}
+
+/// Totals and states of one pipeline, shared with those who watch it.
+#[derive(Debug, Default)]
+pub struct PipelineStats {
+    pub stored: AtomicU64,
+    pub superseded: AtomicU64,
+    /// Settled from the cache, without a request.
+    pub known: AtomicU64,
+    /// Replaced by a newer snapshot in the window.
+    pub collapsed: AtomicU64,
+    pub refused: AtomicU64,
+    /// Put back to wait for another try.
+    pub held: AtomicU64,
+    pub requests: AtomicU64,
+    pub faults: AtomicU64,
+    breaker_open: AtomicBool,
+    gate_closed: AtomicBool,
+    /// Wall-clock microseconds of the latest turn of the loop.
+    heartbeat: AtomicI64,
+}
+
+impl PipelineStats {
+    pub(super) fn add(counter: &AtomicU64, outcome: &'static str, count: u64) {
+        if count > 0 {
+            counter.fetch_add(count, Ordering::Relaxed);
+            counter!(names::DOCUMENTS, "outcome" => outcome).increment(count);
+        }
+    }
+
+    pub(super) fn request(&self, documents: usize, took: Duration) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        histogram!(names::BATCH).record(documents as f64);
+        histogram!(names::BULK_SECONDS).record(took.as_secs_f64());
+    }
+
+    pub(super) fn fault(&self, kind: FaultKind) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        counter!(names::FAULTS, "kind" => kind.as_str()).increment(1);
+    }
+
+    pub(super) fn cleaned(cleaned: &Cleaned) {
+        for (what, count) in cleaned.entries() {
+            if count > 0 {
+                counter!(names::CLEANED, "what" => what).increment(count);
+            }
+        }
+    }
+
+    pub(super) fn set_breaker(&self, open: bool) {
+        self.breaker_open.store(open, Ordering::Relaxed);
+        gauge!(names::BREAKER).set(f64::from(u8::from(open)));
+    }
+
+    pub(super) fn set_gate(&self, closed: bool) {
+        self.gate_closed.store(closed, Ordering::Relaxed);
+        gauge!(names::GATE).set(f64::from(u8::from(closed)));
+    }
+
+    pub(super) fn beat(&self, now: Timestamp) {
+        self.heartbeat.store(now.micros(), Ordering::Relaxed);
+    }
+
+    /// Whether requests are held back because the store does not answer well.
+    pub fn is_breaker_open(&self) -> bool {
+        self.breaker_open.load(Ordering::Relaxed)
+    }
+
+    /// Whether consumers are told to stop.
+    pub fn is_gate_closed(&self) -> bool {
+        self.gate_closed.load(Ordering::Relaxed)
+    }
+
+    /// When the loop last turned; it does so at least every few seconds while it is alive.
+    pub fn heartbeat(&self) -> Timestamp {
+        Timestamp::from_micros(self.heartbeat.load(Ordering::Relaxed)).unwrap_or(Timestamp::MIN)
+    }
+}

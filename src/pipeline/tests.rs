@@ -1,0 +1,273 @@
+//! The flow over the scripted double: every fate of a delivery, under a paused clock.
+
+mod faults;
+mod order;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel, unbounded_channel};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::gate::{GateWatch, gate};
+use super::receipt::{Outcome, Receipt, Settlement, Settlements};
+use super::stats::PipelineStats;
+use super::*;
+use crate::codec::{Message, Source, encode_native, truncate::Limits};
+use crate::domain::{BulkAction, Record, Refusal, RefusalClass, RetryCause, Timestamp, Verdict};
+use crate::store::memory::MemorySink;
+use crate::store::payload::{PayloadSettings, PayloadStore};
+use crate::synthetic::{Generator, Shape};
+
+/// A flow that runs, with both of its ends in hand.
+struct Flow {
+    sink: Arc<MemorySink>,
+    stats: Arc<PipelineStats>,
+    gate: GateWatch,
+    deliveries: Option<Sender<Delivery>>,
+    settlements: Settlements,
+    ledger: UnboundedReceiver<Settlement>,
+    task: JoinHandle<()>,
+    abandon: CancellationToken,
+    next_tag: u64,
+    payloads: TempDir,
+}
+
+impl Flow {
+    fn start(settings: PipelineSettings) -> Self {
+        Self::start_with(settings, Limits::default())
+    }
+
+    fn start_with(settings: PipelineSettings, limits: Limits) -> Self {
+        let folder = TempDir::new().unwrap();
+        let payloads = Arc::new(PayloadStore::open(&PayloadSettings { dir: folder.path().into(), s3: None }).unwrap());
+        let (sink, stats) = (Arc::new(MemorySink::new()), Arc::new(PipelineStats::default()));
+        let (keeper, gate) = gate();
+        let ports = Ports {
+            sink: sink.clone(),
+            payloads,
+            gate: keeper,
+            stats: Arc::clone(&stats),
+            clock: Arc::new(|| Timestamp::MIN),
+            seed: 1,
+        };
+        let (deliveries, inbox) = channel(64);
+        let (settlements, ledger) = unbounded_channel();
+        let abandon = CancellationToken::new();
+        let task = tokio::spawn(Pipeline::new(settings, limits, ports).run(inbox, abandon.clone()));
+        let deliveries = Some(deliveries);
+        Self { sink, stats, gate, deliveries, settlements, ledger, task, abandon, next_tag: 1, payloads: folder }
+    }
+
+    async fn send(&mut self, body: impl Into<Bytes>) -> u64 {
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        let message =
+            Message { source: Source::Native, content_type: None, compression: None, task: None, body: body.into() };
+        let receipt = Receipt::new(tag, self.settlements.clone());
+        self.deliveries.as_ref().unwrap().send(Delivery { message, receipt }).await.unwrap();
+        tag
+    }
+
+    async fn send_record(&mut self, record: &Record) -> u64 {
+        self.send(encode_native(record)).await
+    }
+
+    /// The next settlement; the paused clock jumps to whatever timer is next.
+    async fn settled(&mut self) -> Settlement {
+        tokio::time::timeout(Duration::from_secs(3_600), self.ledger.recv())
+            .await
+            .expect("settled within an hour")
+            .unwrap()
+    }
+
+    async fn settled_many(&mut self, count: usize) -> BTreeMap<u64, Outcome> {
+        let mut outcomes = BTreeMap::new();
+        for _ in 0..count {
+            let Settlement { tag, outcome } = self.settled().await;
+            assert!(outcomes.insert(tag, outcome).is_none(), "delivery {tag} was settled twice");
+        }
+        outcomes
+    }
+
+    /// No more deliveries come: waits for the end of the flow and answers what was settled since.
+    async fn finish(mut self) -> (BTreeMap<u64, Outcome>, Arc<MemorySink>) {
+        self.deliveries = None;
+        self.task.await.unwrap();
+        drop(self.settlements);
+        let mut outcomes = BTreeMap::new();
+        while let Some(Settlement { tag, outcome }) = self.ledger.recv().await {
+            assert!(outcomes.insert(tag, outcome).is_none(), "delivery {tag} was settled twice");
+        }
+        (outcomes, self.sink)
+    }
+}
+
+fn generator() -> Generator {
+    Generator::new(3, "2026-11-01T00:00:00".parse().unwrap(), Shape::default())
+}
+
+/// Records of different identity, app logs and nodes mixed.
+fn distinct(count: usize) -> Vec<Record> {
+    let mut generator = generator();
+    let mut records = BTreeMap::new();
+    while records.len() < count {
+        for record in generator.run() {
+            records.insert(record.key(), record);
+        }
+    }
+    records.into_values().take(count).collect()
+}
+
+fn documents(actions: &[BulkAction]) -> usize {
+    actions.iter().filter(|action| matches!(action, BulkAction::Document(_))).count()
+}
+
+fn retry() -> Verdict {
+    Verdict::Retry(RetryCause { status: Some(503), detail: "unavailable_shards_exception".into() })
+}
+
+fn refused() -> Refusal {
+    Refusal::by_store(Some(400), "mapper_parsing_exception")
+}
+
+fn class_of(outcome: &Outcome) -> Option<RefusalClass> {
+    match outcome {
+        Outcome::DeadLetter(letters) => letters.first().map(|letter| letter.refusal.class),
+        _ => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_run_is_stored_once_and_acked() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let records = generator().run();
+    for record in &records {
+        flow.send_record(record).await;
+    }
+    let (outcomes, sink) = flow.finish().await;
+    assert_eq!(outcomes.len(), records.len());
+    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+    // One run, four nodes, one app log; their earlier snapshots are gone.
+    assert_eq!(sink.documents().len(), 6);
+    let run = sink.documents().into_iter().find(|document| document.record.key() == records[0].key()).unwrap();
+    assert_eq!(run.revision, crate::domain::Revision::of(&records[records.len() - 2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_event_is_stored_without_waiting_for_company() {
+    let mut flow = Flow::start(PipelineSettings { linger_ms: 10_000, idle_ms: 2, ..PipelineSettings::default() });
+    let begin = tokio::time::Instant::now();
+    flow.send_record(&distinct(1)[0]).await;
+    flow.settled().await;
+    assert!(begin.elapsed() < Duration::from_millis(50), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_verdict_has_its_own_fate() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    flow.sink.script(Box::new(|actions| {
+        assert_eq!(documents(actions), 4);
+        let mut verdicts = [Verdict::Stored, Verdict::Superseded, Verdict::Refused(refused()), retry()].into_iter();
+        Ok(actions
+            .iter()
+            .map(|action| match action {
+                BulkAction::Graph(_) => Verdict::Stored,
+                BulkAction::Document(_) => verdicts.next().unwrap(),
+            })
+            .collect())
+    }));
+    for record in distinct(4) {
+        flow.send_record(&record).await;
+    }
+    let outcomes = flow.settled_many(4).await;
+    let count = |wanted: fn(&Outcome) -> bool| outcomes.values().filter(|outcome| wanted(outcome)).count();
+    assert_eq!(count(|outcome| *outcome == Outcome::Ack), 3, "the fourth was held and stored by the second request");
+    assert_eq!(count(|outcome| class_of(outcome) == Some(RefusalClass::RefusedByStore)), 1);
+    assert_eq!(flow.sink.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_decoded_disturbs_nothing_else() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let good = distinct(2);
+    flow.send_record(&good[0]).await;
+    flow.send("not json").await;
+    flow.send(r#"{"v":1,"kind":"mystery","record":{}}"#).await;
+    flow.send_record(&good[1]).await;
+    let (outcomes, sink) = flow.finish().await;
+    assert_eq!(sink.documents().len(), 2);
+    assert_eq!((&outcomes[&1], &outcomes[&4]), (&Outcome::Ack, &Outcome::Ack));
+    assert_eq!(class_of(&outcomes[&2]), Some(RefusalClass::UndecodableBody));
+    assert_eq!(class_of(&outcomes[&3]), Some(RefusalClass::UnknownKind));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_array_is_one_delivery_and_its_bad_event_one_letter() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let good = distinct(2);
+    let text = |record: &Record| String::from_utf8(encode_native(record)).unwrap();
+    let bad = r#"{"v":9}"#;
+    let body = format!("[{},{bad},{}]", text(&good[0]), text(&good[1]));
+    let position = body.find(bad).unwrap();
+    flow.send(body).await;
+    let Outcome::DeadLetter(letters) = flow.settled().await.outcome else { panic!("a dead letter") };
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].part, Some(position..position + bad.len()));
+    assert_eq!(flow.finish().await.1.documents().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_to_be_durable_costs_no_request() {
+    for (cache_entries, requests) in [(50_000, 1), (0, 2)] {
+        let mut flow = Flow::start(PipelineSettings { cache_entries, ..PipelineSettings::default() });
+        let record = &distinct(1)[0];
+        flow.send_record(record).await;
+        assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+        flow.send_record(record).await;
+        assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+        assert_eq!(flow.sink.requests(), requests, "cache of {cache_entries}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_waits_for_its_graph() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let run = generator().run().remove(0);
+    flow.sink.script(Box::new(|actions| {
+        let verdict = |action: &BulkAction| match action {
+            BulkAction::Graph(_) => retry(),
+            BulkAction::Document(_) => Verdict::Stored,
+        };
+        Ok(actions.iter().map(verdict).collect())
+    }));
+    flow.send_record(&run).await;
+    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.sink.requests(), 2, "stored without its graph, the run was sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncated_payload_is_in_the_payload_store_before_the_ack() {
+    let limits = Limits { field_bytes: 2_000, document_bytes: 8_000 };
+    let folder;
+    let (key, full) = {
+        let mut flow = Flow::start_with(PipelineSettings::default(), limits);
+        let mut run = generator().run().remove(0);
+        let Record::Run(inner) = &mut run else { panic!("a run") };
+        let full = format!(r#"{{"text": "{}"}}"#, "长".repeat(5_000));
+        inner.inputs = Some(crate::domain::JsonText::from_clean(full.clone()));
+        flow.send_record(&run).await;
+        assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+        let document = flow.sink.documents().remove(0);
+        let mark = document.truncated[0];
+        assert_eq!(mark.original_bytes, full.len() as u64);
+        folder = PayloadStore::open(&PayloadSettings { dir: flow.payloads.path().into(), s3: None }).unwrap();
+        let stored = folder.get(document.tenant_id(), document.month(), mark.sha256).await.unwrap();
+        (stored, full)
+    };
+    assert_eq!(key.unwrap().as_str(), full);
+}
