@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod amqp;
 pub mod backoff;
 pub mod codec;
 pub mod domain;

@@ -1,0 +1,135 @@
+//! Connections to the broker: TLS, several hosts, and one shared connection that is opened again when it is lost.
+//! Never retries by itself; whoever needs a channel decides when to ask again.
+
+use std::time::Duration;
+
+use lapin::tcp::OwnedTLSConfig;
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties};
+use tokio::sync::Mutex;
+
+use super::error::{AmqpError, Reply, reply};
+use super::settings::{AmqpSettings, BrokerUrl};
+
+/// What it takes to connect.
+#[derive(Clone)]
+pub(super) struct Connector {
+    urls: Vec<BrokerUrl>,
+    authority: Option<String>,
+    heartbeat: u16,
+    timeout: Duration,
+    name: String,
+}
+
+impl Connector {
+    /// Reads the CA file.
+    pub fn new(settings: &AmqpSettings, purpose: &str) -> Result<Self, AmqpError> {
+        let authority = settings.ca_file.as_ref().map(|path| {
+            std::fs::read_to_string(path)
+                .map_err(|error| AmqpError::CaFile { path: path.clone(), said: error.to_string() })
+        });
+        Ok(Self {
+            urls: settings.urls.clone(),
+            authority: authority.transpose()?,
+            heartbeat: settings.heartbeat_seconds.get(),
+            timeout: Duration::from_secs(settings.connect_timeout_seconds.get().into()),
+            name: format!("{} {purpose}", settings.connection_name),
+        })
+    }
+
+    /// Tries each host once.
+    pub async fn connect(&self) -> Result<Connection, AmqpError> {
+        let mut last = AmqpError::setting("amqp.urls", "names no broker");
+        for url in &self.urls {
+            match self.connect_to(url).await {
+                Ok(connection) => {
+                    tracing::info!(broker = url.authority(), connection = self.name, "connected to the broker");
+                    return Ok(connection);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_to(&self, url: &BrokerUrl) -> Result<Connection, AmqpError> {
+        let broker = url.authority();
+        let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
+        let tls = OwnedTLSConfig { identity: None, cert_chain: self.authority.clone() };
+        let runtime = lapin::runtime::default_runtime().map_err(AmqpError::broker("starting the client"))?;
+        let connecting = Connection::connect_uri_with_config(self.uri(url), properties, tls, runtime);
+        match tokio::time::timeout(self.timeout, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => {
+                let said = error.to_string();
+                Err(match reply(&error) {
+                    Reply::AccessRefused => AmqpError::AccessRefused { broker, said },
+                    _ => AmqpError::Unreachable { broker, said },
+                })
+            }
+            Err(_) => {
+                let said = format!("no answer within amqp.connect_timeout_seconds ({})", self.timeout.as_secs());
+                Err(AmqpError::Unreachable { broker, said })
+            }
+        }
+    }
+
+    fn uri(&self, url: &BrokerUrl) -> AMQPUri {
+        let mut uri = url.uri();
+        uri.query.heartbeat = Some(self.heartbeat);
+        uri.query.connection_timeout = u64::try_from(self.timeout.as_millis()).ok();
+        uri
+    }
+}
+
+/// One connection, shared by those who open channels on it.
+pub(super) struct Link {
+    connector: Connector,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Connection>,
+    /// So that an outage is logged once, not per attempt.
+    down: bool,
+}
+
+impl Link {
+    pub fn new(connector: Connector) -> Self {
+        Self { connector, state: Mutex::default() }
+    }
+
+    /// A new channel; connects first if need be, trying each host once.
+    pub async fn channel(&self) -> Result<Channel, AmqpError> {
+        let mut state = self.state.lock().await;
+        if let Some(connection) = state.connection.take_if(|connection| !connection.status().connected()) {
+            tracing::warn!(connection = self.connector.name, "connection to the broker lost");
+            drop(connection);
+        }
+        if state.connection.is_none() {
+            match self.connector.connect().await {
+                Ok(connection) => *state = State { connection: Some(connection), down: false },
+                Err(error) => {
+                    if !std::mem::replace(&mut state.down, true) {
+                        tracing::error!(%error, connection = self.connector.name, "no broker; trying until there is one");
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        let Some(connection) = &state.connection else {
+            return Err(AmqpError::setting("amqp.urls", "names no broker"));
+        };
+        connection.create_channel().await.map_err(AmqpError::broker("opening a channel"))
+    }
+
+    /// Closes the connection, if there is one.
+    pub async fn close(&self) {
+        let connection = self.state.lock().await.connection.take();
+        if let Some(connection) = connection.filter(|connection| connection.status().connected()) {
+            // A connection that breaks while it is closed is closed.
+            let _ = connection.close(200, "done".into()).await;
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Which letters a selection means, and how a rate is kept.
+
+use super::*;
+
+fn found(reason: &str, at: Option<&str>) -> Found {
+    let heading = Heading {
+        reason: reason.to_owned(),
+        detail: None,
+        status: None,
+        attempts: 1,
+        exchange: None,
+        routing_key: None,
+        queue: None,
+        source: None,
+        sha256: None,
+        at: at.map(|at| at.parse().unwrap()),
+    };
+    let tenant = Some("669dd85a-0949-4cda-99c9-4984b192aea0".parse().unwrap());
+    Found { position: 1, body_bytes: 0, heading, tenant, kind: Some(Kind::WorkflowRun) }
+}
+
+#[test]
+fn a_selection_means_what_has_all_that_is_asked_for() {
+    let letter = found("invalid-id", Some("2026-11-24T12:00:00"));
+    let at = |text: &str| Some(text.parse().unwrap());
+    for (selection, expected) in [
+        (Selection::default(), true),
+        (Selection { reason: Some("invalid-id".into()), ..Selection::default() }, true),
+        (Selection { reason: Some("too-large".into()), ..Selection::default() }, false),
+        (Selection { kind: Some(Kind::AppLog), ..Selection::default() }, false),
+        (Selection { tenant: letter.tenant, kind: letter.kind, ..Selection::default() }, true),
+        (Selection { since: at("2026-11-24T12:00:00"), ..Selection::default() }, true),
+        (Selection { until: at("2026-11-24T12:00:00"), ..Selection::default() }, false),
+        (Selection { until: at("2026-11-24T12:00:01"), ..Selection::default() }, true),
+    ] {
+        assert_eq!(selection.matches(&letter), expected, "{selection:?}");
+    }
+    let undated = found("invalid-id", None);
+    assert!(!Selection { since: at("1970-01-01T00:00:00"), ..Selection::default() }.matches(&undated));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_kept() {
+    let start = Instant::now();
+    let mut pacer = Pacer::new(NonZeroU32::new(100));
+    assert_eq!(pacer.group, 10);
+    for _ in 0..=20 {
+        pacer.wait(pacer.group).await;
+    }
+    assert_eq!(start.elapsed().as_millis(), 2000);
+    assert_eq!(Pacer::new(None).group, GROUP);
+}

@@ -1,0 +1,193 @@
+//! Which delivery tags of one channel are settled, and which acks say so. Pure.
+//!
+//! Tags of a channel count up from 1 without gaps, so the unsettled ones lie in a window, and a tag is an index into it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use tokio::time::Instant;
+
+/// How a settled delivery ended, for the counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Stored,
+    DeadLettered,
+}
+
+/// The window of a channel's tags, from the lowest that the broker still waits for.
+pub struct Slots<T> {
+    /// The tag of the front slot.
+    first: u64,
+    window: VecDeque<Slot<T>>,
+    unsettled: usize,
+    settled: usize,
+    returned: Vec<u64>,
+}
+
+enum Slot<T> {
+    /// Out in the pipeline.
+    Held { item: T, received: Instant },
+    /// Its item was taken to publish something that must be confirmed before the ack.
+    Lent { _lender: Arc<()>, received: Instant },
+    /// To be acked.
+    Settled(Ending),
+    /// To be nacked. No ack may pass it before: a multiple-ack would cover it.
+    Returned,
+    /// The broker was told already, by an ack or a nack of its own.
+    Told,
+}
+
+/// The holder of a lent item asks it before each attempt whether the delivery is still its own to settle.
+pub type Claim = Weak<()>;
+
+/// How many deliveries ended in which way.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    pub stored: u64,
+    pub dead_lettered: u64,
+}
+
+impl Tally {
+    pub fn of(ending: Ending) -> Self {
+        let mut tally = Self::default();
+        tally.add(ending);
+        tally
+    }
+
+    pub fn add(&mut self, ending: Ending) {
+        match ending {
+            Ending::Stored => self.stored += 1,
+            Ending::DeadLettered => self.dead_lettered += 1,
+        }
+    }
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self { first: 1, window: VecDeque::new(), unsettled: 0, settled: 0, returned: Vec::new() }
+    }
+}
+
+impl<T> Slots<T> {
+    /// Deliveries that the broker waits for.
+    pub fn outstanding(&self) -> usize {
+        self.unsettled + self.settled + self.returned.len()
+    }
+
+    /// Deliveries that the pipeline has not settled.
+    pub fn unsettled(&self) -> usize {
+        self.unsettled
+    }
+
+    /// Whether settled deliveries wait behind an unsettled one.
+    pub fn has_stragglers(&self) -> bool {
+        self.settled > 0
+    }
+
+    /// Takes in the next delivery.
+    pub fn hold(&mut self, tag: u64, item: T, received: Instant) {
+        while self.first + (self.window.len() as u64) < tag {
+            // A tag that never came here; nobody settles it, and nothing must wait for it.
+            self.window.push_back(Slot::Told);
+        }
+        self.window.push_back(Slot::Held { item, received });
+        self.unsettled += 1;
+    }
+
+    /// The delivery is done. Answers false for a tag that was given back or settled before.
+    pub fn settle(&mut self, tag: u64, ending: Ending) -> bool {
+        let settled = self.end(tag, Slot::Settled(ending));
+        self.settled += usize::from(settled);
+        settled
+    }
+
+    /// Takes the item of a delivery out, to publish something before it is settled.
+    pub fn lend(&mut self, tag: u64) -> Option<(T, Claim)> {
+        let slot = self.slot_mut(tag)?;
+        let Slot::Held { received, .. } = *slot else {
+            return None;
+        };
+        let lender = Arc::new(());
+        let claim = Arc::downgrade(&lender);
+        match std::mem::replace(slot, Slot::Lent { _lender: lender, received }) {
+            Slot::Held { item, .. } => Some((item, claim)),
+            _ => None,
+        }
+    }
+
+    /// The delivery goes back to the queue. Answers false for a tag that was given back or settled before.
+    pub fn give_back(&mut self, tag: u64) -> bool {
+        let returned = self.end(tag, Slot::Returned);
+        if returned {
+            self.returned.push(tag);
+        }
+        returned
+    }
+
+    /// The tags that were given back since the last call, each to be nacked now.
+    pub fn take_returned(&mut self) -> Vec<u64> {
+        let tags = std::mem::take(&mut self.returned);
+        for &tag in &tags {
+            if let Some(slot) = self.slot_mut(tag) {
+                *slot = Slot::Told;
+            }
+        }
+        tags
+    }
+
+    /// Removes the settled prefix. Answers the tag of the one ack that covers it, and what it covers: that tag is
+    /// settled, and so is all before it that the broker still waits for.
+    pub fn ack_prefix(&mut self) -> Option<(u64, Tally)> {
+        let mut tag = None;
+        let mut tally = Tally::default();
+        while let Some(Slot::Settled(_) | Slot::Told) = self.window.front() {
+            // The broker refuses an ack of a tag that it was told of, so the last settled one is named.
+            if let Some(Slot::Settled(ending)) = self.window.pop_front() {
+                self.settled -= 1;
+                tag = Some(self.first);
+                tally.add(ending);
+            }
+            self.first += 1;
+        }
+        tag.map(|tag| (tag, tally))
+    }
+
+    /// The settled tags behind the first unsettled one, each to be acked by itself.
+    pub fn ack_stragglers(&mut self) -> Vec<(u64, Ending)> {
+        let mut acks = Vec::with_capacity(self.settled);
+        for (tag, slot) in (self.first..).zip(&mut self.window) {
+            if let Slot::Settled(ending) = *slot {
+                acks.push((tag, ending));
+                *slot = Slot::Told;
+            }
+        }
+        self.settled = 0;
+        acks
+    }
+
+    /// The oldest unsettled delivery. It is at the front, unless `ack_prefix` is due.
+    pub fn oldest(&self) -> Option<(u64, Instant)> {
+        (self.first..).zip(&self.window).find_map(|(tag, slot)| match slot {
+            Slot::Held { received, .. } | Slot::Lent { received, .. } => Some((tag, *received)),
+            Slot::Settled(_) | Slot::Returned | Slot::Told => None,
+        })
+    }
+
+    fn slot_mut(&mut self, tag: u64) -> Option<&mut Slot<T>> {
+        let index = usize::try_from(tag.checked_sub(self.first)?).ok()?;
+        self.window.get_mut(index)
+    }
+
+    /// Ends an unsettled slot; answers false for any other.
+    fn end(&mut self, tag: u64, with: Slot<T>) -> bool {
+        match self.slot_mut(tag) {
+            Some(slot @ (Slot::Held { .. } | Slot::Lent { .. })) => *slot = with,
+            _ => return false,
+        }
+        self.unsettled -= 1;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

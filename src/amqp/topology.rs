@@ -1,0 +1,215 @@
+//! What must exist on the broker, and how it is declared. A queue of Dify is never changed: it is used as it is, or
+//! declared exactly as Dify declares it.
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, ExchangeKind, Queue};
+
+use super::connection::{Connector, Link};
+use super::delivery::{long, short};
+use super::error::{AmqpError, Reply, reply};
+use super::settings::{AmqpSettings, QueueSettings, QueueSource, QueueType};
+
+/// Declares everything the settings name. Answers what is there now, one line each.
+///
+/// # Errors
+/// The first thing that cannot be declared, and what to do about it.
+pub async fn set_up(settings: &AmqpSettings) -> Result<Vec<String>, AmqpError> {
+    let link = Link::new(Connector::new(settings, "setup")?);
+    let done = declare_all(&link, settings).await;
+    link.close().await;
+    done
+}
+
+/// Looks whether everything is there, changing nothing.
+///
+/// # Errors
+/// The first thing that is missing or cannot be reached.
+pub async fn check(settings: &AmqpSettings) -> Result<Vec<String>, AmqpError> {
+    let depths = queue_depths(settings).await?;
+    Ok(depths
+        .into_iter()
+        .map(|depth| format!("queue {}: {} messages, {} consumers", depth.queue, depth.ready, depth.consumers))
+        .collect())
+}
+
+/// The depth of one queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueDepth {
+    pub queue: String,
+    /// Messages ready for delivery. Unacked ones are not in it: AMQP does not tell them.
+    pub ready: u64,
+    pub consumers: u64,
+}
+
+/// The depths of the consumed queues, of the queues forwarded to, and of the dead-letter queue.
+///
+/// # Errors
+/// No broker, or [`AmqpError::Missing`] for the first queue that does not exist.
+pub async fn queue_depths(settings: &AmqpSettings) -> Result<Vec<QueueDepth>, AmqpError> {
+    let link = Link::new(Connector::new(settings, "status")?);
+    let mut names: Vec<&str> = Vec::new();
+    for queue in &settings.queues {
+        names.push(&queue.name);
+        names.extend(queue.forward_to.as_deref());
+    }
+    names.push(&settings.dead_letter_queue);
+    let mut depths = Vec::with_capacity(names.len());
+    for name in names {
+        let found = match link.channel().await {
+            Ok(channel) => existing_queue(&channel, name).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(Some(found)) => depths.push(depth(&found)),
+            Ok(None) => {
+                link.close().await;
+                return Err(AmqpError::Missing(format!("queue {name}")));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    link.close().await;
+    Ok(depths)
+}
+
+fn depth(queue: &Queue) -> QueueDepth {
+    QueueDepth {
+        queue: queue.name().to_string(),
+        ready: queue.message_count().into(),
+        consumers: queue.consumer_count().into(),
+    }
+}
+
+async fn declare_all(link: &Link, settings: &AmqpSettings) -> Result<Vec<String>, AmqpError> {
+    let mut done = Vec::new();
+    declare_dead_letters(link, settings).await?;
+    done.push(format!("exchange {}, queue {}", settings.dead_letter_exchange, settings.dead_letter_queue));
+    for queue in &settings.queues {
+        declare_queue(link, settings, queue).await?;
+        done.push(format!("queue {} ({})", queue.name, queue.source.as_str()));
+    }
+    Ok(done)
+}
+
+/// Declares a queue to consume, and what it needs.
+pub(super) async fn declare_queue(
+    link: &Link,
+    settings: &AmqpSettings,
+    queue: &QueueSettings,
+) -> Result<(), AmqpError> {
+    if let Some(forward_to) = &queue.forward_to {
+        // The worker that reads it declares it, as it needs it.
+        let channel = link.channel().await?;
+        if existing_queue(&channel, forward_to).await?.is_none() {
+            declare_plain(link, forward_to).await?;
+        }
+    }
+    match queue.source {
+        QueueSource::Celery => {
+            let channel = link.channel().await?;
+            match existing_queue(&channel, &queue.name).await? {
+                Some(_) => Ok(()),
+                None => declare_plain(link, &queue.name).await,
+            }
+        }
+        QueueSource::Native => declare_native(link, settings, queue).await,
+    }
+}
+
+/// The dead-letter exchange and queue.
+pub(super) async fn declare_dead_letters(link: &Link, settings: &AmqpSettings) -> Result<(), AmqpError> {
+    let channel = link.channel().await?;
+    let (exchange, queue) = (&settings.dead_letter_exchange, &settings.dead_letter_queue);
+    declare_exchange(&channel, exchange, ExchangeKind::Topic, "set amqp.dead_letter_exchange to another name").await?;
+    let remedy = "set amqp.dead_letter_queue to another name, or delete the queue when it is empty";
+    declare_exact(&channel, queue, FieldTable::default(), remedy).await?;
+    bind(&channel, queue, exchange, "#").await?;
+    close(channel).await;
+    Ok(())
+}
+
+/// As Celery declares a queue: durable, classic, no arguments, bound to a direct exchange of its own name.
+async fn declare_plain(link: &Link, name: &str) -> Result<(), AmqpError> {
+    let channel = link.channel().await?;
+    let remedy = "Dify's Celery declares a durable direct exchange of this name; delete the other one";
+    declare_exchange(&channel, name, ExchangeKind::Direct, remedy).await?;
+    declare_exact(&channel, name, FieldTable::default(), "it was declared meanwhile; start again").await?;
+    bind(&channel, name, name, name).await?;
+    close(channel).await;
+    Ok(())
+}
+
+async fn declare_native(link: &Link, settings: &AmqpSettings, queue: &QueueSettings) -> Result<(), AmqpError> {
+    declare_dead_letters(link, settings).await?;
+    let channel = link.channel().await?;
+    let exchange = &settings.native_exchange;
+    declare_exchange(&channel, exchange, ExchangeKind::Topic, "set amqp.native_exchange to another name").await?;
+    let mut arguments = FieldTable::default();
+    arguments.insert(short("x-dead-letter-exchange"), long(settings.dead_letter_exchange.as_str()));
+    if queue.queue_type == QueueType::Quorum {
+        arguments.insert(short("x-queue-type"), long("quorum"));
+    }
+    let remedy = "make amqp.queues[].queue_type and amqp.dead_letter_exchange what the queue was created with, \
+                  or drain and delete the queue";
+    declare_exact(&channel, &queue.name, arguments, remedy).await?;
+    bind(&channel, &queue.name, exchange, "#").await?;
+    close(channel).await;
+    Ok(())
+}
+
+/// Looks for a queue. The broker closes the channel when there is none.
+pub(super) async fn existing_queue(channel: &Channel, name: &str) -> Result<Option<Queue>, AmqpError> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    match channel.queue_declare(short(name), passive, FieldTable::default()).await {
+        Ok(queue) => Ok(Some(queue)),
+        Err(error) if reply(&error) == Reply::NotFound => Ok(None),
+        Err(error) => Err(AmqpError::broker("looking for a queue")(error)),
+    }
+}
+
+async fn declare_exchange(
+    channel: &Channel,
+    name: &str,
+    kind: ExchangeKind,
+    remedy: &'static str,
+) -> Result<(), AmqpError> {
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel
+        .exchange_declare(short(name), kind, durable, FieldTable::default())
+        .await
+        .map_err(|error| declaration_fault(&error, format!("exchange {name}"), remedy))
+}
+
+async fn declare_exact(
+    channel: &Channel,
+    name: &str,
+    arguments: FieldTable,
+    remedy: &'static str,
+) -> Result<(), AmqpError> {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    match channel.queue_declare(short(name), durable, arguments).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(declaration_fault(&error, format!("queue {name}"), remedy)),
+    }
+}
+
+fn declaration_fault(error: &lapin::Error, what: String, remedy: &'static str) -> AmqpError {
+    match reply(error) {
+        Reply::PreconditionFailed => AmqpError::Mismatch { what, said: error.to_string(), remedy },
+        _ => AmqpError::Broker { doing: "declaring", said: format!("{what}: {error}") },
+    }
+}
+
+async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), AmqpError> {
+    let options = QueueBindOptions::default();
+    channel
+        .queue_bind(short(queue), short(exchange), short(key), options, FieldTable::default())
+        .await
+        .map_err(AmqpError::broker("binding a queue"))
+}
+
+async fn close(channel: Channel) {
+    // What was declared is declared; a channel that breaks while it is closed is closed.
+    let _ = channel.close(200, "done".into()).await;
+}

@@ -1,0 +1,152 @@
+//! Dead letters: confirmed first, acked then, never lost while their queue refuses them.
+
+use std::collections::BTreeMap;
+
+use difylog::amqp::letter;
+use difylog::domain::{Disposition, RefusalClass};
+use lapin::options::{ExchangeDeleteOptions, QueueBindOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, message::Delivery as Arrival};
+use sha2::{Digest, Sha256};
+
+use crate::harness::{Site, ack, publish_on, refusal, refuse};
+
+fn header(letter: &Arrival, name: &str) -> String {
+    match letter.properties.headers().as_ref().unwrap().inner().get(name) {
+        Some(AMQPValue::LongString(text)) => text.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_delivery_is_acked_when_its_letter_is_confirmed() {
+    let site = Site::shared().await.set_up().await;
+    let headers = BTreeMap::from([("traceparent".into(), AMQPValue::LongString("00-1".into()))]);
+    let properties = BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_correlation_id("c-1".into())
+        .with_headers(headers.into());
+    publish_on(&site.channel, site.queue(), [b"broken".to_vec()], &properties).await;
+    let mut worker = site.worker();
+    refuse(worker.next().await);
+    worker.eventually("dead-lettered", |stats| stats.dead_lettered() == 1).await;
+    assert_eq!(worker.stats.letters(RefusalClass::MissingField), 1);
+    worker.stop().await;
+
+    assert_eq!(site.ready(site.queue()).await, 0);
+    let letter = site.take(&site.settings.dead_letter_queue).await;
+    assert_eq!(letter.data, b"broken");
+    assert_eq!(letter.properties.correlation_id().as_ref().unwrap().as_str(), "c-1");
+    for (name, expected) in [
+        ("traceparent", "00-1"),
+        (letter::REASON, "missing-field"),
+        (letter::DETAIL, "id"),
+        (letter::STATUS, "None"),
+        (letter::ATTEMPTS, "Some(LongLongInt(1))"),
+        (letter::EXCHANGE, ""),
+        (letter::ROUTING_KEY, site.queue()),
+        (letter::QUEUE, site.queue()),
+        (letter::SOURCE, "native"),
+        (letter::AT, "2026-11-24T12:00:00.000000Z"),
+        (letter::SHA256, &format!("{:x}", Sha256::digest(b"broken"))),
+    ] {
+        assert_eq!(header(&letter, name), expected, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_parts_are_letters_and_the_delivery_is_acked_once() {
+    let site = Site::shared().await.set_up().await;
+    site.publish(site.queue(), [b"[11,22,33]".to_vec()]).await;
+    let mut worker = site.worker();
+    let mut parts = worker.next().await.receipt.split(vec![1..3, 4..6, 7..9]);
+    parts.pop().unwrap().settle(&refusal());
+    parts.pop().unwrap().settle(&Disposition::Ack);
+    parts.pop().unwrap().settle(&refusal());
+    worker.eventually("dead-lettered", |stats| stats.dead_lettered() == 1).await;
+    assert_eq!(worker.stats.letters(RefusalClass::MissingField), 2);
+    worker.stop().await;
+    let queue = &site.settings.dead_letter_queue;
+    assert_eq!(site.take(queue).await.data, b"33");
+    assert_eq!(site.take(queue).await.data, b"11");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_over_the_limit_is_a_letter_undecoded() {
+    let mut site = Site::shared().await.set_up().await;
+    site.settings.max_message_bytes = 1_000;
+    site.publish(site.queue(), [vec![b'x'; 1_001], vec![b'y'; 1_000]]).await;
+    let mut worker = site.worker();
+    let delivery = worker.next().await;
+    assert_eq!(delivery.message.body.len(), 1_000);
+    ack(delivery);
+    worker.eventually("both settled", |stats| stats.acked() == 1 && stats.dead_lettered() == 1).await;
+    assert_eq!(worker.stats.letters(RefusalClass::TooLarge), 1);
+    worker.stop().await;
+    assert_eq!(site.take(&site.settings.dead_letter_queue).await.data.len(), 1_001);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acked_while_no_queue_gets_the_letters() {
+    let site = Site::shared().await.set_up().await;
+    let (exchange, queue) = (site.settings.dead_letter_exchange.as_str(), site.settings.dead_letter_queue.as_str());
+    site.publish_numbers(20).await;
+    let mut worker = site.worker();
+    let mut deliveries = worker.take(20).await;
+    // Opens the publishing channel, which declares the queue's binding.
+    refuse(deliveries.remove(0));
+    worker.eventually("the first letter", |stats| stats.dead_lettered() == 1).await;
+
+    let key = "#".into();
+    site.channel.queue_unbind(queue.into(), exchange.into(), key, FieldTable::default()).await.unwrap();
+    // One of these is good: the others' trouble is not its own.
+    ack(deliveries.remove(10));
+    deliveries.into_iter().for_each(refuse);
+    worker.eventually("refusals to publish", |stats| stats.publish_failures() >= 18 && stats.acked() == 1).await;
+    assert_eq!(worker.stats.dead_lettered(), 1);
+
+    let options = QueueBindOptions::default();
+    site.channel.queue_bind(queue.into(), exchange.into(), "#".into(), options, FieldTable::default()).await.unwrap();
+    worker.eventually("all letters", |stats| stats.dead_lettered() == 19).await;
+    worker.stop().await;
+    assert_eq!((site.ready(queue).await, site.ready(site.queue()).await), (19, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acked_while_a_full_dead_letter_queue_rejects() {
+    let site = Site::shared().await.set_up().await;
+    let queue = site.settings.dead_letter_queue.clone();
+    let (rabbit, policy) = (site.rabbit.clone(), queue.clone());
+    tokio::task::spawn_blocking(move || {
+        let definition = r#"{"max-length": 1, "overflow": "reject-publish"}"#;
+        rabbit.ctl(&["set_policy", &policy, &format!("^{policy}$"), definition, "--apply-to", "queues"]);
+    })
+    .await
+    .unwrap();
+    site.publish_numbers(10).await;
+    let mut worker = site.worker();
+    worker.take(10).await.into_iter().for_each(refuse);
+    worker.eventually("refusals to publish", |stats| stats.publish_failures() >= 8).await;
+    let settled = worker.stats.dead_lettered();
+    assert!(settled <= 2, "a classic queue takes one more than its length at most: {settled}");
+    let (rabbit, policy) = (site.rabbit.clone(), queue.clone());
+    tokio::task::spawn_blocking(move || rabbit.ctl(&["clear_policy", &policy])).await.unwrap();
+    worker.eventually("all letters", |stats| stats.dead_lettered() == 10).await;
+    worker.stop().await;
+    assert_eq!((site.ready(&queue).await, site.ready(site.queue()).await), (10, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_exchange_is_declared_again() {
+    let site = Site::shared().await.set_up().await;
+    let exchange = site.settings.dead_letter_exchange.as_str();
+    site.publish_numbers(2).await;
+    let mut worker = site.worker();
+    refuse(worker.next().await);
+    worker.eventually("the first letter", |stats| stats.dead_lettered() == 1).await;
+    site.channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    refuse(worker.next().await);
+    worker.eventually("the second letter", |stats| stats.dead_lettered() == 2).await;
+    worker.stop().await;
+    assert_eq!(site.ready(&site.settings.dead_letter_queue).await, 2);
+}
