@@ -14,9 +14,13 @@
 #![forbid(unsafe_code)]
 
 pub mod amqp;
+pub mod app;
 pub mod backoff;
+pub mod cli;
 pub mod codec;
+pub mod config;
 pub mod domain;
+pub mod http;
 pub mod pipeline;
 pub mod store;
 pub mod synthetic;

@@ -1,0 +1,145 @@
+//! The command line: roles as subcommands, arguments to settings, errors to exit codes.
+
+mod dlq;
+mod output;
+mod publish;
+mod roles;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::AppError;
+use crate::config::{self, ConfigError, Environment, Loaded};
+use crate::telemetry;
+
+/// Takes Dify's workflow logs off PostgreSQL: from RabbitMQ into SQLite, Elasticsearch or OpenSearch.
+#[derive(Debug, Parser)]
+#[command(name = "difylog", version, after_help = AFTER_HELP)]
+struct Arguments {
+    /// TOML file with settings; the keys are documented by `difylog check --defaults`.
+    #[arg(long, global = true, env = "DIFYLOG_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    role: Role,
+}
+
+const AFTER_HELP: &str = "\
+Settings come from defaults, then --config FILE, then environment variables: DIFYLOG__SECTION__KEY for any key, and
+AMQP_URL and ELASTICSEARCH_HOSTS, _USERNAME, _PASSWORD, … as Dify's operators know them.
+
+Exit codes:
+  0  done
+  1  failed; the message says what to do
+  2  wrong arguments
+  3  wrong settings; the message names the keys
+  4  a server cannot be reached, refuses access, or is not set up";
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Run a worker on SQLite with sensible defaults: no configuration, no search engine
+    Dev(roles::DevArguments),
+    /// Run a worker: consume, store, ack. Start as many as you like
+    Worker,
+    /// Install or upgrade what the store and the broker need: templates, folders, queues
+    Setup,
+    /// Show the settings in force, secrets masked, and try every connection
+    Check(roles::CheckArguments),
+    /// Publish events: native ones from a file or standard input, captured messages, or made-up traffic
+    Publish(publish::PublishArguments),
+    /// Look at dead letters, replay or purge them
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
+    /// Show what is stored
+    #[command(subcommand)]
+    Show(show::ShowCommand),
+}
+
+/// Why a command failed, and with which exit code.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    App(#[from] AppError),
+    /// The report was printed already; only the code is left to say.
+    #[error("")]
+    Unreachable,
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 3,
+            Self::App(_) | Self::Unreachable => 4,
+            Self::Other(_) => 1,
+        }
+    }
+}
+
+impl From<crate::amqp::AmqpError> for Failure {
+    fn from(error: crate::amqp::AmqpError) -> Self {
+        Self::App(error.into())
+    }
+}
+
+impl From<crate::store::StoreError> for Failure {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::App(error.into())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+/// Parses the arguments, runs the role, answers the exit code.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("difylog: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = failure.to_string();
+            if !text.is_empty() {
+                eprintln!("difylog: {text}");
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let load =
+        |overrides: &[(&str, String)]| config::load(arguments.config.as_deref(), &Environment::of_process(), overrides);
+    match arguments.role {
+        Role::Dev(dev) => roles::dev(&start_logging(load(&dev.overrides())?)?).await,
+        Role::Worker => roles::worker(start_logging(load(&[])?)?).await,
+        Role::Setup => roles::setup(&start_logging(load(&[])?)?).await,
+        Role::Check(check) => roles::check(&check, || load(&[])).await,
+        Role::Publish(publish) => publish::publish(publish, &start_logging(load(&[])?)?).await,
+        Role::Dlq(command) => dlq::run(command, &start_logging(load(&[])?)?).await,
+        Role::Show(command) => show::run(command, &start_logging(load(&[])?)?).await,
+    }
+}
+
+fn start_logging(loaded: Loaded) -> Result<Loaded, Failure> {
+    let log = &loaded.settings.log;
+    // The broker's client logs whole messages that come back; what matters of them is logged by us.
+    let filter = format!("{},{}", log.filter, crate::amqp::LOG_DIRECTIVE);
+    telemetry::install_logging(log.format, &filter)
+        .map_err(|problem| Failure::Config(ConfigError::Invalid(format!("log.filter: {problem}"))))?;
+    Ok(loaded)
+}

@@ -1,0 +1,261 @@
+//! `dlq`: a look at dead letters, and their replay or end.
+
+mod mask;
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::num::NonZeroU32;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::Failure;
+use super::output::table;
+use crate::amqp::{DeadLetters, Found, Pace, ReplayReport, Selection};
+use crate::codec::{self, Content, DecodeLimits, Message};
+use crate::config::Loaded;
+use crate::domain::{Kind, TenantId, Timestamp};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DlqCommand {
+    /// Count dead letters by reason, or list them
+    List(ListArguments),
+    /// Print one letter: its reason, its headers, a masked look at its body
+    Show(ShowArguments),
+    /// Put letters back on the queues they came from; only says what it would do, unless --execute
+    Replay(ReplayArguments),
+    /// Delete letters for good; asks for their number first
+    Purge(PurgeArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// `workflow_run`, `node_execution`, `app_log` or `offload`
+    #[arg(long)]
+    kind: Option<Kind>,
+    /// A reason class as `dlq list` shows it
+    #[arg(long)]
+    reason: Option<String>,
+    /// Letters of this instant and later, ISO 8601
+    #[arg(long)]
+    since: Option<Timestamp>,
+    /// Letters before this instant, ISO 8601
+    #[arg(long)]
+    until: Option<Timestamp>,
+}
+
+impl Filter {
+    fn selection(&self) -> Selection {
+        Selection {
+            tenant: self.tenant,
+            kind: self.kind,
+            reason: self.reason.clone(),
+            since: self.since,
+            until: self.until,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArguments {
+    #[command(flatten)]
+    filter: Filter,
+    /// One line per letter instead of counts
+    #[arg(long)]
+    letters: bool,
+    /// JSON Lines instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArguments {
+    /// Its position, as `dlq list --letters` shows it
+    position: u64,
+    /// Print the body as it is: it is user data
+    #[arg(long)]
+    reveal: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArguments {
+    #[command(flatten)]
+    filter: Filter,
+    /// Do it
+    #[arg(long)]
+    execute: bool,
+    /// Letters per second at most
+    #[arg(long)]
+    rate: Option<NonZeroU32>,
+    /// Letters at most
+    #[arg(long)]
+    limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PurgeArguments {
+    #[command(flatten)]
+    filter: Filter,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(super) async fn run(command: DlqCommand, loaded: &Loaded) -> Result<(), Failure> {
+    let letters = DeadLetters::new(&loaded.settings.amqp)?;
+    let done = match command {
+        DlqCommand::List(arguments) => list(&letters, &arguments).await,
+        DlqCommand::Show(arguments) => show(&letters, &arguments).await,
+        DlqCommand::Replay(arguments) => replay(&letters, &arguments).await,
+        DlqCommand::Purge(arguments) => purge(&letters, &arguments).await,
+    };
+    letters.close().await;
+    done
+}
+
+/// Tenant and kind of a letter's first readable event.
+fn inspect(message: &Message) -> Option<(TenantId, Kind)> {
+    let record = match codec::decode(message, DecodeLimits::default()).ok()?.content {
+        Content::One(record) => record,
+        Content::Parts(parts) => parts.into_iter().find_map(|part| part.record.ok())?,
+    };
+    Some((record.tenant_id(), record.kind()))
+}
+
+async fn list(letters: &DeadLetters, arguments: &ListArguments) -> Result<(), Failure> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut shown = table(&["position", "reason", "attempts", "at", "queue", "tenant", "kind", "bytes", "detail"]);
+    let listed = letters
+        .list(&arguments.filter.selection(), &inspect, &mut |found| {
+            if !arguments.letters {
+                *counts.entry(found.heading.reason).or_default() += 1;
+            } else if arguments.json {
+                println!("{}", letter_json(&found));
+            } else {
+                shown.add_row(letter_row(&found));
+            }
+        })
+        .await?;
+    if arguments.letters {
+        if !arguments.json {
+            println!("{shown}\n{} of {} letters", listed.selected, listed.walked);
+        }
+        return Ok(());
+    }
+    let mut shown = table(&["reason", "letters"]);
+    for (reason, count) in &counts {
+        if arguments.json {
+            println!("{}", json!({"reason": reason, "letters": count}));
+        }
+        shown.add_row([reason.clone(), count.to_string()]);
+    }
+    if !arguments.json {
+        println!("{shown}\n{} of {} letters", listed.selected, listed.walked);
+    }
+    Ok(())
+}
+
+fn letter_json(found: &Found) -> serde_json::Value {
+    let heading = &found.heading;
+    json!({
+        "position": found.position,
+        "reason": heading.reason,
+        "detail": heading.detail,
+        "status": heading.status,
+        "attempts": heading.attempts,
+        "at": heading.at.map(|at| at.to_string()),
+        "queue": heading.queue,
+        "exchange": heading.exchange,
+        "routing_key": heading.routing_key,
+        "tenant": found.tenant.map(|tenant| tenant.to_string()),
+        "kind": found.kind.map(Kind::as_str),
+        "sha256": heading.sha256,
+        "bytes": found.body_bytes,
+    })
+}
+
+fn letter_row(found: &Found) -> Vec<String> {
+    let heading = &found.heading;
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+    vec![
+        found.position.to_string(),
+        heading.reason.clone(),
+        heading.attempts.to_string(),
+        or_dash(heading.at.map(|at| at.to_string())),
+        or_dash(heading.queue.clone()),
+        or_dash(found.tenant.map(|tenant| tenant.to_string())),
+        or_dash(found.kind.map(|kind| kind.to_string())),
+        found.body_bytes.to_string(),
+        or_dash(heading.detail.clone()),
+    ]
+}
+
+async fn show(letters: &DeadLetters, arguments: &ShowArguments) -> Result<(), Failure> {
+    let missing = || Failure::Other(format!("no letter at position {}", arguments.position));
+    let shown = letters.show(arguments.position, &inspect).await?.ok_or_else(missing)?;
+    for (field, value) in letter_json(&shown.found).as_object().into_iter().flatten() {
+        println!("{field}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    }
+    println!("\nheaders and properties");
+    for (name, value) in &shown.headers {
+        println!("  {name}: {value}");
+    }
+    if arguments.reveal {
+        println!("\nbody\n{}", String::from_utf8_lossy(&shown.body));
+    } else {
+        println!("\nbody, masked (--reveal prints it as it is)\n{}", mask::masked(&shown.body));
+    }
+    Ok(())
+}
+
+async fn replay(letters: &DeadLetters, arguments: &ReplayArguments) -> Result<(), Failure> {
+    let pace = Pace { dry_run: !arguments.execute, rate: arguments.rate, limit: arguments.limit };
+    let mut progress = |report: &ReplayReport| {
+        if io::stderr().is_terminal() {
+            eprint!("\r{} letters replayed", report.replayed);
+        }
+    };
+    let report = letters.replay(&arguments.filter.selection(), pace, &inspect, &mut progress).await?;
+    if io::stderr().is_terminal() && report.replayed > 0 {
+        eprintln!();
+    }
+    println!("{} letters looked at, {} selected", report.walked, report.selected);
+    if report.without_queue > 0 {
+        println!("{} do not say which queue they came from; they stay", report.without_queue);
+    }
+    if !arguments.execute {
+        println!(
+            "{} would be replayed; nothing was changed (--execute does it)",
+            report.selected - report.without_queue
+        );
+        return Ok(());
+    }
+    println!("{} replayed", report.replayed);
+    if report.refused > 0 {
+        let complaint = report.complaint.unwrap_or_default();
+        return Err(Failure::Other(format!("{} were not taken and stay: {complaint}", report.refused)));
+    }
+    Ok(())
+}
+
+async fn purge(letters: &DeadLetters, arguments: &PurgeArguments) -> Result<(), Failure> {
+    let selection = arguments.filter.selection();
+    let selected = letters.list(&selection, &inspect, &mut |_| {}).await?.selected;
+    if selected == 0 {
+        println!("no letter is selected");
+        return Ok(());
+    }
+    if !arguments.yes {
+        print!("{selected} letters will be deleted for good. Type their number to go on: ");
+        io::stdout().flush()?;
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer)?;
+        if answer.trim() != selected.to_string() {
+            return Err(Failure::Other("nothing was deleted".into()));
+        }
+    }
+    println!("{} letters deleted", letters.purge(&selection, &inspect).await?);
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Settings from environment variables and secret files.
+//!
+//! `DIFYLOG__SECTION__KEY` sets any key. The names that operators know from Dify's Elasticsearch settings, and
+//! `AMQP_URL`, set theirs. `X_FILE` reads the value of `X` from a file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use config::{Config, Value, ValueKind};
+
+use super::ConfigError;
+
+const PREFIX: &str = "DIFYLOG__";
+
+/// Variables known from elsewhere, and the key each sets.
+const KNOWN: &[(&str, &str)] = &[
+    ("AMQP_URL", "amqp.urls"),
+    ("ELASTICSEARCH_HOSTS", "store.elastic.hosts"),
+    ("ELASTICSEARCH_USERNAME", "store.elastic.username"),
+    ("ELASTICSEARCH_PASSWORD", "store.elastic.password"),
+    ("ELASTICSEARCH_VERIFY_CERTS", "store.elastic.verify_certs"),
+    ("ELASTICSEARCH_CA_CERTS", "store.elastic.ca_cert"),
+    ("ELASTICSEARCH_TIMEOUT", "store.elastic.timeout_seconds"),
+    ("ELASTICSEARCH_INDEX_PREFIX", "store.elastic.prefix"),
+];
+
+/// Known variables whose values are secrets and may come from a file.
+const SECRET_VARIABLES: &[&str] = &["AMQP_URL", "ELASTICSEARCH_PASSWORD"];
+
+/// Keys whose value may come from the file that `{key}_file` names.
+pub(super) const SECRET_KEYS: &[&str] =
+    &["amqp.urls", "store.elastic.password", "payloads.s3.access_key_id", "payloads.s3.secret_access_key"];
+
+/// Keys that hold lists; one text sets a list of one.
+const LISTS: &[&str] = &["amqp.urls", "store.elastic.hosts", "store.elastic.dedicated_tenants", "amqp.queues"];
+
+/// The variables of a process, or made up by a test.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The variables of this process that are of interest.
+    #[must_use]
+    pub fn of_process() -> Self {
+        // A variable that is no Unicode cannot be one of ours.
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    /// Key paths and values, in an order in which later ones win: known names, then `DIFYLOG__…`.
+    pub(super) fn overrides(&self) -> Result<Vec<(String, Value)>, ConfigError> {
+        let mut overrides = Vec::new();
+        for (variable, key) in KNOWN {
+            if let Some(text) = self.get(variable).filter(|text| !text.is_empty()) {
+                overrides.push(((*key).to_owned(), value(variable, key, text)?));
+            }
+            if let Some(path) = self.get(&format!("{variable}_FILE")).filter(|_| SECRET_VARIABLES.contains(variable)) {
+                overrides.push((format!("{key}_file"), Value::from(path)));
+            }
+        }
+        if let Some(ssl) = self.use_ssl(&overrides)? {
+            overrides.push(ssl);
+        }
+        for (variable, text) in &self.0 {
+            if let Some(path) = variable.strip_prefix(PREFIX) {
+                let key = path.to_lowercase().replace("__", ".");
+                overrides.push((key.clone(), value(variable, &key, text)?));
+            }
+        }
+        Ok(overrides)
+    }
+
+    fn get(&self, variable: &str) -> Option<&str> {
+        self.0.get(variable).map(String::as_str)
+    }
+
+    /// `ELASTICSEARCH_USE_SSL` decides the scheme of hosts that were given without one.
+    fn use_ssl(&self, overrides: &[(String, Value)]) -> Result<Option<(String, Value)>, ConfigError> {
+        let Some((key, hosts)) = overrides.iter().find(|(key, _)| key == "store.elastic.hosts") else {
+            return Ok(None);
+        };
+        let ssl = match self.get("ELASTICSEARCH_USE_SSL").map(str::to_lowercase).as_deref() {
+            None | Some("" | "false" | "0" | "no") => false,
+            Some("true" | "1" | "yes") => true,
+            Some(_) => return Err(environment_error("ELASTICSEARCH_USE_SSL", "expected true or false")),
+        };
+        let scheme = if ssl { "https" } else { "http" };
+        let hosts = hosts.clone().into_array().map_err(super::invalid)?;
+        let with_scheme = hosts.into_iter().map(|host| {
+            let host = host.to_string();
+            Value::from(if host.contains("://") { host } else { format!("{scheme}://{host}") })
+        });
+        Ok(Some((key.clone(), Value::from(with_scheme.collect::<Vec<_>>()))))
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        let ours =
+            |name: &str| name.starts_with(PREFIX) || name.starts_with("ELASTICSEARCH_") || name.starts_with("AMQP_URL");
+        Self(variables.into_iter().filter(|(name, _)| ours(name)).collect())
+    }
+}
+
+/// Texts stay texts (the target's type decides what they mean); what looks like JSON is read as JSON.
+fn value(variable: &str, key: &str, text: &str) -> Result<Value, ConfigError> {
+    let trimmed = text.trim();
+    if trimmed.starts_with('[') || trimmed.starts_with('{') {
+        let json: serde_json::Value = serde_json::from_str(trimmed)
+            .map_err(|error| environment_error(variable, &format!("not valid JSON at column {}", error.column())))?;
+        return Ok(from_json(json));
+    }
+    if LISTS.contains(&key) {
+        return Ok(Value::from(vec![Value::from(trimmed)]));
+    }
+    Ok(Value::from(text))
+}
+
+fn environment_error(variable: &str, problem: &str) -> ConfigError {
+    ConfigError::Environment { variable: variable.to_owned(), problem: problem.to_owned() }
+}
+
+fn from_json(json: serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::new(None, ValueKind::Nil),
+        serde_json::Value::Bool(value) => Value::from(value),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(integer) => Value::from(integer),
+            None => Value::from(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(text) => Value::from(text),
+        serde_json::Value::Array(items) => Value::from(items.into_iter().map(from_json).collect::<Vec<_>>()),
+        serde_json::Value::Object(members) => Value::from(
+            members.into_iter().map(|(name, value)| (name, from_json(value))).collect::<config::Map<_, _>>(),
+        ),
+    }
+}
+
+/// Replaces each `{key}_file` by the content of that file under `{key}`, without the trailing line end.
+pub(super) fn read_secret_files(merged: &Config) -> Result<Config, ConfigError> {
+    let mut secrets = Vec::new();
+    for key in SECRET_KEYS {
+        let Ok(path) = merged.get_string(&format!("{key}_file")) else { continue };
+        let path = PathBuf::from(path);
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::SecretFile {
+            key,
+            path: path.clone(),
+            source,
+        })?;
+        secrets.push((*key, value(key, key, text.trim_end_matches(['\r', '\n']))?));
+    }
+    let mut root = merged.cache.clone().into_table().map_err(super::invalid)?;
+    for key in SECRET_KEYS {
+        remove(&mut root, &format!("{key}_file"));
+    }
+    let mut builder = Config::builder().add_source(Root(root));
+    for (key, secret) in secrets {
+        builder = builder.set_override(key, secret).map_err(super::invalid)?;
+    }
+    builder.build().map_err(super::invalid)
+}
+
+fn remove(table: &mut config::Map<String, Value>, path: &str) {
+    match path.split_once('.') {
+        None => {
+            table.remove(path);
+        }
+        Some((first, rest)) => {
+            if let Some(Value { kind: ValueKind::Table(inner), .. }) = table.get_mut(first) {
+                remove(inner, rest);
+            }
+        }
+    }
+}
+
+/// A merged configuration as a source of another.
+#[derive(Debug, Clone)]
+struct Root(config::Map<String, Value>);
+
+impl config::Source for Root {
+    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<config::Map<String, Value>, config::ConfigError> {
+        Ok(self.0.clone())
+    }
+}

@@ -1,0 +1,103 @@
+//! Rules between sections, and settings as text with the secrets masked.
+
+use config::Config;
+use url::Url;
+
+use super::environment::SECRET_KEYS;
+use super::{ConfigError, Settings, StoreKind};
+
+/// Checks every rule of every section that is in force, and those between sections.
+pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
+    let mut broken = Vec::new();
+    if let Err(rules) = settings.pipeline.validate() {
+        broken.extend(rules);
+    }
+    if let Err(error) = settings.amqp.validate() {
+        broken.push(error.to_string());
+    }
+    if settings.store.kind == StoreKind::Elastic
+        && let Err(error) = settings.store.elastic.validate()
+    {
+        broken.push(format!("store.elastic.{error}"));
+    }
+    broken.extend(between_sections(settings));
+    if broken.is_empty() { Ok(()) } else { Err(ConfigError::Rules(broken)) }
+}
+
+fn between_sections(settings: &Settings) -> Vec<String> {
+    let mut broken = Vec::new();
+    let window: usize = settings
+        .amqp
+        .queues
+        .iter()
+        .map(|queue| usize::from(queue.prefetch.get()) * usize::from(queue.consumers.get()))
+        .sum();
+    let wanted = settings.pipeline.batch_actions.saturating_mul(settings.pipeline.requests_in_flight);
+    if window < wanted {
+        broken.push(format!(
+            "amqp.queues: prefetch times consumers, over all queues, is {window}; pipeline.batch_actions times \
+             pipeline.requests_in_flight needs {wanted}, or batches never fill"
+        ));
+    }
+    if settings.amqp.release_after_seconds <= settings.pipeline.release_seconds {
+        broken.push(
+            "amqp.release_after_seconds must exceed pipeline.release_seconds: the breaker gives deliveries back first"
+                .to_owned(),
+        );
+    }
+    if settings.truncate.document_bytes < settings.truncate.field_bytes {
+        broken.push("truncate.document_bytes must be at least truncate.field_bytes".to_owned());
+    }
+    if settings.truncate.field_bytes < 1024 {
+        broken.push("truncate.field_bytes must be at least 1024".to_owned());
+    }
+    if settings.store.kind == StoreKind::Elastic
+        && settings.truncate.document_bytes.saturating_mul(2) > settings.store.elastic.max_request_bytes
+    {
+        broken.push(
+            "store.elastic.max_request_bytes must be at least twice truncate.document_bytes, or the largest document \
+             never fits a request"
+                .to_owned(),
+        );
+    }
+    broken
+}
+
+/// The merged settings as TOML; secrets and passwords within URLs are replaced.
+pub(super) fn masked(merged: &Config) -> Result<String, ConfigError> {
+    let mut root: serde_json::Value = merged.clone().try_deserialize().map_err(super::invalid)?;
+    for key in SECRET_KEYS {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        if let Some(value) = root.pointer_mut(&pointer) {
+            mask(value);
+        }
+    }
+    if let Some(hosts) = root.pointer_mut("/store/elastic/hosts") {
+        mask_urls(hosts);
+    }
+    toml::to_string(&root).map_err(super::invalid)
+}
+
+fn mask(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Array(_) => mask_urls(value),
+        serde_json::Value::Null => {}
+        other => *other = "***".into(),
+    }
+}
+
+fn mask_urls(value: &mut serde_json::Value) {
+    for entry in value.as_array_mut().into_iter().flatten() {
+        if let serde_json::Value::String(text) = entry {
+            *text = match Url::parse(text) {
+                Ok(mut url) => {
+                    if url.password().is_some() {
+                        let _ = url.set_password(Some("***"));
+                    }
+                    url.to_string()
+                }
+                Err(_) => "***".to_owned(),
+            };
+        }
+    }
+}

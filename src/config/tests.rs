@@ -1,0 +1,135 @@
+use std::io::Write as _;
+
+use super::*;
+use crate::pipeline::PipelineSettings;
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn from_text(text: &str) -> Result<Loaded, ConfigError> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    load(Some(file.path()), &Environment::default(), &[])
+}
+
+fn with(variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    load(None, &environment(variables), &[])
+}
+
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let settings = with(&[]).unwrap().settings;
+    assert_eq!(settings.pipeline, PipelineSettings::default());
+    assert_eq!(settings.truncate, Limits::default());
+    assert_eq!(settings.http, HttpSettings::default());
+    assert_eq!(settings.amqp, AmqpSettings::default());
+    assert_eq!(settings.store.sqlite, SqliteSettings::default());
+    assert_eq!(settings.store.elastic, ElasticSettings::default());
+    assert_eq!(settings.payloads, PayloadSettings::default());
+}
+
+#[test]
+fn unknown_keys_and_wrong_types_are_named() {
+    for (text, expected) in [
+        ("[pipeline]\nbatch_sise = 3", "batch_sise"),
+        ("[stor]\nkind = \"sqlite\"", "stor"),
+        ("[pipeline]\nlinger_ms = \"soon\"", "pipeline.linger_ms"),
+        ("[store]\nkind = \"postgres\"", "store.kind"),
+        ("[store.sqlite]\nsynchronous = \"sometimes\"", "store.sqlite.synchronous"),
+        ("[[amqp.queues]]\nname = \"q\"\nsource = \"carrier-pigeon\"", "amqp.queues"),
+        ("[pipeline\n", "expected"),
+    ] {
+        let error = from_text(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn every_rule_names_its_keys() {
+    for (text, keys) in [
+        ("[pipeline]\nbatch_actions = 0", &["pipeline.batch_actions"][..]),
+        ("[pipeline]\nbatch_actions = 5000", &["amqp.queues", "pipeline.batch_actions", "pipeline.requests_in_flight"]),
+        ("[amqp]\nrelease_after_seconds = 100", &["amqp.release_after_seconds", "pipeline.release_seconds"]),
+        ("[truncate]\nfield_bytes = 9000000", &["truncate.document_bytes", "truncate.field_bytes"]),
+        ("[truncate]\nfield_bytes = 10", &["truncate.field_bytes"]),
+        ("[store]\nkind = \"elastic\"\n[store.elastic]\nprefix = \"-X\"", &["store.elastic.prefix"]),
+        ("[store]\nkind = \"elastic\"\n[store.elastic]\nusername = \"x\"", &["store.elastic.username"]),
+        (
+            "[store]\nkind = \"elastic\"\n[store.elastic]\nmax_request_bytes = 70000",
+            &["store.elastic.max_request_bytes", "truncate.document_bytes"],
+        ),
+    ] {
+        let error = from_text(text).unwrap_err().to_string();
+        for key in keys {
+            assert!(error.contains(key), "{text}: {error}");
+        }
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let loaded = with(&[
+        ("DIFYLOG__PIPELINE__BATCH_ACTIONS", "250"),
+        ("DIFYLOG__STORE__KIND", "elastic"),
+        ("ELASTICSEARCH_HOSTS", r#"["search-1:9200", "https://search-2:9200"]"#),
+        ("ELASTICSEARCH_USE_SSL", "true"),
+        ("ELASTICSEARCH_USERNAME", "difylog"),
+        ("ELASTICSEARCH_PASSWORD", "12345"),
+        ("ELASTICSEARCH_TIMEOUT", "10"),
+        ("ELASTICSEARCH_INDEX_PREFIX", "logs"),
+        ("AMQP_URL", "amqp://user:s3cret@broker:5672/%2f"),
+        ("UNRELATED", "x"),
+    ])
+    .unwrap();
+    let settings = loaded.settings;
+    assert_eq!(settings.pipeline.batch_actions, 250);
+    assert_eq!(settings.store.elastic.hosts, ["https://search-1:9200", "https://search-2:9200"]);
+    assert_eq!(settings.store.elastic.password.as_ref().unwrap().expose(), "12345", "digits stay a text");
+    assert_eq!((settings.store.elastic.timeout_seconds, &*settings.store.elastic.prefix), (10, "logs"));
+    assert_eq!(settings.amqp.urls.len(), 1);
+    assert!(!loaded.shown.contains("12345") && !loaded.shown.contains("s3cret"), "{}", loaded.shown);
+    assert!(loaded.shown.contains("user:***@broker"), "{}", loaded.shown);
+    assert!(!format!("{settings:?}").contains("s3cret") && !format!("{settings:?}").contains("12345"));
+}
+
+#[test]
+fn wrong_variables_are_named_without_their_values() {
+    for (variable, value) in
+        [("ELASTICSEARCH_HOSTS", "[\"a"), ("DIFYLOG__AMQP__URLS", "[hunter2"), ("DIFYLOG__NO__SUCH", "hunter2")]
+    {
+        let error = with(&[(variable, value)]).unwrap_err().to_string();
+        let name = if variable.contains("NO__SUCH") { "no" } else { variable };
+        assert!(error.contains(name) && !error.contains("hunter2"), "{error}");
+    }
+    let error = with(&[("ELASTICSEARCH_HOSTS", "a:9200"), ("ELASTICSEARCH_USE_SSL", "maybe")]).unwrap_err().to_string();
+    assert!(error.contains("ELASTICSEARCH_USE_SSL"), "{error}");
+    let error = with(&[("AMQP_URL", "broker://user:hunter2@x")]).unwrap_err().to_string();
+    assert!(error.contains("amqp.urls") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn secrets_come_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (password, url) = (folder.path().join("password"), folder.path().join("url"));
+    std::fs::write(&password, "pa ss\n").unwrap();
+    std::fs::write(&url, "amqp://user:hunter2@broker:5672/%2f\n").unwrap();
+    let loaded = with(&[
+        ("ELASTICSEARCH_USERNAME", "difylog"),
+        ("ELASTICSEARCH_PASSWORD_FILE", password.to_str().unwrap()),
+        ("AMQP_URL_FILE", url.to_str().unwrap()),
+    ])
+    .unwrap();
+    assert_eq!(loaded.settings.store.elastic.password.as_ref().unwrap().expose(), "pa ss");
+    assert_eq!(loaded.settings.amqp.urls[0].authority(), "broker:5672");
+    assert!(!loaded.shown.contains("hunter2"));
+    let error = with(&[("AMQP_URL_FILE", "/no/such/file")]).unwrap_err().to_string();
+    assert!(error.contains("amqp.urls_file") && error.contains("/no/such/file"), "{error}");
+}
+
+#[test]
+fn arguments_override_everything() {
+    let overrides = [("store.kind", "sqlite".to_owned())];
+    let loaded = load(None, &environment(&[("DIFYLOG__STORE__KIND", "elastic")]), &overrides).unwrap();
+    assert_eq!(loaded.settings.store.kind, StoreKind::Sqlite);
+}

@@ -1,0 +1,137 @@
+//! The HTTP side of a worker: liveness, readiness and metrics. It reads states and never changes them.
+//!
+//! - `GET /healthz`: 200 while the flow makes progress. A store or a broker that is down does not make a worker unhealthy:
+//!   a restart would not help.
+//! - `GET /readyz`: 200 while consuming with a store that answers; otherwise 503 with the reasons.
+//! - `GET /metrics`: Prometheus text.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::amqp::BrokerStats;
+use crate::domain::RefusalClass;
+use crate::pipeline::receipt::abandoned;
+use crate::pipeline::stats::PipelineStats;
+use crate::store::BulkSink;
+use crate::telemetry::{Clock, names};
+
+/// The section `http` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpSettings {
+    /// Address and port; port 0 takes a free one, empty text: no HTTP.
+    pub listen: String,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8088".into() }
+    }
+}
+
+/// The flow turns at least every 5 seconds; a heartbeat this old means that it is stuck.
+const STUCK: Duration = Duration::from_secs(30);
+/// A store that needs longer to answer a probe is not ready.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the answers are made of.
+#[derive(Clone)]
+pub struct Watched {
+    pub pipeline: Arc<PipelineStats>,
+    pub broker: Arc<BrokerStats>,
+    pub sink: Arc<dyn BulkSink>,
+    pub metrics: PrometheusHandle,
+    pub clock: Clock,
+    /// Cancelled when a shutdown begins.
+    pub stopping: CancellationToken,
+}
+
+/// Serves until `until` is cancelled.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve(listener: TcpListener, watched: Watched, until: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, router(watched)).with_graceful_shutdown(until.cancelled_owned()).await
+}
+
+/// The routes.
+pub fn router(watched: Watched) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_text))
+        .with_state(watched)
+}
+
+async fn healthz(State(watched): State<Watched>) -> Response {
+    let age = (watched.clock)().micros().saturating_sub(watched.pipeline.heartbeat().micros());
+    if age > i64::try_from(STUCK.as_micros()).unwrap_or(i64::MAX) {
+        let text = format!("the flow has not turned for {} s; restart this worker\n", age / 1_000_000);
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
+    (StatusCode::OK, "ok\n").into_response()
+}
+
+async fn readyz(State(watched): State<Watched>) -> Response {
+    let mut reasons = Vec::new();
+    if watched.stopping.is_cancelled() {
+        reasons.push("stopping".to_owned());
+    }
+    let (consuming, configured) = (watched.broker.consuming(), watched.broker.consumers());
+    if consuming < configured {
+        reasons.push(format!("{consuming} of {configured} consumers are consuming"));
+    }
+    if watched.pipeline.is_gate_closed() {
+        reasons.push("deliveries are given back; see the log".to_owned());
+    }
+    if watched.pipeline.is_breaker_open() {
+        reasons.push("breaker open: the store does not take documents".to_owned());
+    }
+    match tokio::time::timeout(PROBE_TIMEOUT, watched.sink.probe()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => reasons.push(fault.to_string()),
+        Err(_) => reasons.push(format!("store did not answer within {} s", PROBE_TIMEOUT.as_secs())),
+    }
+    if reasons.is_empty() {
+        return (StatusCode::OK, "ready\n").into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+}
+
+async fn metrics_text(State(watched): State<Watched>) -> Response {
+    publish_broker_stats(&watched.broker);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], watched.metrics.render()).into_response()
+}
+
+/// The broker's side counts for itself; its totals become metrics when somebody looks.
+fn publish_broker_stats(broker: &BrokerStats) {
+    counter!(names::RECEIVED).absolute(broker.received());
+    for (outcome, total) in [
+        ("acked", broker.acked()),
+        ("requeued", broker.requeued()),
+        ("dead_lettered", broker.dead_lettered()),
+        ("lost", broker.lost()),
+    ] {
+        counter!(names::DELIVERIES, "outcome" => outcome).absolute(total);
+    }
+    for class in RefusalClass::ALL {
+        counter!(names::DEAD_LETTERS, "reason" => class.as_str()).absolute(broker.letters(*class));
+    }
+    gauge!(names::UNSETTLED).set(broker.in_flight() as f64);
+    gauge!(names::BYTES_IN_FLIGHT).set(broker.bytes_in_flight() as f64);
+    gauge!(names::OLDEST_UNACKED).set(broker.oldest_unacked(Instant::now()).unwrap_or_default().as_secs_f64());
+    gauge!(names::CONSUMERS).set(broker.consuming() as f64);
+    counter!(names::ABANDONED).absolute(abandoned());
+}
