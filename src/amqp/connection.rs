@@ -82,6 +82,21 @@ impl Connector {
     }
 }
 
+/// How long a dialogue of some steps with the broker may take; one that dies in silence must stop nobody for ever.
+const DIALOGUE: Duration = Duration::from_secs(60);
+
+/// Bounds a dialogue with the broker.
+pub(super) async fn answered<T>(
+    doing: &'static str,
+    dialogue: impl Future<Output = Result<T, AmqpError>>,
+) -> Result<T, AmqpError> {
+    let silence = |_| AmqpError::Broker { doing, said: format!("no answer within {} s", DIALOGUE.as_secs()) };
+    tokio::time::timeout(DIALOGUE, dialogue).await.map_err(silence)?
+}
+
+/// How long a goodbye waits for its answer.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// One connection, shared by those who open channels on it.
 pub(super) struct Link {
     connector: Connector,
@@ -121,15 +136,22 @@ impl Link {
         let Some(connection) = &state.connection else {
             return Err(AmqpError::setting("amqp.urls", "names no broker"));
         };
-        connection.create_channel().await.map_err(AmqpError::broker("opening a channel"))
+        let opening = tokio::time::timeout(self.connector.timeout, connection.create_channel());
+        if let Ok(opened) = opening.await {
+            return opened.map_err(AmqpError::broker("opening a channel"));
+        }
+        // Nobody waits behind a connection that does not answer: the next attempt makes a new one.
+        state.connection = None;
+        let said = format!("no answer within {} s", self.connector.timeout.as_secs());
+        Err(AmqpError::Broker { doing: "opening a channel", said })
     }
 
     /// Closes the connection, if there is one.
     pub async fn close(&self) {
         let connection = self.state.lock().await.connection.take();
         if let Some(connection) = connection.filter(|connection| connection.status().connected()) {
-            // A connection that breaks while it is closed is closed.
-            let _ = connection.close(200, "done".into()).await;
+            // A connection that breaks while it is closed, or whose goodbye is not answered, is closed when it is dropped.
+            let _ = tokio::time::timeout(GOODBYE, connection.close(200, "done".into())).await;
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
-use super::connection::{Connector, Link};
+use super::connection::{Connector, Link, answered};
 use super::consumer::{Ended, Session, Shared};
 use super::error::AmqpError;
 use super::gate;
@@ -174,7 +174,7 @@ impl Keeper {
             let opened = tokio::select! {
                 biased;
                 () = drain.cancelled() => return,
-                opened = self.open(pipeline) => opened,
+                opened = answered("subscribing", self.open(pipeline)) => opened,
             };
             let ended = match opened {
                 Ok(session) => session.run(&mut self.gate).await,

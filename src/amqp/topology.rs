@@ -5,7 +5,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::FieldTable;
 use lapin::{Channel, ExchangeKind, Queue};
 
-use super::connection::{Connector, Link};
+use super::connection::{Connector, Link, answered};
 use super::delivery::{long, short};
 use super::error::{AmqpError, Reply, reply};
 use super::settings::{AmqpSettings, QueueSettings, QueueSource, QueueType};
@@ -16,7 +16,7 @@ use super::settings::{AmqpSettings, QueueSettings, QueueSource, QueueType};
 /// The first thing that cannot be declared, and what to do about it.
 pub async fn set_up(settings: &AmqpSettings) -> Result<Vec<String>, AmqpError> {
     let link = Link::new(Connector::new(settings, "setup")?);
-    let done = declare_all(&link, settings).await;
+    let done = answered("declaring queues", declare_all(&link, settings)).await;
     link.close().await;
     done
 }
@@ -57,7 +57,7 @@ pub async fn queue_depths(settings: &AmqpSettings) -> Result<Vec<QueueDepth>, Am
     let mut depths = Vec::with_capacity(names.len());
     for name in names {
         let found = match link.channel().await {
-            Ok(channel) => existing_queue(&channel, name).await,
+            Ok(channel) => answered("looking for a queue", existing_queue(&channel, name)).await,
             Err(error) => Err(error),
         };
         match found {
