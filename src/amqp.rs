@@ -30,7 +30,7 @@ pub use error::AmqpError;
 pub use publisher::{EventPublisher, Outgoing};
 pub use settings::{AmqpSettings, BrokerUrl, QueueSettings, QueueType};
 pub use stats::BrokerStats;
-pub use supervisor::{Clock, Consumption};
+pub use supervisor::Consumption;
 pub use topology::{QueueDepth, check, queue_depths, set_up};
 
 /// The log filter that a process with a broker must carry. lapin logs every message that the broker returns with its

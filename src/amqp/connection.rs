@@ -95,7 +95,7 @@ pub(super) async fn answered<T>(
 }
 
 /// How long a goodbye waits for its answer.
-const GOODBYE: Duration = Duration::from_secs(2);
+pub(super) const GOODBYE: Duration = Duration::from_secs(2);
 
 /// One connection, shared by those who open channels on it.
 pub(super) struct Link {
@@ -146,12 +146,16 @@ impl Link {
         Err(AmqpError::Broker { doing: "opening a channel", said })
     }
 
-    /// Closes the connection, if there is one.
+    /// Closes the connection, if there is one, within [`GOODBYE`].
     pub async fn close(&self) {
-        let connection = self.state.lock().await.connection.take();
-        if let Some(connection) = connection.filter(|connection| connection.status().connected()) {
-            // A connection that breaks while it is closed, or whose goodbye is not answered, is closed when it is dropped.
-            let _ = tokio::time::timeout(GOODBYE, connection.close(200, "done".into())).await;
-        }
+        let goodbye = async {
+            let connection = self.state.lock().await.connection.take();
+            if let Some(connection) = connection.filter(|connection| connection.status().connected()) {
+                // A connection that breaks while it is closed is closed.
+                let _ = connection.close(200, "done".into()).await;
+            }
+        };
+        // One whose goodbye is not answered is closed when it is dropped.
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     }
 }

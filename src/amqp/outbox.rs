@@ -19,10 +19,11 @@ use super::letter;
 use super::publisher::{Fate, GROUP, GROUP_BYTES, Outgoing, Publisher};
 use super::settings::{AmqpSettings, QueueSettings};
 use super::stats::BrokerStats;
-use super::supervisor::{Clock, RECONNECT};
+use super::supervisor::RECONNECT;
 use super::topology;
 use crate::domain::RefusalClass;
 use crate::pipeline::receipt::Letter;
+use crate::telemetry::Clock;
 
 /// What to publish for one delivery.
 pub(super) struct Order {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
-use super::connection::{Connector, Link, answered};
+use super::connection::{Connector, GOODBYE, Link, answered};
 use super::consumer::{Ended, Session, Shared};
 use super::error::AmqpError;
 use super::gate;
@@ -22,17 +22,11 @@ use super::settings::{AmqpSettings, QueueSettings};
 use super::stats::BrokerStats;
 use super::topology;
 use crate::backoff::Backoff;
-use crate::domain::Timestamp;
 use crate::pipeline::gate::{Gate, GateWatch};
 use crate::pipeline::receipt::Delivery;
-
-/// Where the time of dead letters comes from.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+use crate::telemetry::Clock;
 
 pub(super) const RECONNECT: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(10) };
-
-/// How long the broker may take to answer a goodbye.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// All consumers of the process.
 pub struct Consumption {
@@ -99,7 +93,7 @@ impl Consumption {
                     tracing::warn!(unsettled, "the drain took too long; what is not settled goes back to its queue");
                     shared.deadline.cancel();
                     // A broker that does not answer any more takes everything back by itself.
-                    let _ = tokio::time::timeout(FAREWELL, all_ended(&mut consumers)).await;
+                    let _ = tokio::time::timeout(GOODBYE, all_ended(&mut consumers)).await;
                 }
             }
             // Consumers also end when the pipeline is gone.
@@ -110,7 +104,7 @@ impl Consumption {
         writing_letters.abort();
         forwarding.abort();
         for link in [consuming, publishing] {
-            let _ = tokio::time::timeout(FAREWELL, link.close()).await;
+            link.close().await;
         }
     }
 }

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use difylog::amqp::settings::QueueSource;
-use difylog::amqp::{AmqpSettings, BrokerStats, Clock, Consumption, QueueSettings, QueueType};
+use difylog::amqp::{AmqpSettings, BrokerStats, Consumption, QueueSettings, QueueType};
 use difylog::domain::{Disposition, Refusal, RefusalClass};
 use difylog::pipeline::gate::{GateKeeper, gate};
 use difylog::pipeline::receipt::Delivery;
+use difylog::telemetry::Clock;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
