@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use difylog::codec::python_json::{Scanner, TypedLeaves};
 use difylog::codec::{Message, Source};
 use serde_json::Value;
@@ -20,7 +22,7 @@ pub fn message(captured: &Value) -> Message {
     let text = |value: &Value| value.as_str().map(Box::from);
     let body = match captured["body"].as_str() {
         Some(body) => body.as_bytes().to_vec(),
-        None => from_base64(captured["body_base64"].as_str().unwrap()),
+        None => BASE64_STANDARD.decode(captured["body_base64"].as_str().unwrap()).unwrap(),
     };
     Message {
         source: Source::Celery,
@@ -29,20 +31,4 @@ pub fn message(captured: &Value) -> Message {
         task: text(&captured["headers"]["task"]),
         body: body.into(),
     }
-}
-
-fn from_base64(text: &str) -> Vec<u8> {
-    let digit = |byte: u8| match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let digits: Vec<u32> = text.trim_end_matches('=').bytes().map(|byte| u32::from(digit(byte))).collect();
-    let decode = |group: &[u32]| {
-        let bits = group.iter().fold(0, |bits, digit| bits << 6 | digit) << (6 * (4 - group.len()));
-        bits.to_be_bytes()[1..group.len()].to_vec()
-    };
-    digits.chunks(4).flat_map(decode).collect()
 }
