@@ -17,7 +17,7 @@ pub mod time;
 pub mod verdict;
 
 pub use app_log::AppLog;
-pub use document::{BulkAction, Document, Graph, GraphHash, Truncation};
+pub use document::{BulkAction, Document, Graph, GraphHash, Origin, Truncation};
 pub use id::{AppId, RecordId, TenantId};
 pub use json::JsonText;
 pub use node::{NodeExecution, NodeStatus};

@@ -10,9 +10,16 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 
-use crate::domain::query::{MonthCount, NewestRuns, RunSummary};
+use chrono_tz::Tz;
+
+use crate::domain::query::{
+    AppLogFilter, AppLogPage, Day, Facet, FacetCount, Found, HistogramBucket, MonthCount, NewestRuns, NodeFilter,
+    NodeSummary, Page, RunFilter, RunSummary, Scan, TenantCount,
+};
 use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Document, FaultKind, Month, RecordId, SinkFault, TenantId, Verdict};
+use crate::domain::{
+    BulkAction, Document, FaultKind, Kind, Month, RecordId, Revision, SinkFault, TenantId, Timestamp, Verdict,
+};
 
 /// The write port.
 #[async_trait]
@@ -89,6 +96,166 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
     async fn newest_runs(&self, query: NewestRuns) -> Result<Vec<RunSummary>, StoreError>;
+}
+
+/// Questions about runs: a filter, or a filter on nodes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Subject {
+    Runs(RunFilter),
+    Nodes(NodeFilter),
+}
+
+/// The questions that Dify asks of its tables, and search. Each is within one tenant. A record that lies in two months
+/// counts and shows once, in its newest revision; filters look at that revision only. Lists never read a payload.
+#[async_trait]
+pub trait LogQueries: Send + Sync {
+    /// Records of one tenant by their ids, with payloads, graphs put back; in no order, absent ones left out. Sees every
+    /// write that was acknowledged before.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read. So for every method here.
+    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError>;
+
+    /// Runs of one tenant by their ids, without payloads; in no order, absent ones left out.
+    async fn run_summaries(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, StoreError>;
+
+    /// A stretch of a list of runs; shorter than its limit only at the end.
+    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, StoreError>;
+
+    /// A stretch of a list of node executions.
+    async fn nodes(&self, filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, StoreError>;
+
+    /// As [`Self::runs`], with how many there are in all, counted up to `count_to`.
+    async fn search_runs(
+        &self,
+        filter: &RunFilter,
+        page: &Page,
+        count_to: u64,
+    ) -> Result<Found<RunSummary>, StoreError>;
+
+    /// As [`Self::nodes`], with how many there are in all, counted up to `count_to`.
+    async fn search_nodes(
+        &self,
+        filter: &NodeFilter,
+        page: &Page,
+        count_to: u64,
+    ) -> Result<Found<NodeSummary>, StoreError>;
+
+    /// A page of app logs by its offset, and the exact total.
+    async fn app_logs(&self, filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, StoreError>;
+
+    /// Runs, users and tokens per day of `zone`, oldest day first; days without runs are absent.
+    async fn daily(&self, filter: &RunFilter, zone: Tz) -> Result<Vec<Day>, StoreError>;
+
+    /// Counts per value of a facet, most frequent first (ties by value), exact; at most `limit` values.
+    async fn facet(&self, subject: &Subject, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError>;
+
+    /// Counts per span of `seconds` (spans begin at multiples of it since the epoch), oldest first, empty spans absent.
+    async fn histogram(&self, subject: &Subject, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError>;
+}
+
+/// Questions that cross tenants: for administrative work only.
+#[async_trait]
+pub trait LogScan: Send + Sync {
+    /// A stretch of a walk; see [`Scan`]. Newest revisions only.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read. So for every method here.
+    async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, StoreError>;
+
+    /// How many documents the walk would meet from `scan.after` on; `limit` and `content` do not matter.
+    async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError>;
+
+    /// The tenants that have a record of this id.
+    async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError>;
+
+    /// What belongs to runs: their node executions, these nodes' offloads, and the runs' app logs.
+    async fn children(&self, tenant_id: TenantId, run_ids: &[RecordId]) -> Result<Vec<RecordKey>, StoreError>;
+
+    /// Documents per tenant and kind of a month.
+    async fn tenant_counts(&self, month: Month) -> Result<Vec<TenantCount>, StoreError>;
+}
+
+/// One record to remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erasure {
+    pub key: RecordKey,
+    /// Only while this is still the stored revision; `None`: whatever is stored.
+    pub revision: Option<Revision>,
+}
+
+/// What stays in the place of an erased record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remains {
+    /// A tombstone of this instant: a later write of the record is `Superseded`, in every month where a copy was erased.
+    /// No question finds it, no count includes it.
+    Tombstone(Timestamp),
+    /// Nothing: the record can be written again.
+    Nothing,
+}
+
+/// The port that removes.
+#[async_trait]
+pub trait Eraser: Send + Sync {
+    /// Removes every copy of records, in whichever months they lie. Answers per erasure, in order, whether there was a
+    /// record and it is gone. Graphs and payloads stay: they may be shared.
+    ///
+    /// # Errors
+    /// [`StoreError`]; some of it may be done then, and a second call finishes it.
+    async fn erase(&self, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, StoreError>;
+
+    /// Removes tombstones older than an instant, of records and of dropped months. Answers how many.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a second call continues.
+    async fn purge_tombstones(&self, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Drops a month as [`StoreAdmin::drop_month`], and from `at` on answers `Superseded` to writes into it, so that late
+    /// events do not bring it back, until the mark is purged. `tenant_id`: only that tenant's own indices, where it has
+    /// such; `Ok(None)` if the tenant shares its files with others (then its records are erased one by one).
+    ///
+    /// # Errors
+    /// [`StoreError`]; a second call continues.
+    async fn retire_month(
+        &self,
+        month: Month,
+        tenant_id: Option<TenantId>,
+        at: Timestamp,
+    ) -> Result<Option<usize>, StoreError>;
+}
+
+/// Which write of a state entry: grows with each.
+pub type StateVersion = u64;
+
+/// A small named value of difylog's own: checkpoints, leases, reports.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateEntry {
+    /// Such as `migration/{id}/runs`; `a-z`, `0-9`, `-`, `_`, `.` and `/`, at most 200 bytes.
+    pub key: String,
+    pub value: serde_json::Value,
+    pub version: StateVersion,
+}
+
+/// The port to difylog's own state, beside the documents. Reads see every acknowledged write.
+#[async_trait]
+pub trait StateStore: Send + Sync {
+    /// # Errors
+    /// [`StoreError`] if the store cannot be reached. So for every method here.
+    async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError>;
+
+    /// Every entry whose key begins with `prefix`, by key.
+    async fn states(&self, prefix: &str) -> Result<Vec<StateEntry>, StoreError>;
+
+    /// Writes if the stored version is `expected` (`None`: absent). Answers the new version, or `None` if it is another.
+    async fn put_state(
+        &self,
+        key: &str,
+        value: &serde_json::Value,
+        expected: Option<StateVersion>,
+    ) -> Result<Option<StateVersion>, StoreError>;
+
+    /// Removes an entry if its version is `expected`. Answers whether it did.
+    async fn delete_state(&self, key: &str, expected: StateVersion) -> Result<bool, StoreError>;
 }
 
 /// Everything a store does.

@@ -162,6 +162,7 @@ impl Generator {
             created_from: "web-app".into(),
             created_by_role: run.created_by_role.clone(),
             created_by: run.created_by,
+            creator: None,
             // Dify lets the database set it: whole seconds.
             created_at: Timestamp::from_micros(run.created_at.micros() / 1_000_000 * 1_000_000)
                 .unwrap_or(run.created_at),

@@ -49,6 +49,7 @@ const RECORD: Names = Names {
         ("created_from", Column::CreatedFrom),
         ("created_by_role", Column::CreatedByRole),
         ("created_by", Column::CreatedBy),
+        ("creator", Column::Creator),
         ("created_at", Column::CreatedAt),
         ("finished_at", Column::FinishedAt),
         ("exceptions_count", Column::ExceptionsCount),

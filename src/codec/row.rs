@@ -49,6 +49,7 @@ pub(super) enum Column {
     CreatedFrom,
     CreatedByRole,
     CreatedBy,
+    Creator,
     CreatedAt,
     FinishedAt,
 }

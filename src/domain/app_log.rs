@@ -14,6 +14,9 @@ pub struct AppLog {
     pub created_from: Box<str>,
     pub created_by_role: Box<str>,
     pub created_by: RecordId,
+    /// Not a column of Dify's: the session id of an end user, or the e-mail of an account, where the event or the
+    /// migration carried it along.
+    pub creator: Option<Box<str>>,
     /// Whole seconds in Dify's own rows: ties are the rule.
     pub created_at: Timestamp,
 }

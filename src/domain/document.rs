@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::record::RecordKey;
 use super::{JsonText, Kind, Month, Record, Revision, TenantId};
 
@@ -105,6 +107,23 @@ pub struct Truncation {
     pub sha256: ContentHash,
 }
 
+/// The migration that wrote a document; live messages have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin(Uuid);
+
+impl Origin {
+    #[must_use]
+    pub const fn new(migration: Uuid) -> Self {
+        Self(migration)
+    }
+
+    /// The migration's id.
+    #[must_use]
+    pub const fn uuid(self) -> Uuid {
+        self.0
+    }
+}
+
 /// A record as stored, and as read back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -115,6 +134,9 @@ pub struct Document {
     pub graph: Option<GraphHash>,
     /// The payloads that were cut, at most one mark per field.
     pub truncated: Vec<Truncation>,
+    /// Set by a migration. Such a document is stored only where no copy of the same or a newer revision is, so that the
+    /// mark says truly who wrote it; a live message of the same revision takes the mark away.
+    pub origin: Option<Origin>,
 }
 
 impl Document {

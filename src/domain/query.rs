@@ -1,4 +1,15 @@
-//! Questions to a store, and the light rows that answer lists.
+//! Questions to a store, and the light rows that answer them.
+
+mod answer;
+mod filter;
+
+pub use answer::{
+    AppLogPage, AppLogRow, Day, Facet, FacetCount, Found, HistogramBucket, NodeSummary, TenantCount, Total,
+};
+pub use filter::{
+    AppLogFilter, Bounds, Content, Direction, LogKeyword, NodeFilter, Page, Position, RunFilter, Scan, SortBy,
+    TextField, TextFilter, TimeRange,
+};
 
 use super::{AppId, Month, RecordId, RunStatus, TenantId, Timestamp};
 
@@ -48,6 +59,12 @@ impl RunSummary {
     #[must_use]
     pub const fn cursor(&self) -> Cursor {
         Cursor { created_at: self.created_at, id: self.id }
+    }
+
+    /// Its place in a list.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        Position { cursor: self.cursor(), elapsed_time: self.elapsed_time }
     }
 }
 

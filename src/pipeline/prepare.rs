@@ -110,6 +110,7 @@ fn document(mut record: Record, limits: &PrepareLimits, received: Instant) -> Pr
         truncated: cuts.iter().map(|cut| cut.truncation).collect(),
         record,
         revision,
+        origin: None,
     };
     let bytes = document.footprint()
         + graph.as_ref().map_or(0, |graph| graph.text.len())

@@ -130,12 +130,13 @@ fn node() -> impl Strategy<Value = Record> {
 }
 
 fn app_log() -> impl Strategy<Value = Record> {
-    (tenant_and_app(), [id(), id(), id(), id()], text(), text(), instant()).prop_map(
+    (tenant_and_app(), [id(), id(), id(), id()], text(), text(), option::of(text()), instant()).prop_map(
         |(
             (tenant_id, app_id),
             [id, workflow_id, workflow_run_id, created_by],
             created_from,
             created_by_role,
+            creator,
             created_at,
         )| {
             Record::AppLog(Box::new(AppLog {
@@ -147,6 +148,7 @@ fn app_log() -> impl Strategy<Value = Record> {
                 created_from,
                 created_by_role,
                 created_by,
+                creator,
                 created_at,
             }))
         },

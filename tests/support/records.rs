@@ -104,6 +104,7 @@ pub fn app_log(tenant_id: TenantId, app_id: AppId, run_id: RecordId, created_at:
         created_from: "service-api".into(),
         created_by_role: "end_user".into(),
         created_by: id(),
+        creator: None,
         created_at,
     }
 }
@@ -158,7 +159,7 @@ pub fn split(mut record: Record) -> (Document, Option<Graph>) {
     let graph = text.map(|text| Graph { tenant_id, month, hash: sha256(text.as_str()), text });
     let revision = Revision::of(&record);
     let hash = graph.as_ref().map(|graph| graph.hash);
-    (Document { record, revision, graph: hash, truncated: Vec::new() }, graph)
+    (Document { record, revision, graph: hash, truncated: Vec::new(), origin: None }, graph)
 }
 
 /// A record as it must be read back.

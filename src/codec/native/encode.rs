@@ -145,6 +145,7 @@ impl Columns {
         self.text("created_from", &log.created_from);
         self.text("created_by_role", &log.created_by_role);
         self.quoted("created_by", log.created_by);
+        self.optional_text("creator", log.creator.as_deref());
         self.quoted("created_at", log.created_at);
     }
 

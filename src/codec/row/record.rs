@@ -73,6 +73,7 @@ impl Row<'_> {
             created_from: self.text(Column::CreatedFrom)?,
             created_by_role: self.text(Column::CreatedByRole)?,
             created_by: self.id(Column::CreatedBy)?,
+            creator: self.optional_text(Column::Creator, VARCHAR)?,
             created_at: self.timestamp(Column::CreatedAt)?,
         })
     }

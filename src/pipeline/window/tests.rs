@@ -32,10 +32,11 @@ impl Maker {
             created_from: "web-app".into(),
             created_by_role: "account".into(),
             created_by: other,
+            creator: None,
             created_at: Timestamp::MIN,
         }));
         let revision = Revision::from_stored(revision);
-        let document = Arc::new(Document { record, revision, graph: None, truncated: Vec::new() });
+        let document = Arc::new(Document { record, revision, graph: None, truncated: Vec::new(), origin: None });
         let receipt = Receipt::new(self.next_tag, self.settlements.clone());
         self.next_tag += 1;
         let payload =

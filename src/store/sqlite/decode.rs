@@ -83,7 +83,7 @@ fn run(mut columns: Columns<'_>) -> Result<Document> {
         finished_at: light.finished_at,
         exceptions_count: light.exceptions_count,
     };
-    Ok(Document { record: Record::Run(Box::new(run)), revision: light.revision, graph, truncated })
+    Ok(Document { record: Record::Run(Box::new(run)), revision: light.revision, graph, truncated, origin: None })
 }
 
 fn node(mut columns: Columns<'_>) -> Result<Document> {
@@ -116,7 +116,7 @@ fn node(mut columns: Columns<'_>) -> Result<Document> {
         outputs: columns.json()?,
         execution_metadata: columns.json()?,
     };
-    Ok(Document { record: Record::Node(Box::new(node)), revision, graph: None, truncated })
+    Ok(Document { record: Record::Node(Box::new(node)), revision, graph: None, truncated, origin: None })
 }
 
 fn app_log(mut columns: Columns<'_>) -> Result<Document> {
@@ -133,8 +133,9 @@ fn app_log(mut columns: Columns<'_>) -> Result<Document> {
         created_from: columns.string()?,
         created_by_role: columns.string()?,
         created_by: columns.id()?,
+        creator: None,
     };
-    Ok(Document { record: Record::AppLog(Box::new(log)), revision, graph: None, truncated: Vec::new() })
+    Ok(Document { record: Record::AppLog(Box::new(log)), revision, graph: None, truncated: Vec::new(), origin: None })
 }
 
 fn offload(mut columns: Columns<'_>) -> Result<Document> {
@@ -150,7 +151,13 @@ fn offload(mut columns: Columns<'_>) -> Result<Document> {
         r#type: columns.string()?,
         file_id: columns.id()?,
     };
-    Ok(Document { record: Record::Offload(Box::new(offload)), revision, graph: None, truncated: Vec::new() })
+    Ok(Document {
+        record: Record::Offload(Box::new(offload)),
+        revision,
+        graph: None,
+        truncated: Vec::new(),
+        origin: None,
+    })
 }
 
 /// Reads the columns of a row one after another.

@@ -109,6 +109,7 @@ impl<'a> NodeRow<'a> {
             revision: Revision::from_stored(self.revision),
             graph: None,
             truncated: super::truncations(self.truncated)?,
+            origin: None,
         })
     }
 }

@@ -98,6 +98,7 @@ impl<'a> RunRow<'a> {
             revision: Revision::from_stored(self.revision),
             graph: self.graph_hash.map(|hash| hash.0),
             truncated: super::truncations(self.truncated)?,
+            origin: None,
         })
     }
 }

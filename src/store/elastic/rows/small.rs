@@ -46,6 +46,7 @@ impl<'a> AppLogRow<'a> {
             created_by_role: self.created_by_role.into(),
             created_by: self.created_by.0,
             created_at: self.created_at.0,
+            creator: None,
         };
         bare(Record::AppLog(Box::new(log)), self.revision)
     }
@@ -93,5 +94,5 @@ impl<'a> OffloadRow<'a> {
 }
 
 fn bare(record: Record, revision: i64) -> Document {
-    Document { record, revision: Revision::from_stored(revision), graph: None, truncated: Vec::new() }
+    Document { record, revision: Revision::from_stored(revision), graph: None, truncated: Vec::new(), origin: None }
 }

@@ -78,7 +78,7 @@ fn round_trip(document: &Document) {
 }
 
 fn document(record: Record) -> Document {
-    Document { revision: Revision::of(&record), record, graph: None, truncated: Vec::new() }
+    Document { revision: Revision::of(&record), record, graph: None, truncated: Vec::new(), origin: None }
 }
 
 #[test]
@@ -121,6 +121,7 @@ fn small_records_round_trip() {
         created_from: "web-app".into(),
         created_by_role: "end_user".into(),
         created_by: id(5),
+        creator: None,
         created_at: at("2026-11-23T15:28:34Z"),
     }))));
     for node_execution_id in [None, Some(id(6))] {

@@ -1,0 +1,118 @@
+//! What answers a question: light rows and numbers. None holds a payload.
+
+use super::{Cursor, Position, RunSummary};
+use crate::domain::{AppId, AppLog, NodeStatus, RecordId, Revision, Timestamp};
+
+/// A node execution without its payloads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeSummary {
+    pub id: RecordId,
+    pub app_id: AppId,
+    pub workflow_id: RecordId,
+    pub workflow_run_id: Option<RecordId>,
+    pub triggered_from: Box<str>,
+    pub index: i64,
+    pub predecessor_node_id: Option<Box<str>>,
+    pub node_execution_id: Option<Box<str>>,
+    pub node_id: Box<str>,
+    pub node_type: Box<str>,
+    pub title: Box<str>,
+    pub status: NodeStatus,
+    /// Seconds.
+    pub elapsed_time: f64,
+    pub created_by_role: Box<str>,
+    pub created_by: RecordId,
+    pub created_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    /// `iteration_id` and `loop_id` of the execution metadata, where it has them as texts.
+    pub iteration_id: Option<Box<str>>,
+    pub loop_id: Option<Box<str>>,
+    pub revision: Revision,
+}
+
+impl NodeSummary {
+    /// Its place in a list.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        let cursor = Cursor { created_at: self.created_at, id: self.id };
+        Position { cursor, elapsed_time: self.elapsed_time }
+    }
+}
+
+/// An app log with the run it stands for; `None` if that run is not there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AppLogRow {
+    pub log: AppLog,
+    pub run: Option<RunSummary>,
+}
+
+/// A page of app logs, newest first, ties by descending id.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AppLogPage {
+    pub rows: Vec<AppLogRow>,
+    /// How many logs the filter finds in all.
+    pub total: u64,
+}
+
+/// How many rows a search finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Total {
+    pub value: u64,
+    /// `false`: at least so many.
+    pub exact: bool,
+}
+
+/// What a search found of one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found<T> {
+    pub rows: Vec<T>,
+    pub total: Total,
+    /// Some text was longer than what is searched of a field: there may be more.
+    pub text_truncated: bool,
+}
+
+/// Runs of one local day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Day {
+    pub date: chrono::NaiveDate,
+    pub runs: u64,
+    /// Distinct `created_by`, exact.
+    pub users: u64,
+    /// Sum of `total_tokens`, exact beyond 64 bits.
+    pub tokens: i128,
+}
+
+/// What rows are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Facet {
+    Status,
+    AppId,
+    TriggeredFrom,
+    CreatedBy,
+    /// Nodes only.
+    NodeType,
+}
+
+/// Rows of one value of a facet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FacetCount {
+    pub value: Box<str>,
+    pub count: u64,
+}
+
+/// Rows of one span of a histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistogramBucket {
+    /// First instant of the span.
+    pub from: Timestamp,
+    pub count: u64,
+}
+
+/// Documents of one tenant, kind and month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantCount {
+    pub tenant_id: crate::domain::TenantId,
+    pub month: crate::domain::Month,
+    pub kind: crate::domain::Kind,
+    pub documents: u64,
+}

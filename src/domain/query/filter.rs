@@ -1,0 +1,254 @@
+//! What a question asks for. Every filter names its tenant: a question without one cannot be built.
+
+use super::Cursor;
+use crate::domain::{AppId, Kind, RecordId, TenantId, Timestamp};
+
+/// Half-open span of `created_at`, exact at the microsecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimeRange {
+    /// First instant inside; `None`: no lower bound.
+    pub from: Option<Timestamp>,
+    /// First instant after it; `None`: no upper bound.
+    pub until: Option<Timestamp>,
+}
+
+impl TimeRange {
+    /// Whether an instant lies in it.
+    #[must_use]
+    pub fn contains(&self, at: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= at) && self.until.is_none_or(|until| at < until)
+    }
+}
+
+/// Inclusive bounds of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Bounds<T> {
+    pub min: Option<T>,
+    pub max: Option<T>,
+}
+
+impl<T: PartialOrd> Bounds<T> {
+    /// Whether a value lies within them.
+    #[must_use]
+    pub fn contains(&self, value: &T) -> bool {
+        self.min.as_ref().is_none_or(|min| min <= value) && self.max.as_ref().is_none_or(|max| value <= max)
+    }
+}
+
+/// Where a keyword is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TextField {
+    Inputs,
+    Outputs,
+    Error,
+    /// Nodes only.
+    Title,
+    /// Nodes only.
+    ProcessData,
+}
+
+/// A keyword: a substring of the decoded text of a field, compared without regard to case (each character folded by its
+/// simple lower case), in any language and of any length from one character on. Nothing in it is a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextFilter {
+    /// Not empty.
+    pub keyword: String,
+    /// Found if any of these fields holds it. Not empty.
+    pub fields: Vec<TextField>,
+}
+
+/// Conditions on runs; all must hold. They hold for the newest revision of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFilter {
+    pub tenant_id: TenantId,
+    pub app_id: Option<AppId>,
+    pub workflow_id: Option<RecordId>,
+    /// Any of these; empty: any at all. So for every list here.
+    pub types: Vec<Box<str>>,
+    pub statuses: Vec<Box<str>>,
+    pub triggered_from: Vec<Box<str>>,
+    pub created: TimeRange,
+    pub created_by: Option<RecordId>,
+    /// Seconds.
+    pub elapsed_time: Bounds<f64>,
+    pub total_tokens: Bounds<i64>,
+    pub text: Option<TextFilter>,
+}
+
+impl RunFilter {
+    /// All runs of a tenant.
+    #[must_use]
+    pub fn all(tenant_id: TenantId) -> Self {
+        Self {
+            tenant_id,
+            app_id: None,
+            workflow_id: None,
+            types: Vec::new(),
+            statuses: Vec::new(),
+            triggered_from: Vec::new(),
+            created: TimeRange::default(),
+            created_by: None,
+            elapsed_time: Bounds::default(),
+            total_tokens: Bounds::default(),
+            text: None,
+        }
+    }
+}
+
+/// Conditions on node executions; all must hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeFilter {
+    pub tenant_id: TenantId,
+    pub app_id: Option<AppId>,
+    pub workflow_id: Option<RecordId>,
+    pub workflow_run_id: Option<RecordId>,
+    /// Id within the graph.
+    pub node_id: Option<Box<str>>,
+    pub node_types: Vec<Box<str>>,
+    pub statuses: Vec<Box<str>>,
+    pub triggered_from: Vec<Box<str>>,
+    pub created: TimeRange,
+    pub created_by: Option<RecordId>,
+    /// Seconds.
+    pub elapsed_time: Bounds<f64>,
+    pub text: Option<TextFilter>,
+}
+
+impl NodeFilter {
+    /// All node executions of a tenant.
+    #[must_use]
+    pub fn all(tenant_id: TenantId) -> Self {
+        Self {
+            tenant_id,
+            app_id: None,
+            workflow_id: None,
+            workflow_run_id: None,
+            node_id: None,
+            node_types: Vec::new(),
+            statuses: Vec::new(),
+            triggered_from: Vec::new(),
+            created: TimeRange::default(),
+            created_by: None,
+            elapsed_time: Bounds::default(),
+            text: None,
+        }
+    }
+}
+
+/// Conditions on app logs; all must hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AppLogFilter {
+    pub tenant_id: TenantId,
+    pub app_id: AppId,
+    /// Of the log, not of its run.
+    pub created: TimeRange,
+    pub created_by_role: Option<Box<str>>,
+    /// Any of these creators; empty: any at all.
+    pub created_by: Vec<RecordId>,
+    /// Status of the log's run. A log whose run is not there has none, and is left out then.
+    pub run_status: Option<Box<str>>,
+    pub keyword: Option<LogKeyword>,
+}
+
+/// What finds an app log: any of the four.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogKeyword {
+    /// Substring of the run's inputs or outputs, or of the log's own `creator` where its role is `end_user`; folded as in
+    /// [`TextFilter`]. Not empty.
+    pub keyword: String,
+    /// The keyword is the id of a run.
+    pub run_id: Option<RecordId>,
+    /// End users that a directory found by the keyword: their logs (role `end_user`) are found.
+    pub end_users: Vec<RecordId>,
+}
+
+/// Direction of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Direction {
+    /// Newest, or longest, first.
+    #[default]
+    Descending,
+    Ascending,
+}
+
+/// What a list of runs or nodes is sorted by; ties by `created_at`, then by id, in the same direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SortBy {
+    #[default]
+    CreatedAt,
+    ElapsedTime,
+}
+
+/// A place in a list: what comes strictly after it follows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Position {
+    pub cursor: Cursor,
+    /// Of the row at the cursor; compared only where the list is sorted by it.
+    pub elapsed_time: f64,
+}
+
+/// A stretch of a list.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Page {
+    pub sort: SortBy,
+    pub direction: Direction,
+    pub after: Option<Position>,
+    /// Rows wanted, at least 1.
+    pub limit: usize,
+}
+
+impl Page {
+    /// The first `limit` rows, newest first.
+    #[must_use]
+    pub const fn newest(limit: usize) -> Self {
+        Self { sort: SortBy::CreatedAt, direction: Direction::Descending, after: None, limit }
+    }
+}
+
+/// How much of a document a scan wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Without payloads (graph, inputs, process data, outputs, metadata, error).
+    Light,
+    /// Everything; the graph of a run put back.
+    Full,
+}
+
+/// A walk over documents, oldest first by (`created_at`, id). It is the only question that can cross tenants, and is
+/// asked by administrative work only: validation, restoring, retention, export.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scan {
+    pub kind: Kind,
+    /// Empty: all tenants.
+    pub tenants: Vec<TenantId>,
+    pub app_id: Option<AppId>,
+    pub created: TimeRange,
+    /// Runs and nodes: any of these; empty: any at all.
+    pub statuses: Vec<Box<str>>,
+    /// Only what this migration wrote and nothing has overwritten since.
+    pub origin: Option<crate::domain::Origin>,
+    /// What comes strictly after it in the order of the walk follows. Ids are unique per tenant only: all documents
+    /// that share a cursor come in one answer.
+    pub after: Option<Cursor>,
+    /// Documents wanted, at least 1. Fewer may come when they are large; none means the end.
+    pub limit: usize,
+    pub content: Content,
+}
+
+impl Scan {
+    /// All documents of a kind, with their payloads.
+    #[must_use]
+    pub fn all(kind: Kind, limit: usize) -> Self {
+        Self {
+            kind,
+            tenants: Vec::new(),
+            app_id: None,
+            created: TimeRange::default(),
+            statuses: Vec::new(),
+            origin: None,
+            after: None,
+            limit,
+            content: Content::Full,
+        }
+    }
+}
