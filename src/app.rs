@@ -3,6 +3,9 @@
 //! Start: store, payloads, flow, consumers, HTTP. Stop: consumers first (nothing new comes), then the flow (what came is
 //! stored and settled), then the acks, and HTTP last. Nothing here decides what becomes of a message.
 
+mod lifecycle;
+mod migrate;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +15,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+pub use self::lifecycle::{Lifecycle, Use, open_lifecycle};
+pub use self::migrate::{MigrationRun, open_migration};
 use crate::amqp::{AmqpError, Consumption};
+use crate::backfill::{LifeError, MigrateError};
 use crate::config::{Settings, StoreKind};
 use crate::http::{self, Watched};
 use crate::pipeline::gate::gate;
 use crate::pipeline::stats::PipelineStats;
 use crate::pipeline::{Pipeline, Ports};
+use crate::retention::{Retention, schedule};
 use crate::store::elastic::{ElasticStore, InvalidSetting};
 use crate::store::payload::PayloadStore;
 use crate::store::sqlite::SqliteStore;
@@ -44,6 +51,10 @@ pub enum AppError {
     Payloads(String),
     #[error("{0}")]
     Broker(#[from] AmqpError),
+    #[error("{0}")]
+    Migrate(#[from] MigrateError),
+    #[error("{0}")]
+    Life(#[from] LifeError),
     #[error("http.listen = {listen}: {source}; choose another address, or \"\" for none")]
     Listen { listen: String, source: std::io::Error },
     #[error("{0}")]
@@ -70,12 +81,27 @@ pub fn open_stores(settings: &Settings) -> Result<Stores, AppError> {
     Ok(Stores { store, payloads: Arc::new(payloads) })
 }
 
+/// The removal of what is past its days, over opened stores.
+#[must_use]
+pub fn retention(settings: &Settings, stores: &Stores) -> Retention {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "a host".to_owned());
+    Retention {
+        store: Arc::clone(&stores.store),
+        payloads: Arc::clone(&stores.payloads),
+        settings: settings.retention.clone(),
+        clock: system_clock(),
+        holder: format!("{host}, process {}", std::process::id()),
+    }
+}
+
 /// Runs a worker until `stop` is cancelled and everything is settled, or `abort` is.
 ///
 /// # Errors
 /// What keeps it from starting; once it runs, faults are held and retried.
 pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: CancellationToken) -> Result<(), AppError> {
-    let Stores { store, payloads } = open_stores(&settings)?;
+    let stores = open_stores(&settings)?;
+    let removal = settings.retention.interval().map(|interval| (retention(&settings, &stores), interval));
+    let Stores { store, payloads } = stores;
     for line in store.check().await? {
         info!("{line}");
     }
@@ -112,6 +138,8 @@ pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: Canc
     let http_until = CancellationToken::new();
     let server = start_http(&settings, watched, http_until.clone()).await?;
     let upkeep = tokio::spawn(upkeep(metrics, http_until.clone()));
+    let removing =
+        removal.map(|(retention, interval)| tokio::spawn(schedule::run(retention, interval, stop.child_token())));
     info!(store = ?settings.store.kind, "worker started");
 
     tokio::select! {
@@ -119,6 +147,9 @@ pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: Canc
         () = abort.cancelled() => {}
     }
     drain(consuming, flow, &abandon, &abort).await;
+    if let Some(removing) = removing {
+        removing.abort();
+    }
     store.close().await;
     http_until.cancel();
     let _ = upkeep.await;

@@ -1,10 +1,17 @@
 //! The command line: roles as subcommands, arguments to settings, errors to exit codes.
 
+mod cleanup;
 mod dlq;
+mod migrate;
 mod output;
 mod publish;
+mod restore;
+mod retention;
 mod roles;
+mod rollback;
+mod scope;
 mod show;
+mod validate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app::AppError;
+use crate::backfill::LifeError;
 use crate::config::{self, ConfigError, Environment, Loaded};
 use crate::telemetry;
 
@@ -52,6 +60,19 @@ enum Role {
     /// Look at dead letters, replay or purge them
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    /// Copy Dify's rows from PostgreSQL into the store, while Dify runs; can be killed and resumed at any time
+    Migrate(migrate::MigrateArguments),
+    /// Compare PostgreSQL with the store, row by row where they differ, and write a report for cleanup-pg
+    Validate(validate::ValidateArguments),
+    /// Delete from PostgreSQL what a fresh report covers and is proved to be in the store
+    CleanupPg(cleanup::CleanupArguments),
+    /// Write documents of the store back into PostgreSQL, where rows are absent
+    RestorePg(restore::RestoreArguments),
+    /// Take back out of the store what a migration wrote
+    Rollback(rollback::RollbackArguments),
+    /// Remove what is past its days
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
     /// Show what is stored
     #[command(subcommand)]
     Show(show::ShowCommand),
@@ -75,8 +96,9 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Config(_) => 3,
+            Self::App(AppError::Migrate(error)) if !error.is_of_a_server() => 1,
+            Self::App(AppError::Life(LifeError::Running(_))) | Self::Other(_) => 1,
             Self::App(_) | Self::Unreachable => 4,
-            Self::Other(_) => 1,
         }
     }
 }
@@ -131,6 +153,12 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Role::Check(check) => roles::check(&check, || load(&[])).await,
         Role::Publish(publish) => publish::publish(publish, &start_logging(load(&[])?)?).await,
         Role::Dlq(command) => dlq::run(command, &start_logging(load(&[])?)?).await,
+        Role::Migrate(migrate) => migrate::run(migrate, start_logging(load(&[])?)?).await,
+        Role::Validate(arguments) => validate::run(arguments, &start_logging(load(&[])?)?).await,
+        Role::CleanupPg(arguments) => cleanup::run(arguments, &start_logging(load(&[])?)?).await,
+        Role::RestorePg(arguments) => restore::run(arguments, &start_logging(load(&[])?)?).await,
+        Role::Rollback(arguments) => rollback::run(arguments, &start_logging(load(&[])?)?).await,
+        Role::Retention(command) => retention::run(command, &start_logging(load(&[])?)?).await,
         Role::Show(command) => show::run(command, &start_logging(load(&[])?)?).await,
     }
 }

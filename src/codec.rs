@@ -7,6 +7,7 @@ mod cleaned;
 mod native;
 pub mod python_json;
 mod row;
+mod table;
 pub mod truncate;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use crate::domain::{Record, Refusal, RefusalClass};
 pub use cleaned::Cleaned;
 pub use native::{MAX_EVENTS, encode_native};
+pub use table::{TableCell, decode_payload, decode_row, table_columns};
 
 /// Which format a queue carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

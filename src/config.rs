@@ -10,9 +10,12 @@ use config::{Config, File, FileFormat};
 use serde::Deserialize;
 
 use crate::amqp::AmqpSettings;
+use crate::backfill::MigrateSettings;
 use crate::codec::truncate::Limits;
 use crate::http::HttpSettings;
 use crate::pipeline::PipelineSettings;
+use crate::postgres::PostgresSettings;
+use crate::retention::RetentionSettings;
 use crate::store::elastic::ElasticSettings;
 use crate::store::payload::PayloadSettings;
 use crate::store::sqlite::SqliteSettings;
@@ -32,6 +35,9 @@ pub struct Settings {
     pub amqp: AmqpSettings,
     pub pipeline: PipelineSettings,
     pub truncate: Limits,
+    pub postgres: PostgresSettings,
+    pub migrate: MigrateSettings,
+    pub retention: RetentionSettings,
     pub http: HttpSettings,
     pub log: LogSettings,
 }

@@ -15,6 +15,7 @@
 
 pub mod amqp;
 pub mod app;
+pub mod backfill;
 pub mod backoff;
 pub mod cli;
 pub mod codec;
@@ -22,6 +23,8 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod pipeline;
+pub mod postgres;
+pub mod retention;
 pub mod store;
 pub mod synthetic;
 pub mod telemetry;

@@ -26,7 +26,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-pub use receipt::Delivery;
+pub use receipt::{Content, Delivery};
 pub use settings::PipelineSettings;
 pub use worker::{Pipeline, Ports};
 

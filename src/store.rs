@@ -4,6 +4,7 @@
 //! action with a verdict, or the whole request with a fault.
 
 pub mod elastic;
+pub mod lease;
 pub mod memory;
 pub mod payload;
 pub mod sqlite;
@@ -204,6 +205,12 @@ pub trait Eraser: Send + Sync {
     /// [`StoreError`]; some of it may be done then, and a second call finishes it.
     async fn erase(&self, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, StoreError>;
 
+    /// Removes the graphs of one tenant and month, after its runs. Answers how many.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a second call continues.
+    async fn erase_graphs(&self, tenant_id: TenantId, month: Month) -> Result<u64, StoreError>;
+
     /// Removes tombstones older than an instant, of records and of dropped months. Answers how many.
     ///
     /// # Errors
@@ -259,9 +266,9 @@ pub trait StateStore: Send + Sync {
 }
 
 /// Everything a store does.
-pub trait Store: BulkSink + StoreAdmin + LogReader {}
+pub trait Store: BulkSink + StoreAdmin + LogReader + LogScan + Eraser + StateStore {}
 
-impl<T: BulkSink + StoreAdmin + LogReader> Store for T {}
+impl<T: BulkSink + StoreAdmin + LogReader + LogScan + Eraser + StateStore> Store for T {}
 
 /// A read or an administrative call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,33 +3,69 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "contract/app_logs.rs"]
+mod app_logs;
 #[path = "contract/engine.rs"]
 mod engine;
 #[path = "contract/engine_admin.rs"]
 mod engine_admin;
+#[path = "contract/engine_queries.rs"]
+mod engine_queries;
+#[path = "contract/engine_search.rs"]
+mod engine_search;
+#[path = "contract/erase.rs"]
+mod erase;
 #[path = "contract/lists.rs"]
 mod lists;
+#[path = "support/model.rs"]
+mod model;
 #[path = "contract/months.rs"]
 mod months;
 #[path = "contract/order.rs"]
 mod order;
+#[path = "contract/queries.rs"]
+mod queries;
 #[path = "support/records.rs"]
 mod records;
 #[path = "contract/round_trip.rs"]
 mod round_trip;
+#[path = "contract/scan.rs"]
+mod scan;
 #[path = "contract/sqlite.rs"]
 mod sqlite;
 #[path = "contract/sqlite_faults.rs"]
 mod sqlite_faults;
 #[path = "contract/sqlite_kill.rs"]
 mod sqlite_kill;
+#[path = "contract/sqlite_life.rs"]
+mod sqlite_life;
+#[path = "contract/state.rs"]
+mod state;
+#[path = "contract/statistics.rs"]
+mod statistics;
 #[path = "contract/subject.rs"]
 mod subject;
 #[path = "contract/verdicts.rs"]
 mod verdicts;
+#[path = "support/world.rs"]
+mod world;
 
 /// Runs every case of the contract over the subject that the expression makes.
 macro_rules! contract {
+    ($subject:expr; queries) => {
+        crate::contract!(
+            $subject;
+            queries::lists_of_runs_are_as_the_model_says,
+            queries::lists_of_nodes_are_as_the_model_says,
+            queries::a_position_need_not_be_a_row,
+            queries::searches_count_up_to_a_bound,
+            queries::records_and_summaries_come_by_their_ids,
+            queries::any_stretch_of_a_text_finds_it,
+            app_logs::pages_of_app_logs_are_as_the_model_says,
+            statistics::days_are_as_the_model_says,
+            statistics::facets_and_histograms_are_as_the_model_says,
+        );
+    };
     ($subject:expr; $($module:ident :: $case:ident),+ $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,6 +98,22 @@ macro_rules! contract {
             months::a_node_restarted_in_the_next_month_shows_once,
             months::dropping_a_month_drops_only_it,
             months::counts_are_per_month_and_kind,
+            scan::walks_meet_every_document_once_by_every_condition,
+            scan::what_shares_a_cursor_comes_in_one_answer,
+            scan::children_of_runs_are_found_in_every_month,
+            scan::tenants_are_counted_per_month_and_kind,
+            erase::a_tombstone_keeps_late_writes_out_of_every_month,
+            erase::a_purged_tombstone_lets_the_record_return,
+            erase::an_erasure_holds_for_its_revision_only,
+            erase::a_condition_is_about_the_newest_copy,
+            erase::a_migration_marks_only_what_it_wrote,
+            erase::a_retired_month_does_not_come_back,
+            erase::graphs_of_a_tenant_go_after_its_runs,
+            state::an_entry_is_written_over_its_version_only,
+            state::one_of_many_writers_wins_each_version,
+            state::entries_are_listed_by_prefix_in_order,
+            erase::what_leaves_nothing_can_be_written_again_at_once,
+            erase::another_tenants_record_of_the_same_id_stays,
         );
     };
 }

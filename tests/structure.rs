@@ -16,6 +16,9 @@ const RANKS: &[(&str, u8)] = &[
     ("store", 3),
     ("pipeline", 4),
     ("amqp", 5),
+    ("postgres", 5),
+    ("backfill", 6),
+    ("retention", 5),
     ("http", 6),
     ("config", 7),
     ("app", 8),
@@ -29,6 +32,8 @@ const CONFINED: &[(&str, &str)] = &[
     ("rusqlite", "src/store/sqlite"),
     ("object_store", "src/store/payload"),
     ("axum", "src/http"),
+    ("tokio_postgres", "src/postgres"),
+    ("deadpool_postgres", "src/postgres"),
     ("anyhow", "src/cli"),
 ];
 

@@ -26,7 +26,7 @@ use super::settings::{AmqpSettings, QueueSettings};
 use super::stats::{BrokerStats, Subscribed};
 use crate::domain::{Refusal, RefusalClass};
 use crate::pipeline::gate::GateWatch;
-use crate::pipeline::receipt::{Delivery, Letter, Receipt, Settlement};
+use crate::pipeline::receipt::{Content, Delivery, Letter, Receipt, Settlement};
 
 /// Deliveries or settlements handled between two looks at everything else.
 const TURN: usize = 256;
@@ -285,7 +285,10 @@ impl Session {
             let refusal = Refusal::new(RefusalClass::TooLarge, detail);
             self.ledger.dead_letter(tag, vec![Letter { refusal, part: None }]);
         } else {
-            self.ready.push_back(Delivery { message, receipt: Receipt::new(tag, self.receipts.clone()) });
+            self.ready.push_back(Delivery {
+                content: Content::Message(message),
+                receipt: Receipt::new(tag, self.receipts.clone()),
+            });
         }
     }
 

@@ -70,7 +70,7 @@ async fn run_worker(settings: Settings) -> Result<(), Failure> {
 }
 
 pub(super) async fn setup(loaded: &Loaded) -> Result<(), Failure> {
-    let Stores { store, payloads } = app::open_stores(&loaded.settings)?;
+    let Stores { store, payloads, .. } = app::open_stores(&loaded.settings)?;
     for line in store.install().await? {
         println!("store: {line}");
     }
@@ -92,7 +92,7 @@ pub(super) async fn check(
     }
     let loaded = load()?;
     println!("# settings in force, secrets masked\n{}", loaded.shown);
-    let Stores { store, payloads } = app::open_stores(&loaded.settings)?;
+    let Stores { store, payloads, .. } = app::open_stores(&loaded.settings)?;
     let reports = [
         report("store", store.check().await.map_err(|error| error.to_string())),
         report("payloads", payloads.probe().await.map(|()| vec![]).map_err(|error| error.to_string())),

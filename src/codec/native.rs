@@ -118,7 +118,7 @@ fn read_event(scanner: &mut Scanner<'_>) -> Result<Result<Record, Refusal>, Synt
         RecordField::Missing => Err(Refusal::new(RefusalClass::MissingField, "record")),
         RecordField::NoObject => Err(Refusal::new(RefusalClass::InvalidField, "record: expected an object")),
         RecordField::Row(mut row) => {
-            let record = take_record(&mut row, kind);
+            let record = row.take_record(kind);
             scanner.cleaned += row.cleaned;
             record
         }
@@ -162,13 +162,4 @@ fn kind_of(kind: &Scalar<'_>) -> Result<Kind, Refusal> {
         Scalar::Null => Err(Refusal::new(RefusalClass::MissingField, "kind")),
         _ => Err(Refusal::new(RefusalClass::InvalidField, "kind: expected a string")),
     }
-}
-
-fn take_record(row: &mut Row<'_>, kind: Kind) -> Result<Record, Refusal> {
-    Ok(match kind {
-        Kind::WorkflowRun => Record::Run(Box::new(row.take_run()?)),
-        Kind::NodeExecution => Record::Node(Box::new(row.take_node()?)),
-        Kind::AppLog => Record::AppLog(Box::new(row.take_app_log()?)),
-        Kind::Offload => Record::Offload(Box::new(row.take_offload()?)),
-    })
 }

@@ -9,9 +9,11 @@ mod record;
 use std::borrow::Cow;
 use std::str::FromStr;
 
+use uuid::Uuid;
+
 use super::cleaned::Cleaned;
 use super::python_json::{Scalar, Scanner, Syntax};
-pub(super) use cell::Cell;
+pub(super) use cell::{Cell, payload_of_text};
 
 use crate::domain::id::InvalidId;
 use crate::domain::time::InvalidTimestamp;
@@ -57,7 +59,7 @@ pub(super) enum Column {
 impl Column {
     const COUNT: usize = Self::FinishedAt as usize + 1;
 
-    const fn is_payload(self) -> bool {
+    pub(super) const fn is_payload(self) -> bool {
         matches!(self, Self::Graph | Self::Inputs | Self::ProcessData | Self::Outputs | Self::ExecutionMetadata)
     }
 }
@@ -113,10 +115,15 @@ impl<'a> Row<'a> {
         } else {
             Cell::Scalar(scanner.scalar()?)
         };
+        self.set(column, cell);
+        Ok(())
+    }
+
+    /// Puts a cell in its place.
+    pub(super) fn set(&mut self, column: Column, cell: Cell<'a>) {
         if let Some(slot) = self.cells.get_mut(column as usize) {
             *slot = cell;
         }
-        Ok(())
     }
 
     /// Forgets the cells of one object of the message: it came a second time.
@@ -147,7 +154,12 @@ impl<'a> Row<'a> {
     }
 
     fn scalar_text(&mut self, column: Column) -> Result<Option<Cow<'a, str>>, Refusal> {
-        match self.take(column) {
+        let cell = self.take(column);
+        self.text_of(column, cell)
+    }
+
+    fn text_of(&self, column: Column, cell: Cell<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
+        match cell {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(None),
             Cell::Scalar(Scalar::Text(text)) => Ok(Some(text)),
             _ => Err(self.invalid(column, "a string")),
@@ -180,29 +192,35 @@ impl<'a> Row<'a> {
         self.needed(column, text)
     }
 
-    fn optional_id<T: FromStr<Err = InvalidId>>(&mut self, column: Column) -> Result<Option<T>, Refusal> {
-        let Some(text) = self.scalar_text(column)? else {
-            return Ok(None);
+    fn optional_id<T: FromStr<Err = InvalidId> + From<Uuid>>(&mut self, column: Column) -> Result<Option<T>, Refusal> {
+        let text = match self.take(column) {
+            Cell::Uuid(uuid) => return Ok(Some(uuid.into())),
+            other => self.text_of(column, other)?,
         };
+        let Some(text) = text else { return Ok(None) };
         let refuse = |error| Refusal::new(RefusalClass::InvalidId, format!("{}: {error}", self.path(column)));
         text.parse().map(Some).map_err(refuse)
     }
 
-    fn id<T: FromStr<Err = InvalidId>>(&mut self, column: Column) -> Result<T, Refusal> {
+    fn id<T: FromStr<Err = InvalidId> + From<Uuid>>(&mut self, column: Column) -> Result<T, Refusal> {
         let id = self.optional_id(column)?;
         self.needed(column, id)
     }
 
     fn optional_timestamp(&mut self, column: Column) -> Result<Option<Timestamp>, Refusal> {
-        let Some(text) = self.scalar_text(column)? else {
-            return Ok(None);
+        let parsed = match self.take(column) {
+            Cell::Instant(micros) => Timestamp::from_micros(micros),
+            other => match self.text_of(column, other)? {
+                None => return Ok(None),
+                Some(text) => text.parse(),
+            },
         };
         let class = |error| match error {
             InvalidTimestamp::Malformed => RefusalClass::InvalidField,
             InvalidTimestamp::OutOfRange => RefusalClass::DateOutOfRange,
         };
         let refuse = |error| Refusal::new(class(error), format!("{}: {error}", self.path(column)));
-        text.parse().map(Some).map_err(refuse)
+        parsed.map(Some).map_err(refuse)
     }
 
     fn timestamp(&mut self, column: Column) -> Result<Timestamp, Refusal> {
@@ -213,6 +231,7 @@ impl<'a> Row<'a> {
     fn optional_integer(&mut self, column: Column) -> Result<Option<i64>, Refusal> {
         match self.take(column) {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(None),
+            Cell::Integer(integer) => Ok(Some(integer)),
             Cell::Scalar(Scalar::Number(number)) => match integer_of(&number) {
                 Some(integer) => Ok(Some(integer)),
                 None => Err(self.invalid(column, "an integer of 64 bits")),
@@ -229,6 +248,12 @@ impl<'a> Row<'a> {
     fn seconds(&mut self, column: Column) -> Result<f64, Refusal> {
         match self.take(column) {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(0.0),
+            Cell::Float(seconds) if seconds.is_finite() => Ok(seconds),
+            Cell::Float(_) => {
+                self.cleaned.nan += 1;
+                Ok(0.0)
+            }
+            Cell::Integer(seconds) => Ok(seconds as f64),
             Cell::Scalar(Scalar::Number(number)) => match number.parse::<f64>() {
                 Ok(seconds) if seconds.is_finite() => Ok(seconds),
                 _ => Err(self.invalid(column, "a finite number")),
@@ -241,7 +266,7 @@ impl<'a> Row<'a> {
         match self.take(column) {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(None),
             Cell::Payload(text) => Ok(text),
-            Cell::Scalar(_) => Err(self.invalid(column, "an object")),
+            _ => Err(self.invalid(column, "an object")),
         }
     }
 }

@@ -15,6 +15,8 @@ const PREFIX: &str = "DIFYLOG__";
 /// Variables known from elsewhere, and the key each sets.
 const KNOWN: &[(&str, &str)] = &[
     ("AMQP_URL", "amqp.urls"),
+    ("PG_URL", "postgres.url"),
+    ("PG_PASSWORD", "postgres.password"),
     ("ELASTICSEARCH_HOSTS", "store.elastic.hosts"),
     ("ELASTICSEARCH_USERNAME", "store.elastic.username"),
     ("ELASTICSEARCH_PASSWORD", "store.elastic.password"),
@@ -22,14 +24,23 @@ const KNOWN: &[(&str, &str)] = &[
     ("ELASTICSEARCH_CA_CERTS", "store.elastic.ca_cert"),
     ("ELASTICSEARCH_TIMEOUT", "store.elastic.timeout_seconds"),
     ("ELASTICSEARCH_INDEX_PREFIX", "store.elastic.prefix"),
+    ("ELASTICSEARCH_RETENTION_DAYS", "retention.days"),
 ];
 
 /// Known variables whose values are secrets and may come from a file.
-const SECRET_VARIABLES: &[&str] = &["AMQP_URL", "ELASTICSEARCH_PASSWORD"];
+const SECRET_VARIABLES: &[&str] = &["AMQP_URL", "PG_URL", "PG_PASSWORD", "ELASTICSEARCH_PASSWORD"];
 
 /// Keys whose value may come from the file that `{key}_file` names.
-pub(super) const SECRET_KEYS: &[&str] =
-    &["amqp.urls", "store.elastic.password", "payloads.s3.access_key_id", "payloads.s3.secret_access_key"];
+pub(super) const SECRET_KEYS: &[&str] = &[
+    "amqp.urls",
+    "store.elastic.password",
+    "payloads.s3.access_key_id",
+    "payloads.s3.secret_access_key",
+    "postgres.url",
+    "postgres.password",
+    "migrate.dify_s3.access_key_id",
+    "migrate.dify_s3.secret_access_key",
+];
 
 /// Keys that hold lists; one text sets a list of one.
 const LISTS: &[&str] = &["amqp.urls", "store.elastic.hosts", "store.elastic.dedicated_tenants", "amqp.queues"];
@@ -97,8 +108,9 @@ impl Environment {
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        let ours =
-            |name: &str| name.starts_with(PREFIX) || name.starts_with("ELASTICSEARCH_") || name.starts_with("AMQP_URL");
+        let ours = |name: &str| {
+            [PREFIX, "ELASTICSEARCH_", "AMQP_URL", "PG_URL", "PG_PASSWORD"].iter().any(|begin| name.starts_with(begin))
+        };
         Self(variables.into_iter().filter(|(name, _)| ours(name)).collect())
     }
 }

@@ -12,6 +12,9 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     if let Err(rules) = settings.pipeline.validate() {
         broken.extend(rules);
     }
+    if let Err(rules) = settings.retention.validate() {
+        broken.extend(rules);
+    }
     if let Err(error) = settings.amqp.validate() {
         broken.push(error.to_string());
     }
@@ -51,6 +54,12 @@ fn between_sections(settings: &Settings) -> Vec<String> {
     if settings.truncate.field_bytes < 1024 {
         broken.push("truncate.field_bytes must be at least 1024".to_owned());
     }
+    if settings.migrate.concurrency >= settings.postgres.pool_size {
+        broken.push("postgres.pool_size must exceed migrate.concurrency: one more session looks ahead".to_owned());
+    }
+    if settings.migrate.dify_storage_dir.is_some() && settings.migrate.dify_s3.is_some() {
+        broken.push("migrate.dify_storage_dir and migrate.dify_s3: Dify has one storage; set one of them".to_owned());
+    }
     if settings.store.kind == StoreKind::Elastic
         && settings.truncate.document_bytes.saturating_mul(2) > settings.store.elastic.max_request_bytes
     {
@@ -82,6 +91,7 @@ fn mask(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Array(_) => mask_urls(value),
         serde_json::Value::Null => {}
+        serde_json::Value::String(text) if text.contains("://") => *text = without_password(text),
         other => *other = "***".into(),
     }
 }
@@ -89,15 +99,19 @@ fn mask(value: &mut serde_json::Value) {
 fn mask_urls(value: &mut serde_json::Value) {
     for entry in value.as_array_mut().into_iter().flatten() {
         if let serde_json::Value::String(text) = entry {
-            *text = match Url::parse(text) {
-                Ok(mut url) => {
-                    if url.password().is_some() {
-                        let _ = url.set_password(Some("***"));
-                    }
-                    url.to_string()
-                }
-                Err(_) => "***".to_owned(),
-            };
+            *text = without_password(text);
         }
     }
+}
+
+fn without_password(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else { return "***".to_owned() };
+    if url.password().is_some() {
+        let _ = url.set_password(Some("***"));
+    }
+    // PostgreSQL's URLs may carry a password in the query.
+    if url.query_pairs().any(|(name, _)| name.contains("password")) {
+        url.set_query(Some("***"));
+    }
+    url.to_string()
 }

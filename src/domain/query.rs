@@ -2,6 +2,7 @@
 
 mod answer;
 mod filter;
+mod keyword;
 
 pub use answer::{
     AppLogPage, AppLogRow, Day, Facet, FacetCount, Found, HistogramBucket, NodeSummary, TenantCount, Total,
@@ -10,6 +11,7 @@ pub use filter::{
     AppLogFilter, Bounds, Content, Direction, LogKeyword, NodeFilter, Page, Position, RunFilter, Scan, SortBy,
     TextField, TextFilter, TimeRange,
 };
+pub use keyword::Keyword;
 
 use super::{AppId, Month, RecordId, RunStatus, TenantId, Timestamp};
 

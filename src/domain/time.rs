@@ -11,6 +11,8 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
 /// Why a text or number is no [`Timestamp`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTimestamp {
@@ -48,6 +50,18 @@ impl Timestamp {
     pub fn month(self) -> Month {
         let date = self.utc();
         Month { year: date.year(), month: date.month() }
+    }
+
+    /// The instant so many days of 24 hours earlier; [`Timestamp::MIN`] if that is before it.
+    #[must_use]
+    pub fn days_before(self, days: u32) -> Self {
+        Self((self.0 - i64::from(days) * MICROS_PER_DAY).max(Self::MIN.0))
+    }
+
+    /// The first instant of its UTC day.
+    #[must_use]
+    pub const fn start_of_day(self) -> Self {
+        Self(self.0 - self.0 % MICROS_PER_DAY)
     }
 
     fn utc(self) -> DateTime<Utc> {
@@ -144,6 +158,20 @@ impl Month {
         }
     }
 
+    /// Its first instant.
+    #[must_use]
+    pub fn start(self) -> Timestamp {
+        let first = NaiveDate::from_ymd_opt(self.year, self.month, 1).unwrap_or_default();
+        Timestamp(first.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros().min(Timestamp::MAX.0))
+    }
+
+    /// The first instant after it, as far as [`Timestamp::MAX`] reaches.
+    #[must_use]
+    pub fn end(self) -> Timestamp {
+        let (year, month) = if self.month == 12 { (self.year + 1, 1) } else { (self.year, self.month + 1) };
+        Self { year, month }.start()
+    }
+
     /// `2026.11`, the spelling of index names.
     #[must_use]
     pub fn dotted(self) -> String {
@@ -213,7 +241,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn months_touch() {
+        for (month, start, end) in [
+            ("1970-01", "1970-01-01T00:00:00Z", "1970-02-01T00:00:00Z"),
+            ("2024-02", "2024-02-01T00:00:00Z", "2024-03-01T00:00:00Z"),
+            ("2026-12", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+            ("2262-04", "2262-04-01T00:00:00Z", "2262-04-11T00:00:00Z"),
+        ] {
+            let month: Month = month.parse().unwrap();
+            assert_eq!((month.start(), month.end()), (start.parse().unwrap(), end.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn days_are_counted_back() {
+        let at: Timestamp = "2026-03-01T15:28:34.729072Z".parse().unwrap();
+        assert_eq!(at.days_before(1).start_of_day(), "2026-02-28T00:00:00Z".parse().unwrap());
+        assert_eq!(at.days_before(u32::MAX), Timestamp::MIN);
+    }
+
     proptest! {
+        #[test]
+        fn an_instant_lies_in_its_month(micros in 0..Timestamp::MAX.micros()) {
+            let at = Timestamp::from_micros(micros).unwrap();
+            prop_assert!(at.month().start() <= at && at < at.month().end());
+        }
+
         #[test]
         fn text_and_back_keeps_the_microsecond(micros in 0..=Timestamp::MAX.micros()) {
             let timestamp = Timestamp::from_micros(micros).unwrap();

@@ -28,6 +28,7 @@ impl Pipeline {
             Flown::Probe(Err(fault)) => {
                 self.probing = false;
                 self.breaker.failed(Instant::now(), fault.retry_after, &mut self.rng);
+                self.latest_fault = Some(fault);
             }
             Flown::Request(landing) => {
                 self.requests_out -= 1;
@@ -146,6 +147,7 @@ impl Pipeline {
             self.pace.overloaded(now);
         }
         warn!(%fault, documents = batch.len(), "bulk request failed; holding its documents");
+        self.latest_fault = Some(fault.clone());
         self.fault_in_a_row(fault.retry_after);
         self.hold(batch, fault.retry_after);
     }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::receipt::{Delivery, Receipt};
-use crate::codec::{self, Cleaned, Content, Decoded, truncate};
+use super::receipt::{Content, Delivery, Receipt};
+use crate::codec::{self, Cleaned, Decoded, truncate};
 use crate::domain::record::RecordKey;
-use crate::domain::{Disposition, Document, Graph, Month, Record, Refusal, Revision};
+use crate::domain::{Disposition, Document, Graph, Month, Origin, Record, Refusal, Revision};
 
 /// A value with the right to settle the delivery it came from.
 pub struct Envelope<T> {
@@ -55,10 +55,10 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    fn fill(&mut self, content: Content, receipt: Receipt, limits: &PrepareLimits, received: Instant) {
+    fn fill(&mut self, content: codec::Content, receipt: Receipt, limits: &PrepareLimits, received: Instant) {
         match content {
-            Content::One(record) => self.accept(record, receipt, limits, received),
-            Content::Parts(parts) => {
+            codec::Content::One(record) => self.accept(record, receipt, limits, received),
+            codec::Content::Parts(parts) => {
                 let (ranges, records): (Vec<_>, Vec<_>) =
                     parts.into_iter().map(|part| (part.range, part.record)).unzip();
                 for (receipt, record) in receipt.split(ranges).into_iter().zip(records) {
@@ -72,7 +72,8 @@ impl Preparation {
     }
 
     fn accept(&mut self, record: Record, receipt: Receipt, limits: &PrepareLimits, received: Instant) {
-        self.envelopes.push(Envelope { payload: document(record, limits, received), receipt });
+        let payload = prepare_record(record, Vec::new(), None, &limits.truncate, received);
+        self.envelopes.push(Envelope { payload, receipt });
     }
 }
 
@@ -85,8 +86,15 @@ pub struct PrepareLimits {
 
 /// Decodes one delivery into envelopes and refusals; every receipt of it is in one of the two.
 pub fn prepare(delivery: Delivery, limits: &PrepareLimits, received: Instant) -> Preparation {
-    let Delivery { message, receipt } = delivery;
+    let Delivery { content, receipt } = delivery;
     let mut preparation = Preparation::default();
+    let message = match content {
+        Content::Message(message) => message,
+        Content::Prepared(prepared) => {
+            preparation.envelopes.push(Envelope { payload: Prepared { received, ..*prepared }, receipt });
+            return preparation;
+        }
+    };
     match codec::decode(&message, limits.decode) {
         Err(refusal) => preparation.refusals.push(Envelope { payload: refusal, receipt }),
         Ok(Decoded { content, cleaned }) => {
@@ -97,10 +105,22 @@ pub fn prepare(delivery: Delivery, limits: &PrepareLimits, received: Instant) ->
     preparation
 }
 
-/// Makes the document of a record.
-fn document(mut record: Record, limits: &PrepareLimits, received: Instant) -> Prepared {
+/// Makes the document of a record. `full_texts` are those of payloads that were truncated before the record came here:
+/// the record keeps its text, and the mark names the true original.
+pub fn prepare_record(
+    mut record: Record,
+    full_texts: Vec<truncate::Cut>,
+    origin: Option<Origin>,
+    limits: &truncate::Limits,
+    received: Instant,
+) -> Prepared {
     let revision = Revision::of(&record);
-    let cuts = truncate::fit(&mut record, &limits.truncate);
+    let mut cuts = full_texts;
+    for cut in truncate::fit(&mut record, limits) {
+        if cuts.iter().all(|known| known.truncation.field != cut.truncation.field) {
+            cuts.push(cut);
+        }
+    }
     let graph = match &mut record {
         Record::Run(run) => truncate::take_graph(run).map(Arc::new),
         _ => None,
@@ -110,7 +130,7 @@ fn document(mut record: Record, limits: &PrepareLimits, received: Instant) -> Pr
         truncated: cuts.iter().map(|cut| cut.truncation).collect(),
         record,
         revision,
-        origin: None,
+        origin,
     };
     let bytes = document.footprint()
         + graph.as_ref().map_or(0, |graph| graph.text.len())

@@ -10,13 +10,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::prepare::Prepared;
 use crate::codec::Message;
 use crate::domain::{Disposition, Refusal};
 
-/// A message on its way through the pipeline, with the right to settle it.
+/// What comes into the pipeline, with the right to settle it.
 pub struct Delivery {
-    pub message: Message,
+    pub content: Content,
     pub receipt: Receipt,
+}
+
+/// What a delivery brings.
+pub enum Content {
+    /// A message of the broker, still to be decoded.
+    Message(Message),
+    /// A row of PostgreSQL, made ready where it was read.
+    Prepared(Box<Prepared>),
 }
 
 /// The order to a ledger, one per delivery.

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::{GateWatch, gate};
-use super::receipt::{Outcome, Receipt, Settlement, Settlements};
+use super::receipt::{Content, Outcome, Receipt, Settlement, Settlements};
 use super::stats::PipelineStats;
 use super::*;
 use crate::codec::{Message, Source, encode_native, truncate::Limits};
@@ -69,7 +69,7 @@ impl Flow {
         let message =
             Message { source: Source::Native, content_type: None, compression: None, task: None, body: body.into() };
         let receipt = Receipt::new(tag, self.settlements.clone());
-        self.deliveries.as_ref().unwrap().send(Delivery { message, receipt }).await.unwrap();
+        self.deliveries.as_ref().unwrap().send(Delivery { content: Content::Message(message), receipt }).await.unwrap();
         tag
     }
 

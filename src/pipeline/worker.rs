@@ -67,6 +67,8 @@ pub struct Pipeline {
     pub(super) breaker: Breaker,
     pub(super) pace: Pace,
     pub(super) refusals: RefusalLimit,
+    /// In words, for the reason why the gate closes.
+    pub(super) latest_fault: Option<SinkFault>,
     /// A pause for too many refusals.
     pub(super) paused: Option<RefusalPause>,
     pub(super) latency: Latency,
@@ -120,6 +122,7 @@ impl Pipeline {
             breaker: Breaker::new(settings.breaker_threshold, settings.backoff()),
             pace: Pace::new(settings.requests_in_flight, now),
             refusals: RefusalLimit::new(settings.refusal_limits),
+            latest_fault: None,
             paused: None,
             latency: Latency::new(),
             rng: StdRng::seed_from_u64(ports.seed),
@@ -228,7 +231,8 @@ impl Pipeline {
             self.open_gate();
         }
         if self.breaker.open_for(now) >= self.settings.release_after() && !self.is_closed() {
-            self.close_gate("the store does not answer; see the latest fault".into());
+            let fault = self.latest_fault.as_ref().map_or_else(|| "see the log".to_owned(), ToString::to_string);
+            self.close_gate(format!("the store takes nothing: {fault}"));
         }
         // Held envelopes go back even while no request may start, so that newer snapshots collapse with them.
         if !self.breaker.is_open() {

@@ -6,37 +6,53 @@
 
 mod admin;
 mod bulk;
+mod census;
+mod copies;
+mod erase;
 mod flavour;
+mod hit;
 mod hosts;
 mod indices;
 mod names;
+mod queries;
 mod reason;
+mod retired;
 mod rows;
+mod scan;
 mod search;
 pub mod settings;
 mod shards;
+mod state;
 mod templates;
+mod text;
 mod verdicts;
 
 use async_trait::async_trait;
 
 use self::admin::Admin;
 use self::bulk::Writer;
+use self::erase::Eraser;
 use self::hosts::Hosts;
 use self::indices::Indices;
 use self::names::Names;
+use self::retired::RetiredMonths;
 use self::search::Reader;
-pub use self::settings::{ElasticSettings, InvalidSetting, Secret, Tenancy};
-use super::{BulkSink, LogReader, StoreAdmin, StoreError};
-use crate::domain::query::{MonthCount, NewestRuns, RunSummary};
+pub use self::settings::{ElasticSettings, InvalidSetting, Search, Secret, Tenancy};
+use self::state::State;
+use super::{
+    self as store, BulkSink, Erasure, LogReader, LogScan, Remains, StateEntry, StateStore, StateVersion, StoreAdmin,
+    StoreError,
+};
+use crate::domain::query::{MonthCount, NewestRuns, RunSummary, Scan, TenantCount};
 use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Document, Month, RecordId, SinkFault, TenantId, Verdict};
+use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
 
 /// A cluster as a store.
 pub struct ElasticStore {
     hosts: Hosts,
     names: Names,
     indices: Indices,
+    retired: RetiredMonths,
     settings: ElasticSettings,
 }
 
@@ -51,6 +67,7 @@ impl ElasticStore {
             hosts: Hosts::new(&settings)?,
             names: Names::new(&settings),
             indices: Indices::new(&settings),
+            retired: RetiredMonths::default(),
             settings,
         })
     }
@@ -60,6 +77,7 @@ impl ElasticStore {
             hosts: &self.hosts,
             names: &self.names,
             indices: &self.indices,
+            retired: &self.retired,
             max_request_bytes: self.settings.max_request_bytes,
             shard_timeout: format!("{}ms", self.settings.timeout().as_millis() / 2),
         }
@@ -69,8 +87,16 @@ impl ElasticStore {
         Admin { hosts: &self.hosts, names: &self.names, settings: &self.settings }
     }
 
+    const fn eraser(&self) -> Eraser<'_> {
+        Eraser { hosts: &self.hosts, names: &self.names, reader: self.reader() }
+    }
+
+    const fn state_index(&self) -> State<'_> {
+        State { hosts: &self.hosts, names: &self.names }
+    }
+
     const fn reader(&self) -> Reader<'_> {
-        Reader { hosts: &self.hosts, names: &self.names }
+        Reader { hosts: &self.hosts, names: &self.names, search: self.settings.search }
     }
 }
 
@@ -96,7 +122,7 @@ impl StoreAdmin for ElasticStore {
     }
 
     async fn drop_month(&self, month: Month) -> Result<usize, StoreError> {
-        let dropped = self.admin().drop_month(month).await?;
+        let dropped = self.admin().drop_places(month, None).await?;
         for place in &dropped {
             self.indices.forget(*place);
         }
@@ -124,5 +150,90 @@ impl LogReader for ElasticStore {
 
     async fn newest_runs(&self, query: NewestRuns) -> Result<Vec<RunSummary>, StoreError> {
         Ok(self.reader().newest_runs(query).await?)
+    }
+}
+
+#[async_trait]
+impl StateStore for ElasticStore {
+    async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError> {
+        Ok(self.state_index().get(key).await?)
+    }
+
+    async fn states(&self, prefix: &str) -> Result<Vec<StateEntry>, StoreError> {
+        self.state_index().list(prefix).await
+    }
+
+    async fn put_state(
+        &self,
+        key: &str,
+        value: &serde_json::Value,
+        expected: Option<StateVersion>,
+    ) -> Result<Option<StateVersion>, StoreError> {
+        self.state_index().put(key, value, expected).await
+    }
+
+    async fn delete_state(&self, key: &str, expected: StateVersion) -> Result<bool, StoreError> {
+        self.state_index().delete(key, expected).await
+    }
+}
+
+#[async_trait]
+impl LogScan for ElasticStore {
+    async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, StoreError> {
+        Ok(self.reader().scan(scan).await?)
+    }
+
+    async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {
+        Ok(self.reader().scan_count(scan).await?)
+    }
+
+    async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {
+        Ok(self.reader().owners(kind, id).await?)
+    }
+
+    async fn children(&self, tenant_id: TenantId, run_ids: &[RecordId]) -> Result<Vec<RecordKey>, StoreError> {
+        Ok(self.reader().children(tenant_id, run_ids).await?)
+    }
+
+    async fn tenant_counts(&self, month: Month) -> Result<Vec<TenantCount>, StoreError> {
+        Ok(self.reader().tenant_counts(month).await?)
+    }
+}
+
+#[async_trait]
+impl store::Eraser for ElasticStore {
+    async fn erase(&self, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, StoreError> {
+        self.eraser().erase(erasures, remains).await
+    }
+
+    async fn erase_graphs(&self, tenant_id: TenantId, month: Month) -> Result<u64, StoreError> {
+        self.eraser().erase_graphs(tenant_id, month).await
+    }
+
+    async fn purge_tombstones(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let marks = retired::purge(&self.state_index(), before).await?;
+        self.retired.forget();
+        Ok(marks + self.eraser().purge(before).await?)
+    }
+
+    async fn retire_month(
+        &self,
+        month: Month,
+        tenant_id: Option<TenantId>,
+        at: Timestamp,
+    ) -> Result<Option<usize>, StoreError> {
+        if let Some(tenant_id) = tenant_id
+            && self.admin().shares(month, tenant_id).await?
+        {
+            return Ok(None);
+        }
+        retired::mark(&self.state_index(), month, tenant_id, at).await?;
+        self.retired.forget();
+        tokio::time::sleep(retired::SETTLED).await;
+        let dropped = self.admin().drop_places(month, tenant_id).await?;
+        for place in &dropped {
+            self.indices.forget(*place);
+        }
+        Ok(Some(dropped.len()))
     }
 }

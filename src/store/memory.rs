@@ -1,11 +1,12 @@
-//! The scripted double: a sink in memory whose verdicts a test can dictate. It keeps nothing on disk.
+//! The scripted double: a sink in memory whose verdicts a test can dictate; and state in memory, for what must leave no
+//! trace. They keep nothing on disk.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::BulkSink;
+use super::{BulkSink, StateEntry, StateStore, StateVersion, StoreError};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Document, FaultKind, Month, Refusal, SinkFault, Verdict};
 
@@ -127,5 +128,60 @@ impl BulkSink for MemorySink {
             return Err(SinkFault::new(FaultKind::Unreachable, "set down by a test"));
         }
         Ok(())
+    }
+}
+
+/// State that ends with its process.
+#[derive(Default)]
+pub struct MemoryState {
+    entries: Mutex<MemoryEntries>,
+}
+
+#[derive(Default)]
+struct MemoryEntries {
+    by_key: BTreeMap<String, StateEntry>,
+    latest: StateVersion,
+}
+
+impl MemoryState {
+    fn lock(&self) -> MutexGuard<'_, MemoryEntries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl StateStore for MemoryState {
+    async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError> {
+        Ok(self.lock().by_key.get(key).cloned())
+    }
+
+    async fn states(&self, prefix: &str) -> Result<Vec<StateEntry>, StoreError> {
+        let entries = self.lock();
+        Ok(entries.by_key.values().filter(|entry| entry.key.starts_with(prefix)).cloned().collect())
+    }
+
+    async fn put_state(
+        &self,
+        key: &str,
+        value: &serde_json::Value,
+        expected: Option<StateVersion>,
+    ) -> Result<Option<StateVersion>, StoreError> {
+        let mut entries = self.lock();
+        if entries.by_key.get(key).map(|entry| entry.version) != expected {
+            return Ok(None);
+        }
+        entries.latest += 1;
+        let version = entries.latest;
+        entries.by_key.insert(key.to_owned(), StateEntry { key: key.to_owned(), value: value.clone(), version });
+        Ok(Some(version))
+    }
+
+    async fn delete_state(&self, key: &str, expected: StateVersion) -> Result<bool, StoreError> {
+        let mut entries = self.lock();
+        let found = entries.by_key.get(key).is_some_and(|entry| entry.version == expected);
+        if found {
+            entries.by_key.remove(key);
+        }
+        Ok(found)
     }
 }

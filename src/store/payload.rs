@@ -5,6 +5,7 @@
 //! writing it once, and it goes with its month. [`PayloadStore::put`] answers when the object is durable, so that an ack
 //! may follow. It never retries for the pipeline, and never reads an object that it does not verify.
 
+mod dify;
 mod local;
 mod settings;
 
@@ -15,6 +16,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
 
+pub use self::dify::DifyStorage;
 use self::local::LocalDirectory;
 pub use self::settings::{PayloadSettings, S3Settings};
 use crate::domain::document::ContentHash;
@@ -140,6 +142,14 @@ impl PayloadStore {
             }
         }
         Ok(deleted)
+    }
+
+    /// Deletes a month of one tenant. Answers how many objects went.
+    ///
+    /// # Errors
+    /// [`PayloadError`]; some of it may be gone then, and a second call continues.
+    pub async fn drop_tenant_month(&self, tenant_id: TenantId, month: Month) -> Result<usize, PayloadError> {
+        self.delete_all(self.prefix.clone().join(tenant_id.to_string()).join(month.to_string())).await
     }
 
     /// Whether a write could succeed now: writes a small object and deletes it.

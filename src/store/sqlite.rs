@@ -24,16 +24,23 @@
 //! - Reading takes no lock and never waits for the writer. One process writes (`difylog.lock`), any number read.
 
 mod admin;
+mod backup;
+mod conditions;
 mod decode;
 mod encode;
+mod erase;
 mod fault;
 mod files;
 mod lock;
 mod months;
+mod newest;
 mod pool;
+mod queries;
 mod read;
+mod scan;
 mod schema;
 mod settings;
+mod state;
 mod tables;
 mod text;
 mod write;
@@ -48,12 +55,16 @@ use self::fault::Fault;
 use self::files::WriteFiles;
 use self::pool::ReadPool;
 pub use self::settings::{SqliteSettings, Synchronous};
+use self::state::StateFile;
 use self::write::Request;
 use self::writer::{Command, Writer};
-use super::{BulkSink, LogReader, StoreAdmin, StoreError};
-use crate::domain::query::{MonthCount, NewestRuns, RunSummary};
+use super::{
+    BulkSink, Eraser, Erasure, LogReader, LogScan, Remains, StateEntry, StateStore, StateVersion, StoreAdmin,
+    StoreError,
+};
+use crate::domain::query::{MonthCount, NewestRuns, RunSummary, Scan, TenantCount};
 use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Document, Month, RecordId, SinkFault, TenantId, Verdict};
+use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
 
 /// Below this many bytes of text, making rows takes less time than handing them to another thread.
 const INLINE_BYTES: usize = 32 * 1024;
@@ -63,6 +74,7 @@ pub struct SqliteStore {
     settings: SqliteSettings,
     writer: Writer,
     pool: Arc<ReadPool>,
+    state: StateFile,
 }
 
 impl SqliteStore {
@@ -72,19 +84,37 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] if the system gives no thread.
     pub fn new(settings: SqliteSettings) -> Result<Self, StoreError> {
         let pool = Arc::new(ReadPool::new(settings.clone()));
-        let writer = Writer::spawn(WriteFiles::new(settings.clone(), Arc::clone(&pool)))
+        let state = StateFile::new(settings.clone());
+        let writer = Writer::spawn(WriteFiles::new(settings.clone(), Arc::clone(&pool), state.clone()))
             .map_err(|error| StoreError::Unavailable(format!("the sqlite writer cannot start: {error}")))?;
-        Ok(Self { settings, writer, pool })
+        Ok(Self { settings, writer, pool, state })
     }
 
     /// Runs a question on a thread that may wait for the disk.
     async fn read<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&ReadPool) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&ReadPool) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let pool = Arc::clone(&self.pool);
-        let answer = tokio::task::spawn_blocking(move || question(&pool)).await;
-        answer.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a read ended early: {error}"))))
+        blocking(move || question(&pool)).await
+    }
+
+    /// Works with the state on a thread that may wait for the disk.
+    async fn with_state<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&StateFile) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let state = self.state.clone();
+        blocking(move || work(&state)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => Ok(answer?),
+        Err(error) => Err(StoreError::Unavailable(format!("a read ended early: {error}"))),
     }
 }
 
@@ -137,6 +167,7 @@ impl StoreAdmin for SqliteStore {
     async fn close(&self) {
         // The last connection to close tidies up; idle readers must not be it.
         self.pool.close();
+        self.state.close();
         // A writer that has ended already has closed its files.
         let _ = self.writer.ask(Command::Close).await;
     }
@@ -158,6 +189,100 @@ impl LogReader for SqliteStore {
     }
 
     async fn newest_runs(&self, query: NewestRuns) -> Result<Vec<RunSummary>, StoreError> {
-        self.read(move |pool| read::newest_runs(pool, query)).await
+        self.read(move |pool| queries::newest_runs(pool, query)).await
+    }
+}
+
+#[async_trait]
+impl LogScan for SqliteStore {
+    async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, StoreError> {
+        let scan = scan.clone();
+        self.read(move |pool| scan::scan(pool, &scan)).await
+    }
+
+    async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {
+        let scan = scan.clone();
+        self.read(move |pool| scan::count(pool, &scan)).await
+    }
+
+    async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {
+        self.read(move |pool| scan::owners(pool, kind, id)).await
+    }
+
+    async fn children(&self, tenant_id: TenantId, run_ids: &[RecordId]) -> Result<Vec<RecordKey>, StoreError> {
+        let runs = run_ids.to_vec();
+        self.read(move |pool| scan::children(pool, tenant_id, &runs)).await
+    }
+
+    async fn tenant_counts(&self, month: Month) -> Result<Vec<TenantCount>, StoreError> {
+        self.read(move |pool| scan::tenant_counts(pool, month)).await
+    }
+}
+
+#[async_trait]
+impl Eraser for SqliteStore {
+    async fn erase(&self, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, StoreError> {
+        let mut erased = vec![false; erasures.len()];
+        let wanted = erasures.to_vec();
+        for (month, removals) in self.read(move |pool| erase::removals(pool, &wanted)).await? {
+            let sent = removals.clone();
+            let gone = self.writer.ask(|answer| Command::Erase(month, sent, remains, answer)).await??;
+            for (removal, gone) in removals.iter().zip(gone).filter(|(removal, _)| removal.is_newest) {
+                if let Some(slot) = erased.get_mut(removal.position) {
+                    *slot = gone;
+                }
+            }
+        }
+        Ok(erased)
+    }
+
+    async fn erase_graphs(&self, tenant_id: TenantId, month: Month) -> Result<u64, StoreError> {
+        Ok(self.writer.ask(|answer| Command::EraseGraphs(month, tenant_id, answer)).await??)
+    }
+
+    async fn purge_tombstones(&self, before: Timestamp) -> Result<u64, StoreError> {
+        Ok(self.writer.ask(|answer| Command::PurgeTombstones(before, answer)).await??)
+    }
+
+    /// A month's file holds all tenants: one of them has nothing of its own to drop.
+    async fn retire_month(
+        &self,
+        month: Month,
+        tenant_id: Option<TenantId>,
+        at: Timestamp,
+    ) -> Result<Option<usize>, StoreError> {
+        if tenant_id.is_some() {
+            return Ok(None);
+        }
+        let found = self.writer.ask(|answer| Command::RetireMonth(month, at, answer)).await??;
+        Ok(Some(usize::from(found)))
+    }
+}
+
+#[async_trait]
+impl StateStore for SqliteStore {
+    async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError> {
+        let key = key.to_owned();
+        self.with_state(move |state| state.get(&key)).await
+    }
+
+    async fn states(&self, prefix: &str) -> Result<Vec<StateEntry>, StoreError> {
+        let prefix = prefix.to_owned();
+        self.with_state(move |state| state.list(&prefix)).await
+    }
+
+    async fn put_state(
+        &self,
+        key: &str,
+        value: &serde_json::Value,
+        expected: Option<StateVersion>,
+    ) -> Result<Option<StateVersion>, StoreError> {
+        let (key, value) = (key.to_owned(), value.clone());
+        self.with_state(move |state| state.put(&key, &value, expected)).await
+    }
+
+    async fn delete_state(&self, key: &str, expected: StateVersion) -> Result<bool, StoreError> {
+        let key = key.to_owned();
+        self.with_state(move |state| state.delete(&key, expected)).await
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use difylog::amqp::settings::QueueSource;
 use difylog::amqp::{AmqpSettings, BrokerStats, Consumption, QueueSettings, QueueType};
+use difylog::codec::Message;
 use difylog::domain::{Disposition, Refusal, RefusalClass};
 use difylog::pipeline::gate::{GateKeeper, gate};
-use difylog::pipeline::receipt::Delivery;
+use difylog::pipeline::receipt::{Content, Delivery};
 use difylog::telemetry::Clock;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -225,8 +226,16 @@ pub fn account(stats: &BrokerStats) -> String {
     )
 }
 
+/// The message of a delivery.
+pub fn message(delivery: &Delivery) -> &Message {
+    match &delivery.content {
+        Content::Message(message) => message,
+        Content::Prepared(_) => panic!("a broker delivers messages"),
+    }
+}
+
 pub fn number(delivery: &Delivery) -> usize {
-    std::str::from_utf8(&delivery.message.body).unwrap().parse().unwrap()
+    std::str::from_utf8(&message(delivery).body).unwrap().parse().unwrap()
 }
 
 pub fn ack(delivery: Delivery) {

@@ -9,7 +9,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, message::Delivery as Arrival};
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Site, ack, publish_on, refusal, refuse};
+use crate::harness::{Site, ack, message, publish_on, refusal, refuse};
 
 fn header(letter: &Arrival, name: &str) -> String {
     match letter.properties.headers().as_ref().unwrap().inner().get(name) {
@@ -78,7 +78,7 @@ async fn a_message_over_the_limit_is_a_letter_undecoded() {
     site.publish(site.queue(), [vec![b'x'; 1_001], vec![b'y'; 1_000]]).await;
     let mut worker = site.worker();
     let delivery = worker.next().await;
-    assert_eq!(delivery.message.body.len(), 1_000);
+    assert_eq!(message(&delivery).body.len(), 1_000);
     ack(delivery);
     worker.eventually("both settled", |stats| stats.acked() == 1 && stats.dead_lettered() == 1).await;
     assert_eq!(worker.stats.letters(RefusalClass::TooLarge), 1);

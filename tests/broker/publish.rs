@@ -5,7 +5,7 @@ use difylog::amqp::settings::QueueSource;
 use difylog::amqp::{AmqpError, EventPublisher, captured_message};
 use difylog::domain::Kind;
 
-use crate::harness::{Site, ack};
+use crate::harness::{Site, ack, message};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn native_events_are_routed_by_kind_and_tenant() {
@@ -38,7 +38,7 @@ async fn a_captured_message_reaches_the_codec_as_celery_sent_it() {
 
     let mut worker = site.worker();
     let delivery = worker.next().await;
-    let message = &delivery.message;
+    let message = message(&delivery);
     assert_eq!(message.content_type.as_deref(), Some("application/json"));
     assert_eq!(message.task.as_deref(), Some("tasks.save"));
     assert_eq!(message.compression.as_deref(), Some("application/x-gzip"));

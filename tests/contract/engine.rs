@@ -24,7 +24,7 @@ async fn subject(tenancy: Tenancy) -> Subject {
     let purpose = if tenancy == Tenancy::Shared { "shared" } else { "dedicated" };
     let store = ElasticStore::new(settings(purpose, tenancy)).unwrap();
     store.install().await.unwrap();
-    Subject { store: Arc::new(store), _guard: Box::new(()) }
+    Subject { store: Arc::new(store), queries: None, _guard: Box::new(()) }
 }
 
 crate::contract!(subject(Tenancy::Dedicated));

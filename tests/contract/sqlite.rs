@@ -11,12 +11,13 @@ use crate::subject::Subject;
 async fn subject(compress: bool) -> Subject {
     let dir = tempfile::tempdir().unwrap();
     let settings = SqliteSettings { dir: dir.path().join("logs"), compress, ..SqliteSettings::default() };
-    let store = SqliteStore::new(settings).unwrap();
+    let store = Arc::new(SqliteStore::new(settings).unwrap());
     store.install().await.unwrap();
-    Subject { store: Arc::new(store), _guard: Box::new(dir) }
+    Subject { store: store.clone(), queries: Some(store), _guard: Box::new(dir) }
 }
 
 crate::contract!(subject(true));
+crate::contract!(subject(true); queries);
 
 mod uncompressed {
     crate::contract!(super::subject(false));

@@ -15,7 +15,7 @@ use crate::expected_rows::compare;
 use crate::site::{Site, StoreUnderTest, eventually};
 
 /// The records that a store holds under the ids of the expected rows, graphs put back and full texts fetched.
-pub async fn stored(Stores { store, payloads }: &Stores, expected: &[Value]) -> Vec<Record> {
+pub async fn stored(Stores { store, payloads, .. }: &Stores, expected: &[Value]) -> Vec<Record> {
     store.refresh().await.unwrap();
     let mut records = Vec::new();
     for row in expected {

@@ -35,7 +35,7 @@ async fn killed_twenty_times(store: StoreUnderTest) {
         worker.kill();
     }
     let worker = site.worker();
-    site.stored(180, &worker, &load).await;
+    load.stored(180, &site, &worker).await;
     assert_eq!(site.depth("dead").await, 0);
 }
 

@@ -111,7 +111,7 @@ async fn two_thousand_letters_of_four_reasons() {
     // Once more: nothing is left to replay.
     let said = site.ok(&["dlq", "replay", "--reason", "too-large", "--execute"]);
     assert!(said.contains("0 replayed"), "{said}");
-    site.stored(60, &worker, &load).await;
+    load.stored(60, &site, &worker).await;
     let left = by_reason.into_iter().filter(|(reason, _)| reason != "too-large").collect::<BTreeMap<_, _>>();
     assert_eq!(letters(&site), left);
 

@@ -29,7 +29,7 @@ async fn stopping_under_load_loses_nothing() {
         assert!(worker.terminate().await.success(), "{}", site.log());
     }
     let worker = site.worker();
-    site.stored(120, &worker, &load).await;
+    load.stored(120, &site, &worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +44,7 @@ async fn two_workers_share_the_queue_over_the_engine() {
     eventually(120, "the queue is empty", async || site.depth("events").await == 0).await;
     drop(second);
     // What the second worker held has come back to the first.
-    site.stored(120, &first, &load).await;
+    load.stored(120, &site, &first).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +139,7 @@ async fn a_payload_of_fifty_megabytes_harms_neither_memory_nor_its_neighbours() 
     let (tenant, id) = (giant.tenant_id, giant.id);
     site.ok(&["publish", "--events", &events(&site, &load)]);
     let worker = site.worker();
-    site.stored(120, &worker, &load).await;
+    load.stored(120, &site, &worker).await;
     let budget = site.settings.amqp.memory_budget_bytes / (1 << 20);
     let peak = peak_megabytes(worker.pid());
     assert!(peak < budget + 100, "{peak} MB resident at the peak, the budget is {budget} MB");

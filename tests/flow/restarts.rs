@@ -69,7 +69,7 @@ async fn broker_five_times_and_engine_three_times() {
             engine.verb("start");
         }
     }
-    site.stored(180, &worker, &Load::joined(loads)).await;
+    Load::joined(loads).stored(180, &site, &worker).await;
     assert_eq!(worker.has_ended(), None, "the worker is still the first one");
     assert_eq!(worker.pid(), pid);
     assert_eq!(site.depth("dead").await, 0);

@@ -7,7 +7,7 @@ use difylog::app::Stores;
 use difylog::pipeline::gate::gate;
 use difylog::pipeline::receipt::{Outcome, Receipt, Settlement};
 use difylog::pipeline::stats::PipelineStats;
-use difylog::pipeline::{Delivery, Pipeline, PipelineSettings, Ports};
+use difylog::pipeline::{Content, Delivery, Pipeline, PipelineSettings, Ports};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::sqlite::{SqliteSettings, SqliteStore};
@@ -77,7 +77,8 @@ async fn run_seed(stores: &Stores, messages: &[Value], expected: &[Value], seed:
     for (tag, capture) in order.iter().enumerate() {
         let receipt = Receipt::new(tag as u64, settlements.clone());
         let queue = &queues[rng.random_range(0..WORKERS)];
-        queue.send(Delivery { message: message(capture), receipt }).await.unwrap_or_else(|_| panic!("the flow ended"));
+        let content = Content::Message(message(capture));
+        queue.send(Delivery { content, receipt }).await.unwrap_or_else(|_| panic!("the flow ended"));
     }
     drop((queues, settlements));
     for worker in workers {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use difylog::codec::encode_native;
 use difylog::domain::query::{Cursor, NewestRuns};
@@ -10,6 +11,9 @@ use difylog::domain::record::RecordKey;
 use difylog::domain::{AppId, Kind, Record, RecordId, Revision, TenantId};
 use difylog::store::Store;
 use difylog::synthetic::{Generator, Shape};
+use tokio::time::Instant;
+
+use crate::site::{Site, Worker};
 
 /// Records in publish order, and the newest revision of each.
 pub struct Load {
@@ -85,6 +89,34 @@ impl Load {
             }
         }
         wrong
+    }
+
+    /// Waits until a worker has nothing left and the store holds this load; panics with the first differences otherwise.
+    ///
+    /// An empty queue and nothing in flight do not say that all is settled: the broker may have sent what the worker has
+    /// not read from its socket yet. Only the store can say.
+    pub async fn stored(&self, seconds: u64, site: &Site, worker: &Worker) {
+        let mut wrong = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let idle = site.depth("events").await == 0
+                && worker.metric("difylog_deliveries_in_flight", "").await == 0.0
+                && worker.is_ready().await;
+            if idle {
+                wrong = self.differences(&*site.store()).await;
+                if wrong.is_empty() {
+                    return;
+                }
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not stored within {seconds} s; {} differences, the first: {:?}\n{}",
+                wrong.len(),
+                wrong.get(..wrong.len().min(5)),
+                site.log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     fn apps(&self) -> Vec<(TenantId, AppId)> {

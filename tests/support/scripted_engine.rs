@@ -224,7 +224,7 @@ impl State {
             ("GET", "_cluster/settings") => {
                 Reply::json(200, &json!({ "defaults": { "cluster": { "max_shards_per_node": "1000" } } }))
             }
-            ("GET", "_cluster/health") => Reply::json(
+            ("GET", path) if path.starts_with("_cluster/health") => Reply::json(
                 200,
                 &json!({ "active_shards": 1, "initializing_shards": 0,
                 "unassigned_shards": 0, "number_of_data_nodes": 1 }),
@@ -246,7 +246,7 @@ impl State {
             ("GET", path) if path.ends_with("-*/_mapping") => Reply::json(200, &json!({})),
             ("GET", path) => match path.strip_suffix("/_mapping") {
                 Some(index) if self.indices.contains(index) => {
-                    Reply::json(200, &json!({ index: { "mappings": { "_meta": { "difylog": { "version": 1 } } } } }))
+                    Reply::json(200, &json!({ index: { "mappings": { "_meta": { "difylog": { "version": 2 } } } } }))
                 }
                 _ => Reply::json(404, &json!({ "error": { "type": "index_not_found_exception", "reason": "" } })),
             },

@@ -16,8 +16,6 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::load::Load;
-
 /// A variable that `scripts/test` sets.
 pub fn needed(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
@@ -89,7 +87,7 @@ impl Site {
         format!("{}.celery", self.name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_difylog"));
         command.arg("--config").arg(self.file("difylog.toml")).args(arguments).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
@@ -139,34 +137,6 @@ impl Site {
         let wanted = format!("{}.{queue}", self.name);
         let depths = difylog::amqp::queue_depths(&self.settings.amqp).await.unwrap();
         depths.into_iter().find(|depth| depth.queue == wanted).map_or(0, |depth| depth.ready)
-    }
-
-    /// Waits until a worker has nothing left and the store holds a load; panics with the first differences otherwise.
-    ///
-    /// An empty queue and nothing in flight do not say that all is settled: the broker may have sent what the worker has
-    /// not read from its socket yet. Only the store can say.
-    pub async fn stored(&self, seconds: u64, worker: &Worker, load: &Load) {
-        let mut wrong = Vec::new();
-        let deadline = Instant::now() + Duration::from_secs(seconds);
-        loop {
-            let idle = self.depth("events").await == 0
-                && worker.metric("difylog_deliveries_in_flight", "").await == 0.0
-                && worker.is_ready().await;
-            if idle {
-                wrong = load.differences(&*self.store()).await;
-                if wrong.is_empty() {
-                    return;
-                }
-            }
-            assert!(
-                Instant::now() < deadline,
-                "not stored within {seconds} s; {} differences, the first: {:?}\n{}",
-                wrong.len(),
-                wrong.get(..wrong.len().min(5)),
-                self.log()
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 
     /// The site's store, opened by this process to read.

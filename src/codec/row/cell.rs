@@ -1,5 +1,7 @@
 //! One value of a row as it came, before its column's type is demanded of it.
 
+use uuid::Uuid;
+
 use super::PayloadForm;
 use crate::codec::python_json::string::push_quoted;
 use crate::codec::python_json::{Scalar, Scanner, Syntax, TypedLeaves};
@@ -12,6 +14,12 @@ pub(in crate::codec) enum Cell<'a> {
     Scalar(Scalar<'a>),
     /// A payload; `None` if it is null or empty text.
     Payload(Option<JsonText>),
+    // From a table, whose columns have types.
+    Uuid(Uuid),
+    Integer(i64),
+    Float(f64),
+    /// Microseconds since the epoch.
+    Instant(i64),
 }
 
 impl<'a> Cell<'a> {
@@ -34,7 +42,7 @@ impl<'a> Cell<'a> {
 }
 
 /// The payload that a text column holds. Text that is no JSON even by Python's rules is kept as a JSON string.
-fn payload_of_text(text: &str, cleaned: &mut crate::codec::Cleaned) -> Option<JsonText> {
+pub(in crate::codec) fn payload_of_text(text: &str, cleaned: &mut crate::codec::Cleaned) -> Option<JsonText> {
     if text.is_empty() {
         return None;
     }

@@ -1,12 +1,21 @@
 //! Cells to records: which columns each table has, which are needed, and what stands for those that are not there.
 
 use super::{Column, Row, VARCHAR};
-use crate::domain::{AppLog, NodeExecution, NodeStatus, Offload, Refusal, RunStatus, WorkflowRun};
+use crate::domain::{AppLog, Kind, NodeExecution, NodeStatus, Offload, Record, Refusal, RunStatus, WorkflowRun};
 
 /// The longest `type` of an offload: `varchar(20)`.
 const OFFLOAD_TYPE: usize = 20;
 
 impl Row<'_> {
+    pub(in crate::codec) fn take_record(&mut self, kind: Kind) -> Result<Record, Refusal> {
+        Ok(match kind {
+            Kind::WorkflowRun => Record::Run(Box::new(self.take_run()?)),
+            Kind::NodeExecution => Record::Node(Box::new(self.take_node()?)),
+            Kind::AppLog => Record::AppLog(Box::new(self.take_app_log()?)),
+            Kind::Offload => Record::Offload(Box::new(self.take_offload()?)),
+        })
+    }
+
     pub(in crate::codec) fn take_run(&mut self) -> Result<WorkflowRun, Refusal> {
         Ok(WorkflowRun {
             id: self.id(Column::Id)?,
@@ -63,7 +72,7 @@ impl Row<'_> {
         })
     }
 
-    pub(in crate::codec) fn take_app_log(&mut self) -> Result<AppLog, Refusal> {
+    fn take_app_log(&mut self) -> Result<AppLog, Refusal> {
         Ok(AppLog {
             id: self.id(Column::Id)?,
             tenant_id: self.id(Column::TenantId)?,
@@ -78,7 +87,7 @@ impl Row<'_> {
         })
     }
 
-    pub(in crate::codec) fn take_offload(&mut self) -> Result<Offload, Refusal> {
+    fn take_offload(&mut self) -> Result<Offload, Refusal> {
         Ok(Offload {
             id: self.id(Column::Id)?,
             tenant_id: self.id(Column::TenantId)?,

@@ -59,6 +59,14 @@ impl Slot<'_> {
     }
 }
 
+impl Cut {
+    /// The full text of a payload that somebody else has cut.
+    #[must_use]
+    pub fn of_full_text(field: PayloadField, full: JsonText) -> Self {
+        marked(field, full)
+    }
+}
+
 fn marked(field: PayloadField, full: JsonText) -> Cut {
     let original_bytes = full.len() as u64;
     Cut { truncation: Truncation { field, original_bytes, sha256: hash_of(&full) }, full }

@@ -3,17 +3,23 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::flavour::Flavour;
-use super::hosts::{Hosts, Method, Request};
+use super::hosts::{Answer, Hosts, Method, Request};
 use super::indices::mapping_versions;
 use super::names::{Family, Names, Place};
+use super::reason::Words;
+use super::search::{LENIENT_SEARCH, Reader};
 use super::settings::ElasticSettings;
+use super::state;
 use super::templates::{self, VERSION};
 use crate::domain::query::MonthCount;
-use crate::domain::{FaultKind, Month, SinkFault};
+use crate::domain::{FaultKind, Month, SinkFault, TenantId};
 use crate::store::StoreError;
+
+/// What an engine says of an index that is there already.
+const ALREADY_EXISTS: &str = "resource_already_exists_exception";
 
 /// Index names in one request: they go into the URL, which the engines bound at 4,096 bytes.
 const NAMES_PER_REQUEST: usize = 30;
@@ -57,11 +63,17 @@ impl Admin<'_> {
             };
             lines.push(format!("template {name} version {VERSION} {what}"));
         }
+        if self.create_state_index().await? {
+            lines.push(format!("index {} created", self.names.state()));
+        }
         let lagging = self.lagging().await?;
         for place in &lagging {
             let path = format!("/{}/_mapping", self.names.index(*place));
             let request = Request::new(Method::Put, &path).json(&templates::mapping(place.family));
             self.hosts.send(&request).await?.success()?;
+            let path = format!("/{}/_settings", self.names.index(*place));
+            let settings = json!({ "index": { "gc_deletes": templates::GC_DELETES } });
+            self.hosts.send(&Request::new(Method::Put, &path).json(&settings)).await?.success()?;
         }
         if !lagging.is_empty() {
             lines.push(format!("mappings of {} existing indices brought to version {VERSION}", lagging.len()));
@@ -85,6 +97,9 @@ impl Admin<'_> {
                 Found::Older(version) => problems.push(format!("template {name} has version {version} of {VERSION}")),
                 Found::Edited => problems.push(format!("template {name} was edited: its patterns or mappings differ")),
             }
+        }
+        if !self.has_state_index().await? {
+            problems.push(format!("index {} is missing", self.names.state()));
         }
         let lagging = self.lagging().await?.len();
         if lagging > 0 {
@@ -111,11 +126,30 @@ impl Admin<'_> {
         }
     }
 
-    pub(super) async fn drop_month(&self, month: Month) -> Result<Vec<Place>, StoreError> {
+    /// Whether documents of a tenant and month lie in indices that it shares with others.
+    pub(super) async fn shares(&self, month: Month, tenant: TenantId) -> Result<bool, StoreError> {
+        #[derive(Deserialize)]
+        struct Counted {
+            count: u64,
+        }
+        let query = json!({ "query": { "term": { "tenant_id": tenant.to_string() } } });
+        for family in Family::ALL {
+            let path = format!("/{}/_count", self.names.index(Place { family, tenant: None, month }));
+            let answer = self.hosts.send(&Request::new(Method::Post, &path).query(&LENIENT).json(&query)).await?;
+            let counted: Counted = answer.json()?;
+            if counted.count > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Drops a month, or one tenant's own indices of it.
+    pub(super) async fn drop_places(&self, month: Month, tenant: Option<TenantId>) -> Result<Vec<Place>, StoreError> {
         // Closed ones too: they are of the month as well. Only names that parse are deleted, each by its full name.
         let everywhere = [("expand_wildcards", "open,closed"), ("allow_no_indices", "true")];
         let mut places = list(self.hosts, self.names, &self.names.everything(), &everywhere).await?;
-        places.retain(|place| place.month == month);
+        places.retain(|place| place.month == month && (tenant.is_none() || place.tenant == tenant));
         for chunk in places.chunks(NAMES_PER_REQUEST) {
             let names: Vec<_> = chunk.iter().map(|place| self.names.index(*place)).collect();
             let path = format!("/{}", names.join(","));
@@ -138,10 +172,12 @@ impl Admin<'_> {
         let path = format!("/_cat/indices/{}", self.names.everything());
         let query = [("format", "json"), ("h", "index,docs.count"), ("expand_wildcards", "open")];
         let rows: Vec<Row> = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?.json()?;
+        let tombstones = self.tombstones().await?;
         let mut sums = BTreeMap::<(Month, Family), u64>::new();
         for row in rows {
             if let Some(place) = self.names.parse(&row.index) {
-                let documents = row.documents.and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
+                let all = row.documents.and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
+                let documents = all.saturating_sub(tombstones.get(&row.index).copied().unwrap_or(0));
                 *sums.entry((place.month, place.family)).or_default() += documents;
             }
         }
@@ -153,9 +189,68 @@ impl Admin<'_> {
         Ok(sums.into_iter().map(count).collect())
     }
 
+    /// Tombstones per index; indices without any are left out.
+    async fn tombstones(&self) -> Result<HashMap<String, u64>, SinkFault> {
+        #[derive(Deserialize)]
+        struct Answered {
+            // Absent where no index matches.
+            aggregations: Option<Aggregations>,
+        }
+        #[derive(Deserialize)]
+        struct Aggregations {
+            indices: Buckets,
+        }
+        #[derive(Deserialize)]
+        struct Buckets {
+            buckets: Vec<Bucket>,
+        }
+        #[derive(Deserialize)]
+        struct Bucket {
+            key: String,
+            doc_count: u64,
+        }
+        let query = json!({
+            "size": 0,
+            "query": { "exists": { "field": "erased_at" } },
+            "aggs": { "indices": { "terms": { "field": "_index", "size": 10_000 } } },
+        });
+        let path = format!("/{}/_search", self.names.everything());
+        let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&query);
+        let reader = Reader { hosts: self.hosts, names: self.names, search: self.settings.search };
+        let answered: Answered = reader.read(&request, Answer::json).await?;
+        let buckets = answered.aggregations.map(|found| found.indices.buckets).unwrap_or_default();
+        Ok(buckets.into_iter().map(|bucket| (bucket.key, bucket.doc_count)).collect())
+    }
+
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
         let path = format!("/{}/_refresh", self.names.everything());
         Ok(self.hosts.send(&Request::new(Method::Post, &path).query(&LENIENT)).await?.success()?)
+    }
+
+    async fn has_state_index(&self) -> Result<bool, SinkFault> {
+        let path = format!("/{}/_mapping", self.names.state());
+        let query = [("filter_path", "*.mappings._meta")];
+        let answer = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?;
+        if answer.status == 404 { Ok(false) } else { answer.success().map(|()| true) }
+    }
+
+    /// Answers whether it was missing. The index can be used when it answers.
+    async fn create_state_index(&self) -> Result<bool, SinkFault> {
+        let was_missing = !self.has_state_index().await?;
+        if was_missing {
+            let path = format!("/{}", self.names.state());
+            let body = state::index(self.settings.replicas);
+            let answer = self.hosts.send(&Request::new(Method::Put, &path).json(&body)).await?;
+            let is_there = answer.status == 400 && Words::of_answer(&answer.body).kind == ALREADY_EXISTS;
+            if !is_there {
+                answer.success()?;
+            }
+        }
+        // Another process may have created it a moment ago. (A status is no answer: a new index is yellow at once.)
+        let path = format!("/_cluster/health/{}", self.names.state());
+        let query = [("wait_for_active_shards", "1"), ("timeout", "20s")];
+        self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?.success()?;
+        Ok(was_missing)
     }
 
     /// Every template of the prefix, by name.

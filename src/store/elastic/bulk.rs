@@ -7,7 +7,9 @@ use std::collections::{BTreeSet, HashMap};
 use super::hosts::{Hosts, Method, Request};
 use super::indices::Indices;
 use super::names::{self, Names, Place};
+use super::retired::RetiredMonths;
 use super::rows;
+use super::state::State;
 use super::verdicts::{self, Judgement};
 use crate::domain::{BulkAction, Refusal, RefusalClass, RetryCause, SinkFault, Verdict};
 
@@ -19,6 +21,7 @@ pub(super) struct Writer<'a> {
     pub(super) hosts: &'a Hosts,
     pub(super) names: &'a Names,
     pub(super) indices: &'a Indices,
+    pub(super) retired: &'a RetiredMonths,
     pub(super) max_request_bytes: usize,
     /// How long the engine may wait for a shard; shorter than our own patience, so that its answer is heard.
     pub(super) shard_timeout: String,
@@ -44,7 +47,14 @@ impl Writer<'_> {
     /// Writes all actions. An index that vanished meanwhile is created again, and its actions sent again, once.
     pub(super) async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault> {
         let mut verdicts = Verdicts::new(actions.len());
-        let mut missing = self.write(actions.iter().enumerate(), &mut verdicts).await?;
+        let state = State { hosts: self.hosts, names: self.names };
+        let marks = self.retired.marks(&state).await?;
+        let is_late = |action: &BulkAction| marks.cover(action.month(), action.tenant_id());
+        for (position, _) in actions.iter().enumerate().filter(|(_, action)| is_late(action)) {
+            verdicts.set(position, Verdict::Superseded);
+        }
+        let timely = || actions.iter().enumerate().filter(|(_, action)| !is_late(action));
+        let mut missing = self.write(timely(), &mut verdicts).await?;
         if !missing.is_empty() {
             missing.sort_unstable();
             let vanished =
@@ -131,8 +141,10 @@ fn write_action(action: &BulkAction, place: Place, index: &str, body: &mut Vec<u
             let id = names::record_id(place, document.key());
             let revision = document.revision.value();
             append(body, &[r#"{"index":{"_index":""#, index, r#"","_id":""#, &id]);
-            // The engine keeps the newest revision itself, whatever the order of arrival: an older one is a 409.
-            append(body, &[r#"","version":"#, &revision.to_string(), r#","version_type":"external_gte""#]);
+            // The engine keeps the newest revision itself, whatever the order of arrival: an older one is a 409. A
+            // migration must not put its mark on what came live, so the same one is, too.
+            let rule = if document.origin.is_some() { "external" } else { "external_gte" };
+            append(body, &[r#"","version":"#, &revision.to_string(), r#","version_type":""#, rule, r#"""#]);
             if place.tenant.is_none() {
                 append(body, &[r#","routing":""#, &document.tenant_id().to_string(), r#"""#]);
             }

@@ -109,6 +109,11 @@ impl Names {
         format!("{}-*", self.template(family))
     }
 
+    /// The index of difylog's own state.
+    pub(super) fn state(&self) -> String {
+        format!("{}-difylog-state", self.prefix)
+    }
+
     /// An expression that covers every index of this prefix; more may match it, so answers are parsed.
     pub(super) fn everything(&self) -> String {
         format!("{}-workflow-*", self.prefix)

@@ -13,12 +13,14 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
 
 use crate::domain::document::{ContentHash, PayloadField};
-use crate::domain::{Document, Graph, JsonText, Kind, Record, TenantId, Truncation};
+use crate::domain::{Document, Graph, JsonText, Kind, Record, TenantId, Timestamp, Truncation};
 
-pub(super) use run::SUMMARY_COLUMNS;
-pub(super) use run::SummaryRow;
+pub(super) use node::{NODE_SUMMARY_COLUMNS, NodeSummaryRow};
+pub(super) use run::{SUMMARY_COLUMNS, SummaryRow};
+pub(super) use small::AppLogRow;
 
 /// A column of text: borrowed when written, owned when read.
 type Text<'a> = Cow<'a, str>;
@@ -60,8 +62,8 @@ pub(super) fn write_document(document: &Document, body: &mut Vec<u8>) -> serde_j
     match &document.record {
         Record::Run(run) => serde_json::to_writer(body, &run::RunRow::new(run, document)),
         Record::Node(node) => serde_json::to_writer(body, &node::NodeRow::new(node, document)),
-        Record::AppLog(log) => serde_json::to_writer(body, &small::AppLogRow::new(log, document.revision)),
-        Record::Offload(offload) => serde_json::to_writer(body, &small::OffloadRow::new(offload, document.revision)),
+        Record::AppLog(log) => serde_json::to_writer(body, &small::AppLogRow::new(log, document)),
+        Record::Offload(offload) => serde_json::to_writer(body, &small::OffloadRow::new(offload, document)),
     }
 }
 
@@ -70,8 +72,27 @@ pub(super) fn write_graph(graph: &Graph, body: &mut Vec<u8>) -> serde_json::Resu
     serde_json::to_writer(body, &GraphRow { tenant_id: AsText(graph.tenant_id), graph: graph.text.as_str().into() })
 }
 
-/// Reads a `_source` back.
-pub(super) fn read_document(kind: Kind, source: &str) -> serde_json::Result<Document> {
+/// What stays of an erased record. It has none of the columns that questions ask for, so that none ever finds it; its
+/// version is the greatest there is, so that no later write of the record passes.
+#[derive(Serialize, Deserialize)]
+struct TombstoneRow {
+    erased_at: AsText<Timestamp>,
+}
+
+/// Appends the `_source` of a tombstone.
+pub(super) fn write_tombstone(erased_at: Timestamp, body: &mut Vec<u8>) -> serde_json::Result<()> {
+    serde_json::to_writer(body, &TombstoneRow { erased_at: AsText(erased_at) })
+}
+
+/// Reads a `_source` back; `None` if it is a tombstone.
+pub(super) fn read_document(kind: Kind, source: &str) -> serde_json::Result<Option<Document>> {
+    match read_columns(kind, source) {
+        Err(_) if serde_json::from_str::<TombstoneRow>(source).is_ok() => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+fn read_columns(kind: Kind, source: &str) -> serde_json::Result<Document> {
     match kind {
         Kind::WorkflowRun => serde_json::from_str::<run::RunRow>(source)?.into_document(),
         Kind::NodeExecution => serde_json::from_str::<node::NodeRow>(source)?.into_document(),
@@ -102,6 +123,10 @@ fn truncations(rows: Vec<TruncationRow>) -> serde_json::Result<Vec<Truncation>> 
         Ok(Truncation { field, original_bytes: row.original_bytes, sha256: row.sha256.0 })
     };
     rows.into_iter().map(mark).collect()
+}
+
+fn origin_row(document: &Document) -> Option<AsText<Uuid>> {
+    document.origin.map(|origin| AsText(origin.uuid()))
 }
 
 fn payload(text: Option<&JsonText>) -> Option<Text<'_>> {

@@ -44,6 +44,19 @@ pub enum Tenancy {
     Shared,
 }
 
+/// Which texts are indexed for keyword search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Search {
+    /// None: a keyword is an error.
+    Off,
+    /// Inputs, outputs and error of runs; title and error of nodes; creators of app logs.
+    #[default]
+    Runs,
+    /// Also inputs, outputs and process data of nodes, which are most of all bytes.
+    All,
+}
+
 /// The settings of the store, with the names of the configuration's keys.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -74,6 +87,8 @@ pub struct ElasticSettings {
     pub refresh_interval: String,
     /// Compress stored documents harder (`index.codec: best_compression`).
     pub best_compression: bool,
+    /// Which texts are indexed for keyword search.
+    pub search: Search,
     /// Largest body of a bulk request; a larger batch is sent in several. The engines refuse more than 100 MB.
     pub max_request_bytes: usize,
 }
@@ -95,6 +110,7 @@ impl Default for ElasticSettings {
             replicas: 1,
             refresh_interval: "5s".into(),
             best_compression: true,
+            search: Search::Runs,
             max_request_bytes: 20 << 20,
         }
     }

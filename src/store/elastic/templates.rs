@@ -2,17 +2,17 @@
 //! them, and `indices` creates each index with the same shape, so that none ever gets a guessed mapping.
 //!
 //! `dynamic: false` everywhere: a field that is not listed is stored and never mapped, so a mapping cannot grow with
-//! data. Payloads are left unlisted on purpose: a later version can list them, which changes existing indices by
-//! addition only.
+//! data. Payloads are listed only where their texts are searched (`text`).
 
 use serde_json::{Map, Value, json};
 
 use super::names::{Family, Names};
 use super::settings::ElasticSettings;
+use super::text;
 use crate::domain::Kind;
 
 /// Grows with every change of a mapping. Changes only ever add fields.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 
 /// Above the engines' own templates (100, 200), so that a general `*` or `logs-*` template of a site does not win.
 const PRIORITY: u64 = 500;
@@ -20,6 +20,9 @@ const PRIORITY: u64 = 500;
 /// Longest keyword that is indexed, in characters: Dify's columns hold 255, and no longer value makes an index refuse
 /// its document.
 const IGNORE_ABOVE: u64 = 1024;
+
+/// See [`index_settings`].
+pub(super) const GC_DELETES: &str = "0s";
 
 /// How a column is indexed.
 #[derive(Clone, Copy)]
@@ -31,12 +34,19 @@ enum Field {
     Instant,
     /// A number that is only read back, from columnar storage.
     Number,
+    /// The marks of truncated payloads: which fields they are of.
+    Marks,
 }
 
-const COMMON: [(&str, Field); 3] =
-    [("tenant_id", Field::Keyword), ("created_at", Field::Instant), ("revision", Field::Number)];
+const COMMON: [(&str, Field); 5] = [
+    ("tenant_id", Field::Keyword),
+    ("created_at", Field::Instant),
+    ("revision", Field::Number),
+    ("origin", Field::Keyword),
+    ("erased_at", Field::Instant),
+];
 
-const RUN: [(&str, Field); 14] = [
+const RUN: [(&str, Field); 15] = [
     ("workflow_id", Field::Keyword),
     ("type", Field::Keyword),
     ("triggered_from", Field::Keyword),
@@ -51,9 +61,10 @@ const RUN: [(&str, Field); 14] = [
     ("finished_at", Field::Instant),
     ("exceptions_count", Field::Long),
     ("payload_bytes", Field::Number),
+    ("truncated", Field::Marks),
 ];
 
-const NODE: [(&str, Field); 15] = [
+const NODE: [(&str, Field); 16] = [
     ("workflow_id", Field::Keyword),
     ("triggered_from", Field::Keyword),
     ("workflow_run_id", Field::Keyword),
@@ -69,14 +80,16 @@ const NODE: [(&str, Field); 15] = [
     ("created_by", Field::Keyword),
     ("finished_at", Field::Instant),
     ("payload_bytes", Field::Number),
+    ("truncated", Field::Marks),
 ];
 
-const APP_LOG: [(&str, Field); 5] = [
+const APP_LOG: [(&str, Field); 6] = [
     ("workflow_id", Field::Keyword),
     ("workflow_run_id", Field::Keyword),
     ("created_from", Field::Keyword),
     ("created_by_role", Field::Keyword),
     ("created_by", Field::Keyword),
+    ("creator", Field::Keyword),
 ];
 
 const OFFLOAD: [(&str, Field); 3] =
@@ -90,11 +103,13 @@ impl Field {
             Self::Double => json!({ "type": "double" }),
             Self::Instant => json!({ "type": "date_nanos" }),
             Self::Number => json!({ "type": "long", "index": false }),
+            Self::Marks => json!({ "properties": { "field": Self::Keyword.mapping() } }),
         }
     }
 }
 
-/// The mapping of a family's indices, with the mark that `check` looks for.
+/// The mapping of a family's indices, without searched texts, with the mark that `check` looks for. An existing index can
+/// be brought to it; an analyzer cannot be added to an open index, and what was written without one is not searched.
 pub(super) fn mapping(family: Family) -> Value {
     let specific: &[(&str, Field)] = match family {
         Family::Records(Kind::WorkflowRun) => &RUN,
@@ -120,6 +135,10 @@ pub(super) fn index_settings(settings: &ElasticSettings) -> Value {
         "number_of_replicas": settings.replicas.to_string(),
         "refresh_interval": settings.refresh_interval,
         "codec": if settings.best_compression { "best_compression" } else { "default" },
+        // How long the engine remembers the version of a deleted document. What must not come back leaves a tombstone
+        // of ours; what a rollback removed must be writable again at once.
+        "gc_deletes": GC_DELETES,
+        "analysis": text::analysis(),
         // The engines' default, said aloud: a confirmed write is on the disk, or an ack would be a lie.
         "translog": { "durability": "request" },
     } })
@@ -127,7 +146,9 @@ pub(super) fn index_settings(settings: &ElasticSettings) -> Value {
 
 /// The body that creates one index.
 pub(super) fn index(family: Family, settings: &ElasticSettings) -> Value {
-    json!({ "settings": index_settings(settings), "mappings": mapping(family) })
+    let mut mappings = mapping(family);
+    text::add_texts(&mut mappings, family, settings);
+    json!({ "settings": index_settings(settings), "mappings": mappings })
 }
 
 /// The composable template of a family.

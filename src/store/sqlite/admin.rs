@@ -4,14 +4,14 @@ use std::fs;
 
 use rusqlite::Connection;
 
+use super::fault::Fault;
 use super::pool::ReadPool;
 use super::{SqliteSettings, months, schema, tables};
 use crate::domain::query::MonthCount;
-use crate::store::StoreError;
 
 /// A line per month file: its schema, size and a first look at its tables. Reading a whole file would take minutes;
 /// `PRAGMA integrity_check` of the `sqlite3` program does that.
-pub fn check(settings: &SqliteSettings, pool: &ReadPool) -> Result<Vec<String>, StoreError> {
+pub fn check(settings: &SqliteSettings, pool: &ReadPool) -> Result<Vec<String>, Fault> {
     let months = pool.months()?;
     let mut lines = vec![format!("{}: {} month files", settings.dir.display(), months.len())];
     for month in months {
@@ -27,7 +27,7 @@ pub fn check(settings: &SqliteSettings, pool: &ReadPool) -> Result<Vec<String>, 
 }
 
 /// Documents per month and kind, oldest month first.
-pub fn counts(pool: &ReadPool) -> Result<Vec<MonthCount>, StoreError> {
+pub fn counts(pool: &ReadPool) -> Result<Vec<MonthCount>, Fault> {
     let mut counts = Vec::new();
     for month in pool.months()?.into_iter().rev() {
         for (kind, table) in tables::COUNTED {

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::text;
 use crate::domain::document::{ContentHash, PayloadField};
-use crate::domain::query::RunSummary;
+use crate::domain::query::{NodeSummary, RunSummary};
 use crate::domain::{
-    AppId, AppLog, Document, JsonText, Kind, NodeExecution, NodeStatus, Offload, Record, RecordId, Revision, RunStatus,
-    TenantId, Timestamp, Truncation, WorkflowRun,
+    AppId, AppLog, Document, JsonText, Kind, NodeExecution, NodeStatus, Offload, Origin, Record, RecordId, Revision,
+    RunStatus, TenantId, Timestamp, Truncation, WorkflowRun,
 };
 
 /// A whole document, from a row with all columns of its table.
@@ -23,9 +23,19 @@ pub fn document(kind: Kind, row: &Row<'_>) -> Result<Document> {
     }
 }
 
-/// A run without payloads.
-pub fn summary(row: &Row<'_>) -> Result<RunSummary> {
-    summary_columns(&mut Columns { row, next: 0 }).map(|(_, summary)| summary)
+/// A run without payloads, from columns that begin at `first`.
+pub fn run_summary(row: &Row<'_>, first: usize) -> Result<RunSummary> {
+    run_light(&mut Columns { row, next: first }).map(|(_, summary)| summary)
+}
+
+/// A node execution without payloads.
+pub fn node_summary(row: &Row<'_>) -> Result<NodeSummary> {
+    node_light(&mut Columns { row, next: 0 }).map(|(_, summary)| summary)
+}
+
+/// An app log, from the columns that lists read, and its revision.
+pub fn app_log_row(row: &Row<'_>) -> Result<(AppLog, Revision)> {
+    app_log_light(&mut Columns { row, next: 0 })
 }
 
 /// The text of a graph, from its only column.
@@ -33,8 +43,18 @@ pub fn graph(row: &Row<'_>) -> Result<Option<JsonText>> {
     Columns { row, next: 0 }.json()
 }
 
+/// An id, from any column.
+pub fn id(row: &Row<'_>, column: usize) -> Result<RecordId> {
+    Columns { row, next: column }.id()
+}
+
+/// A tenant, from any column.
+pub fn tenant(row: &Row<'_>, column: usize) -> Result<TenantId> {
+    Columns { row, next: column }.uuid().map(TenantId::new)
+}
+
 /// Fields of a struct literal are evaluated in the order they are written: the order of the columns.
-fn summary_columns(columns: &mut Columns<'_>) -> Result<(TenantId, RunSummary)> {
+fn run_light(columns: &mut Columns<'_>) -> Result<(TenantId, RunSummary)> {
     let tenant_id = TenantId::new(columns.uuid()?);
     let summary = RunSummary {
         id: columns.id()?,
@@ -57,10 +77,56 @@ fn summary_columns(columns: &mut Columns<'_>) -> Result<(TenantId, RunSummary)> 
     Ok((tenant_id, summary))
 }
 
+fn node_light(columns: &mut Columns<'_>) -> Result<(TenantId, NodeSummary)> {
+    let tenant_id = TenantId::new(columns.uuid()?);
+    let summary = NodeSummary {
+        id: columns.id()?,
+        app_id: AppId::new(columns.uuid()?),
+        workflow_id: columns.id()?,
+        revision: columns.revision()?,
+        created_at: columns.instant()?,
+        finished_at: columns.optional_instant()?,
+        workflow_run_id: columns.optional_id()?,
+        triggered_from: columns.string()?,
+        index: columns.get()?,
+        predecessor_node_id: columns.get()?,
+        node_execution_id: columns.get()?,
+        node_id: columns.string()?,
+        node_type: columns.string()?,
+        title: columns.string()?,
+        status: NodeStatus::from(&*columns.string()?),
+        elapsed_time: columns.get()?,
+        created_by_role: columns.string()?,
+        created_by: columns.id()?,
+        iteration_id: columns.get()?,
+        loop_id: columns.get()?,
+    };
+    Ok((tenant_id, summary))
+}
+
+fn app_log_light(columns: &mut Columns<'_>) -> Result<(AppLog, Revision)> {
+    let (tenant_id, id) = (TenantId::new(columns.uuid()?), columns.id()?);
+    let (app_id, workflow_id) = (AppId::new(columns.uuid()?), columns.id()?);
+    let revision = columns.revision()?;
+    let log = AppLog {
+        id,
+        tenant_id,
+        app_id,
+        workflow_id,
+        created_at: columns.instant()?,
+        workflow_run_id: columns.id()?,
+        created_from: columns.string()?,
+        created_by_role: columns.string()?,
+        created_by: columns.id()?,
+        creator: columns.get()?,
+    };
+    Ok((log, revision))
+}
+
 fn run(mut columns: Columns<'_>) -> Result<Document> {
-    let (tenant_id, light) = summary_columns(&mut columns)?;
+    let (tenant_id, light) = run_light(&mut columns)?;
     let graph = columns.hash()?;
-    let truncated = columns.truncations()?;
+    let (truncated, origin) = (columns.truncations()?, columns.origin()?);
     let run = WorkflowRun {
         id: light.id,
         tenant_id,
@@ -83,59 +149,45 @@ fn run(mut columns: Columns<'_>) -> Result<Document> {
         finished_at: light.finished_at,
         exceptions_count: light.exceptions_count,
     };
-    Ok(Document { record: Record::Run(Box::new(run)), revision: light.revision, graph, truncated, origin: None })
+    Ok(Document { record: Record::Run(Box::new(run)), revision: light.revision, graph, truncated, origin })
 }
 
 fn node(mut columns: Columns<'_>) -> Result<Document> {
-    let (tenant_id, id) = (TenantId::new(columns.uuid()?), columns.id()?);
-    let (app_id, workflow_id) = (AppId::new(columns.uuid()?), columns.id()?);
-    let revision = columns.revision()?;
-    let truncated = columns.truncations()?;
+    let (tenant_id, light) = node_light(&mut columns)?;
+    let (truncated, origin) = (columns.truncations()?, columns.origin()?);
     let node = NodeExecution {
-        id,
+        id: light.id,
         tenant_id,
-        app_id,
-        workflow_id,
-        created_at: columns.instant()?,
-        finished_at: columns.optional_instant()?,
-        workflow_run_id: columns.optional_id()?,
-        triggered_from: columns.string()?,
-        index: columns.get()?,
-        predecessor_node_id: columns.get()?,
-        node_execution_id: columns.get()?,
-        node_id: columns.string()?,
-        node_type: columns.string()?,
-        title: columns.string()?,
-        status: NodeStatus::from(&*columns.string()?),
-        elapsed_time: columns.get()?,
-        created_by_role: columns.string()?,
-        created_by: columns.id()?,
+        app_id: light.app_id,
+        workflow_id: light.workflow_id,
+        created_at: light.created_at,
+        finished_at: light.finished_at,
+        workflow_run_id: light.workflow_run_id,
+        triggered_from: light.triggered_from,
+        index: light.index,
+        predecessor_node_id: light.predecessor_node_id,
+        node_execution_id: light.node_execution_id,
+        node_id: light.node_id,
+        node_type: light.node_type,
+        title: light.title,
+        status: light.status,
+        elapsed_time: light.elapsed_time,
+        created_by_role: light.created_by_role,
+        created_by: light.created_by,
         error: columns.text()?,
         inputs: columns.json()?,
         process_data: columns.json()?,
         outputs: columns.json()?,
         execution_metadata: columns.json()?,
     };
-    Ok(Document { record: Record::Node(Box::new(node)), revision, graph: None, truncated, origin: None })
+    let revision = light.revision;
+    Ok(Document { record: Record::Node(Box::new(node)), revision, graph: None, truncated, origin })
 }
 
 fn app_log(mut columns: Columns<'_>) -> Result<Document> {
-    let (tenant_id, id) = (TenantId::new(columns.uuid()?), columns.id()?);
-    let (app_id, workflow_id) = (AppId::new(columns.uuid()?), columns.id()?);
-    let revision = columns.revision()?;
-    let log = AppLog {
-        id,
-        tenant_id,
-        app_id,
-        workflow_id,
-        created_at: columns.instant()?,
-        workflow_run_id: columns.id()?,
-        created_from: columns.string()?,
-        created_by_role: columns.string()?,
-        created_by: columns.id()?,
-        creator: None,
-    };
-    Ok(Document { record: Record::AppLog(Box::new(log)), revision, graph: None, truncated: Vec::new(), origin: None })
+    let (log, revision) = app_log_light(&mut columns)?;
+    let origin = columns.origin()?;
+    Ok(Document { record: Record::AppLog(Box::new(log)), revision, graph: None, truncated: Vec::new(), origin })
 }
 
 fn offload(mut columns: Columns<'_>) -> Result<Document> {
@@ -151,13 +203,8 @@ fn offload(mut columns: Columns<'_>) -> Result<Document> {
         r#type: columns.string()?,
         file_id: columns.id()?,
     };
-    Ok(Document {
-        record: Record::Offload(Box::new(offload)),
-        revision,
-        graph: None,
-        truncated: Vec::new(),
-        origin: None,
-    })
+    let origin = columns.origin()?;
+    Ok(Document { record: Record::Offload(Box::new(offload)), revision, graph: None, truncated: Vec::new(), origin })
 }
 
 /// Reads the columns of a row one after another.
@@ -223,6 +270,10 @@ impl<'r> Columns<'r> {
 
     fn hash(&mut self) -> Result<Option<ContentHash>> {
         Ok(self.get::<Option<[u8; 32]>>()?.map(ContentHash::new))
+    }
+
+    fn origin(&mut self) -> Result<Option<Origin>> {
+        Ok(self.get::<Option<[u8; 16]>>()?.map(|bytes| Origin::new(Uuid::from_bytes(bytes))))
     }
 
     fn truncations(&mut self) -> Result<Vec<Truncation>> {

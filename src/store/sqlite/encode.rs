@@ -43,17 +43,19 @@ impl Row {
             Record::Run(run) => {
                 let mut values = run_values(run, revision);
                 let graph = document.graph.as_ref().map(|hash| hash.as_bytes().as_slice());
-                values.extend([optional(graph.map(ValueRef::Blob)), truncations(&document.truncated)]);
+                let graph = optional(graph.map(ValueRef::Blob));
+                values.extend([graph, truncations(&document.truncated), origin(document)]);
                 values.extend([first, second, third]);
                 values
             }
             Record::Node(node) => {
-                let mut values = node_values(node, revision, truncations(&document.truncated));
+                let mut values = node_values(node, revision);
+                values.extend([truncations(&document.truncated), origin(document)]);
                 values.extend([first, second, third, fourth, fifth]);
                 values
             }
-            Record::AppLog(log) => app_log_values(log, revision),
-            Record::Offload(offload) => offload_values(offload, revision),
+            Record::AppLog(log) => app_log_values(log, revision, origin(document)),
+            Record::Offload(offload) => offload_values(offload, revision, origin(document)),
         }
     }
 
@@ -114,14 +116,15 @@ fn run_values<'a>(run: &'a WorkflowRun, revision: ToSqlOutput<'a>) -> Values<'a>
     ]
 }
 
-fn node_values<'a>(node: &'a NodeExecution, revision: ToSqlOutput<'a>, truncated: ToSqlOutput<'a>) -> Values<'a> {
+fn node_values<'a>(node: &'a NodeExecution, revision: ToSqlOutput<'a>) -> Values<'a> {
+    let metadata = json(node.execution_metadata.as_ref());
+    let enclosing = |key| owned(metadata.and_then(|metadata| text::metadata_text(metadata, key)));
     vec![
         blob(node.tenant_id.as_bytes()),
         blob(node.id.as_bytes()),
         blob(node.app_id.as_bytes()),
         blob(node.workflow_id.as_bytes()),
         revision,
-        truncated,
         integer(node.created_at.micros()),
         instant(node.finished_at),
         optional_id(node.workflow_run_id.as_ref()),
@@ -136,10 +139,12 @@ fn node_values<'a>(node: &'a NodeExecution, revision: ToSqlOutput<'a>, truncated
         real(node.elapsed_time),
         string(&node.created_by_role),
         blob(node.created_by.as_bytes()),
+        enclosing("iteration_id"),
+        enclosing("loop_id"),
     ]
 }
 
-fn app_log_values<'a>(log: &'a AppLog, revision: ToSqlOutput<'a>) -> Values<'a> {
+fn app_log_values<'a>(log: &'a AppLog, revision: ToSqlOutput<'a>, origin: ToSqlOutput<'a>) -> Values<'a> {
     vec![
         blob(log.tenant_id.as_bytes()),
         blob(log.id.as_bytes()),
@@ -151,10 +156,12 @@ fn app_log_values<'a>(log: &'a AppLog, revision: ToSqlOutput<'a>) -> Values<'a> 
         string(&log.created_from),
         string(&log.created_by_role),
         blob(log.created_by.as_bytes()),
+        optional_string(log.creator.as_deref()),
+        origin,
     ]
 }
 
-fn offload_values<'a>(offload: &'a Offload, revision: ToSqlOutput<'a>) -> Values<'a> {
+fn offload_values<'a>(offload: &'a Offload, revision: ToSqlOutput<'a>, origin: ToSqlOutput<'a>) -> Values<'a> {
     vec![
         blob(offload.tenant_id.as_bytes()),
         blob(offload.id.as_bytes()),
@@ -164,6 +171,7 @@ fn offload_values<'a>(offload: &'a Offload, revision: ToSqlOutput<'a>) -> Values
         optional_id(offload.node_execution_id.as_ref()),
         string(&offload.r#type),
         blob(offload.file_id.as_bytes()),
+        origin,
     ]
 }
 
@@ -177,6 +185,16 @@ fn truncations(marks: &[Truncation]) -> ToSqlOutput<'static> {
         .map(|mark| serde_json::json!([mark.field.as_str(), mark.original_bytes, mark.sha256.to_string()]))
         .collect();
     ToSqlOutput::Owned(Value::Text(serde_json::Value::Array(marks).to_string()))
+}
+
+/// The mark of the migration that writes the document.
+fn origin(document: &Document) -> ToSqlOutput<'static> {
+    let bytes = document.origin.map(|origin| Value::Blob(origin.uuid().into_bytes().to_vec()));
+    ToSqlOutput::Owned(bytes.unwrap_or(Value::Null))
+}
+
+fn owned(text: Option<String>) -> ToSqlOutput<'static> {
+    ToSqlOutput::Owned(text.map_or(Value::Null, Value::Text))
 }
 
 fn optional(value: Option<ValueRef<'_>>) -> ToSqlOutput<'_> {

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use super::erase;
 use super::fault::Fault;
 use super::lock::{DirLock, missing_directory};
 use super::months::{self, FileIdentity};
 use super::pool::ReadPool;
+use super::state::StateFile;
 use super::{SqliteSettings, schema};
-use crate::domain::Month;
+use crate::domain::{Month, Timestamp};
 
 /// Bytes of a page, for new files. A row of a node takes 1.5 to 3 KB: pages of 4 KiB would leave half of each empty.
 const PAGE_BYTES: i64 = 8_192;
@@ -32,6 +34,8 @@ pub struct WriteFiles {
     settings: SqliteSettings,
     /// Must let go of a month before it is deleted.
     readers: Arc<ReadPool>,
+    /// Knows the months that were dropped for good.
+    state: StateFile,
     lock: Option<DirLock>,
     /// The month used last is last.
     open: Vec<OpenMonth>,
@@ -45,8 +49,8 @@ struct OpenMonth {
 }
 
 impl WriteFiles {
-    pub fn new(settings: SqliteSettings, readers: Arc<ReadPool>) -> Self {
-        Self { settings, readers, lock: None, open: Vec::new() }
+    pub fn new(settings: SqliteSettings, readers: Arc<ReadPool>, state: StateFile) -> Self {
+        Self { settings, readers, state, lock: None, open: Vec::new() }
     }
 
     /// Runs `work` in one transaction on a month's file and commits it durably. After any fault the connection is
@@ -102,6 +106,52 @@ impl WriteFiles {
         self.ensure_lock()?;
         self.open.retain(|file| file.month != month);
         self.readers.without_readers(month, || delete(&self.settings.dir, month))
+    }
+
+    /// Marks a month as gone for good, then deletes it. Answers whether there was one.
+    pub fn retire_month(&mut self, month: Month, at: Timestamp) -> Result<bool, Fault> {
+        self.ensure_lock()?;
+        self.state.retire(month, at)?;
+        self.drop_month(month)
+    }
+
+    /// Whether writes into a month are too late: it was dropped, and is not there again.
+    pub fn is_retired(&self, month: Month) -> Result<bool, Fault> {
+        let is_there = self.open.iter().any(|file| file.month == month) || self.has(month);
+        Ok(!is_there && self.state.retired()?.contains(&month))
+    }
+
+    /// Changes rows of a month in one transaction.
+    pub fn change<T>(
+        &mut self,
+        month: Month,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Fault> {
+        self.transact(month, |transaction, path| work(transaction).map_err(|error| Fault::of(&error, path)))
+    }
+
+    /// As [`Self::change`], but creates no month.
+    pub fn change_if_there<T>(
+        &mut self,
+        month: Month,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, Fault> {
+        if self.has(month) { self.change(month, work).map(Some) } else { Ok(None) }
+    }
+
+    /// Removes tombstones, and marks of months, older than an instant. Answers how many.
+    pub fn purge_tombstones(&mut self, before: Timestamp) -> Result<u64, Fault> {
+        let dir = self.settings.dir.clone();
+        let months = months::newest_first(&dir).map_err(|error| Fault::of_io(&error, &dir))?;
+        let mut purged = self.state.purge_retired(before)?;
+        for month in months {
+            purged += self.change(month, |rows| erase::purge(rows, before))?;
+        }
+        Ok(purged)
+    }
+
+    fn has(&self, month: Month) -> bool {
+        months::path(&self.settings.dir, month).exists()
     }
 
     /// The month's file, out of the kept ones; whoever does not [`keep`](Self::keep) it closes it.

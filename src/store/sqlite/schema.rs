@@ -1,41 +1,44 @@
 //! What a month file looks like, and how an older one becomes the newest. Writes no records.
 //!
-//! The version is `PRAGMA user_version`; `MIGRATIONS[n]` brings a file from version `n` to `n + 1`, so an empty file is
-//! version 0. Columns that lists show come first in a row and payloads last: SQLite then reads no overflow page of a
-//! payload for a list.
+//! The version is `PRAGMA user_version`. A new file gets the newest tables at once; `UPGRADES[n]` brings a file from
+//! version `n + 1` to `n + 2`. Columns that lists show come first in a row and payloads last: SQLite then reads no
+//! overflow page of a payload for a list. (An upgraded file has its added columns last; only rows larger than a page
+//! feel that.)
 
 use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::fault::Fault;
+use super::text;
 
 /// `dylg`: tells a month file from any other SQLite file.
 pub const APPLICATION_ID: i32 = 0x6479_6c67;
 
 /// The version that this program writes and reads.
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
 
 /// Identity is (tenant, id): the rows themselves lie in order of arrival, which keeps large rows from being moved by
 /// random ids. STRICT refuses a value of another type; ANY is a text, plain or compressed.
-const MIGRATIONS: [&str; VERSION as usize] = ["
+const TABLES: &str = "
 CREATE TABLE workflow_runs (
     tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL, workflow_id BLOB NOT NULL,
     revision INTEGER NOT NULL, created_at INTEGER NOT NULL, finished_at INTEGER,
     type TEXT NOT NULL, triggered_from TEXT NOT NULL, version TEXT NOT NULL, status TEXT NOT NULL,
     elapsed_time REAL NOT NULL, total_tokens INTEGER NOT NULL, total_steps INTEGER NOT NULL,
     exceptions_count INTEGER NOT NULL, created_by_role TEXT NOT NULL, created_by BLOB NOT NULL,
-    graph_hash BLOB, truncated TEXT, error ANY, inputs ANY, outputs ANY
+    graph_hash BLOB, truncated TEXT, origin BLOB, error ANY, inputs ANY, outputs ANY
 ) STRICT;
 CREATE UNIQUE INDEX workflow_runs_identity ON workflow_runs (tenant_id, id);
 CREATE INDEX workflow_runs_newest ON workflow_runs (tenant_id, app_id, created_at DESC, id DESC);
 
 CREATE TABLE workflow_node_executions (
     tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL, workflow_id BLOB NOT NULL,
-    revision INTEGER NOT NULL, truncated TEXT, created_at INTEGER NOT NULL, finished_at INTEGER, workflow_run_id BLOB,
+    revision INTEGER NOT NULL, created_at INTEGER NOT NULL, finished_at INTEGER, workflow_run_id BLOB,
     triggered_from TEXT NOT NULL, \"index\" INTEGER NOT NULL, predecessor_node_id TEXT, node_execution_id TEXT,
     node_id TEXT NOT NULL, node_type TEXT NOT NULL, title TEXT NOT NULL, status TEXT NOT NULL,
     elapsed_time REAL NOT NULL, created_by_role TEXT NOT NULL, created_by BLOB NOT NULL,
+    iteration_id TEXT, loop_id TEXT, truncated TEXT, origin BLOB,
     error ANY, inputs ANY, process_data ANY, outputs ANY, execution_metadata ANY
 ) STRICT;
 CREATE UNIQUE INDEX workflow_node_executions_identity ON workflow_node_executions (tenant_id, id);
@@ -45,7 +48,7 @@ CREATE INDEX workflow_node_executions_of_run ON workflow_node_executions (tenant
 CREATE TABLE workflow_app_logs (
     tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL, workflow_id BLOB NOT NULL,
     revision INTEGER NOT NULL, created_at INTEGER NOT NULL, workflow_run_id BLOB NOT NULL,
-    created_from TEXT NOT NULL, created_by_role TEXT NOT NULL, created_by BLOB NOT NULL
+    created_from TEXT NOT NULL, created_by_role TEXT NOT NULL, created_by BLOB NOT NULL, creator TEXT, origin BLOB
 ) STRICT;
 CREATE UNIQUE INDEX workflow_app_logs_identity ON workflow_app_logs (tenant_id, id);
 CREATE INDEX workflow_app_logs_newest ON workflow_app_logs (tenant_id, app_id, created_at DESC, id DESC);
@@ -53,7 +56,7 @@ CREATE INDEX workflow_app_logs_newest ON workflow_app_logs (tenant_id, app_id, c
 CREATE TABLE workflow_offloads (
     tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL,
     revision INTEGER NOT NULL, created_at INTEGER NOT NULL, node_execution_id BLOB,
-    type TEXT NOT NULL, file_id BLOB NOT NULL
+    type TEXT NOT NULL, file_id BLOB NOT NULL, origin BLOB
 ) STRICT;
 CREATE UNIQUE INDEX workflow_offloads_identity ON workflow_offloads (tenant_id, id);
 CREATE INDEX workflow_offloads_of_node ON workflow_offloads (tenant_id, node_execution_id)
@@ -61,7 +64,41 @@ CREATE INDEX workflow_offloads_of_node ON workflow_offloads (tenant_id, node_exe
 
 CREATE TABLE graphs (tenant_id BLOB NOT NULL, hash BLOB NOT NULL, text ANY NOT NULL) STRICT;
 CREATE UNIQUE INDEX graphs_identity ON graphs (tenant_id, hash);
-"];
+";
+
+/// What every version but the first has: tombstones of erased records, and the indices of the walks. The indices by
+/// time grow at their end, so they cost little to keep.
+const WALKS: &str = "
+CREATE TABLE tombstones (
+    kind TEXT NOT NULL, tenant_id BLOB NOT NULL, id BLOB NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (kind, tenant_id, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX workflow_runs_by_time ON workflow_runs (created_at, id, tenant_id);
+CREATE INDEX workflow_node_executions_by_time ON workflow_node_executions (created_at, id, tenant_id);
+CREATE INDEX workflow_node_executions_of_node
+    ON workflow_node_executions (tenant_id, workflow_id, node_id, created_at);
+CREATE INDEX workflow_app_logs_by_time ON workflow_app_logs (created_at, id, tenant_id);
+CREATE INDEX workflow_app_logs_of_run ON workflow_app_logs (tenant_id, workflow_run_id);
+CREATE INDEX workflow_offloads_by_time ON workflow_offloads (created_at, id, tenant_id);
+";
+
+/// Version 1 to 2: who wrote a document, creators of logs, what encloses a node.
+const ORIGINS: &str = "
+ALTER TABLE workflow_runs ADD COLUMN origin BLOB;
+ALTER TABLE workflow_node_executions ADD COLUMN origin BLOB;
+ALTER TABLE workflow_node_executions ADD COLUMN iteration_id TEXT;
+ALTER TABLE workflow_node_executions ADD COLUMN loop_id TEXT;
+ALTER TABLE workflow_app_logs ADD COLUMN creator TEXT;
+ALTER TABLE workflow_app_logs ADD COLUMN origin BLOB;
+ALTER TABLE workflow_offloads ADD COLUMN origin BLOB;
+UPDATE workflow_node_executions SET
+    iteration_id = metadata_text(execution_metadata, 'iteration_id'),
+    loop_id = metadata_text(execution_metadata, 'loop_id')
+WHERE execution_metadata IS NOT NULL;
+";
+
+/// From version `n + 1` to `n + 2`.
+const UPGRADES: [&[&str]; VERSION as usize - 1] = [&[ORIGINS, WALKS]];
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +115,12 @@ pub enum State {
 /// # Errors
 /// Damaged, a file of another program, or of a newer difylog.
 pub fn state(connection: &Connection, path: &Path) -> Result<State, Fault> {
-    let value = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
-    let found = || Ok((value("application_id")?, value("user_version")?, value("schema_version")?));
+    let found = || {
+        // In one snapshot: the writer may create the tables between two looks.
+        let snapshot = connection.unchecked_transaction()?;
+        let value = |pragma: &str| snapshot.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+        Ok((value("application_id")?, value("user_version")?, value("schema_version")?))
+    };
     match found().map_err(|error| Fault::of(&error, path))? {
         // The schema cookie of a file without any table is 0.
         (0, 0, 0) => Ok(State::Empty),
@@ -95,18 +136,22 @@ pub fn state(connection: &Connection, path: &Path) -> Result<State, Fault> {
 
 /// Creates the schema or brings it up to date, in one transaction.
 pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
-    let first = match state(connection, path)? {
+    let migrated = match state(connection, path)? {
         State::Current => return Ok(()),
-        State::Empty => 0,
-        State::Older(version) => version,
+        State::Empty => apply(connection, [TABLES, WALKS].into_iter()),
+        State::Older(version) => {
+            let done = usize::try_from(version - 1).unwrap_or(0);
+            apply(connection, UPGRADES.iter().skip(done).copied().flatten().copied())
+        }
     };
-    apply(connection, first).map_err(|error| Fault::of(&error, path))
+    migrated.map_err(|error| Fault::of(&error, path))
 }
 
-fn apply(connection: &mut Connection, first: i32) -> rusqlite::Result<()> {
+fn apply(connection: &mut Connection, statements: impl Iterator<Item = &'static str>) -> rusqlite::Result<()> {
+    text::add_functions(connection)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for migration in MIGRATIONS.iter().skip(usize::try_from(first).unwrap_or(0)) {
-        transaction.execute_batch(migration)?;
+    for batch in statements {
+        transaction.execute_batch(batch)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;

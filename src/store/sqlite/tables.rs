@@ -1,17 +1,21 @@
-//! The columns of each kind, in the order of the schema, and the statements made of them. `encode` binds and `decode`
-//! reads in this order.
+//! The columns of each kind, in the order of the statements, and the statements made of them. `encode` binds and
+//! `decode` reads in this order.
 
 use std::sync::LazyLock;
 
 use crate::domain::Kind;
+use crate::domain::query::Content;
 
 /// One table of records.
 pub struct Table {
-    name: &'static str,
-    /// Without `tenant_id` and `id`, which come first.
-    columns: &'static [&'static str],
-    /// Stores a snapshot unless a newer one is there: changes no row then. The comparison is in the statement, so that
-    /// no two writers can ever disagree about it.
+    pub name: &'static str,
+    /// What lists show. Without `tenant_id` and `id`, which come first.
+    summary: &'static [&'static str],
+    /// What a document has besides, without payloads.
+    light: &'static [&'static str],
+    payloads: &'static [&'static str],
+    /// Stores a snapshot unless a newer one or a tombstone is there: changes no row then. The comparison is in the
+    /// statement, so that no two writers can ever disagree about it.
     pub upsert: LazyLock<String>,
     /// One record by tenant and id.
     pub by_id: LazyLock<String>,
@@ -19,12 +23,9 @@ pub struct Table {
     pub revision: LazyLock<String>,
 }
 
-/// How many columns of a run lists read.
-const SUMMARY_COLUMNS: usize = 15;
-
-static RUNS: Table = Table {
+pub static RUNS: Table = Table {
     name: "workflow_runs",
-    columns: &[
+    summary: &[
         "app_id",
         "workflow_id",
         "revision",
@@ -40,24 +41,20 @@ static RUNS: Table = Table {
         "exceptions_count",
         "created_by_role",
         "created_by",
-        "graph_hash",
-        "truncated",
-        "error",
-        "inputs",
-        "outputs",
     ],
-    upsert: LazyLock::new(|| RUNS.upsert_sql()),
-    by_id: LazyLock::new(|| RUNS.select_sql("id = ?2")),
+    light: &["graph_hash", "truncated", "origin"],
+    payloads: &["error", "inputs", "outputs"],
+    upsert: LazyLock::new(|| RUNS.upsert_sql(Kind::WorkflowRun)),
+    by_id: LazyLock::new(|| RUNS.by_id_sql()),
     revision: LazyLock::new(|| RUNS.revision_sql()),
 };
 
-static NODES: Table = Table {
+pub static NODES: Table = Table {
     name: "workflow_node_executions",
-    columns: &[
+    summary: &[
         "app_id",
         "workflow_id",
         "revision",
-        "truncated",
         "created_at",
         "finished_at",
         "workflow_run_id",
@@ -72,20 +69,19 @@ static NODES: Table = Table {
         "elapsed_time",
         "created_by_role",
         "created_by",
-        "error",
-        "inputs",
-        "process_data",
-        "outputs",
-        "execution_metadata",
+        "iteration_id",
+        "loop_id",
     ],
-    upsert: LazyLock::new(|| NODES.upsert_sql()),
-    by_id: LazyLock::new(|| NODES.select_sql("id = ?2")),
+    light: &["truncated", "origin"],
+    payloads: &["error", "inputs", "process_data", "outputs", "execution_metadata"],
+    upsert: LazyLock::new(|| NODES.upsert_sql(Kind::NodeExecution)),
+    by_id: LazyLock::new(|| NODES.by_id_sql()),
     revision: LazyLock::new(|| NODES.revision_sql()),
 };
 
-static APP_LOGS: Table = Table {
+pub static APP_LOGS: Table = Table {
     name: "workflow_app_logs",
-    columns: &[
+    summary: &[
         "app_id",
         "workflow_id",
         "revision",
@@ -94,31 +90,24 @@ static APP_LOGS: Table = Table {
         "created_from",
         "created_by_role",
         "created_by",
+        "creator",
     ],
-    upsert: LazyLock::new(|| APP_LOGS.upsert_sql()),
-    by_id: LazyLock::new(|| APP_LOGS.select_sql("id = ?2")),
+    light: &["origin"],
+    payloads: &[],
+    upsert: LazyLock::new(|| APP_LOGS.upsert_sql(Kind::AppLog)),
+    by_id: LazyLock::new(|| APP_LOGS.by_id_sql()),
     revision: LazyLock::new(|| APP_LOGS.revision_sql()),
 };
 
-static OFFLOADS: Table = Table {
+pub static OFFLOADS: Table = Table {
     name: "workflow_offloads",
-    columns: &["app_id", "revision", "created_at", "node_execution_id", "type", "file_id"],
-    upsert: LazyLock::new(|| OFFLOADS.upsert_sql()),
-    by_id: LazyLock::new(|| OFFLOADS.select_sql("id = ?2")),
+    summary: &["app_id", "revision", "created_at", "node_execution_id", "type", "file_id"],
+    light: &["origin"],
+    payloads: &[],
+    upsert: LazyLock::new(|| OFFLOADS.upsert_sql(Kind::Offload)),
+    by_id: LazyLock::new(|| OFFLOADS.by_id_sql()),
     revision: LazyLock::new(|| OFFLOADS.revision_sql()),
 };
-
-/// The nodes of a run, by tenant and run.
-pub static NODES_OF_RUN: LazyLock<String> = LazyLock::new(|| NODES.select_sql("workflow_run_id = ?2"));
-
-/// Runs of an app that come after a position, newest first: tenant, app, `created_at`, id, limit. The index gives the order.
-pub static NEWEST_RUNS: LazyLock<String> = LazyLock::new(|| {
-    let columns = quoted(RUNS.columns.iter().take(SUMMARY_COLUMNS).copied());
-    format!(
-        "SELECT tenant_id, id, {columns} FROM workflow_runs \
-         WHERE tenant_id = ?1 AND app_id = ?2 AND (created_at, id) < (?3, ?4) ORDER BY created_at DESC, id DESC LIMIT ?5"
-    )
-});
 
 pub const INSERT_GRAPH: &str = "INSERT OR IGNORE INTO graphs (tenant_id, hash, text) VALUES (?1, ?2, ?3)";
 pub const GRAPH: &str = "SELECT text FROM graphs WHERE tenant_id = ?1 AND hash = ?2";
@@ -143,29 +132,46 @@ pub const fn of(kind: Kind) -> &'static Table {
 }
 
 impl Table {
-    fn upsert_sql(&self) -> String {
+    /// `SELECT … FROM table`: what a document is made of.
+    pub fn select(&self, content: Content) -> String {
+        let light = self.summary.iter().chain(self.light).map(|column| format!("\"{column}\""));
+        let payloads = self.payloads.iter().map(|column| match content {
+            Content::Full => format!("\"{column}\""),
+            Content::Light => String::from("NULL"),
+        });
+        let columns: Vec<_> = light.chain(payloads).collect();
+        format!("SELECT tenant_id, id, {} FROM {}", columns.join(", "), self.name)
+    }
+
+    /// What a list shows, each column with the name or alias of the table before it.
+    pub fn summary(&self, alias: &str) -> String {
+        let columns = ["tenant_id", "id"].iter().chain(self.summary).map(|column| format!("{alias}.\"{column}\""));
+        columns.collect::<Vec<_>>().join(", ")
+    }
+
+    /// A document with the mark of a migration takes the place of strictly older revisions only.
+    fn upsert_sql(&self, kind: Kind) -> String {
         let name = self.name;
-        let columns = quoted(self.columns.iter().copied());
-        let marks = vec!["?"; self.columns.len() + 2].join(", ");
-        let updates: Vec<_> =
-            self.columns.iter().map(|column| format!("\"{column}\" = excluded.\"{column}\"")).collect();
+        let columns: Vec<_> = self.summary.iter().chain(self.light).chain(self.payloads).collect();
+        let names: Vec<_> = columns.iter().map(|column| format!("\"{column}\"")).collect();
+        let marks: Vec<_> = (1..=columns.len() + 2).map(|number| format!("?{number}")).collect();
+        let updates: Vec<_> = columns.iter().map(|column| format!("\"{column}\" = excluded.\"{column}\"")).collect();
         format!(
-            "INSERT INTO {name} (tenant_id, id, {columns}) VALUES ({marks}) \
-             ON CONFLICT (tenant_id, id) DO UPDATE SET {} WHERE excluded.revision >= {name}.revision",
+            "INSERT INTO {name} (tenant_id, id, {}) SELECT {} \
+             WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE kind = '{kind}' AND tenant_id = ?1 AND id = ?2) \
+             ON CONFLICT (tenant_id, id) DO UPDATE SET {} WHERE excluded.revision > {name}.revision \
+             OR (excluded.revision = {name}.revision AND excluded.origin IS NULL)",
+            names.join(", "),
+            marks.join(", "),
             updates.join(", ")
         )
     }
 
-    fn select_sql(&self, condition: &str) -> String {
-        let columns = quoted(self.columns.iter().copied());
-        format!("SELECT tenant_id, id, {columns} FROM {} WHERE tenant_id = ?1 AND {condition}", self.name)
+    fn by_id_sql(&self) -> String {
+        format!("{} WHERE tenant_id = ?1 AND id = ?2", self.select(Content::Full))
     }
 
     fn revision_sql(&self) -> String {
         format!("SELECT revision FROM {} WHERE tenant_id = ?1 AND id = ?2", self.name)
     }
-}
-
-fn quoted(columns: impl Iterator<Item = &'static str>) -> String {
-    columns.map(|column| format!("\"{column}\"")).collect::<Vec<_>>().join(", ")
 }

@@ -36,7 +36,12 @@ pub fn write_group(files: &mut WriteFiles, group: Vec<Request>) {
     let mut answers: Vec<Answer> = group.iter().map(|request| Ok(vec![unanswered(); request.rows.len()])).collect();
     for (month, places) in by_month(&group) {
         let rows = || places.iter().filter_map(|place| group.get(place.request)?.rows.get(place.position));
-        match files.transact(month, |transaction, path| write_rows(transaction, path, rows())) {
+        let written = match files.is_retired(month) {
+            Ok(true) => Ok(vec![Verdict::Superseded; places.len()]),
+            Ok(false) => files.transact(month, |transaction, path| write_rows(transaction, path, rows())),
+            Err(fault) => Err(fault),
+        };
+        match written {
             Ok(verdicts) => place_verdicts(&mut answers, &places, verdicts),
             Err(Fault::Damaged(detail)) => {
                 let verdict = Verdict::Retry(RetryCause { status: None, detail });

@@ -1,9 +1,13 @@
 //! The columns of a node execution.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
 
-use super::{AsText, Text, TruncationRow, finite, json_text, optional, payload, payload_bytes};
-use crate::domain::{AppId, Document, NodeExecution, NodeStatus, Record, RecordId, Revision, TenantId, Timestamp};
+use super::{AsText, Text, TruncationRow, finite, json_text, optional, origin_row, payload, payload_bytes};
+use crate::domain::query::NodeSummary;
+use crate::domain::{
+    AppId, Document, JsonText, NodeExecution, NodeStatus, Origin, Record, RecordId, Revision, TenantId, Timestamp,
+};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct NodeRow<'a> {
@@ -34,6 +38,11 @@ pub(super) struct NodeRow<'a> {
     elapsed_time: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     execution_metadata: Option<Text<'a>>,
+    /// Out of the metadata, for lists, which do not read it. So `loop_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iteration_id: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loop_id: Option<Text<'a>>,
     created_at: AsText<Timestamp>,
     created_by_role: Text<'a>,
     created_by: AsText<RecordId>,
@@ -43,11 +52,14 @@ pub(super) struct NodeRow<'a> {
     payload_bytes: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     truncated: Vec<TruncationRow<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<AsText<Uuid>>,
 }
 
 impl<'a> NodeRow<'a> {
     pub(super) fn new(node: &'a NodeExecution, document: &Document) -> Self {
         let payloads = [&node.inputs, &node.process_data, &node.outputs, &node.execution_metadata];
+        let owner = node.execution_metadata.as_ref().map(Owner::of).unwrap_or_default();
         Self {
             id: AsText(node.id),
             tenant_id: AsText(node.tenant_id),
@@ -68,6 +80,8 @@ impl<'a> NodeRow<'a> {
             error: optional(node.error.as_deref()),
             elapsed_time: finite(node.elapsed_time),
             execution_metadata: payload(node.execution_metadata.as_ref()),
+            iteration_id: owner.iteration_id.map(Text::Owned),
+            loop_id: owner.loop_id.map(Text::Owned),
             created_at: AsText(node.created_at),
             created_by_role: (&*node.created_by_role).into(),
             created_by: AsText(node.created_by),
@@ -75,6 +89,7 @@ impl<'a> NodeRow<'a> {
             revision: document.revision.value(),
             payload_bytes: payload_bytes(&payloads.map(Option::as_ref)),
             truncated: super::truncation_rows(&document.truncated),
+            origin: origin_row(document),
         }
     }
 
@@ -109,7 +124,107 @@ impl<'a> NodeRow<'a> {
             revision: Revision::from_stored(self.revision),
             graph: None,
             truncated: super::truncations(self.truncated)?,
-            origin: None,
+            origin: self.origin.map(|origin| Origin::new(origin.0)),
         })
+    }
+}
+
+/// The iteration or loop that a node ran in, as its metadata tell.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Owner {
+    #[serde(deserialize_with = "text_or_none")]
+    iteration_id: Option<String>,
+    #[serde(deserialize_with = "text_or_none")]
+    loop_id: Option<String>,
+}
+
+impl Owner {
+    /// Metadata that are no object tell nothing.
+    fn of(metadata: &JsonText) -> Self {
+        serde_json::from_str(metadata.as_str()).unwrap_or_default()
+    }
+}
+
+fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(text) => Ok(Some(text)),
+        _ => Ok(None),
+    }
+}
+
+/// The columns that [`NodeSummaryRow`] reads.
+pub(in super::super) const NODE_SUMMARY_COLUMNS: [&str; 20] = [
+    "id",
+    "app_id",
+    "workflow_id",
+    "workflow_run_id",
+    "triggered_from",
+    "index",
+    "predecessor_node_id",
+    "node_execution_id",
+    "node_id",
+    "node_type",
+    "title",
+    "status",
+    "elapsed_time",
+    "created_by_role",
+    "created_by",
+    "created_at",
+    "finished_at",
+    "iteration_id",
+    "loop_id",
+    "revision",
+];
+
+/// A node execution as lists show it.
+#[derive(Deserialize)]
+pub(in super::super) struct NodeSummaryRow {
+    id: AsText<RecordId>,
+    app_id: AsText<AppId>,
+    workflow_id: AsText<RecordId>,
+    workflow_run_id: Option<AsText<RecordId>>,
+    triggered_from: Box<str>,
+    index: i64,
+    predecessor_node_id: Option<Box<str>>,
+    node_execution_id: Option<Box<str>>,
+    node_id: Box<str>,
+    node_type: Box<str>,
+    title: Box<str>,
+    status: Box<str>,
+    elapsed_time: f64,
+    created_by_role: Box<str>,
+    created_by: AsText<RecordId>,
+    created_at: AsText<Timestamp>,
+    finished_at: Option<AsText<Timestamp>>,
+    iteration_id: Option<Box<str>>,
+    loop_id: Option<Box<str>>,
+    revision: i64,
+}
+
+impl From<NodeSummaryRow> for NodeSummary {
+    fn from(row: NodeSummaryRow) -> Self {
+        Self {
+            id: row.id.0,
+            app_id: row.app_id.0,
+            workflow_id: row.workflow_id.0,
+            workflow_run_id: row.workflow_run_id.map(|id| id.0),
+            triggered_from: row.triggered_from,
+            index: row.index,
+            predecessor_node_id: row.predecessor_node_id,
+            node_execution_id: row.node_execution_id,
+            node_id: row.node_id,
+            node_type: row.node_type,
+            title: row.title,
+            status: NodeStatus::from(&*row.status),
+            elapsed_time: row.elapsed_time,
+            created_by_role: row.created_by_role,
+            created_by: row.created_by.0,
+            created_at: row.created_at.0,
+            finished_at: row.finished_at.map(|at| at.0),
+            iteration_id: row.iteration_id,
+            loop_id: row.loop_id,
+            revision: Revision::from_stored(row.revision),
+        }
     }
 }

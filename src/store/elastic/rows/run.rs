@@ -1,11 +1,12 @@
 //! The columns of a run, and of a run in a list.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::{AsText, Text, TruncationRow, finite, json_text, optional, payload, payload_bytes};
+use super::{AsText, Text, TruncationRow, finite, json_text, optional, origin_row, payload, payload_bytes};
 use crate::domain::query::RunSummary;
 use crate::domain::{
-    AppId, Document, GraphHash, Record, RecordId, Revision, RunStatus, TenantId, Timestamp, WorkflowRun,
+    AppId, Document, GraphHash, Origin, Record, RecordId, Revision, RunStatus, TenantId, Timestamp, WorkflowRun,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub(super) struct RunRow<'a> {
     payload_bytes: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     truncated: Vec<TruncationRow<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<AsText<Uuid>>,
 }
 
 impl<'a> RunRow<'a> {
@@ -67,6 +70,7 @@ impl<'a> RunRow<'a> {
             revision: document.revision.value(),
             payload_bytes: payload_bytes(&[run.inputs.as_ref(), run.outputs.as_ref()]),
             truncated: super::truncation_rows(&document.truncated),
+            origin: origin_row(document),
         }
     }
 
@@ -98,7 +102,7 @@ impl<'a> RunRow<'a> {
             revision: Revision::from_stored(self.revision),
             graph: self.graph_hash.map(|hash| hash.0),
             truncated: super::truncations(self.truncated)?,
-            origin: None,
+            origin: self.origin.map(|origin| Origin::new(origin.0)),
         })
     }
 }

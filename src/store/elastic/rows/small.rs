@@ -1,12 +1,13 @@
 //! The columns of the small records: app logs and offloads.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::{AsText, Text};
-use crate::domain::{AppId, AppLog, Document, Offload, Record, RecordId, Revision, TenantId, Timestamp};
+use super::{AsText, Text, optional, origin_row};
+use crate::domain::{AppId, AppLog, Document, Offload, Origin, Record, RecordId, Revision, TenantId, Timestamp};
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct AppLogRow<'a> {
+pub(in super::super) struct AppLogRow<'a> {
     id: AsText<RecordId>,
     tenant_id: AsText<TenantId>,
     app_id: AsText<AppId>,
@@ -15,12 +16,16 @@ pub(super) struct AppLogRow<'a> {
     created_from: Text<'a>,
     created_by_role: Text<'a>,
     created_by: AsText<RecordId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    creator: Option<Text<'a>>,
     created_at: AsText<Timestamp>,
     revision: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<AsText<Uuid>>,
 }
 
 impl<'a> AppLogRow<'a> {
-    pub(super) fn new(log: &'a AppLog, revision: Revision) -> Self {
+    pub(super) fn new(log: &'a AppLog, document: &Document) -> Self {
         Self {
             id: AsText(log.id),
             tenant_id: AsText(log.tenant_id),
@@ -30,13 +35,20 @@ impl<'a> AppLogRow<'a> {
             created_from: (&*log.created_from).into(),
             created_by_role: (&*log.created_by_role).into(),
             created_by: AsText(log.created_by),
+            creator: optional(log.creator.as_deref()),
             created_at: AsText(log.created_at),
-            revision: revision.value(),
+            revision: document.revision.value(),
+            origin: origin_row(document),
         }
     }
 
     pub(super) fn into_document(self) -> Document {
-        let log = AppLog {
+        let (revision, origin) = (self.revision, self.origin);
+        bare(Record::AppLog(Box::new(self.into_log())), revision, origin)
+    }
+
+    pub(in super::super) fn into_log(self) -> AppLog {
+        AppLog {
             id: self.id.0,
             tenant_id: self.tenant_id.0,
             app_id: self.app_id.0,
@@ -46,9 +58,8 @@ impl<'a> AppLogRow<'a> {
             created_by_role: self.created_by_role.into(),
             created_by: self.created_by.0,
             created_at: self.created_at.0,
-            creator: None,
-        };
-        bare(Record::AppLog(Box::new(log)), self.revision)
+            creator: self.creator.map(Into::into),
+        }
     }
 }
 
@@ -63,10 +74,12 @@ pub(super) struct OffloadRow<'a> {
     file_id: AsText<RecordId>,
     created_at: AsText<Timestamp>,
     revision: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<AsText<Uuid>>,
 }
 
 impl<'a> OffloadRow<'a> {
-    pub(super) fn new(offload: &'a Offload, revision: Revision) -> Self {
+    pub(super) fn new(offload: &'a Offload, document: &Document) -> Self {
         Self {
             id: AsText(offload.id),
             tenant_id: AsText(offload.tenant_id),
@@ -75,7 +88,8 @@ impl<'a> OffloadRow<'a> {
             r#type: (&*offload.r#type).into(),
             file_id: AsText(offload.file_id),
             created_at: AsText(offload.created_at),
-            revision: revision.value(),
+            revision: document.revision.value(),
+            origin: origin_row(document),
         }
     }
 
@@ -89,10 +103,16 @@ impl<'a> OffloadRow<'a> {
             file_id: self.file_id.0,
             created_at: self.created_at.0,
         };
-        bare(Record::Offload(Box::new(offload)), self.revision)
+        bare(Record::Offload(Box::new(offload)), self.revision, self.origin)
     }
 }
 
-fn bare(record: Record, revision: i64) -> Document {
-    Document { record, revision: Revision::from_stored(revision), graph: None, truncated: Vec::new(), origin: None }
+fn bare(record: Record, revision: i64, origin: Option<AsText<Uuid>>) -> Document {
+    Document {
+        record,
+        revision: Revision::from_stored(revision),
+        graph: None,
+        truncated: Vec::new(),
+        origin: origin.map(|origin| Origin::new(origin.0)),
+    }
 }

@@ -1,0 +1,144 @@
+//! Wires a migration: PostgreSQL's sessions, the flow, the store and its state; and takes it apart in order.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{AppError, Stores, open_stores};
+use crate::backfill::{Migration, Ports as MigrationPorts, Tail, Task};
+use crate::config::{Settings, StoreKind};
+use crate::pipeline::gate::gate;
+use crate::pipeline::stats::PipelineStats;
+use crate::pipeline::{Pipeline, Ports};
+use crate::postgres::Database;
+use crate::store::memory::MemoryState;
+use crate::store::payload::DifyStorage;
+use crate::store::{Store, StoreError};
+use crate::telemetry::system_clock;
+
+/// Prepared rows between the chunks and the flow.
+const HANDOVER: usize = 512;
+/// Month files that a migration keeps open: a walk by primary key goes through all months at once.
+const OPEN_MONTHS: usize = 64;
+
+/// A migration with the flow that it feeds.
+pub struct MigrationRun {
+    pub migration: Migration,
+    pub stats: Arc<PipelineStats>,
+    flow: Option<Flow>,
+}
+
+/// The flow's task, the store below it, and what makes it give up.
+struct Flow {
+    task: JoinHandle<()>,
+    store: Arc<dyn Store>,
+    abandon: CancellationToken,
+}
+
+/// Opens everything and takes the lease.
+///
+/// # Errors
+/// What keeps the migration from starting.
+pub async fn open_migration(
+    mut settings: Settings,
+    task: Task,
+    stop: CancellationToken,
+    abandon: CancellationToken,
+) -> Result<MigrationRun, AppError> {
+    let storage = dify_storage(&settings)?;
+    let database = Database::for_walks(&settings.postgres).map_err(crate::backfill::MigrateError::from)?;
+    let stats = Arc::new(PipelineStats::default());
+    let (keeper, gate) = gate();
+    let mut flow = None;
+    let mut ports = MigrationPorts {
+        database,
+        state: Arc::new(MemoryState::default()),
+        tail: Tail::Nowhere,
+        gate,
+        storage,
+        clock: system_clock(),
+        stop,
+    };
+    if !task.dry_run {
+        let months = &mut settings.store.sqlite.max_open_months;
+        *months = (*months).max(OPEN_MONTHS.try_into().unwrap_or(*months));
+        let Stores { store, payloads } = open_stores(&settings)?;
+        ports.state = store.clone();
+        open_for_writing(settings.store.kind, &*store).await?;
+        payloads.probe().await.map_err(|error| AppError::Payloads(error.to_string()))?;
+        let (deliveries, inbox) = mpsc::channel(HANDOVER);
+        ports.tail = Tail::Flow(deliveries);
+        let flow_ports = Ports {
+            sink: store.clone(),
+            payloads,
+            gate: keeper,
+            stats: Arc::clone(&stats),
+            clock: system_clock(),
+            seed: rand::random(),
+        };
+        let mut pipeline = settings.pipeline.clone();
+        // There is no broker whose patience ends: the flow holds rows for as long as the operator is willing to wait.
+        pipeline.release_seconds = settings.migrate.give_up_seconds.get();
+        pipeline.refusal_limits.pause_seconds = 0;
+        let task = tokio::spawn(Pipeline::new(pipeline, settings.truncate, flow_ports).run(inbox, abandon.clone()));
+        flow = Some(Flow { task, store, abandon });
+    }
+    let opened = Migration::prepare(task, settings.migrate, settings.truncate, ports).await;
+    match opened {
+        Ok(migration) => Ok(MigrationRun { migration, stats, flow }),
+        Err(error) => {
+            close(flow, true).await;
+            Err(error.into())
+        }
+    }
+}
+
+impl MigrationRun {
+    /// Ends the flow and leaves the store tidy. After a failure, rows that the flow still holds are dropped: they lie after
+    /// the checkpoint, and are read again.
+    pub async fn close(self, failed: bool) {
+        drop(self.migration);
+        close(self.flow, failed).await;
+    }
+}
+
+async fn close(flow: Option<Flow>, failed: bool) {
+    if let Some(Flow { task, store, abandon }) = flow {
+        if failed {
+            abandon.cancel();
+        }
+        // Nobody feeds it any more, so it settles what it has and ends. If it crashed, its rows were given back.
+        let _ = task.await;
+        store.close().await;
+    }
+}
+
+/// Fails at once where a worker writes to the same folder of SQLite files: the two would wait for each other for ever.
+async fn open_for_writing(kind: StoreKind, store: &dyn Store) -> Result<(), AppError> {
+    let opened = async {
+        match kind {
+            StoreKind::Sqlite => store.install().await?,
+            StoreKind::Elastic => store.check().await?,
+        };
+        store.probe().await.map_err(StoreError::from)
+    };
+    opened.await.map_err(|error| match (kind, error) {
+        (StoreKind::Sqlite, StoreError::Unavailable(said)) => StoreError::Unavailable(format!(
+            "{said}; if it is a worker, stop it while rows are moved: RabbitMQ keeps its messages"
+        ))
+        .into(),
+        (_, error) => error.into(),
+    })
+}
+
+fn dify_storage(settings: &Settings) -> Result<Option<DifyStorage>, AppError> {
+    let failed =
+        |key: &str, error: crate::store::payload::PayloadError| AppError::Other(format!("migrate.{key}: {error}"));
+    if let Some(s3) = &settings.migrate.dify_s3 {
+        return DifyStorage::s3(s3).map(Some).map_err(|error| failed("dify_s3", error));
+    }
+    let Some(dir) = &settings.migrate.dify_storage_dir else { return Ok(None) };
+    DifyStorage::local(dir).map(Some).map_err(|error| failed("dify_storage_dir", error))
+}

@@ -1,0 +1,80 @@
+//! Rows of PostgreSQL into the store, and the two side by side.
+//!
+//! `migrate` walks Dify's tables in the order of an index and sends the rows, prepared as documents that carry the
+//! migration's id, through the same flow as live messages; the chunks of a walk are its ledger, and its checkpoint moves
+//! only over chunks whose every row is settled.
+//!
+//! `validate` compares both sides in a canonical form and writes a report; `cleanup` deletes from PostgreSQL what a report
+//! vouches for and is compared once more; `restore` puts rows back; `rollback` takes a migration's documents back. Only
+//! `cleanup` and `restore` write to PostgreSQL.
+
+pub mod canonical;
+mod chunk;
+pub mod cleanup;
+pub mod compare;
+mod error;
+mod migration;
+mod rejects;
+pub mod report;
+pub mod restore;
+pub mod rollback;
+mod settings;
+pub mod state;
+mod tally;
+mod throttle;
+pub mod validate;
+
+use std::collections::HashMap;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::domain::record::RecordKey;
+use crate::domain::{Document, Kind, RecordId, TenantId};
+use crate::postgres::PostgresError;
+use crate::store::payload::PayloadError;
+use crate::store::{LogReader, LogScan, StoreAdmin, StoreError};
+
+pub use chunk::Tail;
+pub use error::MigrateError;
+pub use migration::{Migration, Ports, Report, Start, Task};
+pub use rejects::Reject;
+pub use settings::MigrateSettings;
+pub use tally::{Progress, Spent, Tally};
+
+/// The store's side of a comparison.
+#[derive(Clone, Copy)]
+pub struct StoreSide<'a> {
+    pub reader: &'a dyn LogReader,
+    pub walks: &'a dyn LogScan,
+    pub admin: &'a dyn StoreAdmin,
+    /// Where the full texts of truncated payloads are.
+    pub texts: &'a dyn compare::FullTexts,
+}
+
+/// One of the two sides cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeError {
+    #[error("{0}")]
+    Postgres(#[from] PostgresError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Payloads(#[from] PayloadError),
+    #[error("migration {0} is running: end it first, or wait for its lease to end if it died")]
+    Running(uuid::Uuid),
+}
+
+/// Look-ups of documents in flight.
+const LOOKUPS: usize = 16;
+
+/// Documents by their keys, whatever tenants they are of; absent ones are left out.
+async fn documents(
+    store: StoreSide<'_>,
+    kind: Kind,
+    keys: impl Iterator<Item = (TenantId, RecordId)>,
+) -> Result<HashMap<(TenantId, RecordId), Document>, StoreError> {
+    let keys: Vec<RecordKey> = keys.map(|(tenant_id, id)| RecordKey { tenant_id, kind, id }).collect();
+    let lookups = stream::iter(keys).map(|key| store.reader.record(key)).buffer_unordered(LOOKUPS);
+    let found: Vec<Option<Document>> = lookups.try_collect().await?;
+    Ok(found.into_iter().flatten().map(|document| ((document.tenant_id(), document.record.id()), document)).collect())
+}

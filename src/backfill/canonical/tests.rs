@@ -1,0 +1,81 @@
+use super::*;
+use crate::domain::{AppId, NodeStatus, TenantId};
+use uuid::Uuid;
+
+fn node() -> NodeExecution {
+    let id = |n| RecordId::new(Uuid::from_u128(n));
+    NodeExecution {
+        id: id(1),
+        tenant_id: TenantId::new(Uuid::from_u128(2)),
+        app_id: AppId::new(Uuid::from_u128(3)),
+        workflow_id: id(4),
+        triggered_from: "workflow-run".into(),
+        workflow_run_id: Some(id(5)),
+        index: 1,
+        predecessor_node_id: None,
+        node_execution_id: Some("1".into()),
+        node_id: "start".into(),
+        node_type: "start".into(),
+        title: "開始".into(),
+        inputs: Some(JsonText::from_clean("{\"a\":1,\"b\":\"é\"}")),
+        process_data: None,
+        outputs: None,
+        status: NodeStatus::Succeeded,
+        error: None,
+        elapsed_time: 0.25,
+        execution_metadata: None,
+        created_at: Timestamp::from_micros(1_700_000_000_000_001).unwrap(),
+        created_by_role: "account".into(),
+        created_by: id(6),
+        finished_at: Some(Timestamp::from_micros(1_700_000_000_250_001).unwrap()),
+    }
+}
+
+fn hash(node: &NodeExecution) -> [u8; 32] {
+    Hasher::default().hash(&Record::Node(Box::new(node.clone())), None)
+}
+
+#[test]
+fn spellings_do_not_count() {
+    let mut other = node();
+    other.inputs = Some(JsonText::from_clean("{\"b\": \"\\u00e9\", \"a\": 1.0}"));
+    other.outputs = Some(JsonText::from_clean("{ }"));
+    other.execution_metadata = Some(JsonText::from_clean("{}"));
+    other.process_data = Some(JsonText::from_clean("null"));
+    other.error = Some("".into());
+    other.elapsed_time = 0.250_000_000_1;
+    assert_eq!(hash(&node()), hash(&other));
+}
+
+#[test]
+fn every_column_counts() {
+    let changes: [fn(&mut NodeExecution); 13] = [
+        |node| node.id = RecordId::new(Uuid::from_u128(9)),
+        |node| node.workflow_run_id = None,
+        |node| node.index = 2,
+        |node| node.predecessor_node_id = Some("".into()),
+        |node| node.title = "开始".into(),
+        |node| node.inputs = Some(JsonText::from_clean("{\"a\":1,\"b\":\"e\"}")),
+        |node| node.outputs = Some(JsonText::from_clean("{\"a\":{}}")),
+        |node| node.outputs = Some(JsonText::from_clean("[]")),
+        |node| node.status = NodeStatus::Failed,
+        |node| node.error = Some(" ".into()),
+        |node| node.elapsed_time = 0.250_01,
+        |node| node.created_at = Timestamp::from_micros(node.created_at.micros() + 1).unwrap(),
+        |node| node.finished_at = None,
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let mut other = node();
+        change(&mut other);
+        assert_ne!(hash(&node()), hash(&other), "change {number}");
+    }
+}
+
+#[test]
+fn the_seconds_of_what_has_not_ended_do_not_count() {
+    let (mut one, mut other) = (node(), node());
+    one.finished_at = None;
+    other.finished_at = None;
+    other.elapsed_time = 77.0;
+    assert_eq!(hash(&one), hash(&other));
+}

@@ -1,0 +1,218 @@
+//! `cleanup-pg`: rows that are proved to be in the store go from PostgreSQL, in small transactions.
+//!
+//! A run goes with all that is its own (node executions, their offloads, its app logs) or not at all: every row is locked
+//! and compared with its document in the transaction that deletes it. Runs that have not ended, and runs of which Dify
+//! keeps a pause, stay. Then go the rows whose parent is gone: single-step node executions, app logs and offloads left by
+//! deleted runs. Files that offloads point to, and their `upload_files` rows, stay. It can be stopped at any moment and
+//! started again: what is gone is gone, and nothing else is needed to go on.
+
+mod batch;
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU32;
+
+use super::throttle::Throttle;
+use super::{LifeError, StoreSide};
+use crate::domain::query::TimeRange;
+use crate::domain::{Kind, RecordId, TenantId};
+use crate::postgres::{Candidate, CandidateWalk, Catalogue, Client, Database, PostgresError, lookup};
+
+/// Rows that a walk meets at a time.
+const STEP: u32 = 2_000;
+/// Batches in a row that another session may keep from their rows.
+const BUSY_LIMIT: u32 = 10;
+/// Most rows that stay and are named.
+const MAX_NAMED: usize = 1_000;
+
+/// What is to go, and how.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Empty: all tenants.
+    pub tenants: Vec<TenantId>,
+    /// Runs (and rows without a run) created in this span.
+    pub created: TimeRange,
+    /// Runs, or rows without a run, per transaction.
+    pub batch: usize,
+    /// Rows per second.
+    pub rate: Option<NonZeroU32>,
+    /// Milliseconds that a batch waits for a lock.
+    pub lock_timeout_ms: u32,
+    /// `false`: everything but the deletion.
+    pub execute: bool,
+}
+
+/// Rows and bytes that went, or would go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Freed {
+    pub rows: u64,
+    /// Of texts, as PostgreSQL kept them; indexes come on top.
+    pub bytes: u64,
+}
+
+/// Why a run, or a row without one, stays.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stay {
+    /// Dify keeps a pause of it.
+    Paused,
+    /// Another session holds it, or it changed since it was met.
+    Held,
+    /// The store has no document of a row.
+    Missing,
+    /// The document of a row says something else.
+    Different,
+    /// A row cannot be a record.
+    Unreadable,
+}
+
+impl Stay {
+    /// The reason, for people.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Paused => "paused: Dify may resume it",
+            Self::Held => "held by another session, or changed meanwhile",
+            Self::Missing => "not in the store",
+            Self::Different => "different in the store",
+            Self::Unreadable => "cannot be a record",
+        }
+    }
+}
+
+/// Something that stays, named by the row that keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub stay: Stay,
+    /// The row on account of which it stays.
+    pub kind: Kind,
+    pub id: RecordId,
+    /// The run, or the row itself.
+    pub family: RecordId,
+}
+
+/// What a cleanup did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub freed: BTreeMap<Kind, Freed>,
+    /// Runs, and rows without a run, that stay.
+    pub stayed: BTreeMap<Stay, u64>,
+    /// At most 1,000 of them.
+    pub kept: Vec<Kept>,
+    /// Files in Dify's storage that no row points to any more; they stay, with their `upload_files` rows.
+    pub files_left: u64,
+    /// How the tables were walked.
+    pub plans: Vec<String>,
+}
+
+impl Outcome {
+    fn free(&mut self, kind: Kind, rows: u64, bytes: u64) {
+        let freed = self.freed.entry(kind).or_default();
+        freed.rows += rows;
+        freed.bytes += bytes;
+    }
+
+    fn keep(&mut self, kept: Kept) {
+        *self.stayed.entry(kept.stay.clone()).or_default() += 1;
+        if self.kept.len() < MAX_NAMED {
+            self.kept.push(kept);
+        }
+    }
+
+    /// Rows that went, of all kinds.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.freed.values().map(|freed| freed.rows).sum()
+    }
+}
+
+/// A cleanup under way.
+pub struct Cleanup<'a> {
+    pub database: &'a Database,
+    pub store: StoreSide<'a>,
+    pub plan: &'a Plan,
+    /// Told after each batch.
+    pub progress: &'a (dyn Fn(&Outcome) + Sync),
+    /// Asked before each batch; `true` ends the cleanup there.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Cleanup<'_> {
+    /// Deletes, or says what it would delete.
+    ///
+    /// # Errors
+    /// [`LifeError`] if either side cannot be used; what was committed before is gone, and another call goes on.
+    pub async fn run(&self) -> Result<Outcome, LifeError> {
+        let mut outcome = Outcome::default();
+        let throttle = Throttle::new(self.plan.rate);
+        let catalogue = Catalogue::read(&self.database.client().await?).await?;
+        for kind in [Kind::WorkflowRun, Kind::NodeExecution, Kind::AppLog, Kind::Offload] {
+            let walk = CandidateWalk::new(&catalogue, kind, self.plan.created)?;
+            let Some(walk) = walk else { continue };
+            outcome.plans.push(walk.plan());
+            self.walk(&catalogue, kind, walk, &throttle, &mut outcome).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn walk(
+        &self,
+        catalogue: &Catalogue,
+        kind: Kind,
+        mut walk: CandidateWalk,
+        throttle: &Throttle,
+        outcome: &mut Outcome,
+    ) -> Result<(), LifeError> {
+        let mut client = self.database.client().await?;
+        let mut busy = 0;
+        loop {
+            let met = walk.next(&client, STEP).await?;
+            if met.is_empty() {
+                return Ok(());
+            }
+            let ids = self.choose(&client, catalogue, kind, &met).await?;
+            for ids in ids.chunks(self.plan.batch.max(1)) {
+                if (self.stop)() {
+                    return Ok(());
+                }
+                let before = outcome.rows();
+                match self.batch(&mut client, catalogue, kind, ids, outcome).await {
+                    Ok(()) => busy = 0,
+                    // Another session holds a row for longer than the batch may wait: the next cleanup meets it again.
+                    Err(LifeError::Postgres(PostgresError::Interrupted(_)))
+                        if busy < BUSY_LIMIT && !client.is_closed() =>
+                    {
+                        busy += 1;
+                        for id in ids {
+                            outcome.keep(Kept { stay: Stay::Held, kind, id: *id, family: *id });
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+                (self.progress)(outcome);
+                throttle.pass_rows(outcome.rows() - before).await;
+            }
+        }
+    }
+
+    /// Runs: all that are wanted. Other kinds: those whose parent is gone; the others go with their run.
+    async fn choose(
+        &self,
+        client: &Client,
+        catalogue: &Catalogue,
+        kind: Kind,
+        met: &[Candidate],
+    ) -> Result<Vec<RecordId>, LifeError> {
+        let asked_for = |tenant| self.plan.tenants.is_empty() || self.plan.tenants.contains(tenant);
+        let wanted: Vec<&Candidate> =
+            met.iter().filter(|candidate| candidate.wanted && asked_for(&candidate.tenant_id)).collect();
+        let parent_kind = match kind {
+            Kind::WorkflowRun => return Ok(wanted.into_iter().map(|candidate| candidate.id).collect()),
+            Kind::NodeExecution | Kind::AppLog => Kind::WorkflowRun,
+            Kind::Offload => Kind::NodeExecution,
+        };
+        let parents: Vec<RecordId> = wanted.iter().filter_map(|candidate| candidate.parent).collect();
+        let present = lookup::present(client, catalogue, parent_kind, &parents).await?;
+        let present: HashSet<RecordId> = present.into_iter().map(|(_, id)| id).collect();
+        let alone = |candidate: &&Candidate| candidate.parent.is_none_or(|parent| !present.contains(&parent));
+        Ok(wanted.into_iter().filter(alone).map(|candidate| candidate.id).collect())
+    }
+}

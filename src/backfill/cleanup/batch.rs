@@ -1,0 +1,153 @@
+//! One batch of a cleanup: lock, compare, delete, commit; nothing outside of it goes with it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{Cleanup, Kept, Outcome, Stay};
+use crate::backfill::compare::standing;
+use crate::backfill::{LifeError, documents};
+use crate::domain::{Kind, Record, RecordId};
+use crate::postgres::{Batch, Catalogue, Client, Member};
+
+/// What is compared at a time: rows, and bytes as PostgreSQL keeps them, compressed.
+const COMPARED_ROWS: usize = 200;
+const COMPARED_BYTES: u64 = 2 << 20;
+
+/// Deletion goes from the children up.
+const ORDER: [Kind; 4] = [Kind::Offload, Kind::NodeExecution, Kind::AppLog, Kind::WorkflowRun];
+
+impl Cleanup<'_> {
+    pub(super) async fn batch(
+        &self,
+        client: &mut Client,
+        catalogue: &Catalogue,
+        kind: Kind,
+        ids: &[RecordId],
+        outcome: &mut Outcome,
+    ) -> Result<(), LifeError> {
+        let batch = Batch::begin(client, catalogue, self.plan.execute, self.plan.lock_timeout_ms).await?;
+        let (members, mut stays) = self.gather(&batch, kind, ids).await?;
+        for part in parts(&members) {
+            self.compare(&batch, part, &mut stays).await?;
+        }
+        let going: Vec<&Member> = members.iter().filter(|member| !stays.contains_key(&member.family)).collect();
+        let mut freed: BTreeMap<Kind, (u64, u64)> = BTreeMap::new();
+        for kind in ORDER {
+            let of_kind: Vec<&&Member> = going.iter().filter(|member| member.kind == kind).collect();
+            let ids: Vec<RecordId> = of_kind.iter().map(|member| member.id).collect();
+            let rows =
+                if self.plan.execute && !ids.is_empty() { batch.delete(kind, &ids).await? } else { ids.len() as u64 };
+            freed.insert(kind, (rows, of_kind.iter().map(|member| member.bytes).sum()));
+        }
+        if self.plan.execute {
+            batch.commit().await?;
+        }
+        // Counted once it is true.
+        for (kind, (rows, bytes)) in freed {
+            if kind == Kind::Offload {
+                outcome.files_left += rows;
+            }
+            outcome.free(kind, rows, bytes);
+        }
+        for kept in stays.into_values() {
+            outcome.keep(kept);
+        }
+        Ok(())
+    }
+
+    /// Locks the batch's rows with all that is their own; what cannot be had stays.
+    async fn gather(
+        &self,
+        batch: &Batch<'_>,
+        kind: Kind,
+        ids: &[RecordId],
+    ) -> Result<(Vec<Member>, HashMap<RecordId, Kept>), LifeError> {
+        let mut stays = HashMap::new();
+        let mut members = Vec::new();
+        if kind == Kind::WorkflowRun {
+            let (paused, runs): (Vec<_>, Vec<_>) =
+                batch.runs(ids, self.plan.created).await?.into_iter().partition(|run| run.paused);
+            for run in paused {
+                let id = run.member.id;
+                stays.insert(id, Kept { stay: Stay::Paused, kind, id, family: id });
+            }
+            let run_ids: Vec<RecordId> = runs.iter().map(|run| run.member.id).collect();
+            members.extend(runs.iter().map(|run| run.member));
+            members.extend(batch.nodes_of(&runs).await?);
+            members.extend(batch.children_of(Kind::AppLog, &run_ids).await?);
+        } else {
+            members.extend(batch.rows_alone(kind, ids).await?);
+        }
+        self.gather_offloads(batch, &mut members).await?;
+        let had: HashSet<RecordId> = members.iter().map(|member| member.family).collect();
+        for id in ids.iter().copied().filter(|id| !had.contains(id)) {
+            stays.entry(id).or_insert(Kept { stay: Stay::Held, kind, id, family: id });
+        }
+        Ok((members, stays))
+    }
+
+    /// The offloads of the nodes among the members join the families of these.
+    async fn gather_offloads(&self, batch: &Batch<'_>, members: &mut Vec<Member>) -> Result<(), LifeError> {
+        let families: HashMap<RecordId, RecordId> = members
+            .iter()
+            .filter(|member| member.kind == Kind::NodeExecution)
+            .map(|member| (member.id, member.family))
+            .collect();
+        if families.is_empty() {
+            return Ok(());
+        }
+        let nodes: Vec<RecordId> = families.keys().copied().collect();
+        for offload in batch.children_of(Kind::Offload, &nodes).await? {
+            if let Some(family) = families.get(&offload.family) {
+                members.push(Member { family: *family, ..offload });
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares members of one kind with the store; a family with a member that is not proved to be there stays.
+    async fn compare(
+        &self,
+        batch: &Batch<'_>,
+        part: &[Member],
+        stays: &mut HashMap<RecordId, Kept>,
+    ) -> Result<(), LifeError> {
+        let open: Vec<&Member> = part.iter().filter(|member| !stays.contains_key(&member.family)).collect();
+        let Some(kind) = open.first().map(|member| member.kind) else { return Ok(()) };
+        let ids: Vec<RecordId> = open.iter().map(|member| member.id).collect();
+        let mut records: HashMap<RecordId, Record> = HashMap::new();
+        for row in batch.rows(kind, &ids).await? {
+            records.extend(row.record.ok().map(|record| (record.id(), record)));
+        }
+        let keys = open.iter().map(|member| (member.tenant_id, member.id));
+        let stored = documents(self.store, kind, keys).await?;
+        for member in open {
+            let stay = match (records.get(&member.id), stored.get(&(member.tenant_id, member.id))) {
+                (None, _) => Stay::Unreadable,
+                (Some(_), None) => Stay::Missing,
+                (Some(record), Some(document)) if standing(record, document, self.store.texts).await?.holds() => {
+                    continue;
+                }
+                (Some(_), Some(_)) => Stay::Different,
+            };
+            let family = member.family;
+            stays.entry(family).or_insert(Kept { stay, kind, id: member.id, family });
+        }
+        Ok(())
+    }
+}
+
+/// Slices of members of one kind, bounded in rows and bytes.
+fn parts(members: &[Member]) -> Vec<&[Member]> {
+    let (mut bytes, mut rows) = (0, 0);
+    members
+        .chunk_by(|one, next| {
+            bytes += one.bytes;
+            rows += 1;
+            let goes_on = one.kind == next.kind && rows < COMPARED_ROWS && bytes + next.bytes <= COMPARED_BYTES;
+            if !goes_on {
+                (bytes, rows) = (0, 0);
+            }
+            goes_on
+        })
+        .collect()
+}

@@ -1,0 +1,107 @@
+use super::*;
+use crate::codec::truncate::{Limits, fit};
+use crate::domain::{AppId, Origin, RecordId, RunStatus, Timestamp, WorkflowRun};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+#[derive(Default)]
+struct Texts(HashMap<ContentHash, JsonText>);
+
+#[async_trait]
+impl FullTexts for Texts {
+    async fn full_text(&self, _: TenantId, _: Month, sha256: ContentHash) -> Result<Option<JsonText>, PayloadError> {
+        Ok(self.0.get(&sha256).cloned())
+    }
+}
+
+fn run() -> WorkflowRun {
+    let id = |n| RecordId::new(Uuid::from_u128(n));
+    let at = |micros: i64| Timestamp::from_micros(1_700_000_000_000_000 + micros).unwrap();
+    WorkflowRun {
+        id: id(1),
+        tenant_id: TenantId::new(Uuid::from_u128(2)),
+        app_id: AppId::new(Uuid::from_u128(3)),
+        workflow_id: id(4),
+        r#type: "workflow".into(),
+        triggered_from: "app-run".into(),
+        version: "draft".into(),
+        graph: Some(JsonText::from_clean("{\"nodes\":[]}")),
+        inputs: Some(JsonText::from_clean(format!("{{\"text\":\"{}\"}}", "x".repeat(5_000)))),
+        status: RunStatus::Succeeded,
+        outputs: None,
+        error: Some("e".repeat(3_000).into()),
+        elapsed_time: 0.5,
+        total_tokens: 3_000_000_000,
+        total_steps: 2,
+        created_by_role: "account".into(),
+        created_by: id(5),
+        created_at: at(0),
+        finished_at: Some(at(500_000)),
+        exceptions_count: 0,
+    }
+}
+
+fn record(change: impl FnOnce(&mut WorkflowRun)) -> Record {
+    let mut run = run();
+    change(&mut run);
+    Record::Run(Box::new(run))
+}
+
+/// The document of a record, its payloads cut to 2,000 bytes.
+fn stored(mut record: Record, origin: Option<u128>) -> (Document, Texts) {
+    let revision = Revision::of(&record);
+    let cuts = fit(&mut record, &Limits { field_bytes: 2_000, document_bytes: 10_000 });
+    let truncated = cuts.iter().map(|cut| cut.truncation).collect();
+    let texts = cuts.into_iter().map(|cut| (cut.truncation.sha256, cut.full)).collect();
+    let origin = origin.map(|id| Origin::new(Uuid::from_u128(id)));
+    (Document { record, revision, graph: None, truncated, origin }, Texts(texts))
+}
+
+#[tokio::test]
+async fn a_truncated_payload_is_compared_in_full() {
+    let (document, texts) = stored(record(|_| {}), Some(7));
+    assert_eq!(document.truncated.len(), 2);
+    assert_eq!(standing(&record(|_| {}), &document, &texts).await, Ok(Standing::Same));
+    let last = format!("{{\"text\":\"{}y\"}}", "x".repeat(4_999));
+    let changed = record(|run| run.inputs = Some(JsonText::from_clean(last)));
+    assert_eq!(standing(&changed, &document, &texts).await, Ok(Standing::Different(vec!["inputs"])));
+    let gone = standing(&record(|_| {}), &document, &Texts::default()).await;
+    assert_eq!(gone, Ok(Standing::Different(vec!["inputs", "error"])));
+}
+
+#[tokio::test]
+async fn a_text_that_dify_truncated_itself_is_equal_as_it_stands() {
+    let (mut document, texts) =
+        stored(record(|run| run.inputs = Some(JsonText::from_clean("{\"a\":\"...\"}"))), Some(7));
+    document.truncated.push(crate::domain::Truncation {
+        field: PayloadField::Inputs,
+        original_bytes: 9_000,
+        sha256: ContentHash::new([1; 32]),
+    });
+    let row = record(|run| run.inputs = Some(JsonText::from_clean("{\"a\": \"...\"}")));
+    assert_eq!(standing(&row, &document, &texts).await, Ok(Standing::Same));
+}
+
+#[tokio::test]
+async fn an_unfinished_row_may_lag_behind_an_ended_one_may_not() {
+    let (document, texts) = stored(record(|_| {}), None);
+    let running = record(|run| {
+        run.status = RunStatus::Running;
+        run.finished_at = None;
+    });
+    assert_eq!(standing(&running, &document, &texts).await, Ok(Standing::Ahead));
+    let (older, texts) = stored(running.clone(), None);
+    let found = standing(&record(|_| {}), &older, &texts).await;
+    assert_eq!(found, Ok(Standing::Different(vec!["status", "elapsed_time", "finished_at"])));
+}
+
+#[tokio::test]
+async fn what_the_celery_tasks_lose_is_excused_for_live_documents_only() {
+    let ended_with_failures = record(|run| run.exceptions_count = 2);
+    let (live, texts) = stored(ended_with_failures.clone(), None);
+    let excused = standing(&record(|_| {}), &live, &texts).await;
+    assert_eq!(excused, Ok(Standing::Fuller(vec!["exceptions_count"])));
+    let (copied, texts) = stored(ended_with_failures, Some(7));
+    let found = standing(&record(|_| {}), &copied, &texts).await;
+    assert_eq!(found, Ok(Standing::Different(vec!["exceptions_count"])));
+}

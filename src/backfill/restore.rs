@@ -1,0 +1,275 @@
+//! `restore-pg`: documents of the store written back as rows of PostgreSQL, where they are absent; a row that is there is
+//! never touched.
+//!
+//! A payload that difylog truncated comes back in full from the payload store. One that Dify truncated itself comes back
+//! as the document has it, with the offload row that leads to its file. Texts come back as the codec cleaned them: equal as JSON
+//! values. Children go in before the runs that show them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU32;
+
+use serde_json::Value;
+
+use super::canonical::{Cell, columns};
+use super::throttle::Throttle;
+use super::validate::cursor;
+use super::{LifeError, StoreSide};
+use crate::domain::document::PayloadField;
+use crate::domain::query::{Scan, TimeRange};
+use crate::domain::{Document, Kind, RecordId, TenantId, Timestamp};
+use crate::postgres::{Catalogue, Client, Database, NamedRow, insert, lookup};
+
+/// Offloads before the nodes that ask for them, app logs after the runs that they show.
+const ORDER: [Kind; 4] = [Kind::Offload, Kind::NodeExecution, Kind::WorkflowRun, Kind::AppLog];
+/// An offload is written when its node ends: so much later than the node's start at most. Microseconds.
+const OFFLOAD_LAG: i64 = 24 * 3600 * 1_000_000;
+/// Bytes of texts in one statement.
+const STATEMENT_BYTES: usize = 8 << 20;
+/// Most rows that could not be restored and are named.
+const MAX_NAMED: usize = 1_000;
+
+/// What is to come back, and how.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Empty: all tenants.
+    pub tenants: Vec<TenantId>,
+    pub kinds: Vec<Kind>,
+    pub created: TimeRange,
+    /// Rows per statement.
+    pub batch: usize,
+    /// Rows per second.
+    pub rate: Option<NonZeroU32>,
+    /// `false`: only count what is absent.
+    pub execute: bool,
+}
+
+/// Documents of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Documents met.
+    pub documents: u64,
+    /// Of these: rows that were there.
+    pub present: u64,
+    /// Rows that were written, or would be.
+    pub inserted: u64,
+    /// Rows that could not be written.
+    pub failed: u64,
+}
+
+/// A row that could not be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    pub kind: Kind,
+    pub tenant_id: TenantId,
+    pub id: RecordId,
+    pub reason: String,
+}
+
+/// What a restore did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub restored: BTreeMap<Kind, Restored>,
+    /// The first 1,000.
+    pub named: Vec<Failed>,
+}
+
+impl Outcome {
+    fn fail(&mut self, document: &Document, reason: String) {
+        let key = document.key();
+        self.restored.entry(key.kind).or_default().failed += 1;
+        if self.named.len() < MAX_NAMED {
+            self.named.push(Failed { kind: key.kind, tenant_id: key.tenant_id, id: key.id, reason });
+        }
+    }
+}
+
+/// A restore under way.
+pub struct Restore<'a> {
+    pub database: &'a Database,
+    pub store: StoreSide<'a>,
+    pub plan: &'a Plan,
+    /// Told after each statement.
+    pub progress: &'a (dyn Fn(&Outcome) + Sync),
+    /// Asked before each page; `true` ends the restore there.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Restore<'_> {
+    /// Writes back, or says what it would write.
+    ///
+    /// # Errors
+    /// [`LifeError`] if either side cannot be used; another call goes on.
+    pub async fn run(&self) -> Result<Outcome, LifeError> {
+        self.store.admin.refresh().await?;
+        let mut outcome = Outcome::default();
+        let throttle = Throttle::new(self.plan.rate);
+        let client = self.database.client().await?;
+        let catalogue = Catalogue::read(&client).await?;
+        for kind in ORDER.into_iter().filter(|kind| self.plan.kinds.contains(kind)) {
+            let mut scan = Scan {
+                tenants: self.plan.tenants.clone(),
+                created: span(kind, self.plan.created),
+                ..Scan::all(kind, self.plan.batch.max(1))
+            };
+            loop {
+                if (self.stop)() {
+                    return Ok(outcome);
+                }
+                let page = self.store.walks.scan(&scan).await?;
+                let Some(last) = page.last() else { break };
+                scan.after = Some(cursor(&last.record));
+                let before = written(&outcome, kind);
+                self.page(&client, &catalogue, kind, &page, &mut outcome).await?;
+                (self.progress)(&outcome);
+                throttle.pass_rows(written(&outcome, kind) - before).await;
+            }
+        }
+        Ok(outcome)
+    }
+
+    async fn page(
+        &self,
+        client: &Client,
+        catalogue: &Catalogue,
+        kind: Kind,
+        page: &[Document],
+        outcome: &mut Outcome,
+    ) -> Result<(), LifeError> {
+        let ids: Vec<RecordId> = page.iter().map(|document| document.record.id()).collect();
+        let present: HashSet<RecordId> =
+            lookup::present(client, catalogue, kind, &ids).await?.into_iter().map(|(_, id)| id).collect();
+        let absent: Vec<&Document> = page.iter().filter(|document| !present.contains(&document.record.id())).collect();
+        let restored = outcome.restored.entry(kind).or_default();
+        restored.documents += page.len() as u64;
+        restored.present += (page.len() - absent.len()) as u64;
+        if !self.plan.execute {
+            restored.inserted += absent.len() as u64;
+            return Ok(());
+        }
+        let offloaded = offloaded(client, catalogue, &absent).await?;
+        let (mut rows, mut documents, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for document in absent {
+            match self.row(document, &offloaded).await? {
+                Ok(row) => {
+                    bytes += bytes_of(&row);
+                    rows.push(row);
+                    documents.push(document);
+                }
+                Err(reason) => outcome.fail(document, reason),
+            }
+            if bytes >= STATEMENT_BYTES {
+                write(client, catalogue, kind, &rows, &documents, outcome).await?;
+                (rows, documents, bytes) = (Vec::new(), Vec::new(), 0);
+            }
+        }
+        write(client, catalogue, kind, &rows, &documents, outcome).await
+    }
+
+    /// The row of a document, its truncated payloads in full; or why there can be none.
+    async fn row(
+        &self,
+        document: &Document,
+        offloaded: &HashSet<(RecordId, String)>,
+    ) -> Result<Result<NamedRow, String>, LifeError> {
+        let mut row: NamedRow =
+            columns(&document.record).into_iter().map(|(name, cell)| (name.to_owned(), value(cell))).collect();
+        for mark in &document.truncated {
+            let column = mark.field.as_str();
+            if offloaded.contains(&(document.record.id(), column.to_owned())) {
+                continue;
+            }
+            let full = self.store.texts.full_text(document.tenant_id(), document.month(), mark.sha256).await?;
+            let Some(full) = full else {
+                return Ok(Err(format!("the full text of {column} ({}) is not in the payload store", mark.sha256)));
+            };
+            let full = match mark.field {
+                PayloadField::Error => serde_json::from_str(full.as_str()).unwrap_or(Value::Null),
+                _ => Value::from(full.as_str()),
+            };
+            row.insert(column.to_owned(), full);
+        }
+        Ok(Ok(row))
+    }
+}
+
+/// The payloads among these documents that Dify truncated itself.
+async fn offloaded(
+    client: &Client,
+    catalogue: &Catalogue,
+    documents: &[&Document],
+) -> Result<HashSet<(RecordId, String)>, LifeError> {
+    let marked = documents.iter().filter(|document| !document.truncated.is_empty());
+    let ids: Vec<RecordId> =
+        marked.filter(|document| document.kind() == Kind::NodeExecution).map(|document| document.record.id()).collect();
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    Ok(lookup::offloaded(client, catalogue, &ids).await?.into_iter().collect())
+}
+
+/// Writes rows in one statement; if the server refuses it, one by one, so that only the guilty ones fail.
+async fn write(
+    client: &Client,
+    catalogue: &Catalogue,
+    kind: Kind,
+    rows: &[NamedRow],
+    documents: &[&Document],
+    outcome: &mut Outcome,
+) -> Result<(), LifeError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    match insert(client, catalogue, kind, rows).await {
+        Ok(inserted) => {
+            let restored = outcome.restored.entry(kind).or_default();
+            restored.inserted += inserted;
+            // Another session wrote them in the meantime, or another unique index has them.
+            restored.present += (rows.len() as u64).saturating_sub(inserted);
+            Ok(())
+        }
+        Err(error) if error.is_retriable() => Err(error.into()),
+        Err(_) => {
+            for (row, document) in rows.iter().zip(documents) {
+                match insert(client, catalogue, kind, std::slice::from_ref(row)).await {
+                    Ok(inserted) => outcome.restored.entry(kind).or_default().inserted += inserted,
+                    Err(error) if error.is_retriable() => return Err(error.into()),
+                    Err(error) => outcome.fail(document, error.to_string()),
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn written(outcome: &Outcome, kind: Kind) -> u64 {
+    outcome.restored.get(&kind).map_or(0, |restored| restored.inserted)
+}
+
+/// The span in which the documents of a kind lie.
+fn span(kind: Kind, created: TimeRange) -> TimeRange {
+    if kind != Kind::Offload {
+        return created;
+    }
+    let later =
+        |at: Timestamp| Timestamp::from_micros(at.micros().saturating_add(OFFLOAD_LAG)).unwrap_or(Timestamp::MAX);
+    TimeRange { until: created.until.map(later), ..created }
+}
+
+/// A cell as the server's JSON functions take it.
+fn value(cell: Cell<'_>) -> Value {
+    match cell {
+        Cell::Id(id) => uuid::Uuid::from_bytes(*id).to_string().into(),
+        Cell::OptionalId(id) => id.map(|id| id.to_string()).into(),
+        Cell::Text(text) => text.into(),
+        Cell::OptionalText(text) | Cell::Error(text) => text.into(),
+        Cell::Integer(integer) => integer.into(),
+        Cell::Seconds(seconds) | Cell::Running(seconds) => seconds.into(),
+        Cell::Instant(at) => at.to_string().into(),
+        Cell::OptionalInstant(at) => at.map(|at| at.to_string()).into(),
+        Cell::Json(json) => json.map(crate::domain::JsonText::as_str).into(),
+    }
+}
+
+fn bytes_of(row: &NamedRow) -> usize {
+    row.values().map(|value| value.as_str().map_or(8, str::len)).sum()
+}

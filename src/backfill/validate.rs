@@ -1,0 +1,228 @@
+//! `validate`: PostgreSQL and the store compared, first by sums per tenant, kind and day, then row by row where a day
+//! differs. What differs is looked at twice before it is called a fault, so that rows on the move are none.
+//!
+//! It writes nothing, neither in PostgreSQL nor in the store. Memory grows with the number of tenant-days and of named
+//! findings, never with the number or the size of rows.
+
+pub mod days;
+mod descent;
+mod source;
+
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use self::days::{Days, Side};
+use self::descent::Suspect;
+use self::source::Source;
+use super::canonical::Hasher;
+use super::report::{AsText, Counts, Fault, Finding, MAX_NAMED, Report, Scope, Tolerated};
+use super::{LifeError, StoreSide};
+use crate::codec::truncate;
+use crate::domain::query::{Content, Cursor, Scan, TimeRange};
+use crate::domain::{Kind, Record, RecordId, TenantId};
+use crate::postgres::{Database, RowRecord};
+use crate::telemetry::Clock;
+
+/// Documents asked of the store at a time.
+const PAGE: usize = 500;
+
+/// What is compared, and how.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Empty: all tenants.
+    pub tenants: Vec<TenantId>,
+    pub kinds: Vec<Kind>,
+    pub created: TimeRange,
+    /// So many rows of each kind, at random; `None`: everything.
+    pub sample: Option<u64>,
+    pub tolerated: Vec<Tolerated>,
+    /// Where the settings find the store, for the report.
+    pub store_name: String,
+}
+
+/// A comparison under way.
+pub struct Validation<'a> {
+    pub database: &'a Database,
+    pub store: StoreSide<'a>,
+    /// The limits by which the documents were truncated.
+    pub limits: truncate::Limits,
+    pub clock: Clock,
+    /// Seed of the sample.
+    pub seed: u64,
+    /// Told how many rows and documents were read so far.
+    pub progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+struct Tally {
+    counts: Counts,
+    findings: Vec<Finding>,
+    /// To be looked at again.
+    suspects: Vec<Suspect>,
+    named: HashSet<(Kind, RecordId)>,
+}
+
+impl Tally {
+    fn fault(&mut self, kind: Kind, tenant_id: Option<TenantId>, id: RecordId, fault: Fault) {
+        let count = match fault {
+            Fault::Missing => &mut self.counts.missing,
+            Fault::Extra => &mut self.counts.extra,
+            Fault::Different { .. } => &mut self.counts.different,
+            Fault::Unreadable { .. } => &mut self.counts.unreadable,
+        };
+        *count += 1;
+        if self.findings.len() < MAX_NAMED {
+            self.findings.push(Finding { kind: AsText(kind), tenant_id: tenant_id.map(AsText), id: AsText(id), fault });
+        }
+    }
+
+    /// A row that cannot be a record, once.
+    fn unreadable(&mut self, kind: Kind, row: &RowRecord) {
+        let Err(refusal) = &row.record else { return };
+        let Ok(id) = row.key.parse::<RecordId>() else {
+            self.counts.unreadable += 1;
+            return;
+        };
+        if self.named.len() < MAX_NAMED && !self.named.insert((kind, id)) {
+            return;
+        }
+        self.fault(kind, None, id, Fault::Unreadable { reason: refusal.to_string() });
+    }
+
+    /// Something differs: looked at again at the end, as far as it can be named at all.
+    fn suspect(&mut self, suspect: Suspect, fault: Fault) {
+        if self.suspects.len() < MAX_NAMED {
+            self.suspects.push(suspect);
+        } else {
+            self.fault(suspect.kind, Some(suspect.tenant_id), suspect.id, fault);
+        }
+    }
+}
+
+impl Validation<'_> {
+    /// Compares, and answers the report.
+    ///
+    /// # Errors
+    /// [`LifeError`] if either side cannot be read. Differences are no error.
+    pub async fn run(&self, request: Request) -> Result<Report, LifeError> {
+        let started_at = (self.clock)();
+        // Rows that are written from here on are the business of the next validation.
+        let created = TimeRange {
+            until: Some(request.created.until.map_or(started_at, |until| until.min(started_at))),
+            ..request.created
+        };
+        let request = Request { created, ..request };
+        self.store.admin.refresh().await?;
+        let source = Source::open(self.database, &request).await?;
+        let (mut tally, mut days) = (Tally::default(), Days::default());
+        if let Some(rows) = request.sample {
+            self.sample(&source, &request, rows, &mut tally).await?;
+        } else {
+            let large = self.sum(&source, &request, &mut days, &mut tally).await?;
+            self.look_into(&source, &request, &days, &large, &mut tally).await?;
+        }
+        self.look_again(&source, &mut tally).await?;
+        tally.findings.sort_by_key(|finding| (finding.kind, finding.tenant_id, finding.id));
+        Ok(Report {
+            format: Report::FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            database: self.database.server().to_owned(),
+            store: request.store_name.clone(),
+            started_at: AsText(started_at),
+            finished_at: AsText((self.clock)()),
+            scope: Scope::new(&request.tenants, &request.kinds, created),
+            sample: request.sample,
+            plans: source.plans,
+            totals: days.totals(),
+            passed: Report::verdict(&tally.counts, &request.tolerated),
+            tolerated: request.tolerated.clone(),
+            counts: tally.counts,
+            findings: tally.findings,
+        })
+    }
+
+    /// Sums both sides. Answers the rows that the store cannot hold untruncated: their sums say nothing of their full
+    /// texts.
+    async fn sum(
+        &self,
+        source: &Source<'_>,
+        request: &Request,
+        days: &mut Days,
+        tally: &mut Tally,
+    ) -> Result<Vec<(Kind, TenantId, RecordId)>, LifeError> {
+        let (mut rows, mut documents, mut large) = (0, 0, Vec::new());
+        let mut hasher = Hasher::default();
+        for kind in request.kinds.iter().copied() {
+            let mut walk = source.walk(kind, request.created).await?;
+            loop {
+                let page = walk.next().await?;
+                if page.is_empty() {
+                    break;
+                }
+                rows += page.len() as u64;
+                for row in page {
+                    let Ok(mut record) = row.record else {
+                        tally.unreadable(kind, &row);
+                        continue;
+                    };
+                    if !truncate::fit(&mut record, &self.limits).is_empty() {
+                        large.push((kind, record.tenant_id(), record.id()));
+                    }
+                    let hash = hasher.hash(&record, None);
+                    days.add(Side::Rows, kind, record.tenant_id(), record.created_at(), &hash);
+                }
+                (self.progress)(rows, documents);
+            }
+            let mut scan = Scan { tenants: request.tenants.clone(), created: request.created, ..Scan::all(kind, PAGE) };
+            loop {
+                let page = self.store.walks.scan(&scan).await?;
+                let Some(last) = page.last() else { break };
+                scan.after = Some(cursor(&last.record));
+                documents += page.len() as u64;
+                for document in page {
+                    let record = &document.record;
+                    let hash = hasher.hash(record, document.graph);
+                    days.add(Side::Documents, kind, record.tenant_id(), record.created_at(), &hash);
+                }
+                (self.progress)(rows, documents);
+            }
+        }
+        Ok(large)
+    }
+
+    /// Rows of each kind at random points of the primary key.
+    async fn sample(
+        &self,
+        source: &Source<'_>,
+        request: &Request,
+        rows: u64,
+        tally: &mut Tally,
+    ) -> Result<(), LifeError> {
+        use rand::{RngCore as _, SeedableRng as _};
+        let mut rng = rand::rngs::StdRng::seed_from_u64(self.seed);
+        for kind in request.kinds.iter().copied() {
+            let mut left = rows;
+            while left > 0 {
+                let batch = left.min(100);
+                let points: Vec<Uuid> =
+                    (0..batch).map(|_| Uuid::from_u64_pair(rng.next_u64(), rng.next_u64())).collect();
+                let page = source.sample(kind, &points).await?;
+                self.compare_rows(kind, page, request.created, tally).await?;
+                left -= batch;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The place of a record in a scan.
+pub(super) fn cursor(record: &Record) -> Cursor {
+    Cursor { created_at: record.created_at(), id: record.id() }
+}
+
+/// A scan that wants no payloads.
+fn light(scan: Scan) -> Scan {
+    Scan { content: Content::Light, ..scan }
+}

@@ -1,0 +1,231 @@
+//! Into the days that differ: rows of PostgreSQL are looked up in the store by their ids, documents of the store in
+//! PostgreSQL, and what differs is looked at again at the end.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::days::{DayNumber, Days, day_of, span_of};
+use super::source::Source;
+use super::{PAGE, Request, Tally, Validation, cursor, light};
+use crate::backfill::LifeError;
+use crate::backfill::compare::{Standing, standing};
+use crate::backfill::report::Fault;
+use crate::domain::query::{Scan, TimeRange};
+use crate::domain::{Document, Kind, Record, RecordId, TenantId};
+use crate::postgres::RowRecord;
+
+/// Rows looked at again at a time.
+const AGAIN: usize = 100;
+
+/// A record that differed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Suspect {
+    pub kind: Kind,
+    pub tenant_id: TenantId,
+    pub id: RecordId,
+}
+
+/// Days to look into, with the tenants concerned.
+type Differing = BTreeMap<DayNumber, Vec<TenantId>>;
+
+impl Validation<'_> {
+    /// Names what differs in the days that do, and compares the `large` rows in full.
+    pub(super) async fn look_into(
+        &self,
+        source: &Source<'_>,
+        request: &Request,
+        days: &Days,
+        large: &[(Kind, TenantId, RecordId)],
+        tally: &mut Tally,
+    ) -> Result<(), LifeError> {
+        for kind in request.kinds.iter().copied() {
+            let differing = days.differing(kind);
+            self.rows_of_days(source, request, kind, &differing, tally).await?;
+            self.documents_of_days(source, request, kind, &differing, tally).await?;
+            let ids: Vec<RecordId> = large.iter().filter(|(of, ..)| *of == kind).map(|(_, _, id)| *id).collect();
+            for ids in ids.chunks(AGAIN) {
+                let mut rows = source.by_ids(kind, ids).await?;
+                rows.retain(|row| row.record.as_ref().is_ok_and(|record| !is_within(record, &differing)));
+                self.compare_rows(kind, rows, request.created, tally).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn rows_of_days(
+        &self,
+        source: &Source<'_>,
+        request: &Request,
+        kind: Kind,
+        differing: &Differing,
+        tally: &mut Tally,
+    ) -> Result<(), LifeError> {
+        let (Some(first), Some(last)) = (differing.keys().next(), differing.keys().next_back()) else { return Ok(()) };
+        let spans: Vec<TimeRange> = if source.walks_by_time(kind)? {
+            differing.keys().map(|day| span_of(*day)).collect()
+        } else {
+            vec![TimeRange { from: span_of(*first).from, until: span_of(*last).until }]
+        };
+        for span in spans {
+            let mut walk = source.walk(kind, intersection(span, request.created)).await?;
+            loop {
+                let mut rows = walk.next().await?;
+                if rows.is_empty() {
+                    break;
+                }
+                rows.retain(|row| row.record.as_ref().is_ok_and(|record| is_within(record, differing)));
+                self.compare_rows(kind, rows, request.created, tally).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn documents_of_days(
+        &self,
+        source: &Source<'_>,
+        request: &Request,
+        kind: Kind,
+        differing: &Differing,
+        tally: &mut Tally,
+    ) -> Result<(), LifeError> {
+        for (day, tenants) in differing {
+            let created = intersection(span_of(*day), request.created);
+            let mut scan = light(Scan { tenants: tenants.clone(), created, ..Scan::all(kind, PAGE) });
+            loop {
+                let page = self.store.walks.scan(&scan).await?;
+                let Some(last) = page.last() else { break };
+                scan.after = Some(cursor(&last.record));
+                let ids: Vec<RecordId> = page.iter().map(|document| document.record.id()).collect();
+                let present: HashSet<_> = source.present(kind, &ids).await?.into_iter().collect();
+                for document in &page {
+                    let key = document.key();
+                    if !present.contains(&(key.tenant_id, key.id)) {
+                        let suspect = Suspect { kind, tenant_id: key.tenant_id, id: key.id };
+                        tally.suspect(suspect, Fault::Extra);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares rows with their documents; what differs becomes a suspect.
+    pub(super) async fn compare_rows(
+        &self,
+        kind: Kind,
+        rows: Vec<RowRecord>,
+        created: TimeRange,
+        tally: &mut Tally,
+    ) -> Result<(), LifeError> {
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            match row.record {
+                Ok(record) if created.contains(record.created_at()) => records.push(record),
+                Ok(_) => {}
+                Err(_) => tally.unreadable(kind, &row),
+            }
+        }
+        let documents = self.documents(kind, &records).await?;
+        for record in &records {
+            let suspect = Suspect { kind, tenant_id: record.tenant_id(), id: record.id() };
+            match self.judge(record, documents.get(&(suspect.tenant_id, suspect.id))).await? {
+                Judgement::Harmless(standing) => tally.harmless(&standing),
+                Judgement::Fault(fault) => tally.suspect(suspect, fault),
+            }
+        }
+        Ok(())
+    }
+
+    async fn documents(
+        &self,
+        kind: Kind,
+        records: &[Record],
+    ) -> Result<HashMap<(TenantId, RecordId), Document>, LifeError> {
+        let keys = records.iter().map(|record| (record.tenant_id(), record.id()));
+        Ok(super::super::documents(self.store, kind, keys).await?)
+    }
+
+    async fn judge(&self, record: &Record, document: Option<&Document>) -> Result<Judgement, LifeError> {
+        let Some(document) = document else { return Ok(Judgement::Fault(Fault::Missing)) };
+        Ok(match standing(record, document, self.store.texts).await? {
+            Standing::Different(columns) => {
+                Judgement::Fault(Fault::Different { columns: columns.into_iter().map(str::to_owned).collect() })
+            }
+            harmless => Judgement::Harmless(harmless),
+        })
+    }
+
+    /// The second look: both sides are read anew by id.
+    pub(super) async fn look_again(&self, source: &Source<'_>, tally: &mut Tally) -> Result<(), LifeError> {
+        let mut suspects = std::mem::take(&mut tally.suspects);
+        suspects.sort_unstable();
+        suspects.dedup();
+        for group in suspects.chunk_by(|one, next| one.kind == next.kind) {
+            for suspects in group.chunks(AGAIN) {
+                self.look_again_at(source, suspects, tally).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_again_at(
+        &self,
+        source: &Source<'_>,
+        suspects: &[Suspect],
+        tally: &mut Tally,
+    ) -> Result<(), LifeError> {
+        let Some(kind) = suspects.first().map(|suspect| suspect.kind) else { return Ok(()) };
+        let ids: Vec<RecordId> = suspects.iter().map(|suspect| suspect.id).collect();
+        let rows = source.by_ids(kind, &ids).await?.into_iter().filter_map(|row| row.record.ok());
+        let rows: HashMap<_, _> = rows.map(|record| ((record.tenant_id(), record.id()), record)).collect();
+        let keys = suspects.iter().map(|suspect| (suspect.tenant_id, suspect.id));
+        let documents = super::super::documents(self.store, kind, keys).await?;
+        for suspect in suspects {
+            let key = (suspect.tenant_id, suspect.id);
+            let fault = match (rows.get(&key), documents.get(&key)) {
+                (Some(record), document) => match self.judge(record, document).await? {
+                    Judgement::Fault(fault) => Some(fault),
+                    Judgement::Harmless(Standing::Same) => None,
+                    Judgement::Harmless(standing) => {
+                        tally.harmless(&standing);
+                        continue;
+                    }
+                },
+                (None, Some(_)) => Some(Fault::Extra),
+                (None, None) => None,
+            };
+            match fault {
+                Some(fault) => tally.fault(kind, Some(suspect.tenant_id), suspect.id, fault),
+                None => tally.counts.settled += 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tally {
+    fn harmless(&mut self, standing: &Standing) {
+        match standing {
+            Standing::Ahead => self.counts.ahead += 1,
+            Standing::Fuller(_) => self.counts.fuller += 1,
+            Standing::Same | Standing::Different(_) => {}
+        }
+    }
+}
+
+/// What a comparison means.
+enum Judgement {
+    Harmless(Standing),
+    Fault(Fault),
+}
+
+fn is_within(record: &Record, differing: &Differing) -> bool {
+    differing.get(&day_of(record.created_at())).is_some_and(|tenants| tenants.contains(&record.tenant_id()))
+}
+
+fn intersection(one: TimeRange, other: TimeRange) -> TimeRange {
+    let until = match (one.until, other.until) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    TimeRange { from: one.from.max(other.from), until }
+}

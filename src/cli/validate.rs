@@ -1,0 +1,159 @@
+//! `validate`: PostgreSQL and the store compared, with a report that `cleanup-pg` accepts.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use super::output::table;
+use super::scope::{ScopeArguments, spinner, until_signals};
+use crate::app::{self, AppError, Use};
+use crate::backfill::report::{Fault, Report, Tolerated};
+use crate::backfill::validate::{Request, Validation};
+use crate::config::Loaded;
+use crate::store::StateStore;
+use crate::telemetry::system_clock;
+
+/// Findings that a person is shown; the report has more.
+const SHOWN: usize = 20;
+/// Where `status` looks for the latest outcome.
+const LAST: &str = "validation/last";
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct ValidateArguments {
+    #[command(flatten)]
+    scope: ScopeArguments,
+    /// Only so many rows of each table, at random: a quick look, from PostgreSQL to the store only
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    sample: Option<u64>,
+    /// Every row on both sides (this is the default)
+    #[arg(long, conflicts_with = "sample")]
+    full: bool,
+    /// Faults to pass over: documents without a row, rows that cannot be records
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FAULT,…")]
+    tolerate: Vec<Tolerated>,
+    /// File for the report
+    #[arg(long, value_name = "FILE", default_value = "difylog-validation.json")]
+    report: PathBuf,
+    /// Print the report instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Compares what the rows and the documents say, not how it is spelled: the order of JSON's keys, escapes, number formats,
+NULL, '' and {} do not count. Rows and documents are summed per tenant, table and day; days that differ are looked into,
+and whatever differs there is looked at twice, so that rows on the move are no fault. A row that has not ended may be older
+than its document. Days without --to end when the command starts.
+
+Exit code 1 means faults: each is named in the report (the first 10,000), with the columns that differ.
+`difylog cleanup-pg --report FILE` deletes from PostgreSQL what a fresh report without faults covers.";
+
+pub(super) async fn run(arguments: ValidateArguments, loaded: &Loaded) -> Result<(), Failure> {
+    let lifecycle = app::open_lifecycle(&loaded.settings, Use::Walk).await?;
+    let request = Request {
+        tenants: arguments.scope.tenants.clone(),
+        kinds: arguments.scope.kinds(),
+        created: arguments.scope.created()?,
+        sample: arguments.sample,
+        tolerated: arguments.tolerate.clone(),
+        store_name: lifecycle.store_name.clone(),
+    };
+    let bar = spinner();
+    let progress = |rows: u64, documents: u64| bar.set_message(format!("{rows} rows, {documents} documents compared"));
+    let validation = Validation {
+        database: &lifecycle.database,
+        store: lifecycle.side(),
+        limits: loaded.settings.truncate,
+        clock: system_clock(),
+        seed: rand::random(),
+        progress: &progress,
+    };
+    let comparing = async { Ok(validation.run(request).await.map_err(AppError::from)?) };
+    // Nothing is written before the end, so the first signal may end it as well as the second.
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let report = until_signals(stop, async {
+        tokio::select! {
+            report = comparing => report,
+            () = stopped.cancelled() => Err(Failure::Other("stopped: no report was written".into())),
+        }
+    })
+    .await?;
+    bar.finish_and_clear();
+    let text = report.clone().sign().map_err(|error| Failure::Other(error.to_string()))?;
+    write(&arguments.report, &text)?;
+    remember(&*lifecycle.stores.store, &report, &arguments.report).await?;
+    println!("{}", if arguments.json { text } else { shown(&report, &arguments.report) });
+    if report.passed {
+        return Ok(());
+    }
+    Err(Failure::Other(format!("the sides differ: {} names the rows", arguments.report.display())))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text)
+        .map_err(|error| Failure::Other(format!("report {}: {error}; choose another with --report", path.display())))
+}
+
+async fn remember(state: &dyn StateStore, report: &Report, path: &Path) -> Result<(), Failure> {
+    let value = json!({
+        "finished_at": report.finished_at,
+        "passed": report.passed,
+        "scope": report.scope,
+        "sample": report.sample,
+        "counts": report.counts,
+        "report": path.display().to_string(),
+    });
+    let known = state.state(LAST).await?.map(|entry| entry.version);
+    // If another validation ends at the same moment, its outcome is as good.
+    state.put_state(LAST, &value, known).await?;
+    Ok(())
+}
+
+fn shown(report: &Report, path: &Path) -> String {
+    let mut totals = table(&["tenant", "kind", "rows", "documents", "days", "differing"]);
+    for total in &report.totals {
+        totals.add_row([
+            total.tenant_id.0.to_string(),
+            total.kind.0.to_string(),
+            total.rows.to_string(),
+            total.documents.to_string(),
+            total.days.to_string(),
+            total.days_looked_into.to_string(),
+        ]);
+    }
+    let mut parts = vec![report.plans.join("\n"), totals.to_string()];
+    if !report.findings.is_empty() {
+        let mut named = table(&["fault", "kind", "tenant", "id", "columns or reason"]);
+        for finding in report.findings.iter().take(SHOWN) {
+            let detail = match &finding.fault {
+                Fault::Different { columns } => columns.join(", "),
+                Fault::Unreadable { reason } => reason.clone(),
+                Fault::Missing | Fault::Extra => String::new(),
+            };
+            let tenant = finding.tenant_id.map_or_else(String::new, |tenant| tenant.0.to_string());
+            let (kind, id) = (finding.kind.0.to_string(), finding.id.0.to_string());
+            named.add_row([finding.fault.name().to_owned(), kind, tenant, id, detail]);
+        }
+        parts.push(named.to_string());
+    }
+    let counts = &report.counts;
+    parts.push(format!(
+        "missing {}, extra {}, different {}, unreadable {}; no faults: {} documents ahead of rows that run, {} fuller than \
+         Dify's Celery tasks write, {} settled at the second look",
+        counts.missing,
+        counts.extra,
+        counts.different,
+        counts.unreadable,
+        counts.ahead,
+        counts.fuller,
+        counts.settled
+    ));
+    let outcome = if report.passed { "passed" } else { "FAILED" };
+    parts.push(format!("{outcome}; report: {}", path.display()));
+    parts.join("\n")
+}

@@ -1,0 +1,257 @@
+//! A row of one of Dify's tables, as a database driver hands it over, to a record.
+//!
+//! The cells go through the same checks as the fields of native events: payload columns are Python's JSON in text, with
+//! either spelling of empty; a refusal names the column. Nothing here knows a driver or a statement.
+
+use uuid::Uuid;
+
+use super::Cleaned;
+use super::python_json::Scalar;
+use super::python_json::utf8::text_of;
+use super::row::{Cell, Column, Names, PayloadForm, Row, payload_of_text};
+use crate::domain::{JsonText, Kind, Record, Refusal};
+
+/// One cell, by what its column's type is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TableCell<'a> {
+    Null,
+    /// Any text type. Meant to be UTF-8.
+    Text(&'a [u8]),
+    Uuid(Uuid),
+    Integer(i64),
+    Float(f64),
+    /// Microseconds since 1970-01-01T00:00:00Z; the ends of the range stand for what no date expresses (`infinity`).
+    Instant(i64),
+    /// A type that no column of these tables should have.
+    Other,
+}
+
+/// Decodes a row; `cells` come in the order of [`table_columns`], missing ones count as null.
+///
+/// # Errors
+/// Why the row can be no record; `cleaned` says what was changed to keep one.
+pub fn decode_row<'a>(
+    kind: Kind,
+    cells: impl IntoIterator<Item = TableCell<'a>>,
+    cleaned: &mut Cleaned,
+) -> Result<Record, Refusal> {
+    let names = names_of(kind);
+    let mut row = Row::new(names, PayloadForm::ValueOrText);
+    for ((_, column), cell) in columns_of(kind).iter().zip(cells) {
+        let cell = match cell {
+            TableCell::Null => Cell::Absent,
+            TableCell::Text(bytes) => {
+                let text = text_of(bytes, cleaned);
+                if column.is_payload() {
+                    Cell::Payload(payload_of_text(&text, cleaned))
+                } else {
+                    Cell::Scalar(Scalar::Text(text))
+                }
+            }
+            TableCell::Uuid(uuid) => Cell::Uuid(uuid),
+            TableCell::Integer(integer) => Cell::Integer(integer),
+            TableCell::Float(float) => Cell::Float(float),
+            TableCell::Instant(micros) => Cell::Instant(micros),
+            TableCell::Other => Cell::Scalar(Scalar::Container),
+        };
+        row.set(*column, cell);
+    }
+    let record = row.take_record(kind);
+    *cleaned += row.cleaned;
+    record
+}
+
+/// The payload that a table's text column, or a file in its place, holds. `None` if it is null or empty.
+#[must_use]
+pub fn decode_payload(text: &[u8], cleaned: &mut Cleaned) -> Option<JsonText> {
+    let text = text_of(text, cleaned);
+    payload_of_text(&text, cleaned)
+}
+
+/// The columns of a kind's table, in the order of its cells. `creator` of an app log is not Dify's column: the session id
+/// or the e-mail of who created it.
+pub fn table_columns(kind: Kind) -> impl Iterator<Item = &'static str> {
+    columns_of(kind).iter().map(|(name, _)| *name)
+}
+
+fn columns_of(kind: Kind) -> &'static [(&'static str, Column)] {
+    names_of(kind).first().map_or(&[], |names| names.columns)
+}
+
+const fn names_of(kind: Kind) -> &'static [&'static Names] {
+    match kind {
+        Kind::WorkflowRun => &[&RUN],
+        Kind::NodeExecution => &[&NODE],
+        Kind::AppLog => &[&APP_LOG],
+        Kind::Offload => &[&OFFLOAD],
+    }
+}
+
+const RUN: Names = Names {
+    prefix: "workflow_runs.",
+    columns: &[
+        ("id", Column::Id),
+        ("tenant_id", Column::TenantId),
+        ("app_id", Column::AppId),
+        ("workflow_id", Column::WorkflowId),
+        ("type", Column::Type),
+        ("triggered_from", Column::TriggeredFrom),
+        ("version", Column::Version),
+        ("graph", Column::Graph),
+        ("inputs", Column::Inputs),
+        ("status", Column::Status),
+        ("outputs", Column::Outputs),
+        ("error", Column::Error),
+        ("elapsed_time", Column::ElapsedTime),
+        ("total_tokens", Column::TotalTokens),
+        ("total_steps", Column::TotalSteps),
+        ("created_by_role", Column::CreatedByRole),
+        ("created_by", Column::CreatedBy),
+        ("created_at", Column::CreatedAt),
+        ("finished_at", Column::FinishedAt),
+        ("exceptions_count", Column::ExceptionsCount),
+    ],
+};
+
+const NODE: Names = Names {
+    prefix: "workflow_node_executions.",
+    columns: &[
+        ("id", Column::Id),
+        ("tenant_id", Column::TenantId),
+        ("app_id", Column::AppId),
+        ("workflow_id", Column::WorkflowId),
+        ("triggered_from", Column::TriggeredFrom),
+        ("workflow_run_id", Column::WorkflowRunId),
+        ("index", Column::Index),
+        ("predecessor_node_id", Column::PredecessorNodeId),
+        ("node_execution_id", Column::NodeExecutionId),
+        ("node_id", Column::NodeId),
+        ("node_type", Column::NodeType),
+        ("title", Column::Title),
+        ("inputs", Column::Inputs),
+        ("process_data", Column::ProcessData),
+        ("outputs", Column::Outputs),
+        ("status", Column::Status),
+        ("error", Column::Error),
+        ("elapsed_time", Column::ElapsedTime),
+        ("execution_metadata", Column::ExecutionMetadata),
+        ("created_at", Column::CreatedAt),
+        ("created_by_role", Column::CreatedByRole),
+        ("created_by", Column::CreatedBy),
+        ("finished_at", Column::FinishedAt),
+    ],
+};
+
+const APP_LOG: Names = Names {
+    prefix: "workflow_app_logs.",
+    columns: &[
+        ("id", Column::Id),
+        ("tenant_id", Column::TenantId),
+        ("app_id", Column::AppId),
+        ("workflow_id", Column::WorkflowId),
+        ("workflow_run_id", Column::WorkflowRunId),
+        ("created_from", Column::CreatedFrom),
+        ("created_by_role", Column::CreatedByRole),
+        ("created_by", Column::CreatedBy),
+        ("created_at", Column::CreatedAt),
+        ("creator", Column::Creator),
+    ],
+};
+
+const OFFLOAD: Names = Names {
+    prefix: "workflow_node_execution_offload.",
+    columns: &[
+        ("id", Column::Id),
+        ("tenant_id", Column::TenantId),
+        ("app_id", Column::AppId),
+        ("node_execution_id", Column::NodeExecutionId),
+        ("type", Column::Type),
+        ("file_id", Column::FileId),
+        ("created_at", Column::CreatedAt),
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::RefusalClass;
+
+    fn run(change: impl Fn(&str, TableCell<'static>) -> TableCell<'static>) -> (Result<Record, Refusal>, Cleaned) {
+        let cells = table_columns(Kind::WorkflowRun).map(|name| {
+            let usual = match name {
+                "id" | "tenant_id" | "app_id" | "workflow_id" | "created_by" => TableCell::Uuid(Uuid::from_u128(7)),
+                "graph" | "inputs" => TableCell::Text(br#"{"a": "\u4f60"}"#),
+                "outputs" => TableCell::Text(b"{}"),
+                "elapsed_time" => TableCell::Float(1.5),
+                "total_tokens" => TableCell::Integer(3_000_000_000),
+                "created_at" => TableCell::Instant(1_764_000_000_123_456),
+                "error" | "finished_at" | "total_steps" | "exceptions_count" => TableCell::Null,
+                _ => TableCell::Text(b"x"),
+            };
+            change(name, usual)
+        });
+        let mut cleaned = Cleaned::default();
+        let record = decode_row(Kind::WorkflowRun, cells.collect::<Vec<_>>(), &mut cleaned);
+        (record, cleaned)
+    }
+
+    #[test]
+    fn typed_cells_become_the_record_that_an_event_would() {
+        let (record, cleaned) = run(|_, cell| cell);
+        let Record::Run(run) = record.unwrap() else { panic!() };
+        assert_eq!(run.id.uuid(), Uuid::from_u128(7));
+        assert_eq!(run.inputs.unwrap().as_str(), r#"{"a": "你"}"#);
+        assert_eq!(run.outputs.unwrap().as_str(), "{}");
+        assert_eq!((run.total_tokens, run.total_steps, run.error), (3_000_000_000, 0, None));
+        assert_eq!(run.created_at.micros(), 1_764_000_000_123_456);
+        assert_eq!(cleaned, Cleaned::default());
+    }
+
+    #[test]
+    fn bad_payloads_are_kept_and_counted() {
+        let (record, cleaned) = run(|name, cell| match name {
+            "inputs" => TableCell::Text(b"{'no': json}"),
+            "outputs" => TableCell::Text(br#"{"n": NaN, "s": "\ud83d"}"#),
+            "error" => TableCell::Text(b"\xff"),
+            "elapsed_time" => TableCell::Float(f64::NAN),
+            _ => cell,
+        });
+        let Record::Run(run) = record.unwrap() else { panic!() };
+        assert_eq!(run.inputs.unwrap().as_str(), r#""{'no': json}""#);
+        assert_eq!(run.outputs.unwrap().as_str(), "{\"n\": null, \"s\": \"\u{fffd}\"}");
+        assert_eq!((run.error.as_deref(), run.elapsed_time), (Some("\u{fffd}"), 0.0));
+        assert_eq!((cleaned.not_json, cleaned.nan, cleaned.surrogates, cleaned.invalid_utf8), (1, 2, 1, 1));
+    }
+
+    #[test]
+    fn what_can_be_no_record_is_refused_by_column() {
+        type Change = fn(&str, TableCell<'static>) -> TableCell<'static>;
+        let cases: [(Change, RefusalClass, &str); 4] = [
+            (
+                |name, cell| if name == "created_at" { TableCell::Instant(i64::MAX) } else { cell },
+                RefusalClass::DateOutOfRange,
+                "workflow_runs.created_at",
+            ),
+            (
+                |name, cell| if name == "app_id" { TableCell::Text(b"none") } else { cell },
+                RefusalClass::InvalidId,
+                "workflow_runs.app_id",
+            ),
+            (
+                |name, cell| if name == "status" { TableCell::Null } else { cell },
+                RefusalClass::MissingField,
+                "workflow_runs.status",
+            ),
+            (
+                |name, cell| if name == "total_tokens" { TableCell::Other } else { cell },
+                RefusalClass::InvalidField,
+                "workflow_runs.total_tokens",
+            ),
+        ];
+        for (change, class, column) in cases {
+            let refusal = run(change).0.unwrap_err();
+            assert_eq!(refusal.class, class);
+            assert!(refusal.detail.contains(column), "{refusal}");
+        }
+    }
+}

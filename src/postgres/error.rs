@@ -1,0 +1,86 @@
+//! Why PostgreSQL did not do what was asked, as far as the reaction differs.
+
+use tokio_postgres::error::SqlState;
+
+use crate::domain::verdict::bounded;
+
+/// A question to PostgreSQL failed. No text of it holds a value of a row.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PostgresError {
+    /// The settings cannot be used.
+    #[error("postgres.{0}")]
+    Settings(String),
+    #[error("PostgreSQL at {server} cannot be reached: {said}; check postgres.url, and that the server runs")]
+    Unreachable { server: String, said: String },
+    #[error(
+        "PostgreSQL at {server} refused access: {said}; check postgres.url, postgres.password and the role's rights"
+    )]
+    Refused { server: String, said: String },
+    /// The connection broke, or the server ended the statement: the same call may succeed later.
+    #[error("PostgreSQL broke off: {0}")]
+    Interrupted(String),
+    /// The database is not one of Dify's that is understood.
+    #[error("{0}")]
+    Schema(String),
+    #[error("PostgreSQL: {0}")]
+    Failed(String),
+}
+
+impl PostgresError {
+    /// Whether the same call may succeed later without anybody's help.
+    #[must_use]
+    pub const fn is_retriable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Interrupted(_))
+    }
+}
+
+impl From<tokio_postgres::Error> for PostgresError {
+    /// Of a session that was open.
+    fn from(error: tokio_postgres::Error) -> Self {
+        let said = words(&error);
+        let Some(state) = error.code() else {
+            // The client's own errors are about the connection, but for values of a type it did not expect.
+            return if error.is_closed() || is_io(&error) { Self::Interrupted(said) } else { Self::Failed(said) };
+        };
+        let class = state.code().get(..2).unwrap_or_default();
+        match class {
+            // Connection, resources, operator intervention (shutdown, timeouts), system, and lock or serialization.
+            "08" | "53" | "57" | "58" | "40" | "55" => Self::Interrupted(said),
+            _ => Self::Failed(said),
+        }
+    }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+}
+
+/// What the server or the client said; details of a server's error may hold values of a row and are left out.
+fn words(error: &tokio_postgres::Error) -> String {
+    let said = match (error.as_db_error(), std::error::Error::source(error)) {
+        (Some(db), _) => format!("{} ({})", db.message(), db.code().code()),
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
+    };
+    bounded(said)
+}
+
+/// The error of a session that could not be opened.
+pub(super) fn connecting(server: String, error: &tokio_postgres::Error) -> PostgresError {
+    let said = words(error);
+    match error.code() {
+        Some(state) if is_refusal(state) => PostgresError::Refused { server, said },
+        None if said.contains("password missing") => PostgresError::Refused { server, said },
+        _ => PostgresError::Unreachable { server, said },
+    }
+}
+
+fn is_refusal(state: &SqlState) -> bool {
+    [
+        SqlState::INVALID_PASSWORD,
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        SqlState::INVALID_CATALOG_NAME,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+    ]
+    .contains(state)
+}

@@ -1,0 +1,100 @@
+//! Rows by their primary keys: whole, or only whether they are there. Every statement here is bounded by the keys it is
+//! given and reads an index on `id`.
+
+use deadpool_postgres::GenericClient;
+use uuid::Uuid;
+
+use super::catalogue::Catalogue;
+use super::error::PostgresError;
+use super::row::{RowRecord, record_of, select_list};
+use crate::domain::{Kind, RecordId, TenantId};
+
+/// Rows of a kind by their keys, in no order; absent ones are left out.
+///
+/// # Errors
+/// [`PostgresError`] if they cannot be read.
+pub async fn rows(
+    client: &impl GenericClient,
+    catalogue: &Catalogue,
+    kind: Kind,
+    ids: &[RecordId],
+) -> Result<Vec<RowRecord>, PostgresError> {
+    let Some(statement) = rows_statement(catalogue, kind)? else { return Ok(Vec::new()) };
+    let rows = client.query(&statement, &[&uuids(ids)]).await?;
+    Ok(rows.iter().map(|row| record_of(kind, row)).collect())
+}
+
+/// The statement of [`rows`]; `None` where the database has no such table.
+///
+/// # Errors
+/// [`PostgresError::Schema`] if the table lacks columns.
+pub fn rows_statement(catalogue: &Catalogue, kind: Kind) -> Result<Option<String>, PostgresError> {
+    let table = catalogue.table_of(kind)?;
+    let statement = |name: &str| format!("SELECT {} FROM {name} t WHERE t.id = ANY($1)", select_list(kind, catalogue));
+    Ok(table.map(|table| statement(&table.name)))
+}
+
+/// Which of these keys have a row, and of which tenant.
+///
+/// # Errors
+/// [`PostgresError`] if they cannot be read.
+pub async fn present(
+    client: &impl GenericClient,
+    catalogue: &Catalogue,
+    kind: Kind,
+    ids: &[RecordId],
+) -> Result<Vec<(TenantId, RecordId)>, PostgresError> {
+    let Some(table) = catalogue.table_of(kind)? else { return Ok(Vec::new()) };
+    let statement = format!("SELECT t.tenant_id, t.id FROM {} t WHERE t.id = ANY($1)", table.name);
+    let rows = client.query(&statement, &[&uuids(ids)]).await?;
+    let pair = |row: &tokio_postgres::Row| Ok((TenantId::new(row.try_get(0)?), RecordId::new(row.try_get(1)?)));
+    rows.iter().map(pair).collect()
+}
+
+/// The node executions among these for which Dify keeps the full text of a payload, with the payload's column.
+///
+/// # Errors
+/// [`PostgresError`] if they cannot be read.
+pub async fn offloaded(
+    client: &impl GenericClient,
+    catalogue: &Catalogue,
+    node_ids: &[RecordId],
+) -> Result<Vec<(RecordId, String)>, PostgresError> {
+    let Some(table) = catalogue.table_of(Kind::Offload)? else { return Ok(Vec::new()) };
+    let statement =
+        format!("SELECT t.node_execution_id, t.type::text FROM {} t WHERE t.node_execution_id = ANY($1)", table.name);
+    let rows = client.query(&statement, &[&uuids(node_ids)]).await?;
+    rows.iter().map(|row| Ok((RecordId::new(row.try_get(0)?), row.try_get(1)?))).collect()
+}
+
+/// Rows met at points of the primary key: the next row of the tenants (empty: of any) at or after each.
+///
+/// # Errors
+/// [`PostgresError`] if they cannot be read.
+pub async fn sample(
+    client: &impl GenericClient,
+    catalogue: &Catalogue,
+    kind: Kind,
+    tenants: &[TenantId],
+    points: &[Uuid],
+) -> Result<Vec<RowRecord>, PostgresError> {
+    let Some(table) = catalogue.table_of(kind)? else { return Ok(Vec::new()) };
+    let of_tenants = if tenants.is_empty() { "" } else { " AND s.tenant_id = ANY($2)" };
+    let statement = format!(
+        "SELECT {columns} FROM unnest($1::uuid[]) AS point(id) CROSS JOIN LATERAL (SELECT * FROM {name} s \
+         WHERE s.id >= point.id{of_tenants} ORDER BY s.id LIMIT 1) t",
+        columns = select_list(kind, catalogue),
+        name = table.name,
+    );
+    let tenants: Vec<Uuid> = tenants.iter().map(|tenant| tenant.uuid()).collect();
+    let rows = if tenants.is_empty() {
+        client.query(&statement, &[&points]).await?
+    } else {
+        client.query(&statement, &[&points, &tenants]).await?
+    };
+    Ok(rows.iter().map(|row| record_of(kind, row)).collect())
+}
+
+pub(super) fn uuids(ids: &[RecordId]) -> Vec<Uuid> {
+    ids.iter().map(|id| id.uuid()).collect()
+}

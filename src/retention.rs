@@ -1,0 +1,118 @@
+//! Retention: records are removed once their days are over.
+//!
+//! ```text
+//! months in the store · what each tenant has in them · (settings, clock) → plan → guard → steps, one after the other
+//! ```
+//!
+//! A record's age is that of its own `created_at`, never of an index or a file: a January that is migrated today goes on
+//! its own schedule. Whole months are dropped; the rest is erased record by record, throttled. Either way a late event
+//! does not bring a record back for `retention.tombstone_days`.
+//!
+//! Nothing here knows a store's files or indices, and nothing is removed that a plan does not show.
+
+mod apply;
+pub mod plan;
+pub mod schedule;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::domain::query::Scan;
+use crate::domain::{Kind, Month, Timestamp};
+use crate::store::payload::{PayloadError, PayloadStore};
+use crate::store::{Store, StoreError};
+use crate::telemetry::Clock;
+
+pub use apply::StepReport;
+pub use plan::{MonthContent, Plan, Step, What};
+pub use settings::RetentionSettings;
+
+/// Name of the lease, so that one of many workers removes at a time.
+const LEASE: &str = "lease/retention";
+
+/// Why retention did not run, or not to its end. What was removed stays removed; running it again continues.
+#[derive(Debug, thiserror::Error)]
+pub enum RetentionError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Payloads(#[from] PayloadError),
+    /// The guard against typing errors.
+    #[error(
+        "{removed} of {stored} records would be removed, {share:.0} %, more than retention.max_share allows: check \
+         retention.days, or run `difylog retention apply --max-share` once"
+    )]
+    TooMuch { removed: u64, stored: u64, share: f64 },
+    #[error("{holder} is removing since less than its lease (until {until}); one process does it at a time")]
+    Busy { holder: String, until: Timestamp },
+    #[error("another process took over the removal: this one stopped")]
+    Overtaken,
+}
+
+/// The removal of what is past its days.
+pub struct Retention {
+    pub store: Arc<dyn Store>,
+    pub payloads: Arc<PayloadStore>,
+    pub settings: RetentionSettings,
+    pub clock: Clock,
+    /// Shown to other processes while this one removes.
+    pub holder: String,
+}
+
+impl Retention {
+    /// What is due now. Removes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read.
+    pub async fn plan(&self) -> Result<Plan, RetentionError> {
+        let now = (self.clock)();
+        let counts = self.store.counts().await?;
+        let stored = counts.iter().filter(|count| count.kind.parse::<Kind>().is_ok()).map(|count| count.documents);
+        let mut plan = Plan { at: now, steps: Vec::new(), stored: stored.sum() };
+        let Some(latest) = self.settings.latest_cutoff(now) else { return Ok(plan) };
+        let mut months: Vec<Month> = counts.iter().map(|count| count.month).collect();
+        months.sort_unstable();
+        months.dedup();
+        for month in months.into_iter().filter(|month| month.start() < latest) {
+            let content = MonthContent { month, counts: self.store.tenant_counts(month).await? };
+            for mut step in plan::steps(&content, &self.settings, now) {
+                if let What::Before { .. } = step.what {
+                    step.records = self.due_in_part(&step).await?;
+                }
+                if step.what == What::Month || step.total() > 0 {
+                    plan.steps.push(step);
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    async fn due_in_part(&self, step: &Step) -> Result<BTreeMap<Kind, u64>, StoreError> {
+        let mut records = BTreeMap::new();
+        for kind in Kind::ALL {
+            let count = self.store.scan_count(&step.scan(kind, 1)).await?;
+            if count > 0 {
+                records.insert(kind, count);
+            }
+        }
+        Ok(records)
+    }
+}
+
+impl Step {
+    /// The walk over the records of a kind that the step removes one by one.
+    fn scan(&self, kind: Kind, limit: usize) -> Scan {
+        let (tenants, until) = match &self.what {
+            What::Month => (Vec::new(), self.month.end()),
+            What::Tenant(tenant) => (vec![*tenant], self.month.end()),
+            What::Before { until, tenants } => (tenants.clone(), *until),
+        };
+        let mut scan = Scan::all(kind, limit);
+        scan.tenants = tenants;
+        scan.created.from = Some(self.month.start());
+        scan.created.until = Some(until);
+        scan.content = crate::domain::query::Content::Light;
+        scan
+    }
+}

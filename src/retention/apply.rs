@@ -1,0 +1,149 @@
+//! The plan carried out: whole months dropped, the rest erased in throttled batches.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
+
+use super::{LEASE, Plan, Retention, RetentionError, Step, What};
+use crate::domain::query::Cursor;
+use crate::domain::{Document, Kind, TenantId};
+use crate::store::lease::Lease;
+use crate::store::{Erasure, Remains, StateStore};
+
+/// How long a process that died keeps others from removing.
+const LEASE_DURATION: Duration = Duration::from_mins(5);
+
+/// Runs first: what belongs to a run is never left without it for long.
+const ORDER: [Kind; 4] = [Kind::Offload, Kind::NodeExecution, Kind::AppLog, Kind::WorkflowRun];
+
+/// What became of one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepReport {
+    pub step: Step,
+    /// Records removed, by kind.
+    pub removed: BTreeMap<Kind, u64>,
+    /// Payload objects removed.
+    pub payloads: usize,
+}
+
+impl Retention {
+    /// Carries a plan out and removes tombstones that are no longer needed. `max_share` replaces the setting's.
+    ///
+    /// # Errors
+    /// [`RetentionError`]; running it again continues.
+    pub async fn apply(&self, plan: &Plan, max_share: Option<f64>) -> Result<Vec<StepReport>, RetentionError> {
+        if plan.share() > max_share.unwrap_or(self.settings.max_share) {
+            let share = plan.share() * 100.0;
+            return Err(RetentionError::TooMuch { removed: plan.total(), stored: plan.stored, share });
+        }
+        let state: std::sync::Arc<dyn StateStore> = self.store.clone();
+        let lease = Lease::acquire(state, LEASE, &self.holder, LEASE_DURATION, (self.clock)()).await?;
+        let mut lease = lease.map_err(|held| RetentionError::Busy { holder: held.holder, until: held.until })?;
+        let done = self.steps(plan, &mut lease).await;
+        lease.release().await?;
+        done
+    }
+
+    async fn steps(&self, plan: &Plan, lease: &mut Lease) -> Result<Vec<StepReport>, RetentionError> {
+        let mut reports = Vec::new();
+        for step in &plan.steps {
+            self.keep(lease).await?;
+            let report = self.step(step, lease).await?;
+            let removed: u64 = report.removed.values().sum();
+            info!(month = %step.month, removed, payloads = report.payloads, "retention: {}", step.what);
+            reports.push(report);
+        }
+        let purged = self.store.purge_tombstones(self.settings.tombstone_cutoff(plan.at)).await?;
+        if purged > 0 {
+            info!(purged, "retention: tombstones that are no longer needed");
+        }
+        Ok(reports)
+    }
+
+    async fn keep(&self, lease: &mut Lease) -> Result<(), RetentionError> {
+        if lease.renew((self.clock)()).await? { Ok(()) } else { Err(RetentionError::Overtaken) }
+    }
+
+    async fn step(&self, step: &Step, lease: &mut Lease) -> Result<StepReport, RetentionError> {
+        let now = (self.clock)();
+        let mut report = StepReport { step: step.clone(), removed: BTreeMap::new(), payloads: 0 };
+        match &step.what {
+            What::Month => {
+                self.store.retire_month(step.month, None, now).await?;
+                report.removed.clone_from(&step.records);
+                report.payloads = self.payloads.drop_month(step.month).await?;
+            }
+            What::Tenant(tenant) => {
+                if self.store.retire_month(step.month, Some(*tenant), now).await?.is_some() {
+                    report.removed.clone_from(&step.records);
+                } else {
+                    report.removed = self.erase(step, lease).await?;
+                    self.store.erase_graphs(*tenant, step.month).await?;
+                }
+                report.payloads = self.payloads.drop_tenant_month(*tenant, step.month).await?;
+            }
+            What::Before { .. } => report.removed = self.erase(step, lease).await?,
+        }
+        Ok(report)
+    }
+
+    /// Erases record by record, at most `retention.rate` a second.
+    async fn erase(&self, step: &Step, lease: &mut Lease) -> Result<BTreeMap<Kind, u64>, RetentionError> {
+        let batch = self.settings.batch.get();
+        let mut removed = BTreeMap::new();
+        let mut next_start = Instant::now();
+        for kind in ORDER {
+            let mut scan = step.scan(kind, usize::try_from(batch).unwrap_or(usize::MAX));
+            loop {
+                sleep_until(next_start).await;
+                let found = self.store.scan(&scan).await?;
+                let Some(last) = found.last() else { break };
+                scan.after = Some(Cursor { created_at: last.record.created_at(), id: last.record.id() });
+                let erasures: Vec<_> = found.iter().map(erasure).collect();
+                let erased = self.store.erase(&erasures, Remains::Tombstone((self.clock)())).await?;
+                *removed.entry(kind).or_default() += erased.iter().filter(|gone| **gone).count() as u64;
+                let seconds =
+                    f64::from(u32::try_from(found.len()).unwrap_or(u32::MAX)) / f64::from(self.settings.rate.get());
+                next_start = Instant::now() + Duration::from_secs_f64(seconds);
+                self.keep(lease).await?;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+fn erasure(document: &Document) -> Erasure {
+    Erasure { key: document.key(), revision: None }
+}
+
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Month => f.write_str("the whole month"),
+            Self::Tenant(tenant) => write!(f, "all of tenant {tenant}"),
+            Self::Before { until, tenants } if tenants.is_empty() => write!(f, "what was created before {until}"),
+            Self::Before { until, tenants } => match tenants.as_slice() {
+                [tenant] => write!(f, "what tenant {tenant} created before {until}"),
+                _ => write!(f, "what {} tenants created before {until}", tenants.len()),
+            },
+        }
+    }
+}
+
+/// The tenants of a step, for people.
+impl Step {
+    /// The one tenant that it is about, if there is one.
+    #[must_use]
+    pub fn tenant(&self) -> Option<TenantId> {
+        match &self.what {
+            What::Tenant(tenant) => Some(*tenant),
+            What::Before { tenants, .. } => match tenants.as_slice() {
+                [tenant] => Some(*tenant),
+                _ => None,
+            },
+            What::Month => None,
+        }
+    }
+}

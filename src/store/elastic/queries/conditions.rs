@@ -1,0 +1,196 @@
+//! A filter as the engines' query. Pure. Everything is in filter context: nothing is scored.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use serde_json::{Map, Value, json};
+
+use super::super::settings::Search;
+use super::super::text::{condition, holds};
+use super::{ENDED, IDS};
+use crate::domain::query::{AppLogFilter, Bounds, LogKeyword, NodeFilter, RunFilter, TimeRange};
+use crate::domain::{Kind, RecordId, SinkFault, TenantId};
+use crate::store::Subject;
+
+/// What is asked of one tenant's records of a kind.
+#[derive(Clone)]
+pub(super) struct Question {
+    pub(super) kind: Kind,
+    pub(super) tenant: TenantId,
+    filters: Vec<Value>,
+    /// The keyword's condition, and the columns that it looks at.
+    text: Option<(Value, Vec<&'static str>)>,
+    /// Older copies of resumed records, by the index that they lie in.
+    superseded: BTreeMap<String, Vec<RecordId>>,
+    /// Whether the statuses that are asked for leave room for a record that has not ended.
+    unended: bool,
+}
+
+impl Question {
+    fn new(kind: Kind, tenant: TenantId) -> Self {
+        let filters = vec![term("tenant_id", tenant)];
+        let unended = matches!(kind, Kind::WorkflowRun | Kind::NodeExecution);
+        Self { kind, tenant, filters, text: None, superseded: BTreeMap::new(), unended }
+    }
+
+    pub(super) fn runs(filter: &RunFilter, search: Search) -> Result<Self, SinkFault> {
+        let mut question = Self::new(Kind::WorkflowRun, filter.tenant_id);
+        question.is("app_id", filter.app_id);
+        question.is("workflow_id", filter.workflow_id);
+        question.any("type", &filter.types);
+        question.any("triggered_from", &filter.triggered_from);
+        question.any("status", &filter.statuses);
+        question.is("created_by", filter.created_by);
+        question.created(filter.created);
+        question.seconds("elapsed_time", filter.elapsed_time);
+        question.range(
+            "total_tokens",
+            filter.total_tokens.min.map(Value::from),
+            filter.total_tokens.max.map(Value::from),
+        );
+        question.status(&filter.statuses);
+        question.text = filter.text.as_ref().map(|text| condition(search, question.kind, text)).transpose()?;
+        Ok(question)
+    }
+
+    pub(super) fn nodes(filter: &NodeFilter, search: Search) -> Result<Self, SinkFault> {
+        let mut question = Self::new(Kind::NodeExecution, filter.tenant_id);
+        question.is("app_id", filter.app_id);
+        question.is("workflow_id", filter.workflow_id);
+        question.is("workflow_run_id", filter.workflow_run_id);
+        question.is("node_id", filter.node_id.as_deref());
+        question.any("node_type", &filter.node_types);
+        question.any("triggered_from", &filter.triggered_from);
+        question.any("status", &filter.statuses);
+        question.is("created_by", filter.created_by);
+        question.created(filter.created);
+        question.seconds("elapsed_time", filter.elapsed_time);
+        question.status(&filter.statuses);
+        question.text = filter.text.as_ref().map(|text| condition(search, question.kind, text)).transpose()?;
+        Ok(question)
+    }
+
+    pub(super) fn of(subject: &Subject, search: Search) -> Result<Self, SinkFault> {
+        match subject {
+            Subject::Runs(filter) => Self::runs(filter, search),
+            Subject::Nodes(filter) => Self::nodes(filter, search),
+        }
+    }
+
+    /// The conditions on the logs themselves; those on their runs are the caller's.
+    pub(super) fn logs(filter: &AppLogFilter) -> Self {
+        let mut question = Self::new(Kind::AppLog, filter.tenant_id);
+        question.is("app_id", Some(filter.app_id));
+        question.is("created_by_role", filter.created_by_role.as_deref());
+        question.any("created_by", &filter.created_by);
+        question.created(filter.created);
+        question
+    }
+
+    pub(super) fn add(&mut self, filter: Value) {
+        self.filters.push(filter);
+    }
+
+    /// Whether it can find a record that a newer copy may replace.
+    pub(super) const fn may_find_unended(&self) -> bool {
+        self.unended
+    }
+
+    pub(super) fn leave_out(&mut self, index: String, id: RecordId) {
+        self.superseded.entry(index).or_default().push(id);
+    }
+
+    pub(super) fn created(&mut self, created: TimeRange) {
+        let mut range = Map::new();
+        if let Some(from) = created.from {
+            range.insert("gte".into(), from.to_string().into());
+        }
+        if let Some(until) = created.until {
+            range.insert("lt".into(), until.to_string().into());
+        }
+        if !range.is_empty() {
+            self.add(json!({ "range": { "created_at": range } }));
+        }
+    }
+
+    pub(super) fn query(&self) -> Value {
+        let copies = |(index, ids): (&String, &Vec<RecordId>)| -> Vec<Value> {
+            let one = |ids: &[RecordId]| json!({ "bool": { "filter": [term("_index", index), terms("id", ids)] } });
+            ids.chunks(IDS).map(one).collect()
+        };
+        let superseded: Vec<Value> = self.superseded.iter().flat_map(copies).collect();
+        let filters: Vec<_> = self.filters.iter().chain(self.text.as_ref().map(|(text, _)| text)).collect();
+        json!({ "bool": { "filter": filters, "must_not": superseded } })
+    }
+
+    /// The records among which the keyword is looked for, of which a searched text was cut; `None` without a keyword.
+    pub(super) fn cut_texts(&self) -> Option<Self> {
+        let (_, columns) = self.text.as_ref()?;
+        let mut question = Self { text: None, ..self.clone() };
+        question.add(terms("truncated.field", columns));
+        Some(question)
+    }
+
+    fn is(&mut self, field: &str, value: Option<impl Display>) {
+        self.filters.extend(value.map(|value| term(field, value)));
+    }
+
+    fn any(&mut self, field: &str, values: &[impl Display]) {
+        if !values.is_empty() {
+            self.add(terms(field, values));
+        }
+    }
+
+    fn range(&mut self, field: &str, min: Option<Value>, max: Option<Value>) {
+        let ends = [("gte", min), ("lte", max)];
+        let range: Map<_, _> = ends.into_iter().filter_map(|(end, value)| Some((end.to_owned(), value?))).collect();
+        if !range.is_empty() {
+            self.add(json!({ "range": { field: range } }));
+        }
+    }
+
+    /// JSON has no NaN and no infinity: the one is within no bounds, the other is no bound, or leaves nothing.
+    fn seconds(&mut self, field: &str, bounds: Bounds<f64>) {
+        let nothing = |min: f64, nothing: f64| min.is_nan() || min.total_cmp(&nothing).is_eq();
+        if bounds.min.is_some_and(|min| nothing(min, f64::INFINITY))
+            || bounds.max.is_some_and(|max| nothing(max, f64::NEG_INFINITY))
+        {
+            self.add(json!({ "match_none": {} }));
+        }
+        let finite = |bound: Option<f64>| bound.filter(|bound| bound.is_finite()).map(Value::from);
+        self.range(field, finite(bounds.min), finite(bounds.max));
+    }
+
+    fn status(&mut self, statuses: &[Box<str>]) {
+        self.unended = statuses.is_empty() || statuses.iter().any(|status| !ENDED.contains(&&**status));
+    }
+}
+
+/// What finds an app log whatever its run is.
+pub(super) fn log_itself(keyword: &LogKeyword) -> Value {
+    let of_end_user =
+        |condition: Value| json!({ "bool": { "filter": [term("created_by_role", "end_user"), condition] } });
+    let mut conditions: Vec<_> = keyword.run_id.map(|run| term("workflow_run_id", run)).into_iter().collect();
+    conditions.push(of_end_user(holds("creator.text", &keyword.keyword)));
+    if !keyword.end_users.is_empty() {
+        conditions.push(of_end_user(terms("created_by", &keyword.end_users)));
+    }
+    either(&conditions)
+}
+
+pub(super) fn term(field: &str, value: impl Display) -> Value {
+    json!({ "term": { field: value.to_string() } })
+}
+
+pub(super) fn terms(field: &str, values: &[impl Display]) -> Value {
+    let values: Vec<_> = values.iter().map(ToString::to_string).collect();
+    json!({ "terms": { field: values } })
+}
+
+/// Any of several conditions; of none, nothing.
+pub(super) fn either(conditions: &[Value]) -> Value {
+    if conditions.is_empty() {
+        return json!({ "match_none": {} });
+    }
+    json!({ "bool": { "should": conditions, "minimum_should_match": 1 } })
+}

@@ -1,0 +1,162 @@
+//! Lists of runs and nodes, and their totals.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Value, json};
+
+use super::super::copies::PAGE;
+use super::super::hit::Hit;
+use super::super::rows::{NODE_SUMMARY_COLUMNS, NodeSummaryRow, SUMMARY_COLUMNS, SummaryRow};
+use super::super::search::{Reader, continue_after, nanoseconds};
+use super::conditions::Question;
+use super::{ENDED, Outcome};
+use crate::domain::query::{Direction, Found, NodeSummary, Page, Position, RunSummary, SortBy, Total};
+use crate::domain::record::RecordKey;
+use crate::domain::{RecordId, SinkFault};
+
+/// The engines count in 32 bits.
+const COUNTABLE: u64 = 1 << 30;
+
+/// A row of a list.
+pub(super) trait Listed: Sized {
+    type Row: DeserializeOwned + Into<Self>;
+    const COLUMNS: &'static [&'static str];
+    fn id(&self) -> RecordId;
+    fn revision(&self) -> i64;
+    fn status(&self) -> &str;
+    fn position(&self) -> Position;
+}
+
+impl Listed for RunSummary {
+    type Row = SummaryRow;
+    const COLUMNS: &'static [&'static str] = &SUMMARY_COLUMNS;
+
+    fn id(&self) -> RecordId {
+        self.id
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision.value()
+    }
+
+    fn status(&self) -> &str {
+        self.status.as_str()
+    }
+
+    fn position(&self) -> Position {
+        self.position()
+    }
+}
+
+impl Listed for NodeSummary {
+    type Row = NodeSummaryRow;
+    const COLUMNS: &'static [&'static str] = &NODE_SUMMARY_COLUMNS;
+
+    fn id(&self) -> RecordId {
+        self.id
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision.value()
+    }
+
+    fn status(&self) -> &str {
+        self.status.as_str()
+    }
+
+    fn position(&self) -> Position {
+        self.position()
+    }
+}
+
+impl Reader<'_> {
+    /// A stretch of a list. Older copies are left out after each page: only those rows are looked up that have not
+    /// ended, which is most often none.
+    pub(super) async fn listed<T: Listed>(&self, question: &Question, page: &Page) -> Result<Vec<T>, SinkFault> {
+        let mut rows: Vec<T> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut after = page.after;
+        while rows.len() < page.limit {
+            let size = (page.limit - rows.len()).min(PAGE);
+            let mut body = json!({ "size": size, "_source": T::COLUMNS, "sort": sort(page) });
+            if let Some(after) = after {
+                continue_after(&mut body, &search_after(page.sort, &after));
+            }
+            let outcome: Outcome<IgnoredAny> = self.ask(question, body).await?;
+            let found: Vec<T> = outcome.hits.hits.iter().map(row).collect::<Result<_, _>>()?;
+            after = found.last().map(Listed::position);
+            let is_last = found.len() < size;
+            let newest = self.newest_unended(question, &found).await?;
+            let is_newest = |row: &T| newest.get(&row.id()).is_none_or(|newest| *newest <= row.revision());
+            rows.extend(found.into_iter().filter(|row| is_newest(row) && seen.insert(row.id())));
+            if is_last {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// A stretch of a list, and how many rows there are in all.
+    pub(super) async fn found<T: Listed + Send>(
+        &self,
+        question: &Question,
+        page: &Page,
+        count_to: u64,
+    ) -> Result<Found<T>, SinkFault> {
+        let text_truncated = async {
+            match question.cut_texts() {
+                Some(cut) => Ok(self.total(cut, 1).await?.value > 0),
+                None => Ok(false),
+            }
+        };
+        let total = self.total(question.clone(), count_to);
+        let (rows, total, text_truncated) = tokio::try_join!(self.listed(question, page), total, text_truncated)?;
+        Ok(Found { rows, total, text_truncated })
+    }
+
+    pub(super) async fn total(&self, question: Question, count_to: u64) -> Result<Total, SinkFault> {
+        let question = self.without_superseded(question).await?;
+        let body = json!({ "size": 0, "track_total_hits": count_to.clamp(1, COUNTABLE) });
+        let outcome: Outcome<IgnoredAny> = self.ask(&question, body).await?;
+        let Some(total) = outcome.hits.total else { return Ok(Total { value: 0, exact: true }) };
+        let exact = total.relation == "eq" && total.value <= count_to;
+        Ok(Total { value: total.value.min(count_to), exact })
+    }
+
+    async fn newest_unended<T: Listed>(
+        &self,
+        question: &Question,
+        rows: &[T],
+    ) -> Result<HashMap<RecordId, i64>, SinkFault> {
+        let unended = rows.iter().filter(|row| !ENDED.contains(&row.status()));
+        let keys: BTreeSet<RecordKey> =
+            unended.map(|row| RecordKey { tenant_id: question.tenant, kind: question.kind, id: row.id() }).collect();
+        let newest = self.newest_of(question.kind, &keys).await?;
+        Ok(newest.into_iter().map(|(key, revision)| (key.id, revision)).collect())
+    }
+}
+
+fn row<T: Listed>(hit: &Hit) -> Result<T, SinkFault> {
+    let row: T::Row = hit.columns()?;
+    Ok(row.into())
+}
+
+fn sort(page: &Page) -> Value {
+    let order = match page.direction {
+        Direction::Descending => "desc",
+        Direction::Ascending => "asc",
+    };
+    match page.sort {
+        SortBy::CreatedAt => json!([{ "created_at": order }, { "id": order }]),
+        SortBy::ElapsedTime => json!([{ "elapsed_time": order }, { "created_at": order }, { "id": order }]),
+    }
+}
+
+fn search_after(sort: SortBy, after: &Position) -> Value {
+    let (created_at, id) = (nanoseconds(after.cursor.created_at), after.cursor.id.to_string());
+    match sort {
+        SortBy::CreatedAt => json!([created_at, id]),
+        SortBy::ElapsedTime => json!([after.elapsed_time, created_at, id]),
+    }
+}

@@ -1,0 +1,192 @@
+//! Walks over documents of all tenants, for administrative work: oldest first, each record once, in its newest revision.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::copies::{Copy, PAGE, add_filter, conditions, walk};
+use super::hosts::{Answer, Method, Request};
+use super::queries::ENDED;
+use super::search::{FETCH_BYTES, LENIENT_SEARCH, Reader};
+use crate::domain::query::{Content, Cursor, Scan};
+use crate::domain::record::RecordKey;
+use crate::domain::{Document, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId};
+
+/// Bytes of payloads and graphs in one answer; a single record may be larger.
+const ANSWER_BYTES: usize = 16 << 20;
+
+/// What is left out of a light document.
+const PAYLOADS: [&str; 5] = ["inputs", "outputs", "process_data", "execution_metadata", "error"];
+
+impl Reader<'_> {
+    pub(super) async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, SinkFault> {
+        let mut after = scan.after;
+        loop {
+            let copies = self.stretch(scan, after).await?;
+            let Some(last) = copies.last() else { return Ok(Vec::new()) };
+            after = Some(last.cursor);
+            let newest = self.only_newest(scan.kind, copies).await?;
+            let documents = self.contents(scan, newest).await?;
+            // A stretch may hold older copies only: the walk goes on behind it.
+            if !documents.is_empty() {
+                return Ok(documents);
+            }
+        }
+    }
+
+    /// Counts the newest revisions within a walk. Copies of a record that ended, which only a change of the tenancy
+    /// leaves behind, are counted each.
+    pub(super) async fn scan_count(&self, scan: &Scan) -> Result<u64, SinkFault> {
+        #[derive(Deserialize)]
+        struct Counted {
+            hits: Hits,
+        }
+        #[derive(Deserialize)]
+        struct Hits {
+            total: Total,
+        }
+        #[derive(Deserialize)]
+        struct Total {
+            value: u64,
+        }
+        let mut query = json!({ "size": 0, "track_total_hits": true, "query": conditions(scan) });
+        behind(scan.after, &mut query);
+        let path = self.scan_path(scan);
+        let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&query);
+        let counted: Counted = self.read(&request, Answer::json).await?;
+        Ok(counted.hits.total.value.saturating_sub(self.superseded(scan).await?))
+    }
+
+    /// How many documents within a walk are older copies of a run or node that was resumed in a later month.
+    async fn superseded(&self, scan: &Scan) -> Result<u64, SinkFault> {
+        if !matches!(scan.kind, Kind::WorkflowRun | Kind::NodeExecution) {
+            return Ok(0);
+        }
+        let (mut superseded, mut after) = (0, scan.after);
+        loop {
+            let mut query = walk(scan, after, PAGE);
+            add_filter(&mut query, json!({ "bool": { "must_not": [{ "terms": { "status": ENDED } }] } }));
+            let copies = self.copies(scan, &query).await?;
+            let Some(last) = copies.last() else { return Ok(superseded) };
+            after = Some(last.cursor);
+            let all = copies.len();
+            superseded += (all - self.only_newest(scan.kind, copies).await?.len()) as u64;
+            if all < PAGE {
+                return Ok(superseded);
+            }
+        }
+    }
+
+    /// The next copies of a walk, in its order; all that share the last one's cursor.
+    async fn stretch(&self, scan: &Scan, after: Option<Cursor>) -> Result<Vec<Copy>, SinkFault> {
+        let size = scan.limit.clamp(1, PAGE);
+        let mut copies = self.copies(scan, &walk(scan, after, size)).await?;
+        let Some(cursor) = copies.last().filter(|_| copies.len() == size).map(|copy| copy.cursor) else {
+            return Ok(in_order(copies));
+        };
+        // Ids are unique per tenant only: others of the same id and instant may follow.
+        let mut query = walk(scan, None, PAGE);
+        add_filter(&mut query, json!({ "term": { "id": cursor.id.to_string() } }));
+        add_filter(&mut query, json!({ "term": { "created_at": cursor.created_at.to_string() } }));
+        let group = self.copies(scan, &query).await?;
+        copies.retain(|copy| copy.cursor != cursor);
+        copies.extend(group);
+        Ok(in_order(copies))
+    }
+
+    /// The documents of copies, in their order, as many as fit an answer; those that share a cursor stay together.
+    async fn contents(&self, scan: &Scan, copies: Vec<Copy>) -> Result<Vec<Document>, SinkFault> {
+        if scan.content == Content::Light {
+            return self.light(scan.kind, copies).await;
+        }
+        let mut documents: Vec<Document> = Vec::new();
+        let mut graphs: HashMap<(TenantId, Month, GraphHash), Option<JsonText>> = HashMap::new();
+        let mut bytes = 0;
+        for group in groups(copies) {
+            if bytes > ANSWER_BYTES && !documents.is_empty() {
+                break;
+            }
+            let hits = group.into_iter().map(|copy| copy.hit);
+            let mut read = self.fetch(scan.kind, hits).await?;
+            read.sort_by_key(|document| (document.record.created_at(), document.record.id(), document.tenant_id()));
+            self.load_graphs(&read, &mut graphs).await?;
+            for mut document in read {
+                let place = document.graph.map(|hash| (document.tenant_id(), document.month(), hash));
+                let text = place.and_then(|place| graphs.get(&place).cloned().flatten());
+                bytes += document.footprint() + text.as_ref().map_or(0, JsonText::len);
+                if let (Record::Run(run), Some(text)) = (&mut document.record, text) {
+                    run.graph = Some(text);
+                }
+                documents.push(document);
+            }
+        }
+        Ok(documents)
+    }
+
+    pub(super) async fn load_graphs(
+        &self,
+        documents: &[Document],
+        graphs: &mut HashMap<(TenantId, Month, GraphHash), Option<JsonText>>,
+    ) -> Result<(), SinkFault> {
+        let wanted = documents
+            .iter()
+            .filter_map(|document| document.graph.map(|hash| (document.tenant_id(), document.month(), hash)));
+        let missing: BTreeSet<_> = wanted.filter(|place| !graphs.contains_key(place)).collect();
+        for (tenant, month, hash) in missing {
+            graphs.insert((tenant, month, hash), self.graph(tenant, month, hash).await?);
+        }
+        Ok(())
+    }
+
+    async fn light(&self, kind: Kind, copies: Vec<Copy>) -> Result<Vec<Document>, SinkFault> {
+        let order: Vec<RecordKey> = copies.iter().map(|copy| copy.key).collect();
+        let addresses: Vec<_> = copies.into_iter().map(|copy| copy.hit.address()).collect();
+        let mut found: HashMap<RecordKey, Document> = HashMap::new();
+        for document in self.documents_without(kind, &addresses, &PAYLOADS).await? {
+            found.insert(document.key(), document);
+        }
+        // Erased since it was found: it is not there.
+        Ok(order.into_iter().filter_map(|key| found.remove(&key)).collect())
+    }
+}
+
+/// The engine leaves the order of the tenants that share a cursor open.
+fn in_order(mut copies: Vec<Copy>) -> Vec<Copy> {
+    copies.sort_by_key(|copy| (copy.cursor, copy.key.tenant_id));
+    copies
+}
+
+/// Restricts a query that has no order to what follows a cursor.
+fn behind(after: Option<Cursor>, query: &mut Value) {
+    let Some(after) = after else { return };
+    let at = after.created_at.to_string();
+    let later = json!({ "range": { "created_at": { "gt": at } } });
+    let beside = json!({ "bool": { "filter": [
+        { "term": { "created_at": at } },
+        { "range": { "id": { "gt": after.id.to_string() } } },
+    ] } });
+    add_filter(query, json!({ "bool": { "should": [later, beside], "minimum_should_match": 1 } }));
+}
+
+/// Cuts copies into groups that one request can read; those that share a cursor stay together.
+fn groups(copies: Vec<Copy>) -> Vec<Vec<Copy>> {
+    let mut groups: Vec<Vec<Copy>> = Vec::new();
+    let mut bytes = 0;
+    for copy in copies {
+        let size = copy.hit.payload_bytes();
+        match groups.last_mut() {
+            Some(group)
+                if bytes + size <= FETCH_BYTES || group.last().is_some_and(|last| last.cursor == copy.cursor) =>
+            {
+                bytes += size;
+                group.push(copy);
+            }
+            _ => {
+                bytes = size;
+                groups.push(vec![copy]);
+            }
+        }
+    }
+    groups
+}

@@ -1,0 +1,137 @@
+//! Pages of app logs. Most conditions are on the log; status and keyword also look at its run, which may lie in another
+//! month than the log, or nowhere.
+
+use std::ops::ControlFlow;
+
+use rusqlite::types::Value;
+use rusqlite::{OptionalExtension as _, params_from_iter};
+
+use super::counts::newest_only;
+use super::filters::Rows;
+use crate::domain::query::{AppLogFilter, AppLogPage, AppLogRow, Keyword, LogKeyword};
+use crate::domain::record::RecordKey;
+use crate::domain::{AppLog, Kind};
+use crate::store::sqlite::conditions::{Conditions, blob};
+use crate::store::sqlite::fault::Fault;
+use crate::store::sqlite::pool::OpenMonth;
+use crate::store::sqlite::{decode, newest, read, tables};
+
+/// Newest first, through an index.
+const ORDER: &str = "ORDER BY created_at DESC, id DESC";
+
+/// See [`LogQueries::app_logs`](crate::store::LogQueries::app_logs).
+pub fn page(months: &[OpenMonth], filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, Fault> {
+    let files = newest_only(months, &Rows::of_app_logs(filter))?;
+    let looks_at_runs = filter.run_status.is_some() || filter.keyword.is_some();
+    let (logs, total) =
+        if looks_at_runs { walk(months, filter, &files, offset, limit)? } else { skip(&files, offset, limit)? };
+    let row = |log: AppLog| {
+        let run = read::run_summary(months, log.tenant_id, log.workflow_run_id)?;
+        Ok(AppLogRow { log, run })
+    };
+    Ok(AppLogPage { rows: logs.into_iter().map(row).collect::<Result<_, Fault>>()?, total })
+}
+
+type Counted = (Vec<AppLog>, u64);
+
+/// Counts in the index and reads the page only.
+fn skip(files: &[(&OpenMonth, Conditions)], offset: u64, limit: usize) -> Result<Counted, Fault> {
+    let (mut logs, mut total) = (Vec::new(), 0);
+    for (file, conditions) in files {
+        let before = total;
+        let sql = format!("SELECT count(*) FROM workflow_app_logs {}", conditions.clause());
+        file.each_row(&sql, conditions.values(), |row| {
+            total += file.ask(|_| row.get::<_, i64>(0))?.unsigned_abs();
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let skipped = offset.saturating_sub(before);
+        let wanted = limit.saturating_sub(logs.len());
+        if wanted > 0 && skipped < total - before {
+            let wanted = Value::Integer(i64::try_from(wanted).unwrap_or(i64::MAX));
+            let skipped = Value::Integer(i64::try_from(skipped).unwrap_or(i64::MAX));
+            let values: Vec<_> = conditions.values().iter().cloned().chain([wanted, skipped]).collect();
+            let sql = format!("{} {} {ORDER} LIMIT ? OFFSET ?", select(), conditions.clause());
+            file.each_row(&sql, &values, |row| {
+                logs.push(file.ask(|_| decode::app_log_row(row))?.0);
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+    }
+    Ok((logs, total))
+}
+
+/// Goes over all logs, looking at the run of each that needs it.
+fn walk(
+    months: &[OpenMonth],
+    filter: &AppLogFilter,
+    files: &[(&OpenMonth, Conditions)],
+    offset: u64,
+    limit: usize,
+) -> Result<Counted, Fault> {
+    let wanted = Wanted { filter, keyword: filter.keyword.as_ref().map(|keyword| Keyword::new(&keyword.keyword)) };
+    let (mut logs, mut total) = (Vec::new(), 0);
+    for (file, conditions) in files {
+        let sql = format!("{} {} {ORDER}", select(), conditions.clause());
+        file.each_row(&sql, conditions.values(), |row| {
+            let (log, _) = file.ask(|_| decode::app_log_row(row))?;
+            if wanted.is_met(months, &log)? {
+                if total >= offset && logs.len() < limit {
+                    logs.push(log);
+                }
+                total += 1;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok((logs, total))
+}
+
+fn select() -> String {
+    format!("SELECT {} FROM workflow_app_logs AS l", tables::APP_LOGS.summary("l"))
+}
+
+/// What a log and its run must be together.
+struct Wanted<'f> {
+    filter: &'f AppLogFilter,
+    keyword: Option<Keyword>,
+}
+
+impl Wanted<'_> {
+    fn is_met(&self, months: &[OpenMonth], log: &AppLog) -> Result<bool, Fault> {
+        let mut of_run = Conditions::default();
+        if let Some(status) = &self.filter.run_status {
+            of_run.add("status = ?", [Value::Text(status.to_string())]);
+        }
+        if let (Some(asked), Some(keyword)) = (&self.filter.keyword, &self.keyword)
+            && !is_in_log(asked, keyword, log)
+        {
+            let keyword = || Value::Text(asked.keyword.clone());
+            of_run.add("(json_contains(inputs, ?) OR json_contains(outputs, ?))", [keyword(), keyword()]);
+        }
+        if of_run.values().is_empty() {
+            return Ok(true);
+        }
+        is_run(months, log, of_run)
+    }
+}
+
+/// Whether the keyword finds the log by itself.
+fn is_in_log(asked: &LogKeyword, keyword: &Keyword, log: &AppLog) -> bool {
+    let is_of_end_user = &*log.created_by_role == "end_user";
+    asked.run_id == Some(log.workflow_run_id)
+        || (is_of_end_user && asked.end_users.contains(&log.created_by))
+        || (is_of_end_user && log.creator.as_ref().is_some_and(|creator| keyword.is_in_text(creator)))
+}
+
+/// Whether the run of a log, in its newest revision, meets conditions.
+fn is_run(months: &[OpenMonth], log: &AppLog, mut conditions: Conditions) -> Result<bool, Fault> {
+    let key = RecordKey { tenant_id: log.tenant_id, kind: Kind::WorkflowRun, id: log.workflow_run_id };
+    let Some((_, file)) = newest::place(months, key)? else { return Ok(false) };
+    conditions.add("tenant_id = ? AND id = ?", [blob(key.tenant_id.as_bytes()), blob(key.id.as_bytes())]);
+    let sql = format!("SELECT 1 FROM workflow_runs {}", conditions.clause());
+    file.ask(|connection| {
+        let mut statement = connection.prepare_cached(&sql)?;
+        let found = statement.query_row(params_from_iter(conditions.values()), |_| Ok(())).optional()?;
+        Ok(found.is_some())
+    })
+}

@@ -1,0 +1,226 @@
+//! Stretches of lists. Months do not overlap in time: a list by time goes from month to month; any other is merged.
+
+use std::cmp::Ordering;
+
+use rusqlite::types::Value;
+use rusqlite::{Row, params_from_iter};
+
+use super::filters::Rows;
+use crate::domain::query::{
+    Direction, NewestRuns, NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TimeRange,
+};
+use crate::domain::record::RecordKey;
+use crate::domain::{RecordId, Revision, TenantId};
+use crate::store::sqlite::conditions::blob;
+use crate::store::sqlite::fault::Fault;
+use crate::store::sqlite::pool::{OpenMonth, ReadPool};
+use crate::store::sqlite::{decode, newest, tables};
+
+/// See [`LogReader::newest_runs`](crate::store::LogReader::newest_runs).
+pub fn newest_runs(pool: &ReadPool, query: NewestRuns) -> Result<Vec<RunSummary>, Fault> {
+    let filter = RunFilter { app_id: Some(query.app_id), ..RunFilter::all(query.tenant_id) };
+    let after = query.after.map(|cursor| Position { cursor, elapsed_time: 0.0 });
+    let page = Page { after, ..Page::newest(query.limit) };
+    pool.ask(|months| runs(months, &filter, &page))
+}
+
+/// See [`LogQueries::runs`](crate::store::LogQueries::runs).
+pub fn runs(months: &[OpenMonth], filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, Fault> {
+    stretch(months, &Rows::of_runs(filter), page)
+}
+
+/// See [`LogQueries::nodes`](crate::store::LogQueries::nodes).
+pub fn nodes(months: &[OpenMonth], filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, Fault> {
+    stretch(months, &Rows::of_nodes(filter), page)
+}
+
+/// A row of a list.
+trait Listed: Sized {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self>;
+    fn position(&self) -> Position;
+    fn identity(&self) -> (RecordId, Revision);
+}
+
+impl Listed for RunSummary {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        decode::run_summary(row, 0)
+    }
+
+    fn position(&self) -> Position {
+        self.position()
+    }
+
+    fn identity(&self) -> (RecordId, Revision) {
+        (self.id, self.revision)
+    }
+}
+
+impl Listed for NodeSummary {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        decode::node_summary(row)
+    }
+
+    fn position(&self) -> Position {
+        self.position()
+    }
+
+    fn identity(&self) -> (RecordId, Revision) {
+        (self.id, self.revision)
+    }
+}
+
+fn stretch<T: Listed>(months: &[OpenMonth], rows: &Rows, page: &Page) -> Result<Vec<T>, Fault> {
+    let mut files: Vec<&OpenMonth> = months.iter().filter(|file| file.overlaps(rows.created)).collect();
+    if page.direction == Direction::Ascending {
+        files.reverse();
+    }
+    let mut list: Vec<T> = Vec::new();
+    for file in files {
+        match page.sort {
+            SortBy::CreatedAt if list.len() >= page.limit => break,
+            SortBy::CreatedAt if !is_ahead(file, page) => {}
+            SortBy::CreatedAt => {
+                let wanted = page.limit - list.len();
+                list.extend(month(months, file, rows, &Page { limit: wanted, ..*page })?);
+            }
+            SortBy::ElapsedTime => {
+                list.extend(month(months, file, rows, page)?);
+                list.sort_by(|one, other| compare(&Listed::position(one), &Listed::position(other), page.direction));
+                list.truncate(page.limit);
+            }
+        }
+    }
+    Ok(list)
+}
+
+/// Whether a month may have rows after the position, in a list by time.
+fn is_ahead(file: &OpenMonth, page: &Page) -> bool {
+    let Some(Position { cursor, .. }) = page.after else { return true };
+    match page.direction {
+        Direction::Descending => file.month.start() <= cursor.created_at,
+        Direction::Ascending => file.overlaps(TimeRange { from: Some(cursor.created_at), until: None }),
+    }
+}
+
+fn compare(one: &Position, other: &Position, direction: Direction) -> Ordering {
+    let ascending = one.elapsed_time.total_cmp(&other.elapsed_time).then_with(|| one.cursor.cmp(&other.cursor));
+    if direction == Direction::Ascending { ascending } else { ascending.reverse() }
+}
+
+/// A stretch of one month, without what another month has newer.
+fn month<T: Listed>(months: &[OpenMonth], file: &OpenMonth, rows: &Rows, page: &Page) -> Result<Vec<T>, Fault> {
+    let mut list = Vec::new();
+    let mut after = page.after;
+    while list.len() < page.limit {
+        let wanted = Page { limit: page.limit - list.len(), after, ..*page };
+        let found: Vec<T> = read(file, rows, &wanted)?;
+        let is_last = found.len() < wanted.limit;
+        after = found.last().map(Listed::position);
+        for row in found {
+            if is_newest(months, file, rows, row.identity())? {
+                list.push(row);
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(list)
+}
+
+fn is_newest(
+    months: &[OpenMonth],
+    file: &OpenMonth,
+    rows: &Rows,
+    (id, revision): (RecordId, Revision),
+) -> Result<bool, Fault> {
+    let tenant_id: TenantId = rows.tenant_id;
+    let key = RecordKey { tenant_id, kind: rows.kind, id };
+    Ok(!newest::is_superseded(months, key, revision, file.month)?)
+}
+
+fn read<T: Listed>(file: &OpenMonth, rows: &Rows, page: &Page) -> Result<Vec<T>, Fault> {
+    let (sql, values) = statement(rows, page);
+    file.ask(|connection| {
+        let mut statement = connection.prepare_cached(&sql)?;
+        let found = statement.query_map(params_from_iter(values), T::read)?;
+        found.collect()
+    })
+}
+
+/// What reads a stretch of a month, older copies with it.
+fn statement(rows: &Rows, page: &Page) -> (String, Vec<Value>) {
+    let (sign, order) = match page.direction {
+        Direction::Descending => ("<", "DESC"),
+        Direction::Ascending => (">", "ASC"),
+    };
+    let columns: &[&str] = match page.sort {
+        SortBy::CreatedAt => &["created_at", "id"],
+        SortBy::ElapsedTime => &["elapsed_time", "created_at", "id"],
+    };
+    let mut conditions = rows.conditions.clone();
+    if let Some(Position { cursor, elapsed_time }) = page.after {
+        let place = [Value::Real(elapsed_time), Value::Integer(cursor.created_at.micros()), blob(cursor.id.as_bytes())];
+        let marks = vec!["?"; columns.len()].join(", ");
+        let place = place.into_iter().skip(3 - columns.len());
+        conditions.add(format!("({}) {sign} ({marks})", columns.join(", ")), place);
+    }
+    let table = tables::of(rows.kind);
+    let sorted: Vec<_> = columns.iter().map(|column| format!("{column} {order}")).collect();
+    let sql = format!(
+        "SELECT {} FROM {} AS r {} ORDER BY {} LIMIT ?",
+        table.summary("r"),
+        table.name,
+        conditions.clause(),
+        sorted.join(", ")
+    );
+    let limit = Value::Integer(i64::try_from(page.limit).unwrap_or(i64::MAX));
+    (sql, conditions.values().iter().cloned().chain([limit]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::AppId;
+    use crate::store::sqlite::schema;
+
+    /// How SQLite goes about a list by time.
+    fn plan(rows: &Rows, direction: Direction) -> String {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection, std::path::Path::new("memory")).unwrap();
+        let (sql, values) = statement(rows, &Page { direction, ..Page::newest(20) });
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn an_index_gives_the_order_of_lists_by_time() {
+        let tenant_id = TenantId::new(Uuid::from_u128(1));
+        let of_app = RunFilter { app_id: Some(AppId::new(Uuid::from_u128(2))), ..RunFilter::all(tenant_id) };
+        for direction in [Direction::Descending, Direction::Ascending] {
+            for (rows, index) in [
+                (Rows::of_runs(&of_app), "workflow_runs_newest (tenant_id=? AND app_id=?)"),
+                (Rows::of_runs(&RunFilter::all(tenant_id)), "workflow_runs_by_time"),
+                (Rows::of_nodes(&NodeFilter::all(tenant_id)), "workflow_node_executions_by_time"),
+            ] {
+                let plan = plan(&rows, direction);
+                assert!(plan.contains(index) && !plan.contains("B-TREE"), "{plan}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_finds_the_nodes_of_a_run_and_of_a_node() {
+        let id = Some(RecordId::new(Uuid::from_u128(3)));
+        let all = NodeFilter::all(TenantId::new(Uuid::from_u128(1)));
+        let of_run = NodeFilter { workflow_run_id: id, ..all.clone() };
+        assert!(plan(&Rows::of_nodes(&of_run), Direction::Ascending).contains("workflow_node_executions_of_run"));
+        let of_node = NodeFilter { workflow_id: id, node_id: Some("17".into()), ..all };
+        let plan = plan(&Rows::of_nodes(&of_node), Direction::Descending);
+        assert!(plan.contains("workflow_node_executions_of_node"), "{plan}");
+    }
+}

@@ -1,0 +1,219 @@
+//! Walks over documents of all tenants, for administrative work: month by month, oldest first, each record once, in its
+//! newest revision. Within a month an index by time gives the order.
+
+use std::collections::BTreeMap;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::conditions::{self, Conditions, blob};
+use super::fault::Fault;
+use super::newest::{self, Superseded};
+use super::pool::{OpenMonth, ReadPool};
+use super::{decode, read, tables};
+use crate::domain::query::{Content, Cursor, Scan, TenantCount, TimeRange};
+use crate::domain::record::RecordKey;
+use crate::domain::{Document, Kind, Month, RecordId, TenantId};
+
+/// Bytes of payloads and graphs in one answer; a single record may be larger.
+const ANSWER_BYTES: usize = 16 << 20;
+
+/// Ids of one statement.
+const IDS: usize = 500;
+
+/// See [`LogScan::scan`](crate::store::LogScan::scan).
+pub fn scan(pool: &ReadPool, scan: &Scan) -> Result<Vec<Document>, Fault> {
+    pool.ask(|months| {
+        let mut stretch = Stretch { scan, documents: Vec::new(), bytes: 0 };
+        for file in in_range(months, scan) {
+            stretch.read_month(months, file)?;
+            if stretch.is_full() {
+                break;
+            }
+        }
+        Ok(stretch.documents)
+    })
+}
+
+/// See [`LogScan::scan_count`](crate::store::LogScan::scan_count).
+pub fn count(pool: &ReadPool, scan: &Scan) -> Result<u64, Fault> {
+    pool.ask(|months| {
+        let one_tenant = match scan.tenants.as_slice() {
+            [tenant] => Some(*tenant),
+            _ => None,
+        };
+        let superseded = Superseded::find(months, scan.kind, one_tenant)?;
+        let mut total = 0;
+        for file in in_range(months, scan) {
+            let mut conditions = conditions(scan);
+            if let Some((condition, value)) = superseded.condition(file.month) {
+                conditions.add(condition, [value]);
+            }
+            let sql = format!("SELECT count(*) FROM {} {}", tables::of(scan.kind).name, conditions.clause());
+            let count = |connection: &Connection| {
+                connection.query_row(&sql, params_from_iter(conditions.values()), |row| row.get::<_, i64>(0))
+            };
+            total += file.ask(count)?.unsigned_abs();
+        }
+        Ok(total)
+    })
+}
+
+/// See [`LogScan::owners`](crate::store::LogScan::owners).
+pub fn owners(pool: &ReadPool, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, Fault> {
+    let sql = format!("SELECT DISTINCT tenant_id FROM {} WHERE id = ?1", tables::of(kind).name);
+    pool.ask(|months| {
+        let mut owners = Vec::new();
+        for file in months {
+            owners.extend(file.ask(|connection| {
+                let mut statement = connection.prepare_cached(&sql)?;
+                let rows = statement.query_map([id.as_bytes()], |row| decode::tenant(row, 0))?;
+                rows.collect::<rusqlite::Result<Vec<_>>>()
+            })?);
+        }
+        owners.sort_unstable();
+        owners.dedup();
+        Ok(owners)
+    })
+}
+
+/// See [`LogScan::children`](crate::store::LogScan::children).
+pub fn children(pool: &ReadPool, tenant_id: TenantId, runs: &[RecordId]) -> Result<Vec<RecordKey>, Fault> {
+    pool.ask(|months| {
+        let nodes = ids_by(months, Kind::NodeExecution, tenant_id, "workflow_run_id", runs)?;
+        let offloads = ids_by(months, Kind::Offload, tenant_id, "node_execution_id", &nodes)?;
+        let logs = ids_by(months, Kind::AppLog, tenant_id, "workflow_run_id", runs)?;
+        let keys = |kind, ids: Vec<RecordId>| ids.into_iter().map(move |id| RecordKey { tenant_id, kind, id });
+        Ok(keys(Kind::NodeExecution, nodes)
+            .chain(keys(Kind::Offload, offloads))
+            .chain(keys(Kind::AppLog, logs))
+            .collect())
+    })
+}
+
+/// The ids of a tenant's records whose column holds one of the values, in their order, each once.
+fn ids_by(
+    months: &[OpenMonth],
+    kind: Kind,
+    tenant_id: TenantId,
+    column: &str,
+    values: &[RecordId],
+) -> Result<Vec<RecordId>, Fault> {
+    let mut ids = Vec::new();
+    for values in values.chunks(IDS) {
+        let marks = vec!["?"; values.len()].join(", ");
+        let table = tables::of(kind).name;
+        // The partial index of these columns is used only where the statement says that they are not null.
+        let sql =
+            format!("SELECT id FROM {table} WHERE tenant_id = ? AND {column} IS NOT NULL AND {column} IN ({marks})");
+        for file in months {
+            let parameters = std::iter::once(tenant_id.as_bytes()).chain(values.iter().map(RecordId::as_bytes));
+            ids.extend(file.ask(|connection| {
+                let mut statement = connection.prepare_cached(&sql)?;
+                let rows = statement.query_map(params_from_iter(parameters), |row| decode::id(row, 0))?;
+                rows.collect::<rusqlite::Result<Vec<_>>>()
+            })?);
+        }
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// See [`LogScan::tenant_counts`](crate::store::LogScan::tenant_counts).
+pub fn tenant_counts(pool: &ReadPool, month: Month) -> Result<Vec<TenantCount>, Fault> {
+    let mut counts = BTreeMap::new();
+    for kind in Kind::ALL {
+        // Counted along the index of identities.
+        let sql = format!("SELECT tenant_id, count(*) FROM {} GROUP BY tenant_id", tables::of(kind).name);
+        let rows = pool.read(month, |connection| {
+            let mut statement = connection.prepare(&sql)?;
+            let rows = statement.query_map((), |row| Ok((decode::tenant(row, 0)?, row.get::<_, i64>(1)?)))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        counts.extend(rows.into_iter().flatten().map(|(tenant, count)| ((tenant, kind), count.unsigned_abs())));
+    }
+    let count = |((tenant_id, kind), documents)| TenantCount { tenant_id, month, kind, documents };
+    Ok(counts.into_iter().map(count).collect())
+}
+
+/// The months that a walk may meet, oldest first.
+fn in_range<'m>(months: &'m [OpenMonth], scan: &Scan) -> impl Iterator<Item = &'m OpenMonth> {
+    let from = scan.created.from.max(scan.after.map(|cursor| cursor.created_at));
+    let range = TimeRange { from, until: scan.created.until };
+    months.iter().rev().filter(move |file| file.overlaps(range))
+}
+
+/// An answer under way.
+struct Stretch<'s> {
+    scan: &'s Scan,
+    documents: Vec<Document>,
+    bytes: usize,
+}
+
+impl Stretch<'_> {
+    fn is_full(&self) -> bool {
+        self.documents.len() >= self.scan.limit || self.bytes > ANSWER_BYTES
+    }
+
+    fn read_month(&mut self, months: &[OpenMonth], file: &OpenMonth) -> Result<(), Fault> {
+        let table = tables::of(self.scan.kind);
+        let conditions = conditions(self.scan);
+        let sql = format!("{} {} ORDER BY created_at, id", table.select(self.scan.content), conditions.clause());
+        let mut failed = None;
+        file.ask(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(params_from_iter(conditions.values()))?;
+            while let Some(row) = rows.next()? {
+                let mut document = decode::document(self.scan.kind, row)?;
+                let last = self.documents.last().map(cursor);
+                // Ids are unique per tenant only: all that share a cursor come in one answer.
+                if self.is_full() && last != Some(cursor(&document)) {
+                    return Ok(());
+                }
+                match newest::is_superseded(months, document.key(), document.revision, file.month) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(fault) => {
+                        failed = Some(fault);
+                        return Ok(());
+                    }
+                }
+                if self.scan.content == Content::Full {
+                    read::put_graph_back(connection, &mut document)?;
+                }
+                self.bytes += weight(&document);
+                self.documents.push(document);
+            }
+            Ok(())
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+fn cursor(document: &Document) -> Cursor {
+    Cursor { created_at: document.record.created_at(), id: document.record.id() }
+}
+
+fn weight(document: &Document) -> usize {
+    let graph = match &document.record {
+        crate::domain::Record::Run(run) => run.graph.as_ref().map_or(0, crate::domain::JsonText::len),
+        _ => 0,
+    };
+    document.footprint() + graph
+}
+
+/// What a walk demands of a row.
+fn conditions(scan: &Scan) -> Conditions {
+    let mut conditions = Conditions::default();
+    conditions.created(scan.created);
+    if let Some(after) = scan.after {
+        let place = [Value::Integer(after.created_at.micros()), blob(after.id.as_bytes())];
+        conditions.add("(created_at, id) > (?, ?)", place);
+    }
+    conditions.any_of("tenant_id", scan.tenants.iter().map(|tenant| blob(tenant.as_bytes())));
+    conditions.any_of("app_id", scan.app_id.iter().map(|app| blob(app.as_bytes())));
+    conditions.any_of("status", conditions::texts(&scan.statuses));
+    conditions.any_of("origin", scan.origin.iter().map(|origin| blob(origin.uuid().as_bytes())));
+    conditions
+}

@@ -1,0 +1,223 @@
+//! difylog's own state and the marks of retired months: one small file beside the months, `state.sqlite`. Any process
+//! may read and write it, the holder of the directory's lock or not. It never holds a record.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, TransactionBehavior};
+
+use super::SqliteSettings;
+use super::fault::Fault;
+use super::lock::missing_directory;
+use super::months::FileIdentity;
+use crate::domain::{Month, Timestamp};
+use crate::store::{StateEntry, StateVersion};
+
+const NAME: &str = "state.sqlite";
+
+/// `dyls`: tells the file from any other.
+const APPLICATION_ID: i32 = 0x6479_6c73;
+const VERSION: i32 = 1;
+
+/// Versions come from one counter, so that an entry that was deleted and written anew has another than before.
+const TABLES: &str = "
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL, version INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE last_version (version INTEGER NOT NULL) STRICT;
+INSERT INTO last_version VALUES (0);
+CREATE TABLE retired_months (month TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// The file, opened when it is first needed. Clones share the connection.
+#[derive(Clone)]
+pub struct StateFile {
+    settings: SqliteSettings,
+    open: Arc<Mutex<Option<Open>>>,
+}
+
+struct Open {
+    identity: FileIdentity,
+    connection: Connection,
+}
+
+/// What an operation needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Where there is no file, there is nothing.
+    Read,
+    /// Creates the file.
+    Write,
+}
+
+impl StateFile {
+    pub fn new(settings: SqliteSettings) -> Self {
+        Self { settings, open: Arc::default() }
+    }
+
+    /// See [`StateStore::state`](crate::store::StateStore::state).
+    pub fn get(&self, key: &str) -> Result<Option<StateEntry>, Fault> {
+        let found = self.with(Access::Read, |connection| {
+            let mut statement = connection.prepare_cached("SELECT key, value, version FROM state WHERE key = ?1")?;
+            statement.query_row([key], entry).optional()
+        })?;
+        found.flatten().map(parsed).transpose()
+    }
+
+    /// See [`StateStore::states`](crate::store::StateStore::states).
+    pub fn list(&self, prefix: &str) -> Result<Vec<StateEntry>, Fault> {
+        const BY_PREFIX: &str =
+            "SELECT key, value, version FROM state WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key";
+        let found = self.with(Access::Read, |connection| {
+            let mut statement = connection.prepare_cached(BY_PREFIX)?;
+            statement.query_map([prefix], entry)?.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        found.unwrap_or_default().into_iter().map(parsed).collect()
+    }
+
+    /// See [`StateStore::put_state`](crate::store::StateStore::put_state).
+    pub fn put(
+        &self,
+        key: &str,
+        value: &serde_json::Value,
+        expected: Option<StateVersion>,
+    ) -> Result<Option<StateVersion>, Fault> {
+        let text = value.to_string();
+        let written = self.with(Access::Write, |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if version_of(&transaction, key)? != expected.map(to_stored) {
+                return Ok(None);
+            }
+            let next: i64 = transaction.query_row(
+                "UPDATE last_version SET version = version + 1 RETURNING version",
+                (),
+                |row| row.get(0),
+            )?;
+            let upsert = "INSERT INTO state (key, value, version) VALUES (?1, ?2, ?3) \
+                          ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version";
+            transaction.execute(upsert, (key, &text, next))?;
+            transaction.commit()?;
+            Ok(Some(next.unsigned_abs()))
+        })?;
+        Ok(written.flatten())
+    }
+
+    /// See [`StateStore::delete_state`](crate::store::StateStore::delete_state).
+    pub fn delete(&self, key: &str, expected: StateVersion) -> Result<bool, Fault> {
+        let deleted = self.with(Access::Read, |connection| {
+            connection.execute("DELETE FROM state WHERE key = ?1 AND version = ?2", (key, to_stored(expected)))
+        })?;
+        Ok(deleted.is_some_and(|rows| rows > 0))
+    }
+
+    /// Marks a month, so that late writes do not bring it back.
+    pub fn retire(&self, month: Month, at: Timestamp) -> Result<(), Fault> {
+        let upsert = "INSERT INTO retired_months (month, at) VALUES (?1, ?2) \
+                      ON CONFLICT (month) DO UPDATE SET at = max(at, excluded.at)";
+        self.with(Access::Write, |connection| connection.execute(upsert, (month.to_string(), at.micros())))?;
+        Ok(())
+    }
+
+    /// The months that are marked.
+    pub fn retired(&self) -> Result<Vec<Month>, Fault> {
+        let months = self.with(Access::Read, |connection| {
+            let mut statement = connection.prepare("SELECT month FROM retired_months")?;
+            statement.query_map((), |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        Ok(months.unwrap_or_default().iter().filter_map(|month| month.parse().ok()).collect())
+    }
+
+    /// Removes marks older than an instant. Answers how many.
+    pub fn purge_retired(&self, before: Timestamp) -> Result<u64, Fault> {
+        let purged = self.with(Access::Read, |connection| {
+            connection.execute("DELETE FROM retired_months WHERE at < ?1", [before.micros()])
+        })?;
+        Ok(purged.map_or(0, |rows| rows as u64))
+    }
+
+    /// Closes the file, so that it lies tidy.
+    pub fn close(&self) {
+        self.lock().take();
+    }
+
+    /// Runs work on the file; `None` if it is only to be read and not there.
+    fn with<T>(
+        &self,
+        access: Access,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, Fault> {
+        let path = self.path();
+        let mut open = self.lock();
+        if !open.as_ref().is_some_and(|open| open.identity.is_still_at(&path)) {
+            *open = None;
+            if access == Access::Read && !path.exists() {
+                return missing_directory(&self.settings.dir).map_or(Ok(None), Err);
+            }
+            *open = Some(self.connect(&path)?);
+        }
+        let Some(Open { connection, .. }) = &mut *open else { return Ok(None) };
+        work(connection).map(Some).map_err(|error| Fault::of(&error, &path))
+    }
+
+    fn connect(&self, path: &Path) -> Result<Open, Fault> {
+        let fault =
+            |error: rusqlite::Error| missing_directory(&self.settings.dir).unwrap_or_else(|| Fault::of(&error, path));
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags).map_err(fault)?;
+        connection.busy_timeout(self.settings.busy_timeout()).map_err(fault)?;
+        prepare(&mut connection, path, self.settings.synchronous.as_str())?;
+        let identity = FileIdentity::of(path).map_err(|error| Fault::of_io(&error, path))?;
+        Ok(Open { identity, connection })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.settings.dir.join(NAME)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Creates the tables of a new file; refuses a file that is not ours.
+fn prepare(connection: &mut Connection, path: &Path, synchronous: &str) -> Result<(), Fault> {
+    let fault = |error: rusqlite::Error| Fault::of(&error, path);
+    let value = |connection: &Connection, pragma: &str| {
+        connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).map_err(fault)
+    };
+    let refused = |detail: &str| Err(Fault::Damaged(format!("{}: {detail}", path.display())));
+    if value(connection, "application_id")? == 0 && value(connection, "schema_version")? == 0 {
+        connection.pragma_update(None, "journal_mode", "wal").map_err(fault)?;
+    }
+    connection.pragma_update(None, "synchronous", synchronous).map_err(fault)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
+    // Looked at within the transaction: two processes may create the file at once.
+    match (value(&transaction, "application_id")?, value(&transaction, "schema_version")?) {
+        (0, 0) => {
+            transaction.execute_batch(TABLES).map_err(fault)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault)?;
+            transaction.pragma_update(None, "user_version", VERSION).map_err(fault)?;
+        }
+        (APPLICATION_ID, _) if value(&transaction, "user_version")? == VERSION => {}
+        (APPLICATION_ID, _) => return refused("written by a newer difylog: upgrade difylog"),
+        _ => return refused("not a file of difylog: move it away"),
+    }
+    transaction.commit().map_err(fault)
+}
+
+fn version_of(connection: &Connection, key: &str) -> rusqlite::Result<Option<i64>> {
+    connection.query_row("SELECT version FROM state WHERE key = ?1", [key], |row| row.get(0)).optional()
+}
+
+/// A version that no entry has where it does not fit.
+fn to_stored(version: StateVersion) -> i64 {
+    i64::try_from(version).unwrap_or(-1)
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<(String, String, i64)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn parsed((key, value, version): (String, String, i64)) -> Result<StateEntry, Fault> {
+    let value = serde_json::from_str(&value)
+        .map_err(|error| Fault::Damaged(format!("{NAME}: the state {key} is not JSON: {error}")))?;
+    Ok(StateEntry { key, value, version: version.unsigned_abs() })
+}
