@@ -5,6 +5,7 @@
 
 mod lifecycle;
 mod migrate;
+mod serve;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tracing::{error, info};
 
 pub use self::lifecycle::{Lifecycle, Use, open_lifecycle};
 pub use self::migrate::{MigrationRun, open_migration};
+pub use self::serve::{open_logs, run_serve};
 use crate::amqp::{AmqpError, Consumption};
 use crate::backfill::{LifeError, MigrateError};
 use crate::config::{Settings, StoreKind};
@@ -55,6 +57,12 @@ pub enum AppError {
     Migrate(#[from] MigrateError),
     #[error("{0}")]
     Life(#[from] LifeError),
+    #[error("{0}")]
+    Postgres(#[from] crate::postgres::PostgresError),
+    #[error("{0}")]
+    Query(#[from] crate::query::QueryError),
+    #[error("{0}")]
+    Serve(#[from] crate::http::api::InvalidServe),
     #[error("http.listen = {listen}: {source}; choose another address, or \"\" for none")]
     Listen { listen: String, source: std::io::Error },
     #[error("{0}")]

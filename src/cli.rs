@@ -1,7 +1,10 @@
 //! The command line: roles as subcommands, arguments to settings, errors to exit codes.
 
 mod cleanup;
+mod counts;
 mod dlq;
+mod export;
+mod logs;
 mod migrate;
 mod output;
 mod publish;
@@ -10,7 +13,9 @@ mod retention;
 mod roles;
 mod rollback;
 mod scope;
-mod show;
+mod search;
+mod serve;
+mod stats;
 mod validate;
 
 use std::path::PathBuf;
@@ -73,9 +78,24 @@ enum Role {
     /// Remove what is past its days
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
-    /// Show what is stored
+    /// Serve the stored logs over HTTP; start as many as you like
+    Serve,
+    /// List the runs of an app, or show one
     #[command(subcommand)]
-    Show(show::ShowCommand),
+    Runs(logs::RunsCommand),
+    /// List the node executions of a run, or show one
+    #[command(subcommand)]
+    Nodes(logs::NodesCommand),
+    /// List the logs of an app, as Dify's log page does
+    Logs(logs::LogsArguments),
+    /// Find runs or node executions by text
+    Search(search::SearchArguments),
+    /// Runs, users and tokens of an app per day
+    Stats(stats::StatsArguments),
+    /// Write every record of a tenant as JSON Lines
+    Export(export::ExportArguments),
+    /// Count what is stored, per month and kind
+    Counts(counts::CountsArguments),
 }
 
 /// Why a command failed, and with which exit code.
@@ -112,6 +132,16 @@ impl From<crate::amqp::AmqpError> for Failure {
 impl From<crate::store::StoreError> for Failure {
     fn from(error: crate::store::StoreError) -> Self {
         Self::App(error.into())
+    }
+}
+
+impl From<crate::query::QueryError> for Failure {
+    /// A server that cannot be asked is one thing, a question that cannot be answered another.
+    fn from(error: crate::query::QueryError) -> Self {
+        match error {
+            crate::query::QueryError::Store(_) | crate::query::QueryError::Directory(_) => Self::App(error.into()),
+            other => Self::Other(other.to_string()),
+        }
     }
 }
 
@@ -159,7 +189,14 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Role::RestorePg(arguments) => restore::run(arguments, &start_logging(load(&[])?)?).await,
         Role::Rollback(arguments) => rollback::run(arguments, &start_logging(load(&[])?)?).await,
         Role::Retention(command) => retention::run(command, &start_logging(load(&[])?)?).await,
-        Role::Show(command) => show::run(command, &start_logging(load(&[])?)?).await,
+        Role::Serve => serve::serve(start_logging(load(&[])?)?).await,
+        Role::Runs(command) => logs::runs(command, &start_logging(load(&[])?)?).await,
+        Role::Nodes(command) => logs::nodes(command, &start_logging(load(&[])?)?).await,
+        Role::Logs(arguments) => logs::logs(arguments, &start_logging(load(&[])?)?).await,
+        Role::Search(arguments) => search::search(arguments, &start_logging(load(&[])?)?).await,
+        Role::Stats(arguments) => stats::stats(arguments, &start_logging(load(&[])?)?).await,
+        Role::Export(arguments) => export::export(arguments, &start_logging(load(&[])?)?).await,
+        Role::Counts(arguments) => counts::run(&arguments, &start_logging(load(&[])?)?).await,
     }
 }
 

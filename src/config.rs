@@ -13,6 +13,7 @@ use crate::amqp::AmqpSettings;
 use crate::backfill::MigrateSettings;
 use crate::codec::truncate::Limits;
 use crate::http::HttpSettings;
+use crate::http::api::ServeSettings;
 use crate::pipeline::PipelineSettings;
 use crate::postgres::PostgresSettings;
 use crate::retention::RetentionSettings;
@@ -39,6 +40,7 @@ pub struct Settings {
     pub migrate: MigrateSettings,
     pub retention: RetentionSettings,
     pub http: HttpSettings,
+    pub serve: ServeSettings,
     pub log: LogSettings,
 }
 

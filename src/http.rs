@@ -1,9 +1,12 @@
-//! The HTTP side of a worker: liveness, readiness and metrics. It reads states and never changes them.
+//! The HTTP side of a worker: liveness, readiness and metrics. It reads states and never changes them. The API over the
+//! stored logs is in [`api`].
 //!
 //! - `GET /healthz`: 200 while the flow makes progress. A store or a broker that is down does not make a worker unhealthy:
 //!   a restart would not help.
 //! - `GET /readyz`: 200 while consuming with a store that answers; otherwise 503 with the reasons.
 //! - `GET /metrics`: Prometheus text.
+
+pub mod api;
 
 use std::sync::Arc;
 use std::time::Duration;

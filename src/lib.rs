@@ -8,7 +8,7 @@
 //!
 //! Modules have ranks, and name only modules of a lower rank (`tests/structure.rs` enforces it):
 //! `domain` (the vocabulary), `codec` (bytes to records), `store` (ports and stores), `pipeline` (the flow),
-//! `amqp` (the broker), `http` (health and metrics), and on top `config`, `app`, `cli`. `ARCHITECTURE.md` walks one
+//! `amqp` (the broker), `query` (the read path), `http` (the API, health and metrics), and on top `config`, `app`, `cli`. `ARCHITECTURE.md` walks one
 //! message through them.
 
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ pub mod domain;
 pub mod http;
 pub mod pipeline;
 pub mod postgres;
+pub mod query;
 pub mod retention;
 pub mod store;
 pub mod synthetic;

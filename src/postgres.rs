@@ -9,6 +9,7 @@ mod error;
 mod family;
 mod insert;
 pub mod lookup;
+pub mod people;
 mod pool;
 mod row;
 mod settings;

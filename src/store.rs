@@ -266,9 +266,9 @@ pub trait StateStore: Send + Sync {
 }
 
 /// Everything a store does.
-pub trait Store: BulkSink + StoreAdmin + LogReader + LogScan + Eraser + StateStore {}
+pub trait Store: BulkSink + StoreAdmin + LogReader + LogQueries + LogScan + Eraser + StateStore {}
 
-impl<T: BulkSink + StoreAdmin + LogReader + LogScan + Eraser + StateStore> Store for T {}
+impl<T: BulkSink + StoreAdmin + LogReader + LogQueries + LogScan + Eraser + StateStore> Store for T {}
 
 /// A read or an administrative call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -57,6 +57,8 @@ pub mod names {
     pub const GATE: &str = "difylog_gate_closed";
     /// Values that the codec cleaned, by `what`.
     pub const CLEANED: &str = "difylog_cleaned_values_total";
+    /// Seconds per HTTP request up to the head of its answer, by `method`, `endpoint` and `status`.
+    pub const REQUEST_SECONDS: &str = "difylog_http_request_seconds";
     /// Receipts that were dropped unspent and requeued.
     pub const ABANDONED: &str = "difylog_receipts_abandoned_total";
 }
@@ -101,6 +103,7 @@ fn describe() {
     describe_gauge!(names::BREAKER, "1 while the breaker is open");
     describe_gauge!(names::GATE, "1 while consumers are told to stop");
     describe_counter!(names::CLEANED, "Values cleaned by the codec, by what");
+    describe_histogram!(names::REQUEST_SECONDS, "Duration of HTTP requests up to the head of the answer");
     describe_counter!(names::ABANDONED, "Receipts dropped unspent and requeued");
 }
 

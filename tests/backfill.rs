@@ -24,5 +24,4 @@ mod rows;
 #[path = "support/postgres.rs"]
 mod postgres;
 #[path = "support/site.rs"]
-#[allow(dead_code, reason = "the broker's half is used elsewhere")]
 mod site;

@@ -52,20 +52,6 @@ mod world;
 
 /// Runs every case of the contract over the subject that the expression makes.
 macro_rules! contract {
-    ($subject:expr; queries) => {
-        crate::contract!(
-            $subject;
-            queries::lists_of_runs_are_as_the_model_says,
-            queries::lists_of_nodes_are_as_the_model_says,
-            queries::a_position_need_not_be_a_row,
-            queries::searches_count_up_to_a_bound,
-            queries::records_and_summaries_come_by_their_ids,
-            queries::any_stretch_of_a_text_finds_it,
-            app_logs::pages_of_app_logs_are_as_the_model_says,
-            statistics::days_are_as_the_model_says,
-            statistics::facets_and_histograms_are_as_the_model_says,
-        );
-    };
     ($subject:expr; $($module:ident :: $case:ident),+ $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,6 +100,15 @@ macro_rules! contract {
             state::entries_are_listed_by_prefix_in_order,
             erase::what_leaves_nothing_can_be_written_again_at_once,
             erase::another_tenants_record_of_the_same_id_stays,
+            queries::lists_of_runs_are_as_the_model_says,
+            queries::lists_of_nodes_are_as_the_model_says,
+            queries::a_position_need_not_be_a_row,
+            queries::searches_count_up_to_a_bound,
+            queries::records_and_summaries_come_by_their_ids,
+            queries::any_stretch_of_a_text_finds_it,
+            app_logs::pages_of_app_logs_are_as_the_model_says,
+            statistics::days_are_as_the_model_says,
+            statistics::facets_and_histograms_are_as_the_model_says,
         );
     };
 }

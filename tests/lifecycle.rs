@@ -12,7 +12,6 @@
 
 #[path = "support/postgres.rs"]
 mod postgres;
-#[allow(dead_code, reason = "other test binaries use the rest of it")]
 #[path = "support/site.rs"]
 mod site;
 

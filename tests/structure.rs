@@ -17,12 +17,13 @@ const RANKS: &[(&str, u8)] = &[
     ("pipeline", 4),
     ("amqp", 5),
     ("postgres", 5),
+    ("query", 6),
     ("backfill", 6),
     ("retention", 5),
-    ("http", 6),
-    ("config", 7),
-    ("app", 8),
-    ("cli", 9),
+    ("http", 7),
+    ("config", 8),
+    ("app", 9),
+    ("cli", 10),
 ];
 
 /// Crates that may be named under one place only.
@@ -32,6 +33,9 @@ const CONFINED: &[(&str, &str)] = &[
     ("rusqlite", "src/store/sqlite"),
     ("object_store", "src/store/payload"),
     ("axum", "src/http"),
+    ("axum_server", "src/http"),
+    ("tower_http", "src/http"),
+    ("utoipa", "src/http"),
     ("tokio_postgres", "src/postgres"),
     ("deadpool_postgres", "src/postgres"),
     ("anyhow", "src/cli"),

@@ -27,7 +27,7 @@ pub(super) struct PlanArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ApplyArguments {
-    /// Largest share of all records that may go this time, 0 to 1, instead of retention.max_share
+    /// Largest share of all records that may go this time, 0 to 1, instead of the configured one
     #[arg(long, value_name = "SHARE", value_parser = share)]
     max_share: Option<f64>,
     /// JSON Lines instead of a table
@@ -67,7 +67,9 @@ pub(super) async fn run(command: RetentionCommand, loaded: &Loaded) -> Result<()
 
 fn print_plan(plan: &Plan, json: bool) {
     if json {
-        plan.steps.iter().for_each(|step| println!("{}", line(step, "records", &step.records)));
+        for step in &plan.steps {
+            println!("{}", line(step, "records", &step.records));
+        }
         return;
     }
     let mut shown = table(&HEADER);
@@ -80,7 +82,9 @@ fn print_plan(plan: &Plan, json: bool) {
 
 fn print_reports(reports: &[StepReport], json: bool) {
     if json {
-        reports.iter().for_each(|report| println!("{}", line(&report.step, "removed", &report.removed)));
+        for report in reports {
+            println!("{}", line(&report.step, "removed", &report.removed));
+        }
         return;
     }
     let mut shown = table(&HEADER);

@@ -23,6 +23,9 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     {
         broken.push(format!("store.elastic.{error}"));
     }
+    if let Err(error) = settings.serve.validate() {
+        broken.push(error.to_string());
+    }
     broken.extend(between_sections(settings));
     if broken.is_empty() { Ok(()) } else { Err(ConfigError::Rules(broken)) }
 }

@@ -55,7 +55,7 @@ impl Timestamp {
     /// The instant so many days of 24 hours earlier; [`Timestamp::MIN`] if that is before it.
     #[must_use]
     pub fn days_before(self, days: u32) -> Self {
-        Self((self.0 - i64::from(days) * MICROS_PER_DAY).max(Self::MIN.0))
+        Self(self.0.saturating_sub(i64::from(days).saturating_mul(MICROS_PER_DAY)).max(Self::MIN.0))
     }
 
     /// The first instant of its UTC day.

@@ -19,7 +19,7 @@ pub async fn pages_of_app_logs_are_as_the_model_says(subject: &Subject) {
         found += rows.len();
         without_run += rows.iter().filter(|row| row.run.is_none()).count();
         let expected = AppLogPage { rows, total: all.len() as u64 };
-        let page = subject.queries().app_logs(&filter, offset as u64, limit).await.unwrap();
+        let page = subject.store.app_logs(&filter, offset as u64, limit).await.unwrap();
         assert_eq!(page, expected, "{filter:?} from {offset}, {limit}");
     }
     assert!(found > 300 && without_run > 0, "the questions find next to nothing");

@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use difylog::store::StoreAdmin as _;
-use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
+use difylog::store::elastic::{ElasticSettings, ElasticStore, Search, Tenancy};
 use uuid::Uuid;
 
 use crate::subject::Subject;
@@ -22,9 +22,11 @@ pub fn settings(purpose: &str, tenancy: Tenancy) -> ElasticSettings {
 
 async fn subject(tenancy: Tenancy) -> Subject {
     let purpose = if tenancy == Tenancy::Shared { "shared" } else { "dedicated" };
-    let store = ElasticStore::new(settings(purpose, tenancy)).unwrap();
+    // The cases look for keywords in every text.
+    let settings = ElasticSettings { search: Search::All, ..settings(purpose, tenancy) };
+    let store = Arc::new(ElasticStore::new(settings).unwrap());
     store.install().await.unwrap();
-    Subject { store: Arc::new(store), queries: None, _guard: Box::new(()) }
+    Subject { store, _guard: Box::new(()) }
 }
 
 crate::contract!(subject(Tenancy::Dedicated));

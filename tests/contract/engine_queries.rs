@@ -99,8 +99,10 @@ async fn ties_are_walked_in_both_directions_and_by_duration() {
     }
     let long = RunFilter { elapsed_time: Bounds { min: Some(f64::INFINITY), max: None }, ..RunFilter::all(tenant_id) };
     assert_eq!(store.runs(&long, &Page::newest(5)).await.unwrap(), []);
-    let found = store.search_runs(&RunFilter::all(tenant_id), &Page::newest(1), 7).await.unwrap();
-    assert_eq!((found.total.value, found.total.exact), (7, false));
+    for (count_to, exact) in [(7, false), (24, false), (25, true), (u64::MAX, true)] {
+        let found = store.search_runs(&RunFilter::all(tenant_id), &Page::newest(1), count_to).await.unwrap();
+        assert_eq!((found.total.value, found.total.exact), (count_to.min(25), exact), "counted up to {count_to}");
+    }
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn erase(subject: &Subject, record: &Record, revision: Option<Revision>, r
 }
 
 pub async fn a_tombstone_keeps_late_writes_out_of_every_month(subject: &Subject) {
-    let (tenant_id, app, subject) = (tenant(), app(), subject);
+    let (tenant_id, app) = (tenant(), app());
     let snapshots = paused_and_resumed(&run(tenant_id, app, at("2012-01-31T23:00:00")), at("2012-02-01T01:00:00"));
     let neighbour = Record::Run(Box::new(run(tenant_id, app, at("2012-02-01T01:00:00"))));
     subject.store(snapshots.iter().chain([&neighbour]).cloned()).await;
@@ -100,7 +100,6 @@ pub async fn a_migration_marks_only_what_it_wrote(subject: &Subject) {
     let running = run(tenant_id, app, at("2012-07-01T00:00:00"));
     let [old, new] = [running.clone(), ended(running, 5)].map(|run| Record::Run(Box::new(run)));
     let marked = Scan { origin: Some(origin), tenants: vec![tenant_id], ..Scan::all(Kind::WorkflowRun, 10) };
-    let subject = subject;
     let count = async || {
         subject.refresh().await;
         subject.store.scan_count(&marked).await.unwrap()
@@ -117,7 +116,7 @@ pub async fn a_migration_marks_only_what_it_wrote(subject: &Subject) {
 }
 
 pub async fn a_retired_month_does_not_come_back(subject: &Subject) {
-    let (tenant_id, app, subject) = (tenant(), app(), subject);
+    let (tenant_id, app) = (tenant(), app());
     let record = |start| Record::Run(Box::new(run(tenant_id, app, at(start))));
     let (gone, kept) = (record("2011-03-15T00:00:00"), record("2011-04-01T00:00:00"));
     subject.store([gone.clone(), kept.clone()]).await;

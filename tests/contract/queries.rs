@@ -32,7 +32,7 @@ pub async fn lists_of_runs_are_as_the_model_says(subject: &Subject) {
         // Page after page, as far as some go.
         for _ in 0..3 {
             let expected = model.runs(&filter, &page);
-            assert_eq!(subject.queries().runs(&filter, &page).await.unwrap(), expected, "{filter:?} {page:?}");
+            assert_eq!(subject.store.runs(&filter, &page).await.unwrap(), expected, "{filter:?} {page:?}");
             found += expected.len();
             let Some(last) = expected.last() else { break };
             page.after = Some(last.position());
@@ -50,7 +50,7 @@ pub async fn lists_of_nodes_are_as_the_model_says(subject: &Subject) {
         let (filter, mut page) = (world.node_filter(), world.page());
         for _ in 0..3 {
             let expected = model.nodes(&filter, &page);
-            assert_eq!(subject.queries().nodes(&filter, &page).await.unwrap(), expected, "{filter:?} {page:?}");
+            assert_eq!(subject.store.nodes(&filter, &page).await.unwrap(), expected, "{filter:?} {page:?}");
             found += expected.len();
             let Some(last) = expected.last() else { break };
             page.after = Some(last.position());
@@ -68,7 +68,7 @@ pub async fn a_position_need_not_be_a_row(subject: &Subject) {
         let cursor = difylog::domain::query::Cursor { created_at: world.instant(), id: records::id() };
         let after = Some(Position { cursor, elapsed_time: 1.0 });
         let page = Page { after, ..world.page() };
-        assert_eq!(subject.queries().runs(&filter, &page).await.unwrap(), model.runs(&filter, &page), "{page:?}");
+        assert_eq!(subject.store.runs(&filter, &page).await.unwrap(), model.runs(&filter, &page), "{page:?}");
     }
 }
 
@@ -81,10 +81,10 @@ pub async fn searches_count_up_to_a_bound(subject: &Subject) {
         let count_to = [0, 1, 10, 100, 10_000][number % 5];
         let total = model.count(&Rows::Runs(runs.clone()), count_to);
         let expected = Found::<RunSummary> { rows: model.runs(&runs, &page), total, text_truncated: false };
-        assert_eq!(subject.queries().search_runs(&runs, &page, count_to).await.unwrap(), expected, "{runs:?}");
+        assert_eq!(subject.store.search_runs(&runs, &page, count_to).await.unwrap(), expected, "{runs:?}");
         let total = model.count(&Rows::Nodes(nodes.clone()), count_to);
         let expected = Found::<NodeSummary> { rows: model.nodes(&nodes, &page), total, text_truncated: false };
-        assert_eq!(subject.queries().search_nodes(&nodes, &page, count_to).await.unwrap(), expected, "{nodes:?}");
+        assert_eq!(subject.store.search_nodes(&nodes, &page, count_to).await.unwrap(), expected, "{nodes:?}");
     }
 }
 
@@ -99,20 +99,20 @@ pub async fn records_and_summaries_come_by_their_ids(subject: &Subject) {
             // Absent ids are left out, repeated ones come once.
             let known: Vec<RecordId> = expected.iter().map(|document| document.record.id()).collect();
             let asked: Vec<_> = known.iter().copied().chain([records::id(), known[0]]).collect();
-            let mut found = subject.queries().records(tenant_id, kind, &asked).await.unwrap();
+            let mut found = subject.store.records(tenant_id, kind, &asked).await.unwrap();
             found.sort_by_key(|document| document.record.id());
             expected.sort_by_key(|document| document.record.id());
             assert_eq!(found, expected);
-            assert_eq!(subject.queries().records(records::tenant(), kind, &asked).await.unwrap(), []);
+            assert_eq!(subject.store.records(records::tenant(), kind, &asked).await.unwrap(), []);
         }
         let mut expected = model.runs(&RunFilter::all(tenant_id), &Page::newest(1_000));
         let asked: Vec<_> = expected.iter().map(|run| run.id).chain([records::id()]).collect();
-        let mut found = subject.queries().run_summaries(tenant_id, &asked).await.unwrap();
+        let mut found = subject.store.run_summaries(tenant_id, &asked).await.unwrap();
         found.sort_by_key(|run| run.id);
         expected.sort_by_key(|run| run.id);
         assert_eq!(found, expected);
     }
-    assert_eq!(subject.queries().records(world.tenants[0], Kind::WorkflowRun, &[]).await.unwrap(), []);
+    assert_eq!(subject.store.records(world.tenants[0], Kind::WorkflowRun, &[]).await.unwrap(), []);
 }
 
 pub async fn any_stretch_of_a_text_finds_it(subject: &Subject) {
@@ -130,11 +130,7 @@ pub async fn any_stretch_of_a_text_finds_it(subject: &Subject) {
                 let text = Some(TextFilter { keyword, fields: vec![TextField::Inputs] });
                 let filter = RunFilter { text, ..RunFilter::all(run.tenant_id) };
                 let page = Page::newest(100);
-                assert_eq!(
-                    subject.queries().runs(&filter, &page).await.unwrap(),
-                    model.runs(&filter, &page),
-                    "{filter:?}"
-                );
+                assert_eq!(subject.store.runs(&filter, &page).await.unwrap(), model.runs(&filter, &page), "{filter:?}");
             }
         }
     }

@@ -13,11 +13,10 @@ async fn subject(compress: bool) -> Subject {
     let settings = SqliteSettings { dir: dir.path().join("logs"), compress, ..SqliteSettings::default() };
     let store = Arc::new(SqliteStore::new(settings).unwrap());
     store.install().await.unwrap();
-    Subject { store: store.clone(), queries: Some(store), _guard: Box::new(dir) }
+    Subject { store, _guard: Box::new(dir) }
 }
 
 crate::contract!(subject(true));
-crate::contract!(subject(true); queries);
 
 mod uncompressed {
     crate::contract!(super::subject(false));

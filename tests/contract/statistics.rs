@@ -20,7 +20,7 @@ pub async fn days_are_as_the_model_says(subject: &Subject) {
             let filter = if number == 0 { RunFilter::all(world.tenants[0]) } else { world.run_filter() };
             let expected = model.daily(&filter, zone);
             assert!(number > 0 || expected.iter().any(|day| day.tokens > i128::from(i64::MAX)));
-            assert_eq!(subject.queries().daily(&filter, zone).await.unwrap(), expected, "{zone} {filter:?}");
+            assert_eq!(subject.store.daily(&filter, zone).await.unwrap(), expected, "{zone} {filter:?}");
         }
     }
 }
@@ -35,12 +35,12 @@ pub async fn facets_and_histograms_are_as_the_model_says(subject: &Subject) {
     for rows in all.iter().chain(&some) {
         for facet in [Facet::Status, Facet::AppId, Facet::TriggeredFrom, Facet::CreatedBy, Facet::NodeType] {
             for limit in [1, 3, 100] {
-                let found = subject.queries().facet(rows, facet, limit).await.unwrap();
+                let found = subject.store.facet(rows, facet, limit).await.unwrap();
                 assert_eq!(found, model.facet(rows, facet, limit), "{facet:?} {limit} {rows:?}");
             }
         }
         for seconds in [1, 60, 3_600, 7_000, 86_400] {
-            let found = subject.queries().histogram(rows, seconds).await.unwrap();
+            let found = subject.store.histogram(rows, seconds).await.unwrap();
             assert_eq!(found, model.histogram(rows, seconds), "{seconds} {rows:?}");
         }
     }

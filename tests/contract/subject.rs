@@ -5,24 +5,18 @@ use std::sync::Arc;
 
 use difylog::domain::record::RecordKey;
 use difylog::domain::{BulkAction, Document, Record, Verdict};
-use difylog::store::{LogQueries, Store};
+use difylog::store::Store;
 
 use crate::records;
 
 /// A store that is installed and ready.
 pub struct Subject {
     pub store: Arc<dyn Store>,
-    /// The same store, where it answers questions.
-    pub queries: Option<Arc<dyn LogQueries>>,
     /// Kept as long as the store is used: a folder, a server.
     pub _guard: Box<dyn Any + Send + Sync>,
 }
 
 impl Subject {
-    pub fn queries(&self) -> &dyn LogQueries {
-        self.queries.as_deref().unwrap()
-    }
-
     /// Applies actions; no fault is expected.
     pub async fn apply(&self, actions: &[BulkAction]) -> Vec<Verdict> {
         self.store.apply(actions).await.unwrap()

@@ -6,8 +6,8 @@ use difylog::domain::{Record, TenantId, Timestamp, Verdict};
 use difylog::retention::{Retention, RetentionSettings};
 use difylog::store::Store;
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
-use difylog::store::payload::PayloadStore;
-use difylog::store::sqlite::SqliteStore;
+use difylog::store::payload::{PayloadSettings, PayloadStore};
+use difylog::store::sqlite::{SqliteSettings, SqliteStore};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -27,7 +27,7 @@ impl Kept {
     pub async fn sqlite() -> Self {
         let folder = TempDir::new().unwrap();
         let dir = folder.path().join("sqlite");
-        let settings = toml::from_str(&format!("dir = {dir:?}")).unwrap();
+        let settings = SqliteSettings { dir, ..SqliteSettings::default() };
         Self::installed(Arc::new(SqliteStore::new(settings).unwrap()), folder).await
     }
 
@@ -47,7 +47,7 @@ impl Kept {
 
     async fn installed(store: Arc<dyn Store>, folder: TempDir) -> Self {
         store.install().await.unwrap();
-        let settings = toml::from_str(&format!("dir = {:?}", folder.path().join("payloads"))).unwrap();
+        let settings = PayloadSettings { dir: folder.path().join("payloads"), s3: None };
         Self { store, payloads: Arc::new(PayloadStore::open(&settings).unwrap()), _folder: folder }
     }
 
@@ -79,12 +79,12 @@ impl Kept {
 
     pub fn retention_at(&self, now: &str, days: u32, tenants: &[(TenantId, u32)]) -> Retention {
         let now: Timestamp = now.parse().unwrap();
-        let settings: RetentionSettings = toml::from_str(&format!(
-            "days = {days}\nmin_days = 7\nmax_share = 1.0\nwhole_months = false\ntombstone_days = 14\nrate = 100000\n\
-             batch = 3\nevery_hours = 24\n[tenants]\n{}",
-            tenants.iter().map(|(tenant, days)| format!("{tenant} = {days}\n")).collect::<String>()
-        ))
+        let settings: RetentionSettings = toml::from_str(
+            "days = 0\nmin_days = 7\nmax_share = 1.0\nwhole_months = false\ntombstone_days = 14\nrate = 100000\n\
+             batch = 3\nevery_hours = 24\n[tenants]",
+        )
         .unwrap();
+        let settings = RetentionSettings { days, tenants: tenants.iter().copied().collect(), ..settings };
         Retention {
             store: Arc::clone(&self.store),
             payloads: Arc::clone(&self.payloads),

@@ -9,7 +9,7 @@
 #   engine.sh kill NAME DIR             SIGKILL
 #   engine.sh env NAME DIR              ENGINE_URL=http://127.0.0.1:PORT
 #
-# ENGINE_HEAP       the heap, 1g unless set
+# ENGINE_HEAP       the heap, 2g unless set
 # ENGINE_SETTINGS   more lines for the engine's yml, as "action.auto_create_index: false"
 # ENGINE_JAVA_OPTS  more options for the Java VM (these three are read at each start)
 # DIFYLOG_CACHE     where installations are kept, ~/.cache/difylog unless set
@@ -50,6 +50,7 @@ path.data: $DIR/data
 path.logs: $DIR/logs
 # A nearly full machine must not make indices read-only.
 cluster.routing.allocation.disk.threshold_enabled: false
+cluster.max_shards_per_node: 3000
 ${ENGINE_SETTINGS:-}
 YML
   cat >"$DIR/config/log4j2.properties" <<'PROPERTIES'
@@ -75,7 +76,7 @@ boot() { # [PORT]
   link_home
   configure "$PORT" "$TRANSPORT_PORT"
   java_arguments "$DIR/home" "$DIR/config"
-  local heap=${ENGINE_HEAP:-1g} options
+  local heap=${ENGINE_HEAP:-2g} options
   read -ra options <<<"${ENGINE_JAVA_OPTS:-}"
   spawn engine "$DIR/logs/output.log" \
     "HOME=$DIR/tmp" "LIBFFI_TMPDIR=$DIR/tmp" "ES_TMPDIR=$DIR/tmp" "OPENSEARCH_TMPDIR=$DIR/tmp" \

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the servers under test need, from the distribution's packages, and only what is missing.
 #
-#   install.sh [rabbitmq] [postgres] [engines]     without an argument: all three
+#   install.sh [rabbitmq] [postgres] [engines] [python]     without an argument: all
 #
 # For Debian and Ubuntu. Runs as root, or uses sudo. Says one line for each thing that it does, and nothing if
 # everything is there.
@@ -55,6 +55,10 @@ install_tools() { # what the scripts themselves use
   [[ ${#packages[@]} -eq 0 ]] || install "${packages[@]}"
 }
 
+install_python() { # virtual environments
+  python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
+}
+
 install_rabbitmq() {
   local had_epmd=''
   if has epmd; then
@@ -103,9 +107,12 @@ install_jdk() { # 17|21 PACKAGE...: the first package that the distribution has
 }
 
 groups=("$@")
-[[ ${#groups[@]} -gt 0 ]] || groups=(rabbitmq postgres engines)
+[[ ${#groups[@]} -gt 0 ]] || groups=(rabbitmq postgres engines python)
 for group in "${groups[@]}"; do
-  case $group in rabbitmq | postgres | engines) ;; *) die "usage: install.sh [rabbitmq] [postgres] [engines]" ;; esac
+  case $group in
+    rabbitmq | postgres | engines | python) ;;
+    *) die "usage: install.sh [rabbitmq] [postgres] [engines] [python]" ;;
+  esac
 done
 install_tools
 for group in "${groups[@]}"; do "install_$group"; done

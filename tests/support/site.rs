@@ -3,6 +3,8 @@
 //! The broker comes from `DIFYLOG_TEST_AMQP_URL`, the engine from `DIFYLOG_TEST_ENGINE_URL`; `scripts/test` starts both.
 //! Each site has queues, files and an index prefix of its own.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::ops::Range;

@@ -23,10 +23,11 @@ const TRIGGERS: [&str; 3] = ["debugging", "app-run", "webhook"];
 const TYPES: [&str; 3] = ["workflow", "chat", "rag-pipeline"];
 const NODE_TYPES: [&str; 3] = ["llm", "code", "http-request"];
 const ROLES: [&str; 2] = ["account", "end_user"];
+/// As the codec leaves payloads: characters stand for themselves where JSON lets them.
 const JSON: [&str; 8] = [
     r#"{"sys.query": "Hello World", "n": 1e-09}"#,
     r#"{"q": "你好，订单编号 42"}"#,
-    r#"{"q": "\u4f60\u597d \ud83e\udd80 \u00dcBER"}"#,
+    r#"{"q": "你好 🦀 ÜBER"}"#,
     r#"{"path": "C:\\temp\\n100%", "quote": "a \"b\" c", "line": "x\ny"}"#,
     r#"{"a_b": ["Straße", "ÉCOLE", "🦀"], "empty": ""}"#,
     "null",

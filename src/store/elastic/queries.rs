@@ -107,7 +107,6 @@ struct Hits {
 #[derive(Deserialize)]
 struct HitsTotal {
     value: u64,
-    relation: String,
 }
 
 impl Reader<'_> {

@@ -115,10 +115,9 @@ impl WriteFiles {
         self.drop_month(month)
     }
 
-    /// Whether writes into a month are too late: it was dropped, and is not there again.
+    /// Whether writes into a month are too late: it was dropped, or is about to be.
     pub fn is_retired(&self, month: Month) -> Result<bool, Fault> {
-        let is_there = self.open.iter().any(|file| file.month == month) || self.has(month);
-        Ok(!is_there && self.state.retired()?.contains(&month))
+        Ok(self.state.retired()?.contains(&month))
     }
 
     /// Changes rows of a month in one transaction.

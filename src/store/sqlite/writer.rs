@@ -86,7 +86,8 @@ fn run(mut files: WriteFiles, mut queue: mpsc::Receiver<Command>) {
             Command::DropMonth(month, answer) => reply(answer, files.drop_month(month)),
             Command::RetireMonth(month, at, answer) => reply(answer, files.retire_month(month, at)),
             Command::Erase(month, removals, remains, answer) => {
-                reply(answer, files.change(month, |rows| erase::erase(rows, &removals, remains)));
+                let gone = files.change_if_there(month, |rows| erase::erase(rows, &removals, remains));
+                reply(answer, gone.map(|gone| gone.unwrap_or_else(|| vec![false; removals.len()])));
             }
             Command::EraseGraphs(month, tenant_id, answer) => {
                 let gone = files.change_if_there(month, |rows| erase::erase_graphs(rows, tenant_id));

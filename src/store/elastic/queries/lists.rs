@@ -117,11 +117,12 @@ impl Reader<'_> {
 
     pub(super) async fn total(&self, question: Question, count_to: u64) -> Result<Total, SinkFault> {
         let question = self.without_superseded(question).await?;
-        let body = json!({ "size": 0, "track_total_hits": count_to.clamp(1, COUNTABLE) });
+        // One more than wanted: an engine that stops counting at its bound does not tell whether that was all.
+        let bound = count_to.min(COUNTABLE) + 1;
+        let body = json!({ "size": 0, "track_total_hits": bound });
         let outcome: Outcome<IgnoredAny> = self.ask(&question, body).await?;
-        let Some(total) = outcome.hits.total else { return Ok(Total { value: 0, exact: true }) };
-        let exact = total.relation == "eq" && total.value <= count_to;
-        Ok(Total { value: total.value.min(count_to), exact })
+        let found = outcome.hits.total.map_or(0, |total| total.value);
+        Ok(Total { value: found.min(bound - 1), exact: found < bound })
     }
 
     async fn newest_unended<T: Listed>(

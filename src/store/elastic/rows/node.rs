@@ -1,6 +1,9 @@
 //! The columns of a node execution.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{AsText, Text, TruncationRow, finite, json_text, optional, origin_row, payload, payload_bytes};
@@ -130,26 +133,18 @@ impl<'a> NodeRow<'a> {
 }
 
 /// The iteration or loop that a node ran in, as its metadata tell.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Default)]
 struct Owner {
-    #[serde(deserialize_with = "text_or_none")]
     iteration_id: Option<String>,
-    #[serde(deserialize_with = "text_or_none")]
     loop_id: Option<String>,
 }
 
 impl Owner {
-    /// Metadata that are no object tell nothing.
+    /// Metadata that are no object tell nothing. Of members with the same name the last counts, as in Python.
     fn of(metadata: &JsonText) -> Self {
-        serde_json::from_str(metadata.as_str()).unwrap_or_default()
-    }
-}
-
-fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    match serde_json::Value::deserialize(deserializer)? {
-        serde_json::Value::String(text) => Ok(Some(text)),
-        _ => Ok(None),
+        let members: BTreeMap<String, &RawValue> = serde_json::from_str(metadata.as_str()).unwrap_or_default();
+        let text = |name| members.get(name).and_then(|value| serde_json::from_str(value.get()).ok());
+        Self { iteration_id: text("iteration_id"), loop_id: text("loop_id") }
     }
 }
 
@@ -225,6 +220,25 @@ impl From<NodeSummaryRow> for NodeSummary {
             iteration_id: row.iteration_id,
             loop_id: row.loop_id,
             revision: Revision::from_stored(row.revision),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_is_told_by_texts_of_an_object_only() {
+        let owner = |metadata: &str| {
+            let Owner { iteration_id, loop_id } = Owner::of(&JsonText::from_clean(metadata));
+            (iteration_id.unwrap_or_default(), loop_id.unwrap_or_default())
+        };
+        let told = |iteration: &str, of_loop: &str| (iteration.to_owned(), of_loop.to_owned());
+        assert_eq!(owner(r#"{"iteration_id": "i\n", "x": {"loop_id": "no"}, "n": 1e999}"#), told("i\n", ""));
+        assert_eq!(owner(r#"{"iteration_id": "1", "loop_id": "l", "iteration_id": "2"}"#), told("2", "l"));
+        for metadata in [r#"["i", "l"]"#, r#"{"iteration_id": 7, "loop_id": null}"#, "null", r#""iteration_id""#] {
+            assert_eq!(owner(metadata), told("", ""), "{metadata}");
         }
     }
 }

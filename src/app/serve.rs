@@ -1,0 +1,61 @@
+//! Wires the read path: the store, its payloads, the names, and the API over them.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{AppError, Stores, open_stores, upkeep};
+use crate::config::Settings;
+use crate::http::api::Api;
+use crate::postgres::Database;
+use crate::query::{DifyDirectory, Directory, LogService, NoDirectory, Ports};
+use crate::store::Store;
+use crate::telemetry::{self, system_clock};
+
+/// The read path over the store that the settings name. Nothing is created.
+///
+/// # Errors
+/// Settings that cannot be used.
+pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn Store>), AppError> {
+    let Stores { store, payloads, .. } = open_stores(settings)?;
+    let directory: Arc<dyn Directory> = if settings.serve.names {
+        Arc::new(DifyDirectory::new(Database::open(&settings.postgres)?))
+    } else {
+        Arc::new(NoDirectory)
+    };
+    let ports = Ports {
+        queries: store.clone(),
+        scan: store.clone(),
+        eraser: store.clone(),
+        payloads,
+        directory,
+        clock: system_clock(),
+    };
+    Ok((LogService::new(ports), store))
+}
+
+/// Serves the API until `stop` is cancelled and the requests have ended.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn run_serve(settings: Settings, stop: CancellationToken) -> Result<(), AppError> {
+    let (service, store) = open_logs(&settings)?;
+    for line in store.check().await? {
+        info!("{line}");
+    }
+    let metrics = telemetry::install_metrics().map_err(AppError::Other)?;
+    let api = Api::new(service, settings.serve.clone(), store.clone(), metrics.clone(), stop.clone())?;
+    let listen = &settings.serve.listen;
+    let failed = |error: std::io::Error| AppError::Other(format!("serve.listen = {listen}: {error}"));
+    let listener = TcpListener::bind(listen).map_err(failed)?;
+    info!(address = %listener.local_addr().map_err(failed)?, "serving the API; /docs shows it");
+    let until = stop.child_token();
+    let folding = tokio::spawn(upkeep(metrics, until.clone()));
+    let served = api.serve(listener).await;
+    until.cancel();
+    let _ = folding.await;
+    store.close().await;
+    served.map_err(|error| AppError::Other(format!("serve: {error}")))
+}

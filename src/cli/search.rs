@@ -1,0 +1,151 @@
+//! `search`: runs or node executions that hold a text.
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::Failure;
+use super::output::table;
+use crate::app;
+use crate::config::Loaded;
+use crate::domain::query::{Direction, SortBy, TextField, TextFilter, TimeRange};
+use crate::domain::{AppId, TenantId, Timestamp};
+use crate::query::columns::{NodeRow, RunRow};
+use crate::query::{Hits, NodeQuery, RunQuery, SearchPage, Snippet};
+
+#[derive(Debug, Args)]
+pub(super) struct SearchArguments {
+    /// The text, in any language, without regard to case, from one character on; nothing in it is a pattern
+    text: String,
+    /// The tenant (workspace)
+    #[arg(long)]
+    tenant: TenantId,
+    #[arg(long)]
+    app: Option<AppId>,
+    /// Search node executions instead of runs
+    #[arg(long)]
+    nodes: bool,
+    /// Where; default: inputs,outputs of runs, title,error of node executions
+    #[arg(long = "in", value_enum, value_delimiter = ',')]
+    fields: Vec<Field>,
+    /// Only this status
+    #[arg(long)]
+    status: Option<String>,
+    /// Inclusive, such as 2025-12-01T00:00:00Z
+    #[arg(long)]
+    from: Option<Timestamp>,
+    /// Exclusive
+    #[arg(long)]
+    to: Option<Timestamp>,
+    /// What the search before printed, for what follows
+    #[arg(long)]
+    cursor: Option<String>,
+    /// How many
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
+    limit: u16,
+    /// JSON Lines instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Field {
+    Inputs,
+    Outputs,
+    Error,
+    Title,
+    ProcessData,
+}
+
+impl From<Field> for TextField {
+    fn from(field: Field) -> Self {
+        match field {
+            Field::Inputs => Self::Inputs,
+            Field::Outputs => Self::Outputs,
+            Field::Error => Self::Error,
+            Field::Title => Self::Title,
+            Field::ProcessData => Self::ProcessData,
+        }
+    }
+}
+
+pub(super) async fn search(arguments: SearchArguments, loaded: &Loaded) -> Result<(), Failure> {
+    if arguments.text.is_empty() {
+        return Err(Failure::Other("the text to find is empty; `difylog runs list` lists without one".into()));
+    }
+    let (service, _) = app::open_logs(&loaded.settings)?;
+    let logs = service.tenant(arguments.tenant);
+    let mut fields: Vec<TextField> = arguments.fields.iter().copied().map(Into::into).collect();
+    if fields.is_empty() {
+        fields = if arguments.nodes {
+            vec![TextField::Title, TextField::Error]
+        } else {
+            vec![TextField::Inputs, TextField::Outputs]
+        };
+    }
+    let text = Some(TextFilter { keyword: arguments.text, fields });
+    let statuses = arguments.status.into_iter().map(Into::into).collect();
+    let created = TimeRange { from: arguments.from, until: arguments.to };
+    let app_id = arguments.app;
+    let page = SearchPage {
+        sort: SortBy::CreatedAt,
+        direction: Direction::Descending,
+        cursor: arguments.cursor,
+        limit: arguments.limit.into(),
+    };
+    if arguments.nodes {
+        let query = NodeQuery { app_id, statuses, created, text, ..NodeQuery::default() };
+        let found = logs.search_nodes(&query, &page).await?;
+        print(&found, arguments.json, |node| {
+            let cells = [node.created_at.to_string(), node.id.to_string(), node.status.as_str().to_owned()];
+            (cells, json!(NodeRow::from(node)))
+        });
+    } else {
+        let query = RunQuery { app_id, statuses, created, text, ..RunQuery::default() };
+        let found = logs.search_runs(&query, &page).await?;
+        print(&found, arguments.json, |run| {
+            let cells = [run.created_at.to_string(), run.id.to_string(), run.status.as_str().to_owned()];
+            (cells, json!(RunRow::from(run)))
+        });
+    }
+    Ok(())
+}
+
+fn print<T>(found: &Hits<T>, json: bool, row: impl Fn(&T) -> ([String; 3], serde_json::Value)) {
+    let mut shown = table(&["created_at", "id", "status", "found"]);
+    for hit in &found.hits {
+        let (cells, columns) = row(&hit.row);
+        if json {
+            let snippets: Vec<_> = hit.snippets.iter().map(|snippet| &snippet.text).collect();
+            println!("{}", json!({"row": columns, "snippets": snippets}));
+            continue;
+        }
+        let texts: Vec<_> = hit.snippets.iter().map(marked).collect();
+        shown.add_row(cells.into_iter().chain([texts.join("\n")]));
+    }
+    if json {
+        return;
+    }
+    let total = if found.total.exact { String::new() } else { "at least ".to_owned() };
+    println!("{shown}\n{total}{} found", found.total.value);
+    if found.text_truncated {
+        println!("some texts are longer than what is searched of them: there may be more");
+    }
+    if let Some(next) = &found.next {
+        println!("there are more: --cursor {next}");
+    }
+}
+
+/// A snippet with what was found in brackets.
+fn marked(snippet: &Snippet) -> String {
+    let mut marked = String::new();
+    for (place, c) in snippet.text.chars().enumerate() {
+        if snippet.highlights.iter().any(|highlight| highlight.start == place) {
+            marked.push('[');
+        }
+        marked.push(if c.is_control() { ' ' } else { c });
+        if snippet.highlights.iter().any(|highlight| highlight.end == place + 1) {
+            marked.push(']');
+        }
+    }
+    marked
+}

@@ -1,0 +1,68 @@
+//! `stats`: the daily numbers of Dify's overview page, side by side.
+
+use chrono_tz::Tz;
+use clap::Args;
+use serde_json::json;
+
+use super::Failure;
+use super::output::table;
+use crate::app;
+use crate::config::Loaded;
+use crate::domain::query::TimeRange;
+use crate::domain::{AppId, TenantId, Timestamp};
+use crate::query::{DailyQuery, interactions};
+
+#[derive(Debug, Args)]
+pub(super) struct StatsArguments {
+    /// The tenant (workspace)
+    #[arg(long)]
+    tenant: TenantId,
+    #[arg(long)]
+    app: AppId,
+    /// Where a day begins, an IANA name such as Asia/Shanghai
+    #[arg(long, default_value = "UTC")]
+    zone: Tz,
+    /// Inclusive, such as 2025-12-01T00:00:00Z
+    #[arg(long)]
+    from: Option<Timestamp>,
+    /// Exclusive
+    #[arg(long)]
+    to: Option<Timestamp>,
+    /// Only runs triggered from any of these
+    #[arg(long, value_delimiter = ',', default_value = "app-run")]
+    triggered_from: Vec<String>,
+    /// JSON Lines instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn stats(arguments: StatsArguments, loaded: &Loaded) -> Result<(), Failure> {
+    let (service, _) = app::open_logs(&loaded.settings)?;
+    let query = DailyQuery {
+        app_id: arguments.app,
+        triggered_from: arguments.triggered_from.into_iter().map(Into::into).collect(),
+        created: TimeRange { from: arguments.from, until: arguments.to },
+        zone: arguments.zone,
+    };
+    let mut shown = table(&["date", "runs", "users", "tokens", "runs per user"]);
+    for day in service.tenant(arguments.tenant).daily(&query).await? {
+        if arguments.json {
+            let line = json!({
+                "date": day.date.to_string(), "runs": day.runs, "terminal_count": day.users,
+                "token_count": day.tokens.to_string(), "interactions": interactions(&day),
+            });
+            println!("{line}");
+        }
+        shown.add_row([
+            day.date.to_string(),
+            day.runs.to_string(),
+            day.users.to_string(),
+            day.tokens.to_string(),
+            format!("{:.2}", interactions(&day)),
+        ]);
+    }
+    if !arguments.json {
+        println!("{shown}");
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Who asks: bearer keys, compared by hash in constant time, each with a scope.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::Api;
+use super::problem::Problem;
+use super::settings::{ApiKey, Right};
+use crate::domain::TenantId;
+
+/// A key that was recognised.
+#[derive(Debug)]
+pub(super) struct Caller {
+    /// `None`: every tenant.
+    tenants: Option<HashSet<TenantId>>,
+    rights: Vec<Right>,
+}
+
+impl Caller {
+    pub(super) fn reaches(&self, tenant_id: TenantId) -> bool {
+        self.tenants.as_ref().is_none_or(|tenants| tenants.contains(&tenant_id))
+    }
+
+    pub(super) const fn is_admin(&self) -> bool {
+        self.tenants.is_none()
+    }
+
+    pub(super) fn may(&self, right: Right) -> bool {
+        self.rights.contains(&right)
+    }
+}
+
+/// All keys.
+pub(super) struct Keys(Vec<([u8; 32], Arc<Caller>)>);
+
+impl Keys {
+    /// Keys that were checked before.
+    pub(super) fn new(keys: Vec<ApiKey>) -> Self {
+        let known = keys.into_iter().filter_map(|key| {
+            let tenants = key.tenant_ids().ok()?.into_iter().collect();
+            let tenants = (!key.admin).then_some(tenants);
+            let hash = *key.hash().ok()?.as_bytes();
+            Some((hash, Arc::new(Caller { tenants, rights: key.rights })))
+        });
+        Self(known.collect())
+    }
+
+    /// Compares with every key, whichever fits, so that the time tells nothing.
+    fn caller(&self, key: &str) -> Option<Arc<Caller>> {
+        let hash: [u8; 32] = Sha256::digest(key).into();
+        let mut found = None;
+        for (known, caller) in &self.0 {
+            if bool::from(known.ct_eq(&hash)) {
+                found = Some(Arc::clone(caller));
+            }
+        }
+        found
+    }
+}
+
+/// Lets a request pass with its [`Caller`], or answers 401.
+pub(super) async fn authenticated(
+    State(api): State<Api>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let caller = bearer(request.headers()).and_then(|key| api.keys.caller(key)).ok_or_else(Problem::unauthorized)?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}

@@ -1,0 +1,128 @@
+//! Deletes within a tenant. They take a key with the right to delete.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::extract::{Deleting, Ids, Params};
+use super::problem::{Problem, Problems};
+use crate::domain::RecordId;
+use crate::query::Related;
+
+/// Ids of one request at most.
+const MAX_IDS: usize = 10_000;
+
+/// How many records went, or belong together.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Deleted {
+    runs: u64,
+    node_executions: u64,
+    offloads: u64,
+    app_logs: u64,
+}
+
+impl From<Related> for Deleted {
+    fn from(related: Related) -> Self {
+        let Related { runs, node_executions, offloads, app_logs } = related;
+        Self { runs, node_executions, offloads, app_logs }
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeleteParams {
+    /// true: its node executions, offloads and app logs too
+    #[serde(default)]
+    related: bool,
+}
+
+/// Delete one run
+#[utoipa::path(
+    delete, path = "/v1/tenants/{tenant_id}/runs/{run_id}", tag = "Delete",
+    params(("tenant_id" = uuid::Uuid, Path,), ("run_id" = uuid::Uuid, Path,), DeleteParams),
+    responses((status = 200, body = Deleted), Problems)
+)]
+pub(super) async fn run(
+    Deleting(logs): Deleting,
+    ids: Ids,
+    Params(params, _): Params<DeleteParams>,
+) -> Result<Json<Deleted>, Problem> {
+    let related = logs.delete_runs(&[ids.get("run_id")?], params.related).await?;
+    if related == Related::default() {
+        return Err(Problem::not_found("no such run"));
+    }
+    Ok(Json(related.into()))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Deletion {
+    /// At most 10,000
+    #[schema(value_type = Vec<uuid::Uuid>, max_items = 10000)]
+    run_ids: Vec<String>,
+    /// true: their node executions, offloads and app logs too
+    #[serde(default)]
+    related: bool,
+    /// true: only count
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Delete many runs, or count what belongs to them
+#[utoipa::path(
+    post, path = "/v1/tenants/{tenant_id}/deletions", tag = "Delete",
+    params(("tenant_id" = uuid::Uuid, Path,)), request_body = Deletion,
+    responses(
+        (status = 200, body = Deleted),
+        (status = 413, description = "The body is larger than serve.max_body_bytes", body = super::problem::ProblemBody,
+         content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = super::problem::ProblemBody,
+         content_type = "application/problem+json"),
+        (status = 422, description = "JSON of another shape", body = super::problem::ProblemBody,
+         content_type = "application/problem+json"),
+        Problems
+    )
+)]
+pub(super) async fn runs(
+    Deleting(logs): Deleting,
+    body: Result<Json<Deletion>, JsonRejection>,
+) -> Result<Json<Deleted>, Problem> {
+    let Json(deletion) = body.map_err(|rejection| Problem::of_status(rejection.status(), rejection.body_text()))?;
+    if deletion.run_ids.len() > MAX_IDS {
+        return Err(Problem::param("run_ids", "expected at most 10000"));
+    }
+    let parse = |text: &String| text.parse::<RecordId>().map_err(|_| Problem::param("run_ids", "expected uuids"));
+    let run_ids = deletion.run_ids.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let related = if deletion.dry_run {
+        logs.count_related(&run_ids).await?
+    } else {
+        logs.delete_runs(&run_ids, deletion.related).await?
+    };
+    Ok(Json(related.into()))
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeletedCount {
+    deleted: u64,
+}
+
+/// Delete every run of an app; node executions and app logs stay
+#[utoipa::path(
+    delete, path = "/v1/tenants/{tenant_id}/apps/{app_id}/workflow-runs", tag = "Delete",
+    params(("tenant_id" = uuid::Uuid, Path,), ("app_id" = uuid::Uuid, Path,)),
+    responses((status = 200, body = DeletedCount), Problems)
+)]
+pub(super) async fn runs_of_app(Deleting(logs): Deleting, ids: Ids) -> Result<Json<DeletedCount>, Problem> {
+    Ok(Json(DeletedCount { deleted: logs.delete_runs_of_app(ids.get("app_id")?).await? }))
+}
+
+/// Delete every node execution of an app
+#[utoipa::path(
+    delete, path = "/v1/tenants/{tenant_id}/apps/{app_id}/node-executions", tag = "Delete",
+    params(("tenant_id" = uuid::Uuid, Path,), ("app_id" = uuid::Uuid, Path,)),
+    responses((status = 200, body = DeletedCount), Problems)
+)]
+pub(super) async fn nodes_of_app(Deleting(logs): Deleting, ids: Ids) -> Result<Json<DeletedCount>, Problem> {
+    Ok(Json(DeletedCount { deleted: logs.delete_nodes_of_app(ids.get("app_id")?).await? }))
+}

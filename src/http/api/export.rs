@@ -1,0 +1,103 @@
+//! Exports: every record of a query, one JSON text a line, of any number, in constant memory.
+
+use std::future::ready;
+
+use axum::extract::Extension;
+use axum::response::Response;
+use futures::{Stream, TryStreamExt as _};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::extract::{Params, Reading};
+use super::limits::Permit;
+use super::params::{NodeConditions, RunConditions, direction, id, instant};
+use super::problem::{Problem, Problems};
+use super::stream::ndjson;
+use crate::domain::Document;
+use crate::domain::query::TimeRange;
+use crate::query::columns::document;
+use crate::query::{QueryError, TenantLogs};
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExportParams {
+    /// desc: newest first; asc: oldest first
+    order: Option<String>,
+    /// true: the full texts of truncated payloads
+    #[serde(default)]
+    full: bool,
+}
+
+/// Documents as lines, with their full texts if wanted.
+fn lines(
+    logs: TenantLogs,
+    documents: impl Stream<Item = Result<Document, QueryError>> + Send + 'static,
+    full: bool,
+) -> impl Stream<Item = Result<String, QueryError>> + Send + 'static {
+    documents
+        .and_then(move |document| {
+            let logs = logs.clone();
+            async move { if full { logs.full(document).await } else { Ok(document) } }
+        })
+        .try_filter_map(|found| ready(Ok(document(&found).ok())))
+}
+
+/// Every run of a query
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/export/runs", tag = "Export",
+    params(("tenant_id" = uuid::Uuid, Path,), RunConditions, ExportParams),
+    responses((status = 200, body = String, content_type = "application/x-ndjson"), Problems)
+)]
+pub(super) async fn runs(
+    Reading(logs): Reading,
+    Params(conditions, params): Params<RunConditions, ExportParams>,
+    Extension(permit): Extension<Permit>,
+) -> Result<Response, Problem> {
+    let documents = logs.export_runs(&conditions.query()?, direction(params.order.as_deref())?);
+    ndjson(permit, lines(logs, documents, params.full)).await
+}
+
+/// Every node execution of a query
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/export/nodes", tag = "Export",
+    params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, ExportParams),
+    responses((status = 200, body = String, content_type = "application/x-ndjson"), Problems)
+)]
+pub(super) async fn nodes(
+    Reading(logs): Reading,
+    Params(conditions, params): Params<NodeConditions, ExportParams>,
+    Extension(permit): Extension<Permit>,
+) -> Result<Response, Problem> {
+    let documents = logs.export_nodes(&conditions.query()?, direction(params.order.as_deref())?);
+    ndjson(permit, lines(logs, documents, params.full)).await
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AppLogExportParams {
+    #[param(format = Uuid)]
+    app_id: Option<String>,
+    /// Inclusive, ISO 8601
+    created_at_from: Option<String>,
+    /// Exclusive
+    created_at_until: Option<String>,
+}
+
+/// Every app log of the tenant or of an app, oldest first
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/export/app-logs", tag = "Export",
+    params(("tenant_id" = uuid::Uuid, Path,), AppLogExportParams),
+    responses((status = 200, body = String, content_type = "application/x-ndjson"), Problems)
+)]
+pub(super) async fn app_logs(
+    Reading(logs): Reading,
+    Params(params, _): Params<AppLogExportParams>,
+    Extension(permit): Extension<Permit>,
+) -> Result<Response, Problem> {
+    let created = TimeRange {
+        from: instant("created_at_from", params.created_at_from.as_deref())?,
+        until: instant("created_at_until", params.created_at_until.as_deref())?,
+    };
+    let documents = logs.export_app_logs(id("app_id", params.app_id.as_deref())?, created);
+    ndjson(permit, lines(logs, documents, false)).await
+}

@@ -1,0 +1,157 @@
+//! What goes wrong, as RFC 9457 problem details: a stable `code`, and in `detail` what to do. Nothing of a payload or a
+//! secret gets in.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
+
+use crate::query::QueryError;
+use crate::store::StoreError;
+use crate::store::payload::PayloadError;
+
+/// Seconds after which a store that is down is worth another try.
+const RETRY_SECONDS: u32 = 5;
+
+/// A problem on its way out.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    retry_after: Option<u32>,
+}
+
+/// Problem details (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProblemBody {
+    /// Always `about:blank`: `code` tells problems apart.
+    r#type: &'static str,
+    /// The status in words.
+    title: &'static str,
+    status: u16,
+    /// Stable, for programs: `invalid_param`, `invalid_cursor`, `unauthorized`, …
+    code: &'static str,
+    /// For people: what was wrong, and what to do.
+    detail: String,
+}
+
+/// The problems that any request may meet.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it describes answers; it is never made")]
+pub(super) enum Problems {
+    /// A parameter is wrong; `detail` names it and what it may be
+    #[response(status = 400, content_type = "application/problem+json")]
+    BadRequest(#[to_schema] ProblemBody),
+    /// No key, or an unknown one
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(#[to_schema] ProblemBody),
+    /// The key lacks the right
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(#[to_schema] ProblemBody),
+    /// Not there, or of a tenant that the key does not reach
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(#[to_schema] ProblemBody),
+    /// Too many requests at once; see Retry-After
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(#[to_schema] ProblemBody),
+    /// The store holds something unreadable
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(#[to_schema] ProblemBody),
+    /// The store does not answer, or not in time; see Retry-After
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(#[to_schema] ProblemBody),
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), retry_after: None }
+    }
+
+    /// A parameter that cannot be used: its name, and what it may be.
+    pub(super) fn param(name: &str, expected: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_param", format!("{name}: {expected}"))
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_param", detail)
+    }
+
+    pub(super) fn of_status(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self::new(status, "invalid_body", detail)
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "send a key of serve.keys as `Authorization: Bearer KEY`")
+    }
+
+    pub(super) fn forbidden(detail: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        let detail = "the path is right, the method is not; see /docs";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    pub(super) fn too_many() -> Self {
+        let detail = "serve.concurrency requests are being answered; try again";
+        Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail) }
+    }
+
+    pub(super) fn too_slow(seconds: u64) -> Self {
+        let detail =
+            format!("no answer within serve.query_seconds ({seconds} s); narrow the question by app, time or status");
+        Self { retry_after: Some(RETRY_SECONDS), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "query_timeout", detail) }
+    }
+
+    fn unavailable(code: &'static str, detail: String) -> Self {
+        Self { retry_after: Some(RETRY_SECONDS), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        let detail = error.to_string();
+        match error {
+            QueryError::LastRunNotExists | QueryError::AccountNotFound(_) => Self::bad_request(detail),
+            QueryError::Cursor(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_cursor", detail),
+            QueryError::NoNames(_) => Self::new(StatusCode::BAD_REQUEST, "names_unknown", detail),
+            QueryError::Directory(_) => Self::unavailable("directory_unavailable", detail),
+            QueryError::Store(StoreError::Corrupt(_)) | QueryError::Payload(PayloadError::Damaged(_)) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable", detail)
+            }
+            QueryError::Store(_) => Self::unavailable("store_unavailable", detail),
+            QueryError::Payload(_) => Self::unavailable("payloads_unavailable", detail),
+            QueryError::PayloadMissing(_) => Self::new(StatusCode::NOT_FOUND, "payload_missing", detail),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or("Problem");
+        let body = ProblemBody {
+            r#type: "about:blank",
+            title,
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: self.detail,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

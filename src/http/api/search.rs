@@ -1,0 +1,297 @@
+//! Search beyond Dify: any conditions, snippets, facets, a histogram; and single records by id alone.
+
+use axum::Json;
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::dify::FullParams;
+use super::extract::{Ids, Params, Reading};
+use super::params::{NodeConditions, Paging, RunConditions, field_name};
+use super::problem::{Problem, Problems};
+use crate::domain::Document;
+use crate::domain::query::{Facet, FacetCount, HistogramBucket};
+use crate::query::columns::{NodeRow, RunRow, document};
+use crate::query::{Hit, Hits, QueryError, TenantLogs};
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct SnippetView {
+    field: &'static str,
+    /// A stretch of the decoded text
+    text: String,
+    /// Where the keyword stands in `text`: first character and the one after the last
+    highlights: Vec<[usize; 2]>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct TotalView {
+    value: u64,
+    /// false: at least so many
+    exact: bool,
+}
+
+/// What a search found. A row has the columns of its table, without payloads.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Found {
+    total: TotalView,
+    /// Some text was longer than what is searched of a field: there may be more
+    text_truncated: bool,
+    /// For the next page, as `cursor`; null at the end
+    next: Option<String>,
+    data: Vec<FoundRow>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct FoundRow {
+    #[schema(value_type = Object)]
+    row: Box<serde_json::value::RawValue>,
+    snippets: Vec<SnippetView>,
+}
+
+fn found<T>(hits: Hits<T>, row: impl Fn(&T) -> serde_json::Result<Box<serde_json::value::RawValue>>) -> Found {
+    let view = |hit: Hit<T>| {
+        let snippets = hit.snippets.into_iter().map(|snippet| SnippetView {
+            field: field_name(snippet.field),
+            text: snippet.text,
+            highlights: snippet.highlights.into_iter().map(|place| [place.start, place.end]).collect(),
+        });
+        Some(FoundRow { row: row(&hit.row).ok()?, snippets: snippets.collect() })
+    };
+    Found {
+        total: TotalView { value: hits.total.value, exact: hits.total.exact },
+        text_truncated: hits.text_truncated,
+        next: hits.next,
+        data: hits.hits.into_iter().filter_map(view).collect(),
+    }
+}
+
+/// Search runs
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/runs", tag = "Search",
+    params(("tenant_id" = uuid::Uuid, Path,), RunConditions, Paging),
+    responses((status = 200, body = Found), Problems)
+)]
+pub(super) async fn runs(
+    Reading(logs): Reading,
+    Params(conditions, paging): Params<RunConditions, Paging>,
+) -> Result<Json<Found>, Problem> {
+    let hits = logs.search_runs(&conditions.query()?, &paging.page()?).await?;
+    Ok(Json(found(hits, |run| serde_json::value::to_raw_value(&RunRow::from(run)))))
+}
+
+/// Search node executions
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/nodes", tag = "Search",
+    params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, Paging),
+    responses((status = 200, body = Found), Problems)
+)]
+pub(super) async fn nodes(
+    Reading(logs): Reading,
+    Params(conditions, paging): Params<NodeConditions, Paging>,
+) -> Result<Json<Found>, Problem> {
+    let hits = logs.search_nodes(&conditions.query()?, &paging.page()?).await?;
+    Ok(Json(found(hits, |node| serde_json::value::to_raw_value(&NodeRow::from(node)))))
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct ValueCount {
+    value: Box<str>,
+    count: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct ValueCounts {
+    /// Most frequent first
+    data: Vec<ValueCount>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct FacetParams {
+    /// status, app_id, triggered_from, created_by; for nodes also node_type
+    #[param(example = "status")]
+    by: String,
+    /// Values at most, 1 to 1000
+    #[param(minimum = 1, maximum = 1000, default = 20)]
+    values: Option<u16>,
+}
+
+impl FacetParams {
+    fn facet(&self, of_nodes: bool) -> Result<(Facet, usize), Problem> {
+        let facet = match self.by.as_str() {
+            "status" => Facet::Status,
+            "app_id" => Facet::AppId,
+            "triggered_from" => Facet::TriggeredFrom,
+            "created_by" => Facet::CreatedBy,
+            "node_type" if of_nodes => Facet::NodeType,
+            _ => {
+                return Err(Problem::param(
+                    "by",
+                    "expected status, app_id, triggered_from, created_by; of nodes also node_type",
+                ));
+            }
+        };
+        let values = self.values.unwrap_or(20);
+        if !(1..=1000).contains(&values) {
+            return Err(Problem::param("values", "expected 1 to 1000"));
+        }
+        Ok((facet, values.into()))
+    }
+}
+
+fn counts(found: Vec<FacetCount>) -> Json<ValueCounts> {
+    Json(ValueCounts {
+        data: found.into_iter().map(|FacetCount { value, count }| ValueCount { value, count }).collect(),
+    })
+}
+
+/// Runs per value of a column
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/runs/facets", tag = "Search",
+    params(("tenant_id" = uuid::Uuid, Path,), RunConditions, FacetParams),
+    responses((status = 200, body = ValueCounts), Problems)
+)]
+pub(super) async fn run_facets(
+    Reading(logs): Reading,
+    Params(conditions, params): Params<RunConditions, FacetParams>,
+) -> Result<Json<ValueCounts>, Problem> {
+    let (facet, values) = params.facet(false)?;
+    Ok(counts(logs.run_facet(&conditions.query()?, facet, values).await?))
+}
+
+/// Node executions per value of a column
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/nodes/facets", tag = "Search",
+    params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, FacetParams),
+    responses((status = 200, body = ValueCounts), Problems)
+)]
+pub(super) async fn node_facets(
+    Reading(logs): Reading,
+    Params(conditions, params): Params<NodeConditions, FacetParams>,
+) -> Result<Json<ValueCounts>, Problem> {
+    let (facet, values) = params.facet(true)?;
+    Ok(counts(logs.node_facet(&conditions.query()?, facet, values).await?))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SpanParams {
+    /// Length of a span in seconds, 1 to 31536000
+    #[param(minimum = 1, maximum = 31_536_000, default = 86400)]
+    seconds: Option<u32>,
+}
+
+impl SpanParams {
+    fn seconds(&self) -> Result<u32, Problem> {
+        let seconds = self.seconds.unwrap_or(86_400);
+        let is_span = (1..=31_536_000).contains(&seconds);
+        is_span.then_some(seconds).ok_or_else(|| Problem::param("seconds", "expected 1 to 31536000"))
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct SpanCount {
+    /// First instant of the span
+    from: String,
+    count: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct SpanCounts {
+    /// Oldest first; empty spans are absent
+    data: Vec<SpanCount>,
+}
+
+fn spans(found: Vec<HistogramBucket>) -> Json<SpanCounts> {
+    let span = |bucket: HistogramBucket| SpanCount { from: bucket.from.to_string(), count: bucket.count };
+    Json(SpanCounts { data: found.into_iter().map(span).collect() })
+}
+
+/// Runs over time
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/runs/histogram", tag = "Search",
+    params(("tenant_id" = uuid::Uuid, Path,), RunConditions, SpanParams),
+    responses((status = 200, body = SpanCounts), Problems)
+)]
+pub(super) async fn run_histogram(
+    Reading(logs): Reading,
+    Params(conditions, params): Params<RunConditions, SpanParams>,
+) -> Result<Json<SpanCounts>, Problem> {
+    Ok(spans(logs.run_histogram(&conditions.query()?, params.seconds()?).await?))
+}
+
+/// Node executions over time
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/nodes/histogram", tag = "Search",
+    params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, SpanParams),
+    responses((status = 200, body = SpanCounts), Problems)
+)]
+pub(super) async fn node_histogram(
+    Reading(logs): Reading,
+    Params(conditions, params): Params<NodeConditions, SpanParams>,
+) -> Result<Json<SpanCounts>, Problem> {
+    Ok(spans(logs.node_histogram(&conditions.query()?, params.seconds()?).await?))
+}
+
+async fn whole(logs: &TenantLogs, found: Option<Document>, full: bool) -> Result<Response, Problem> {
+    let found = found.ok_or_else(|| Problem::not_found("no such record"))?;
+    let found = if full { logs.full(found).await? } else { found };
+    columns(&found)
+}
+
+/// A document as JSON with its columns.
+pub(super) fn columns(found: &Document) -> Result<Response, Problem> {
+    let text = document(found).map_err(|_| {
+        Problem::from(QueryError::Store(crate::store::StoreError::Corrupt("a record that is no JSON".into())))
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+/// One run with every column of its table
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/runs/{run_id}", tag = "Records",
+    params(("tenant_id" = uuid::Uuid, Path,), ("run_id" = uuid::Uuid, Path,), FullParams),
+    responses((status = 200, body = Object), Problems)
+)]
+pub(super) async fn run(
+    Reading(logs): Reading,
+    ids: Ids,
+    Params(params, _): Params<FullParams>,
+) -> Result<Response, Problem> {
+    let found = logs.run(None, ids.get("run_id")?).await?;
+    whole(&logs, found, params.full).await
+}
+
+/// One node execution with every column of its table
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/nodes/{node_execution_id}", tag = "Records",
+    params(("tenant_id" = uuid::Uuid, Path,), ("node_execution_id" = uuid::Uuid, Path,), FullParams),
+    responses((status = 200, body = Object), Problems)
+)]
+pub(super) async fn node(
+    Reading(logs): Reading,
+    ids: Ids,
+    Params(params, _): Params<FullParams>,
+) -> Result<Response, Problem> {
+    let found = logs.node(ids.get("node_execution_id")?).await?;
+    whole(&logs, found, params.full).await
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Snapshots {
+    #[schema(value_type = Vec<Object>)]
+    data: Vec<Box<serde_json::value::RawValue>>,
+}
+
+/// Every node execution of a run without payloads, by start and index
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/runs/{run_id}/nodes", tag = "Records",
+    params(("tenant_id" = uuid::Uuid, Path,), ("run_id" = uuid::Uuid, Path,)),
+    responses((status = 200, body = Snapshots), Problems)
+)]
+pub(super) async fn run_nodes(Reading(logs): Reading, ids: Ids) -> Result<Json<Snapshots>, Problem> {
+    let nodes = logs.node_snapshots(None, ids.get("run_id")?).await?;
+    let row = |node| serde_json::value::to_raw_value(&NodeRow::from(node)).ok();
+    Ok(Json(Snapshots { data: nodes.iter().filter_map(row).collect() }))
+}

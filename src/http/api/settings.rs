@@ -1,0 +1,157 @@
+//! The section `serve` of the configuration, and the file of keys that it may name.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::domain::TenantId;
+use crate::domain::document::ContentHash;
+
+/// What `difylog serve` listens on, whom it answers, and how much.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeSettings {
+    /// Address and port; port 0 takes a free one.
+    pub listen: String,
+    /// Requests at once; more get 429.
+    pub concurrency: u16,
+    /// Longest time of one question, in seconds.
+    pub query_seconds: u64,
+    /// A request that takes longer, in milliseconds, is logged.
+    pub slow_query_ms: u64,
+    /// Largest body of a request, in bytes.
+    pub max_body_bytes: usize,
+    /// Whether names are looked up in Dify's PostgreSQL (section `postgres`).
+    pub names: bool,
+    pub tls: Option<TlsSettings>,
+    pub keys: Vec<ApiKey>,
+    /// A TOML file of more `[[keys]]`.
+    pub keys_file: Option<PathBuf>,
+}
+
+impl Default for ServeSettings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8089".into(),
+            concurrency: 64,
+            query_seconds: 30,
+            slow_query_ms: 1000,
+            max_body_bytes: 1 << 20,
+            names: false,
+            tls: None,
+            keys: Vec::new(),
+            keys_file: None,
+        }
+    }
+}
+
+/// Certificate chain and private key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Right {
+    Read,
+    Delete,
+}
+
+/// A key, known by its hash only.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// For the log.
+    pub name: String,
+    /// SHA-256 of the key, 64 hexadecimal digits.
+    pub sha256: String,
+    /// The tenants it may reach; none with `admin`.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Reaches every tenant, and the calls that cross tenants.
+    #[serde(default)]
+    pub admin: bool,
+    #[serde(default = "read_only")]
+    pub rights: Vec<Right>,
+}
+
+fn read_only() -> Vec<Right> {
+    vec![Right::Read]
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("serve.{0}")]
+pub struct InvalidServe(pub String);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysFile {
+    keys: Vec<ApiKey>,
+}
+
+impl ApiKey {
+    pub(super) fn hash(&self) -> Result<ContentHash, String> {
+        self.sha256.parse().map_err(|error| format!("keys: {}: sha256: {error}", self.name))
+    }
+
+    pub(super) fn tenant_ids(&self) -> Result<Vec<TenantId>, String> {
+        let parse = |text: &String| text.parse().map_err(|error| format!("keys: {}: tenants: {error}", self.name));
+        self.tenants.iter().map(parse).collect()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.hash()?;
+        let tenants = self.tenant_ids()?;
+        match (self.admin, tenants.is_empty()) {
+            (true, false) => Err(format!("keys: {}: admin reaches every tenant; leave tenants out", self.name)),
+            (false, true) => Err(format!("keys: {}: name its tenants, or set admin = true", self.name)),
+            _ if self.rights.is_empty() => Err(format!("keys: {}: rights: at least one of read, delete", self.name)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ServeSettings {
+    /// Rules that need no file.
+    ///
+    /// # Errors
+    /// [`InvalidServe`]: the first broken rule.
+    pub fn validate(&self) -> Result<(), InvalidServe> {
+        let broken = |problem: &str| Err(InvalidServe(problem.to_owned()));
+        if self.concurrency == 0 {
+            return broken("concurrency must be at least 1");
+        }
+        if !(1..=3600).contains(&self.query_seconds) {
+            return broken("query_seconds must be 1 to 3600");
+        }
+        self.keys.iter().try_for_each(ApiKey::check).map_err(InvalidServe)
+    }
+
+    /// The keys of the configuration and of `keys_file`; at least one.
+    ///
+    /// # Errors
+    /// [`InvalidServe`] for a file that cannot be read, a key that cannot be used, or none.
+    pub fn all_keys(&self) -> Result<Vec<ApiKey>, InvalidServe> {
+        let mut keys = self.keys.clone();
+        if let Some(path) = &self.keys_file {
+            let failed = |problem: String| InvalidServe(format!("keys_file: {}: {problem}", path.display()));
+            let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+            // The parser's own words would repeat the line, and a line may hold a key that does not belong there.
+            let file: KeysFile = toml::from_str(&text).map_err(|error| failed(error.message().to_owned()))?;
+            keys.extend(file.keys);
+        }
+        keys.iter().try_for_each(ApiKey::check).map_err(InvalidServe)?;
+        if keys.is_empty() {
+            return Err(InvalidServe(
+                "keys: there is none, so nobody could ask; add [[serve.keys]] or keys_file (README, \"Reading the logs\")"
+                    .into(),
+            ));
+        }
+        Ok(keys)
+    }
+}

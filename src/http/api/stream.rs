@@ -1,0 +1,60 @@
+//! Answers of any length: documents as they come, in constant memory. The first is awaited before the answer begins, so
+//! that a store that is down is a 503 and not half an answer; a later fault breaks the connection off, so that no
+//! client takes a part for the whole.
+
+use std::pin::Pin;
+
+use axum::body::Body;
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+
+use super::limits::Permit;
+use super::problem::Problem;
+use crate::query::QueryError;
+
+type Lines = Pin<Box<dyn Stream<Item = Result<String, QueryError>> + Send>>;
+
+/// A stream whose first item has come.
+struct Begun {
+    first: Option<String>,
+    rest: Lines,
+}
+
+async fn begin(lines: impl Stream<Item = Result<String, QueryError>> + Send + 'static) -> Result<Begun, Problem> {
+    let mut rest: Lines = Box::pin(lines);
+    let first = rest.next().await.transpose()?;
+    Ok(Begun { first, rest })
+}
+
+/// One JSON text a line.
+pub(super) async fn ndjson(
+    permit: Permit,
+    lines: impl Stream<Item = Result<String, QueryError>> + Send + 'static,
+) -> Result<Response, Problem> {
+    let Begun { first, rest } = begin(lines).await?;
+    let lines = futures::stream::iter(first.map(Ok)).chain(rest).map(move |line| {
+        // Held to the end of the stream.
+        let _ = &permit;
+        line.map(|line| Bytes::from(line + "\n"))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+/// `{"data":[…]}`
+pub(super) async fn data(
+    permit: Permit,
+    items: impl Stream<Item = Result<String, QueryError>> + Send + 'static,
+) -> Result<Response, Problem> {
+    let Begun { first, rest } = begin(items).await?;
+    let head = format!("{{\"data\":[{}", first.unwrap_or_default());
+    let rest = rest.map(move |item| {
+        let _ = &permit;
+        item.map(|item| Bytes::from(format!(",{item}")))
+    });
+    let whole = futures::stream::iter([Ok(Bytes::from(head))])
+        .chain(rest)
+        .chain(futures::stream::iter([Ok(Bytes::from_static(b"]}"))]));
+    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(whole)).into_response())
+}

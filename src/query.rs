@@ -1,0 +1,125 @@
+//! The read path as a library: everything Dify asks of its log tables, search, and the deletes, over any store.
+//!
+//! The tenant is in the type: [`LogService::tenant`] answers a [`TenantLogs`] whose methods take none, so that a question
+//! without a tenant, or with another's, cannot be asked. What crosses tenants is on [`AdminLogs`], and only there. Nothing
+//! here knows a wire format or a server; nothing here is held between two questions.
+
+mod admin;
+mod app_logs;
+mod batches;
+pub mod columns;
+mod cursor;
+mod delete;
+mod dify_directory;
+mod directory;
+mod export;
+mod filter;
+mod full;
+mod nodes;
+mod runs;
+mod search;
+mod snippet;
+mod statistics;
+
+use std::sync::Arc;
+
+pub use self::admin::{AdminLogs, RunBatch, Shard};
+pub use self::app_logs::{AppLogList, AppLogQuery, KEYWORD_CHARS};
+pub use self::cursor::InvalidCursor;
+pub use self::delete::Related;
+pub use self::dify_directory::DifyDirectory;
+pub use self::directory::{Account, Creator, Creators, Directory, DirectoryError, EndUser, Matches, NoDirectory};
+pub use self::filter::{NodeQuery, RunQuery};
+pub use self::runs::{After, RunCounts, RunList, RunPage, last};
+pub use self::search::{COUNT_TO, Hit, Hits, SearchPage};
+pub use self::snippet::Snippet;
+pub use self::statistics::{DailyQuery, interactions, local_instant};
+use crate::domain::TenantId;
+use crate::store::payload::{PayloadError, PayloadStore};
+use crate::store::{Eraser, LogQueries, LogScan, StoreError};
+use crate::telemetry::Clock;
+
+/// What the answers are made of.
+pub struct Ports {
+    pub queries: Arc<dyn LogQueries>,
+    pub scan: Arc<dyn LogScan>,
+    pub eraser: Arc<dyn Eraser>,
+    pub payloads: Arc<PayloadStore>,
+    pub directory: Arc<dyn Directory>,
+    pub clock: Clock,
+}
+
+/// The entrance. Cheap to clone; holds no state.
+#[derive(Clone)]
+pub struct LogService(Arc<Ports>);
+
+impl LogService {
+    #[must_use]
+    pub fn new(ports: Ports) -> Self {
+        Self(Arc::new(ports))
+    }
+
+    /// The logs of one tenant.
+    #[must_use]
+    pub fn tenant(&self, tenant_id: TenantId) -> TenantLogs {
+        TenantLogs { ports: Arc::clone(&self.0), tenant_id }
+    }
+
+    /// The calls that cross tenants. Whoever hands this out has checked that the caller may.
+    #[must_use]
+    pub fn admin(&self) -> AdminLogs {
+        AdminLogs::new(self.clone())
+    }
+}
+
+/// The logs of one tenant. No method can reach another tenant's.
+#[derive(Clone)]
+pub struct TenantLogs {
+    ports: Arc<Ports>,
+    tenant_id: TenantId,
+}
+
+impl TenantLogs {
+    /// The tenant.
+    #[must_use]
+    pub const fn tenant_id(&self) -> TenantId {
+        self.tenant_id
+    }
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// Dify's own words for a `last_id` that is not in the list.
+    #[error("Last workflow run not exists")]
+    LastRunNotExists,
+    #[error("{0}")]
+    Cursor(#[from] InvalidCursor),
+    /// Dify's own words.
+    #[error("Account not found: {0}")]
+    AccountNotFound(String),
+    /// A filter by names, and nobody who knows them.
+    #[error("{0} needs the names of Dify's accounts and end users: set postgres.url, or filter by created_by")]
+    NoNames(&'static str),
+    #[error("names of accounts and end users: {0}")]
+    Directory(#[from] DirectoryError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Payload(#[from] PayloadError),
+    /// A truncated payload whose full text is gone.
+    #[error("the full text of {0} is not in the payload store; read it without asking for the full text")]
+    PayloadMissing(&'static str),
+}
+
+impl QueryError {
+    /// Whether the same question may be answered later.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Unavailable(_)) | Self::Directory(_) => true,
+            Self::Payload(error) => error.is_retriable(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Deletes within one tenant. What is deleted leaves a tombstone, so that a late message does not bring it back.
+//!
+//! Walks keep a cursor instead of asking for the first rows again: a list may show a deleted row until the store's next
+//! refresh.
+
+use super::{NodeQuery, QueryError, RunQuery, TenantLogs};
+use crate::domain::query::{Direction, NodeSummary, Page, RunSummary, SortBy, TimeRange};
+use crate::domain::record::RecordKey;
+use crate::domain::{AppId, Kind, RecordId, Timestamp};
+use crate::store::{Erasure, Remains};
+
+/// Records per request of a walk.
+const BATCH: usize = 500;
+
+/// How many records of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Related {
+    pub runs: u64,
+    pub node_executions: u64,
+    pub offloads: u64,
+    pub app_logs: u64,
+}
+
+impl Related {
+    fn count(&mut self, kind: Kind) {
+        let counter = match kind {
+            Kind::WorkflowRun => &mut self.runs,
+            Kind::NodeExecution => &mut self.node_executions,
+            Kind::Offload => &mut self.offloads,
+            Kind::AppLog => &mut self.app_logs,
+        };
+        *counter += 1;
+    }
+}
+
+impl TenantLogs {
+    /// What belongs to runs. As in Dify, `runs` is the number of ids given.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn count_related(&self, run_ids: &[RecordId]) -> Result<Related, QueryError> {
+        let mut related = Related { runs: run_ids.len() as u64, ..Related::default() };
+        for ids in run_ids.chunks(BATCH) {
+            for key in self.ports.scan.children(self.tenant_id, ids).await? {
+                related.count(key.kind);
+            }
+        }
+        Ok(related)
+    }
+
+    /// Deletes runs; `with_related`: their node executions, offloads and app logs first. Answers what went.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written; a second call goes on.
+    pub async fn delete_runs(&self, run_ids: &[RecordId], with_related: bool) -> Result<Related, QueryError> {
+        let mut related = Related::default();
+        for ids in run_ids.chunks(BATCH) {
+            let mut keys = Vec::new();
+            if with_related {
+                keys = self.ports.scan.children(self.tenant_id, ids).await?;
+            }
+            keys.extend(ids.iter().map(|id| self.key(Kind::WorkflowRun, *id)));
+            for keys in keys.chunks(BATCH) {
+                for key in self.erase(keys).await? {
+                    related.count(key.kind);
+                }
+            }
+        }
+        Ok(related)
+    }
+
+    /// Deletes every run of an app, children left alone, as Dify does. Answers how many.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written; a second call goes on.
+    pub async fn delete_runs_of_app(&self, app_id: AppId) -> Result<u64, QueryError> {
+        let query = RunQuery { app_id: Some(app_id), ..RunQuery::default() };
+        let (mut deleted, mut after) = (0, None);
+        loop {
+            let stretch = self.ports.queries.runs(&query.within(self.tenant_id), &oldest(after, BATCH)).await?;
+            let keys: Vec<_> = stretch.iter().map(|run| self.key(Kind::WorkflowRun, run.id)).collect();
+            deleted += self.erase(&keys).await?.len() as u64;
+            after = stretch.last().map(RunSummary::position);
+            if stretch.len() < BATCH {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// Deletes node executions. Answers how many there were.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written; a second call goes on.
+    pub async fn delete_nodes(&self, ids: &[RecordId]) -> Result<u64, QueryError> {
+        let mut deleted = 0;
+        for ids in ids.chunks(BATCH) {
+            let keys: Vec<_> = ids.iter().map(|id| self.key(Kind::NodeExecution, *id)).collect();
+            deleted += self.erase(&keys).await?.len() as u64;
+        }
+        Ok(deleted)
+    }
+
+    /// Deletes every node execution of an app. Answers how many.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written; a second call goes on.
+    pub async fn delete_nodes_of_app(&self, app_id: AppId) -> Result<u64, QueryError> {
+        self.delete_nodes_where(&NodeQuery { app_id: Some(app_id), ..NodeQuery::default() }).await
+    }
+
+    /// Deletes every node execution that started before an instant. Answers how many.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written; a second call goes on.
+    pub async fn delete_nodes_before(&self, before: Timestamp) -> Result<u64, QueryError> {
+        let created = TimeRange { from: None, until: Some(before) };
+        self.delete_nodes_where(&NodeQuery { created, ..NodeQuery::default() }).await
+    }
+
+    async fn delete_nodes_where(&self, query: &NodeQuery) -> Result<u64, QueryError> {
+        let (mut deleted, mut after) = (0, None);
+        loop {
+            let stretch = self.ports.queries.nodes(&query.within(self.tenant_id), &oldest(after, BATCH)).await?;
+            let ids: Vec<_> = stretch.iter().map(|node| node.id).collect();
+            deleted += self.delete_nodes(&ids).await?;
+            after = stretch.last().map(NodeSummary::position);
+            if stretch.len() < BATCH {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// Erases records; answers those that were there.
+    async fn erase(&self, keys: &[RecordKey]) -> Result<Vec<RecordKey>, QueryError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let erasures: Vec<_> = keys.iter().map(|key| Erasure { key: *key, revision: None }).collect();
+        let gone = self.ports.eraser.erase(&erasures, Remains::Tombstone((self.ports.clock)())).await?;
+        Ok(keys.iter().zip(gone).filter(|(_, gone)| *gone).map(|(key, _)| *key).collect())
+    }
+
+    fn key(&self, kind: Kind, id: RecordId) -> RecordKey {
+        RecordKey { tenant_id: self.tenant_id, kind, id }
+    }
+}
+
+/// A stretch from the oldest on.
+pub(super) fn oldest(after: Option<crate::domain::query::Position>, limit: usize) -> Page {
+    Page { sort: SortBy::CreatedAt, direction: Direction::Ascending, after, limit }
+}

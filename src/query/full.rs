@@ -1,0 +1,36 @@
+//! Full texts of truncated payloads, from the payload store back into the document.
+
+use super::{QueryError, TenantLogs};
+use crate::domain::document::PayloadField;
+use crate::domain::{Document, JsonText, Record};
+
+impl TenantLogs {
+    /// The same document with the full text of every truncated payload. One at a time: a payload may have many megabytes.
+    ///
+    /// # Errors
+    /// [`QueryError::PayloadMissing`], or a payload store that cannot be read.
+    pub async fn full(&self, mut document: Document) -> Result<Document, QueryError> {
+        for mark in std::mem::take(&mut document.truncated) {
+            let text = self.ports.payloads.get(self.tenant_id, document.month(), mark.sha256).await?;
+            let text = text.ok_or(QueryError::PayloadMissing(mark.field.as_str()))?;
+            put_back(&mut document.record, mark.field, text);
+        }
+        Ok(document)
+    }
+}
+
+fn put_back(record: &mut Record, field: PayloadField, text: JsonText) {
+    match (record, field) {
+        (Record::Run(run), PayloadField::Graph) => run.graph = Some(text),
+        (Record::Run(run), PayloadField::Inputs) => run.inputs = Some(text),
+        (Record::Run(run), PayloadField::Outputs) => run.outputs = Some(text),
+        (Record::Run(run), PayloadField::Error) => run.error = Some(text.as_str().into()),
+        (Record::Node(node), PayloadField::Inputs) => node.inputs = Some(text),
+        (Record::Node(node), PayloadField::ProcessData) => node.process_data = Some(text),
+        (Record::Node(node), PayloadField::Outputs) => node.outputs = Some(text),
+        (Record::Node(node), PayloadField::ExecutionMetadata) => node.execution_metadata = Some(text),
+        (Record::Node(node), PayloadField::Error) => node.error = Some(text.as_str().into()),
+        // No other field is ever truncated.
+        _ => {}
+    }
+}

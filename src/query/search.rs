@@ -1,0 +1,153 @@
+//! Search: any conditions, any order, totals, snippets, facets and a histogram.
+
+use super::cursor::List;
+use super::export::Documents;
+use super::snippet::{Snippet, snippets};
+use super::{NodeQuery, QueryError, RunQuery, TenantLogs};
+use crate::domain::query::{
+    Direction, Facet, FacetCount, Found, HistogramBucket, NodeSummary, Page, RunSummary, SortBy, TextFilter, Total,
+};
+use crate::domain::{Kind, RecordId};
+use crate::store::Subject;
+
+/// How far the total of a search is counted; beyond it the answer says "at least".
+pub const COUNT_TO: u64 = 10_000;
+
+/// A stretch of what is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPage {
+    pub sort: SortBy,
+    pub direction: Direction,
+    /// What the page before answered.
+    pub cursor: Option<String>,
+    /// At least 1.
+    pub limit: usize,
+}
+
+/// One row, and where its texts hold the keyword.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit<T> {
+    pub row: T,
+    /// Empty without a keyword.
+    pub snippets: Vec<Snippet>,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hits<T> {
+    pub hits: Vec<Hit<T>>,
+    pub total: Total,
+    /// Some text was longer than what is searched of a field: there may be more.
+    pub text_truncated: bool,
+    /// For the next page, if there is more.
+    pub next: Option<String>,
+}
+
+impl TenantLogs {
+    /// Runs.
+    ///
+    /// # Errors
+    /// [`QueryError::Cursor`], or a store that cannot be read.
+    pub async fn search_runs(&self, query: &RunQuery, page: &SearchPage) -> Result<Hits<RunSummary>, QueryError> {
+        let filter = query.within(self.tenant_id);
+        let list = List::of(&filter, page.sort, page.direction);
+        let stretch = stretch(&list, page)?;
+        let found = self.ports.queries.search_runs(&filter, &stretch, COUNT_TO).await?;
+        let next = next(&list, &found.rows, page.limit, RunSummary::position);
+        self.hits(found, page.limit, next, Kind::WorkflowRun, query.text.as_ref(), |run| run.id).await
+    }
+
+    /// Node executions.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn search_nodes(&self, query: &NodeQuery, page: &SearchPage) -> Result<Hits<NodeSummary>, QueryError> {
+        let filter = query.within(self.tenant_id);
+        let list = List::of(&filter, page.sort, page.direction);
+        let stretch = stretch(&list, page)?;
+        let found = self.ports.queries.search_nodes(&filter, &stretch, COUNT_TO).await?;
+        let next = next(&list, &found.rows, page.limit, NodeSummary::position);
+        self.hits(found, page.limit, next, Kind::NodeExecution, query.text.as_ref(), |node| node.id).await
+    }
+
+    async fn hits<T>(
+        &self,
+        found: Found<T>,
+        limit: usize,
+        next: Option<String>,
+        kind: Kind,
+        text: Option<&TextFilter>,
+        id: impl Fn(&T) -> RecordId,
+    ) -> Result<Hits<T>, QueryError> {
+        let mut hits: Vec<_> =
+            found.rows.into_iter().take(limit).map(|row| Hit { row, snippets: Vec::new() }).collect();
+        if let Some(text) = text {
+            let mut documents = Documents::new(kind, hits.iter().map(|hit| id(&hit.row)));
+            let mut rest = hits.iter_mut();
+            while let Some(document) = documents.next(self).await? {
+                let found = document.record.id();
+                if let Some(hit) = rest.find(|hit| id(&hit.row) == found) {
+                    hit.snippets = snippets(&document.record, text);
+                }
+            }
+        }
+        Ok(Hits { hits, total: found.total, text_truncated: found.text_truncated, next })
+    }
+
+    /// Runs per value of a facet, most frequent first.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn run_facet(&self, query: &RunQuery, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, QueryError> {
+        let subject = Subject::Runs(query.within(self.tenant_id));
+        Ok(self.ports.queries.facet(&subject, facet, limit).await?)
+    }
+
+    /// Node executions per value of a facet, most frequent first.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn node_facet(
+        &self,
+        query: &NodeQuery,
+        facet: Facet,
+        limit: usize,
+    ) -> Result<Vec<FacetCount>, QueryError> {
+        let subject = Subject::Nodes(query.within(self.tenant_id));
+        Ok(self.ports.queries.facet(&subject, facet, limit).await?)
+    }
+
+    /// Runs per span of `seconds`.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn run_histogram(&self, query: &RunQuery, seconds: u32) -> Result<Vec<HistogramBucket>, QueryError> {
+        let subject = Subject::Runs(query.within(self.tenant_id));
+        Ok(self.ports.queries.histogram(&subject, seconds).await?)
+    }
+
+    /// Node executions per span of `seconds`.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn node_histogram(&self, query: &NodeQuery, seconds: u32) -> Result<Vec<HistogramBucket>, QueryError> {
+        let subject = Subject::Nodes(query.within(self.tenant_id));
+        Ok(self.ports.queries.histogram(&subject, seconds).await?)
+    }
+}
+
+/// The stretch with one row more than wanted, which tells whether there is a next page.
+fn stretch(list: &List, page: &SearchPage) -> Result<Page, QueryError> {
+    let after = page.cursor.as_deref().map(|cursor| list.position(cursor)).transpose()?;
+    Ok(Page { sort: page.sort, direction: page.direction, after, limit: page.limit.saturating_add(1) })
+}
+
+fn next<T>(
+    list: &List,
+    rows: &[T],
+    limit: usize,
+    position: impl Fn(&T) -> crate::domain::query::Position,
+) -> Option<String> {
+    let end = limit.checked_sub(1).and_then(|end| rows.get(end));
+    end.filter(|_| rows.len() > limit).map(|row| list.cursor(position(row)))
+}

@@ -1,0 +1,29 @@
+//! The HTTP API, asked over a real connection: Dify's recorded answers in their shapes, keys and scopes, hostile input,
+//! a store that is down, exports.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "api/access.rs"]
+mod access;
+#[path = "api/conformance.rs"]
+mod conformance;
+#[path = "support/double.rs"]
+mod double;
+#[path = "api/exports.rs"]
+mod exports;
+#[path = "api/golden.rs"]
+mod golden;
+#[path = "api/harness.rs"]
+mod harness;
+#[path = "api/hostile.rs"]
+mod hostile;
+#[path = "golden/load.rs"]
+mod load;
+#[path = "api/pages.rs"]
+mod pages;
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "support/records.rs"]
+mod records;
+#[path = "support/site.rs"]
+mod site;

@@ -1,0 +1,67 @@
+//! Whether a record meets a filter, in the most obvious way.
+
+use difylog::domain::query::{NodeFilter, RunFilter, TextField};
+use difylog::domain::{JsonText, NodeExecution, WorkflowRun};
+
+pub fn any(values: &[Box<str>], value: &str) -> bool {
+    values.is_empty() || values.iter().any(|one| **one == *value)
+}
+
+/// The text of a value as a person sees it.
+fn decoded(text: &str) -> String {
+    text.replace("\\\\", "\u{f8ff}")
+        .replace("\\\"", "\"")
+        .replace("\\n", "\n")
+        .replace("\\t", "\t")
+        .replace('\u{f8ff}', "\\")
+}
+
+pub fn contains(text: Option<&str>, keyword: &str) -> bool {
+    text.is_some_and(|text| text.to_lowercase().contains(&keyword.to_lowercase()))
+}
+
+pub fn json(text: Option<&JsonText>) -> Option<String> {
+    text.map(|text| decoded(text.as_str()))
+}
+
+pub fn holds_run(filter: &RunFilter, run: &WorkflowRun) -> bool {
+    let field = |field: &TextField, keyword: &str| match field {
+        TextField::Inputs => contains(json(run.inputs.as_ref()).as_deref(), keyword),
+        TextField::Outputs => contains(json(run.outputs.as_ref()).as_deref(), keyword),
+        TextField::Error => contains(run.error.as_deref(), keyword),
+        _ => false,
+    };
+    filter.tenant_id == run.tenant_id
+        && filter.app_id.is_none_or(|id| id == run.app_id)
+        && filter.workflow_id.is_none_or(|id| id == run.workflow_id)
+        && any(&filter.types, &run.r#type)
+        && any(&filter.statuses, run.status.as_str())
+        && any(&filter.triggered_from, &run.triggered_from)
+        && filter.created.contains(run.created_at)
+        && filter.created_by.is_none_or(|id| id == run.created_by)
+        && filter.elapsed_time.contains(&run.elapsed_time)
+        && filter.total_tokens.contains(&run.total_tokens)
+        && filter.text.as_ref().is_none_or(|text| text.fields.iter().any(|one| field(one, &text.keyword)))
+}
+
+pub fn holds_node(filter: &NodeFilter, node: &NodeExecution) -> bool {
+    let field = |field: &TextField, keyword: &str| match field {
+        TextField::Inputs => contains(json(node.inputs.as_ref()).as_deref(), keyword),
+        TextField::Outputs => contains(json(node.outputs.as_ref()).as_deref(), keyword),
+        TextField::ProcessData => contains(json(node.process_data.as_ref()).as_deref(), keyword),
+        TextField::Error => contains(node.error.as_deref(), keyword),
+        TextField::Title => contains(Some(&node.title), keyword),
+    };
+    filter.tenant_id == node.tenant_id
+        && filter.app_id.is_none_or(|id| id == node.app_id)
+        && filter.workflow_id.is_none_or(|id| id == node.workflow_id)
+        && filter.workflow_run_id.is_none_or(|id| Some(id) == node.workflow_run_id)
+        && filter.node_id.as_ref().is_none_or(|id| *id == node.node_id)
+        && any(&filter.node_types, &node.node_type)
+        && any(&filter.statuses, node.status.as_str())
+        && any(&filter.triggered_from, &node.triggered_from)
+        && filter.created.contains(node.created_at)
+        && filter.created_by.is_none_or(|id| id == node.created_by)
+        && filter.elapsed_time.contains(&node.elapsed_time)
+        && filter.text.as_ref().is_none_or(|text| text.fields.iter().any(|one| field(one, &text.keyword)))
+}
