@@ -2,7 +2,7 @@
 
 use difylog::domain::query::AppLogPage;
 
-use crate::queries::fill;
+use crate::queries::{fill, questions};
 use crate::subject::Subject;
 use crate::world::World;
 
@@ -11,7 +11,7 @@ pub async fn pages_of_app_logs_are_as_the_model_says(subject: &Subject) {
     let records = world.runs(80).into_iter().chain(world.app_logs(200)).collect();
     let model = fill(subject, records).await;
     let (mut found, mut without_run) = (0, 0);
-    for number in 0..300 {
+    for number in 0..questions() {
         let filter = world.log_filter();
         let all = model.app_logs(&filter);
         let (offset, limit) = ([0, 0, 1, 7, 40, 10_000][number % 6], [1, 5, 20, 500][number % 4]);
@@ -22,5 +22,5 @@ pub async fn pages_of_app_logs_are_as_the_model_says(subject: &Subject) {
         let page = subject.store.app_logs(&filter, offset as u64, limit).await.unwrap();
         assert_eq!(page, expected, "{filter:?} from {offset}, {limit}");
     }
-    assert!(found > 300 && without_run > 0, "the questions find next to nothing");
+    assert!(found > questions() && without_run > 0, "the questions find next to nothing");
 }

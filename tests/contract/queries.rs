@@ -9,7 +9,11 @@ use crate::records;
 use crate::subject::Subject;
 use crate::world::World;
 
-const QUESTIONS: usize = 300;
+/// Random questions of a case: `DIFYLOG_TEST_QUERIES`, or as many as a suite has time for over every engine.
+pub fn questions() -> usize {
+    const DEFAULT: usize = 60;
+    std::env::var("DIFYLOG_TEST_QUERIES").map_or(DEFAULT, |number| number.parse().unwrap())
+}
 
 /// Stores the records of a world and lets the model know them.
 pub async fn fill(subject: &Subject, records: Vec<Record>) -> Model {
@@ -27,7 +31,7 @@ pub async fn lists_of_runs_are_as_the_model_says(subject: &Subject) {
     let records = world.runs(150);
     let model = fill(subject, records).await;
     let mut found = 0;
-    for _ in 0..QUESTIONS {
+    for _ in 0..questions() {
         let (filter, mut page) = (world.run_filter(), world.page());
         // Page after page, as far as some go.
         for _ in 0..3 {
@@ -38,7 +42,7 @@ pub async fn lists_of_runs_are_as_the_model_says(subject: &Subject) {
             page.after = Some(last.position());
         }
     }
-    assert!(found > QUESTIONS, "the questions find next to nothing");
+    assert!(found > questions(), "the questions find next to nothing");
 }
 
 pub async fn lists_of_nodes_are_as_the_model_says(subject: &Subject) {
@@ -46,7 +50,7 @@ pub async fn lists_of_nodes_are_as_the_model_says(subject: &Subject) {
     let records = world.runs(20).into_iter().chain(world.nodes(150)).collect();
     let model = fill(subject, records).await;
     let mut found = 0;
-    for _ in 0..QUESTIONS {
+    for _ in 0..questions() {
         let (filter, mut page) = (world.node_filter(), world.page());
         for _ in 0..3 {
             let expected = model.nodes(&filter, &page);
@@ -56,14 +60,14 @@ pub async fn lists_of_nodes_are_as_the_model_says(subject: &Subject) {
             page.after = Some(last.position());
         }
     }
-    assert!(found > QUESTIONS, "the questions find next to nothing");
+    assert!(found > questions(), "the questions find next to nothing");
 }
 
 pub async fn a_position_need_not_be_a_row(subject: &Subject) {
     let mut world = World::new(3);
     let records = world.runs(60);
     let model = fill(subject, records).await;
-    for _ in 0..QUESTIONS {
+    for _ in 0..questions() {
         let filter = RunFilter::all(world.tenants[0]);
         let cursor = difylog::domain::query::Cursor { created_at: world.instant(), id: records::id() };
         let after = Some(Position { cursor, elapsed_time: 1.0 });
@@ -76,7 +80,7 @@ pub async fn searches_count_up_to_a_bound(subject: &Subject) {
     let mut world = World::new(4);
     let records = world.runs(100).into_iter().chain(world.nodes(100)).collect();
     let model = fill(subject, records).await;
-    for number in 0..QUESTIONS {
+    for number in 0..questions() {
         let (runs, nodes, page) = (world.run_filter(), world.node_filter(), world.page());
         let count_to = [0, 1, 10, 100, 10_000][number % 5];
         let total = model.count(&Rows::Runs(runs.clone()), count_to);
