@@ -154,7 +154,7 @@ async fn two_migrations_of_the_same_rows_are_one_too_many_over_the_engine() {
     let postgres = many_rows(Schema::V10);
     let site = site(&StoreUnderTest::engine("shared"), &postgres, "");
     difylog::app::open_stores(&site.settings).unwrap().store.install().await.unwrap();
-    let running = Running::start(&site, &["--rate", "500"]);
+    let running = Running::start(&site, &["--rate", "100", "--batch-size", "100"]);
     eventually(60, "the first one works", async || counts(&*site.store()).await.values().sum::<u64>() > 0).await;
     let (said, code) = failure(&site.run(&["migrate"]));
     assert!(code == 1 && said.contains("works on some of these rows"), "{code}: {said}");
