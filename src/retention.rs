@@ -41,7 +41,7 @@ pub enum RetentionError {
     /// The guard against typing errors.
     #[error(
         "{removed} of {stored} records would be removed, {share:.0} %, more than retention.max_share allows: check \
-         retention.days, or run `difylog retention apply --max-share` once"
+         retention.days, or run `difylog retention apply --max-share 1` once"
     )]
     TooMuch { removed: u64, stored: u64, share: f64 },
     #[error("{holder} is removing since less than its lease (until {until}); one process does it at a time")]
