@@ -2,7 +2,7 @@
 
 mod answer;
 mod filter;
-mod keyword;
+pub mod keyword;
 
 pub use answer::{
     AppLogPage, AppLogRow, Day, Facet, FacetCount, Found, HistogramBucket, NodeSummary, TenantCount, Total,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::domain::query::keyword::{fold, unescape};
 use crate::domain::query::{TextField, TextFilter};
 use crate::domain::{JsonText, Record};
 
@@ -21,7 +22,7 @@ pub struct Snippet {
 
 /// The snippets of a record: one per field that holds the keyword.
 pub(super) fn snippets(record: &Record, filter: &TextFilter) -> Vec<Snippet> {
-    let keyword: String = filter.keyword.chars().map(fold).collect();
+    let keyword = fold(&filter.keyword);
     let mut fields = filter.fields.clone();
     fields.sort_unstable();
     fields.dedup();
@@ -30,7 +31,7 @@ pub(super) fn snippets(record: &Record, filter: &TextFilter) -> Vec<Snippet> {
 
 /// The decoded text of a field.
 fn text_of(record: &Record, field: TextField) -> Option<String> {
-    let decoded = |text: &Option<JsonText>| text.as_ref().map(|text| decode(text.as_str()));
+    let decoded = |text: &Option<JsonText>| text.as_ref().map(|text| unescape(text.as_str()).into_owned());
     match (record, field) {
         (Record::Run(run), TextField::Inputs) => decoded(&run.inputs),
         (Record::Run(run), TextField::Outputs) => decoded(&run.outputs),
@@ -44,50 +45,14 @@ fn text_of(record: &Record, field: TextField) -> Option<String> {
     }
 }
 
-/// The text of a JSON value with its escapes undone.
-fn decode(json: &str) -> String {
-    let mut decoded = String::with_capacity(json.len());
-    let mut chars = json.chars();
-    while let Some(next) = chars.next() {
-        if next != '\\' {
-            decoded.push(next);
-            continue;
-        }
-        match chars.next() {
-            Some('n') => decoded.push('\n'),
-            Some('t') => decoded.push('\t'),
-            Some('r') => decoded.push('\r'),
-            Some('b') => decoded.push('\u{8}'),
-            Some('f') => decoded.push('\u{c}'),
-            // Stored text holds real characters; only controls are still spelled so.
-            Some('u') => {
-                let digits: String = chars.by_ref().take(4).collect();
-                decoded.push(u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32).unwrap_or('\u{fffd}'));
-            }
-            Some(other) => decoded.push(other),
-            None => {}
-        }
-    }
-    decoded
-}
-
-/// The simple lower case of a character: one character, so that places in folded text are places in the text.
-fn fold(c: char) -> char {
-    let mut lower = c.to_lowercase();
-    match (lower.next(), lower.next()) {
-        (Some(one), None) => one,
-        _ => c,
-    }
-}
-
 fn cut(field: TextField, text: &str, keyword: &str) -> Option<Snippet> {
-    let folded: String = text.chars().map(fold).collect();
+    let folded = fold(text);
     let length = keyword.chars().count();
     let first = folded.find(keyword)?;
     let start = folded.get(..first)?.chars().count();
     let from = start.saturating_sub(AROUND);
     let shown: String = text.chars().skip(from).take(start - from + length + AROUND).collect();
-    let folded: String = shown.chars().map(fold).collect();
+    let folded = fold(&shown);
     let (mut highlights, mut chars, mut bytes) = (Vec::new(), 0, 0);
     for (at, _) in folded.match_indices(keyword).take(MAX_HIGHLIGHTS) {
         chars += folded.get(bytes..at)?.chars().count();
@@ -103,8 +68,7 @@ mod tests {
     use super::*;
 
     fn found(json: &str, keyword: &str) -> Option<(String, Vec<Range<usize>>)> {
-        let keyword: String = keyword.chars().map(fold).collect();
-        cut(TextField::Inputs, &decode(json), &keyword).map(|snippet| (snippet.text, snippet.highlights))
+        cut(TextField::Inputs, &unescape(json), &fold(keyword)).map(|snippet| (snippet.text, snippet.highlights))
     }
 
     #[test]

@@ -28,13 +28,16 @@ impl Keyword {
     }
 }
 
-/// Each character by its simple lower case: one for one, whatever stands beside it.
-fn fold(text: &str) -> String {
+/// Each character by its simple lower case: one for one, whatever stands beside it, so that places in folded text are
+/// places in the text, counted in characters.
+#[must_use]
+pub fn fold(text: &str) -> String {
     text.chars().map(|character| character.to_lowercase().next().unwrap_or(character)).collect()
 }
 
 /// Undoes the escapes of a JSON text. What is no escape, such as half of a surrogate pair, stays as it is spelled.
-fn unescape(json: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn unescape(json: &str) -> Cow<'_, str> {
     if !json.contains('\\') {
         return Cow::Borrowed(json);
     }
