@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use chrono_tz::Tz;
 
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, Day, Facet, FacetCount, Found, HistogramBucket, MonthCount, NewestRuns, NodeFilter,
-    NodeSummary, Page, RunFilter, RunSummary, Scan, TenantCount,
+    AppLogFilter, AppLogPage, Day, Facet, FacetCount, Found, HistogramBucket, MonthCount, NodeFilter, NodeSummary,
+    Page, RunFilter, RunSummary, Scan, TenantCount,
 };
 use crate::domain::record::RecordKey;
 use crate::domain::{
@@ -91,12 +91,6 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
     async fn nodes_of_run(&self, tenant_id: TenantId, run_id: RecordId) -> Result<Vec<Document>, StoreError>;
-
-    /// The newest runs of an app, without payloads, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the store cannot be read.
-    async fn newest_runs(&self, query: NewestRuns) -> Result<Vec<RunSummary>, StoreError>;
 }
 
 /// Questions about runs: a filter, or a filter on nodes.

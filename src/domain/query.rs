@@ -13,24 +13,13 @@ pub use filter::{
 };
 pub use keyword::Keyword;
 
-use super::{AppId, Month, RecordId, RunStatus, TenantId, Timestamp};
+use super::{AppId, Month, RecordId, RunStatus, Timestamp};
 
 /// Position in a list ordered by (`created_at`, `id`), newest first: rows strictly after it in that order follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     pub created_at: Timestamp,
     pub id: RecordId,
-}
-
-/// The newest runs of an app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NewestRuns {
-    pub tenant_id: TenantId,
-    pub app_id: AppId,
-    /// Rows wanted, at least 1.
-    pub limit: usize,
-    /// `None`: from the newest.
-    pub after: Option<Cursor>,
 }
 
 /// A run without its payloads: what lists show.

@@ -43,7 +43,7 @@ use super::{
     self as store, BulkSink, Erasure, LogReader, LogScan, Remains, StateEntry, StateStore, StateVersion, StoreAdmin,
     StoreError,
 };
-use crate::domain::query::{MonthCount, NewestRuns, RunSummary, Scan, TenantCount};
+use crate::domain::query::{MonthCount, Scan, TenantCount};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
 
@@ -146,10 +146,6 @@ impl LogReader for ElasticStore {
 
     async fn nodes_of_run(&self, tenant_id: TenantId, run_id: RecordId) -> Result<Vec<Document>, StoreError> {
         Ok(self.reader().nodes_of_run(tenant_id, run_id).await?)
-    }
-
-    async fn newest_runs(&self, query: NewestRuns) -> Result<Vec<RunSummary>, StoreError> {
-        Ok(self.reader().newest_runs(query).await?)
     }
 }
 

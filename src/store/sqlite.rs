@@ -62,7 +62,7 @@ use super::{
     BulkSink, Eraser, Erasure, LogReader, LogScan, Remains, StateEntry, StateStore, StateVersion, StoreAdmin,
     StoreError,
 };
-use crate::domain::query::{MonthCount, NewestRuns, RunSummary, Scan, TenantCount};
+use crate::domain::query::{MonthCount, Scan, TenantCount};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
 
@@ -186,10 +186,6 @@ impl LogReader for SqliteStore {
 
     async fn nodes_of_run(&self, tenant_id: TenantId, run_id: RecordId) -> Result<Vec<Document>, StoreError> {
         self.read(move |pool| read::nodes_of_run(pool, tenant_id, run_id)).await
-    }
-
-    async fn newest_runs(&self, query: NewestRuns) -> Result<Vec<RunSummary>, StoreError> {
-        self.read(move |pool| queries::newest_runs(pool, query)).await
     }
 }
 

@@ -1,8 +1,9 @@
 //! What only an engine has: templates, mappings, blocks, and a tenancy that changes. Each case has a prefix of its own.
 
+use difylog::domain::query::{Page, RunFilter};
 use difylog::domain::{Record, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
-use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreError};
+use difylog::store::{BulkSink as _, LogQueries as _, LogReader as _, StoreAdmin as _, StoreError};
 use elasticsearch::http::headers::HeaderMap;
 use elasticsearch::http::{Method, transport::Transport};
 use serde_json::{Value, json};
@@ -202,10 +203,10 @@ async fn what_was_written_in_another_tenancy_is_read_and_shows_once() {
     }
     shared.apply(&records::actions(ended.clone())).await.unwrap();
     shared.refresh().await.unwrap();
-    let query = difylog::domain::query::NewestRuns { tenant_id: tenant, app_id: app, limit: 10, after: None };
+    let filter = RunFilter { app_id: Some(app), ..RunFilter::all(tenant) };
     for store in [&bench.store, &shared] {
         assert_eq!(store.record(ended.key()).await, Ok(Some(records::whole(ended.clone()))));
-        let runs = store.newest_runs(query).await.unwrap();
+        let runs = store.runs(&filter, &Page::newest(10)).await.unwrap();
         assert_eq!(runs.len(), 2, "{runs:?}");
         assert_eq!(runs[1].status.as_str(), "succeeded");
     }

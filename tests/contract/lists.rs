@@ -1,6 +1,6 @@
 //! Lists: complete, ordered, each record once.
 
-use difylog::domain::query::{NewestRuns, RunSummary};
+use difylog::domain::query::{Page, RunFilter, RunSummary};
 use difylog::domain::{AppId, Record, RecordId, TenantId, WorkflowRun};
 
 use crate::records::{self, app, at, ended, id, later, node, run, tenant};
@@ -8,10 +8,11 @@ use crate::subject::Subject;
 
 /// Walks all pages of an app.
 pub async fn walk(subject: &Subject, tenant_id: TenantId, app_id: AppId, limit: usize) -> Vec<RunSummary> {
+    let filter = RunFilter { app_id: Some(app_id), ..RunFilter::all(tenant_id) };
     let mut walked: Vec<RunSummary> = Vec::new();
     loop {
-        let after = walked.last().map(RunSummary::cursor);
-        let page = subject.store.newest_runs(NewestRuns { tenant_id, app_id, limit, after }).await.unwrap();
+        let after = walked.last().map(RunSummary::position);
+        let page = subject.store.runs(&filter, &Page { after, ..Page::newest(limit) }).await.unwrap();
         assert!(page.len() <= limit);
         if page.is_empty() {
             return walked;

@@ -1,7 +1,7 @@
 //! Reads while an index is only being created, and while shards are lost.
 
-use difylog::domain::query::NewestRuns;
-use difylog::store::LogReader as _;
+use difylog::domain::query::{Page, RunFilter};
+use difylog::store::LogQueries as _;
 
 use crate::records;
 use crate::scripted_engine::{Reply, ScriptedEngine};
@@ -12,7 +12,8 @@ const NO_SHARD: &str =
 
 async fn newest_runs(engine: &ScriptedEngine) -> bool {
     let (tenant_id, app_id) = (records::tenant(), records::app());
-    store(engine).newest_runs(NewestRuns { tenant_id, app_id, limit: 10, after: None }).await.is_ok()
+    let filter = RunFilter { app_id: Some(app_id), ..RunFilter::all(tenant_id) };
+    store(engine).runs(&filter, &Page::newest(10)).await.is_ok()
 }
 
 #[tokio::test]

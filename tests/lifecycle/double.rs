@@ -8,7 +8,7 @@ use difylog::backfill::StoreSide;
 use difylog::backfill::compare::FullTexts;
 use difylog::codec::truncate::{self, Limits};
 use difylog::domain::document::ContentHash;
-use difylog::domain::query::{Cursor, MonthCount, NewestRuns, RunSummary, Scan, TenantCount};
+use difylog::domain::query::{Cursor, MonthCount, Scan, TenantCount};
 use difylog::domain::record::RecordKey;
 use difylog::domain::{Document, JsonText, Kind, Month, Origin, Record, RecordId, Revision, TenantId, Timestamp};
 use difylog::postgres::{Catalogue, Database, Range, Selection, Walk};
@@ -155,10 +155,6 @@ impl LogReader for Double {
     }
 
     async fn nodes_of_run(&self, _: TenantId, _: RecordId) -> Result<Vec<Document>, StoreError> {
-        unreachable!()
-    }
-
-    async fn newest_runs(&self, _: NewestRuns) -> Result<Vec<RunSummary>, StoreError> {
         unreachable!()
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use difylog::codec::encode_native;
-use difylog::domain::query::{Cursor, NewestRuns};
+use difylog::domain::query::{Page, RunFilter, RunSummary};
 use difylog::domain::record::RecordKey;
 use difylog::domain::{AppId, Kind, Record, RecordId, Revision, TenantId};
 use difylog::store::Store;
@@ -137,11 +137,12 @@ impl Load {
 /// Every run of an app, by pages.
 async fn all_runs(store: &dyn Store, tenant_id: TenantId, app_id: AppId) -> Vec<(RecordId, Revision)> {
     let mut all = Vec::new();
-    let mut after: Option<Cursor> = None;
+    let filter = RunFilter { app_id: Some(app_id), ..RunFilter::all(tenant_id) };
+    let mut after = None;
     loop {
-        let page = store.newest_runs(NewestRuns { tenant_id, app_id, limit: 500, after }).await.unwrap();
+        let page = store.runs(&filter, &Page { after, ..Page::newest(500) }).await.unwrap();
         let Some(last) = page.last() else { return all };
-        after = Some(last.cursor());
+        after = Some(RunSummary::position(last));
         all.extend(page.iter().map(|run| (run.id, run.revision)));
     }
 }

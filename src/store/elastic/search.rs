@@ -3,7 +3,7 @@
 //!
 //! Single documents are read in real time; lists show what the engine has refreshed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -12,9 +12,8 @@ use super::admin::{LENIENT, list};
 use super::hit::{Address, Hit, hits, located, sources};
 use super::hosts::{Answer, Hosts, Method, Request, not_understood};
 use super::names::{self, Family, Names, Place};
-use super::rows::{self, SUMMARY_COLUMNS, SummaryRow};
+use super::rows;
 use super::settings::Search;
-use crate::domain::query::{NewestRuns, RunSummary};
 use crate::domain::record::RecordKey;
 use crate::domain::{
     Document, FaultKind, GraphHash, JsonText, Kind, Month, Record, RecordId, SinkFault, TenantId, Timestamp,
@@ -101,69 +100,6 @@ impl Reader<'_> {
         nodes.retain(|node| node.tenant_id() == tenant);
         nodes.sort_by_key(|node| (node.record.created_at(), node.record.id()));
         Ok(nodes)
-    }
-
-    pub(super) async fn newest_runs(&self, query: NewestRuns) -> Result<Vec<RunSummary>, SinkFault> {
-        let mut runs: Vec<RunSummary> = Vec::new();
-        let mut seen = HashSet::new();
-        let mut after = query.after;
-        while runs.len() < query.limit {
-            let size = (query.limit - runs.len()).min(PAGE);
-            let mut search = json!({
-                "size": size,
-                "track_total_hits": false,
-                "_source": SUMMARY_COLUMNS,
-                "query": filter(&[
-                    ("tenant_id", json!(query.tenant_id.to_string())),
-                    ("app_id", json!(query.app_id.to_string())),
-                ]),
-                "sort": [{ "created_at": "desc" }, { "id": "desc" }],
-            });
-            if let Some(after) = after {
-                continue_after(&mut search, &json!([nanoseconds(after.created_at), after.id.to_string()]));
-            }
-            let page = self.search(Kind::WorkflowRun, query.tenant_id, &search).await?;
-            let page: Vec<RunSummary> = page.iter().map(summary).collect::<Result<_, _>>()?;
-            let newest = self.newest_revisions(query.tenant_id, &page).await?;
-            after = page.last().map(RunSummary::cursor);
-            let last_page = page.len() < size;
-            runs.extend(page.into_iter().filter(|run| {
-                let is_newest = newest.get(&run.id).is_none_or(|newest| *newest <= run.revision.value());
-                is_newest && seen.insert(run.id)
-            }));
-            if last_page {
-                break;
-            }
-        }
-        Ok(runs)
-    }
-
-    /// The newest revision of each run of a page, over all months: an older copy of a resumed run shows nowhere.
-    async fn newest_revisions(
-        &self,
-        tenant: TenantId,
-        page: &[RunSummary],
-    ) -> Result<HashMap<RecordId, i64>, SinkFault> {
-        if page.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let ids: Vec<_> = page.iter().map(|run| run.id.to_string()).collect();
-        let query = json!({
-            "size": 10 * PAGE,
-            "track_total_hits": false,
-            "_source": false,
-            "docvalue_fields": ["id", "revision"],
-            "query": { "bool": { "filter": [
-                { "term": { "tenant_id": tenant.to_string() } },
-                { "terms": { "id": ids } },
-            ] } },
-        });
-        let mut newest = HashMap::new();
-        for hit in self.search(Kind::WorkflowRun, tenant, &query).await? {
-            let (id, revision) = hit.version()?;
-            newest.entry(id).and_modify(|known: &mut i64| *known = revision.max(*known)).or_insert(revision);
-        }
-        Ok(newest)
     }
 
     pub(super) async fn graph(
@@ -298,10 +234,6 @@ pub(super) fn continue_after(query: &mut Value, position: &Value) {
     if let (Some(query), false) = (query.as_object_mut(), position.is_null()) {
         query.insert("search_after".to_owned(), position.clone());
     }
-}
-
-fn summary(hit: &Hit) -> Result<RunSummary, SinkFault> {
-    hit.columns::<SummaryRow>().map(Into::into)
 }
 
 /// An instant as `date_nanos` sorts by it; fits, as the range of [`Timestamp`] is that of `date_nanos`.

@@ -17,8 +17,6 @@ use crate::domain::query::{
 use crate::domain::{Document, Kind, RecordId, TenantId};
 use crate::store::{LogQueries, StoreError, Subject};
 
-pub use self::lists::newest_runs;
-
 #[async_trait]
 impl LogQueries for SqliteStore {
     async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {

@@ -7,22 +7,14 @@ use rusqlite::{Row, params_from_iter};
 
 use super::filters::Rows;
 use crate::domain::query::{
-    Direction, NewestRuns, NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TimeRange,
+    Direction, NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TimeRange,
 };
 use crate::domain::record::RecordKey;
 use crate::domain::{RecordId, Revision, TenantId};
 use crate::store::sqlite::conditions::blob;
 use crate::store::sqlite::fault::Fault;
-use crate::store::sqlite::pool::{OpenMonth, ReadPool};
+use crate::store::sqlite::pool::OpenMonth;
 use crate::store::sqlite::{decode, newest, tables};
-
-/// See [`LogReader::newest_runs`](crate::store::LogReader::newest_runs).
-pub fn newest_runs(pool: &ReadPool, query: NewestRuns) -> Result<Vec<RunSummary>, Fault> {
-    let filter = RunFilter { app_id: Some(query.app_id), ..RunFilter::all(query.tenant_id) };
-    let after = query.after.map(|cursor| Position { cursor, elapsed_time: 0.0 });
-    let page = Page { after, ..Page::newest(query.limit) };
-    pool.ask(|months| runs(months, &filter, &page))
-}
 
 /// See [`LogQueries::runs`](crate::store::LogQueries::runs).
 pub fn runs(months: &[OpenMonth], filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, Fault> {
