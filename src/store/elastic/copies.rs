@@ -27,6 +27,20 @@ pub(super) struct Copy {
     pub(super) hit: Hit,
 }
 
+/// Where the newest copy of a record lies.
+pub(super) struct Newest {
+    revision: i64,
+    index: String,
+}
+
+impl Newest {
+    /// Whether a copy does not count because of it. A newer snapshot in the same index is the same document, written
+    /// since the copy was found: to leave that out would be a gap in a walk.
+    pub(super) fn replaces(&self, revision: i64, index: &str) -> bool {
+        self.revision > revision && self.index != index
+    }
+}
+
 impl Reader<'_> {
     pub(super) fn scan_path(&self, scan: &Scan) -> String {
         format!("/{}/_search", self.scan_expression(Family::Records(scan.kind), &scan.tenants))
@@ -67,20 +81,23 @@ impl Reader<'_> {
         let keys: BTreeSet<RecordKey> = copies.iter().map(|copy| copy.key).collect();
         let newest = self.newest_of(kind, &keys).await?;
         let mut seen = HashSet::new();
-        let is_newest = |copy: &Copy| newest.get(&copy.key).is_none_or(|newest| *newest <= copy.revision);
-        Ok(copies.into_iter().filter(|copy| is_newest(copy) && seen.insert(copy.key)).collect())
+        let is_replaced =
+            |copy: &Copy| newest.get(&copy.key).is_some_and(|newest| newest.replaces(copy.revision, &copy.hit.index));
+        Ok(copies.into_iter().filter(|copy| !is_replaced(copy) && seen.insert(copy.key)).collect())
     }
 
-    /// The newest revision of each record, over all months.
+    /// The newest copy of each record, over all months.
     pub(super) async fn newest_of(
         &self,
         kind: Kind,
         keys: &BTreeSet<RecordKey>,
-    ) -> Result<HashMap<RecordKey, i64>, SinkFault> {
-        let mut newest: HashMap<RecordKey, i64> = HashMap::new();
+    ) -> Result<HashMap<RecordKey, Newest>, SinkFault> {
+        let mut newest: HashMap<RecordKey, Newest> = HashMap::new();
         for copy in self.copies_of(kind, keys).await? {
-            let known = newest.entry(copy.key).or_insert(copy.revision);
-            *known = copy.revision.max(*known);
+            let known = newest.get(&copy.key).map(|known| known.revision);
+            if known.is_none_or(|known| known < copy.revision) {
+                newest.insert(copy.key, Newest { revision: copy.revision, index: copy.hit.index });
+            }
         }
         Ok(newest)
     }

@@ -141,7 +141,8 @@ impl Reader<'_> {
             let keys = copies.iter().map(|copy| copy.key).collect();
             let newest = self.newest_of(question.kind, &keys).await?;
             for copy in copies {
-                if newest.get(&copy.key).is_some_and(|newest| *newest > copy.revision) {
+                let newest = newest.get(&copy.key);
+                if newest.is_some_and(|newest| newest.replaces(copy.revision, &copy.hit.index)) {
                     question.leave_out(copy.hit.index, copy.key.id);
                 }
             }

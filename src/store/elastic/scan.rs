@@ -11,7 +11,7 @@ use super::queries::ENDED;
 use super::search::{FETCH_BYTES, LENIENT_SEARCH, Reader};
 use crate::domain::query::{Content, Cursor, Scan};
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId};
+use crate::domain::{Document, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId, Timestamp};
 
 /// Bytes of payloads and graphs in one answer; a single record may be larger.
 const ANSWER_BYTES: usize = 16 << 20;
@@ -107,8 +107,10 @@ impl Reader<'_> {
             if bytes > ANSWER_BYTES && !documents.is_empty() {
                 break;
             }
+            let places = places(&group);
             let hits = group.into_iter().map(|copy| copy.hit);
             let mut read = self.fetch(scan.kind, hits).await?;
+            read.retain(|document| is_in_place(document, &places));
             read.sort_by_key(|document| (document.record.created_at(), document.record.id(), document.tenant_id()));
             self.load_graphs(&read, &mut graphs).await?;
             for mut document in read {
@@ -141,14 +143,28 @@ impl Reader<'_> {
 
     async fn light(&self, kind: Kind, copies: Vec<Copy>) -> Result<Vec<Document>, SinkFault> {
         let order: Vec<RecordKey> = copies.iter().map(|copy| copy.key).collect();
+        let places = places(&copies);
         let addresses: Vec<_> = copies.into_iter().map(|copy| copy.hit.address()).collect();
         let mut found: HashMap<RecordKey, Document> = HashMap::new();
         for document in self.documents_without(kind, &addresses, &PAYLOADS).await? {
-            found.insert(document.key(), document);
+            if is_in_place(&document, &places) {
+                found.insert(document.key(), document);
+            }
         }
         // Erased since it was found: it is not there.
         Ok(order.into_iter().filter_map(|key| found.remove(&key)).collect())
     }
+}
+
+/// Where a walk met copies.
+fn places(copies: &[Copy]) -> HashMap<RecordKey, Timestamp> {
+    copies.iter().map(|copy| (copy.key, copy.cursor.created_at)).collect()
+}
+
+/// Documents are read a moment after they were found: one that was resumed in between starts later now, and the walk
+/// meets it there. Here it would be out of order, and as the last of an answer it would let the walk leave others out.
+fn is_in_place(document: &Document, places: &HashMap<RecordKey, Timestamp>) -> bool {
+    places.get(&document.key()).is_some_and(|at| *at == document.record.created_at())
 }
 
 /// The engine leaves the order of the tenants that share a cursor open.

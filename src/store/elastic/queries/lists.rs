@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
-use super::super::copies::PAGE;
+use super::super::copies::{Newest, PAGE};
 use super::super::hit::Hit;
 use super::super::rows::{NODE_SUMMARY_COLUMNS, NodeSummaryRow, SUMMARY_COLUMNS, SummaryRow};
 use super::super::search::{Reader, continue_after, nanoseconds};
@@ -88,8 +88,12 @@ impl Reader<'_> {
             after = found.last().map(Listed::position);
             let is_last = found.len() < size;
             let newest = self.newest_unended(question, &found).await?;
-            let is_newest = |row: &T| newest.get(&row.id()).is_none_or(|newest| *newest <= row.revision());
-            rows.extend(found.into_iter().filter(|row| is_newest(row) && seen.insert(row.id())));
+            for (row, hit) in found.into_iter().zip(&outcome.hits.hits) {
+                let newest = newest.get(&row.id());
+                if !newest.is_some_and(|newest| newest.replaces(row.revision(), &hit.index)) && seen.insert(row.id()) {
+                    rows.push(row);
+                }
+            }
             if is_last {
                 break;
             }
@@ -129,12 +133,12 @@ impl Reader<'_> {
         &self,
         question: &Question,
         rows: &[T],
-    ) -> Result<HashMap<RecordId, i64>, SinkFault> {
+    ) -> Result<HashMap<RecordId, Newest>, SinkFault> {
         let unended = rows.iter().filter(|row| !ENDED.contains(&row.status()));
         let keys: BTreeSet<RecordKey> =
             unended.map(|row| RecordKey { tenant_id: question.tenant, kind: question.kind, id: row.id() }).collect();
         let newest = self.newest_of(question.kind, &keys).await?;
-        Ok(newest.into_iter().map(|(key, revision)| (key.id, revision)).collect())
+        Ok(newest.into_iter().map(|(key, newest)| (key.id, newest)).collect())
     }
 }
 
