@@ -47,6 +47,8 @@ mod statistics;
 mod subject;
 #[path = "contract/verdicts.rs"]
 mod verdicts;
+#[path = "contract/walks.rs"]
+mod walks;
 #[path = "support/world.rs"]
 mod world;
 
@@ -109,6 +111,8 @@ macro_rules! contract {
             app_logs::pages_of_app_logs_are_as_the_model_says,
             statistics::days_are_as_the_model_says,
             statistics::facets_and_histograms_are_as_the_model_says,
+            walks::walks_during_writing_skip_and_repeat_nothing,
+            walks::no_answer_holds_anything_of_another_tenant,
         );
     };
 }
