@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use chrono_tz::Tz;
 
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, Day, Facet, FacetCount, Found, HistogramBucket, MonthCount, NodeFilter, NodeSummary,
-    Page, RunFilter, RunSummary, Scan, TenantCount,
+    AppLogFilter, AppLogPage, Day, Facet, FacetCount, Found, HistogramBucket, MonthCount, MonthSize, NodeFilter,
+    NodeSummary, Page, RunFilter, RunSummary, Scan, TenantCount,
 };
 use crate::domain::record::RecordKey;
 use crate::domain::{
@@ -65,6 +65,12 @@ pub trait StoreAdmin: Send + Sync {
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
     async fn counts(&self) -> Result<Vec<MonthCount>, StoreError>;
+
+    /// Bytes and shards per month, and per kind where kinds lie apart; oldest month first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read.
+    async fn sizes(&self) -> Result<Vec<MonthSize>, StoreError>;
 
     /// Ends writing and leaves everything tidy; later writes answer a fault. Nothing is lost without it.
     async fn close(&self) {}

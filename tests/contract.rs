@@ -86,6 +86,7 @@ macro_rules! contract {
             months::a_node_restarted_in_the_next_month_shows_once,
             months::dropping_a_month_drops_only_it,
             months::counts_are_per_month_and_kind,
+            months::sizes_are_per_month,
             scan::walks_meet_every_document_once_by_every_condition,
             scan::what_shares_a_cursor_comes_in_one_answer,
             scan::children_of_runs_are_found_in_every_month,

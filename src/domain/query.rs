@@ -59,6 +59,18 @@ impl RunSummary {
     }
 }
 
+/// How much room a month takes, over all tenants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonthSize {
+    pub month: Month,
+    /// As in [`MonthCount`]; `None`: all kinds lie in the same files.
+    pub kind: Option<&'static str>,
+    /// On disk, copies included.
+    pub bytes: u64,
+    /// Shards of an engine, copies included; files of SQLite.
+    pub shards: u64,
+}
+
 /// How much of one kind a month holds, over all tenants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonthCount {

@@ -43,7 +43,7 @@ use super::{
     self as store, BulkSink, Erasure, LogReader, LogScan, Remains, StateEntry, StateStore, StateVersion, StoreAdmin,
     StoreError,
 };
-use crate::domain::query::{MonthCount, Scan, TenantCount};
+use crate::domain::query::{MonthCount, MonthSize, Scan, TenantCount};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
 
@@ -131,6 +131,10 @@ impl StoreAdmin for ElasticStore {
 
     async fn counts(&self) -> Result<Vec<MonthCount>, StoreError> {
         self.admin().counts().await
+    }
+
+    async fn sizes(&self) -> Result<Vec<MonthSize>, StoreError> {
+        self.admin().sizes().await
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {

@@ -62,7 +62,7 @@ use super::{
     BulkSink, Eraser, Erasure, LogReader, LogScan, Remains, StateEntry, StateStore, StateVersion, StoreAdmin,
     StoreError,
 };
-use crate::domain::query::{MonthCount, Scan, TenantCount};
+use crate::domain::query::{MonthCount, MonthSize, Scan, TenantCount};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
 
@@ -160,6 +160,11 @@ impl StoreAdmin for SqliteStore {
 
     async fn counts(&self) -> Result<Vec<MonthCount>, StoreError> {
         self.read(admin::counts).await
+    }
+
+    async fn sizes(&self) -> Result<Vec<MonthSize>, StoreError> {
+        let settings = self.settings.clone();
+        self.read(move |pool| admin::sizes(&settings, pool)).await
     }
 
     /// Ends writing and leaves the files tidy: each month's log is moved into its database. Later calls of `apply`

@@ -63,6 +63,17 @@ pub async fn dropping_a_month_drops_only_it(subject: &Subject) {
     subject.round_trip(gone).await;
 }
 
+pub async fn sizes_are_per_month(subject: &Subject) {
+    let (tenant, app, start) = (tenant(), app(), at("2014-04-04T04:04:04"));
+    subject.store([Record::Run(Box::new(run(tenant, app, start)))]).await;
+    subject.refresh().await;
+    let sizes = subject.store.sizes().await.unwrap();
+    assert!(sizes.is_sorted_by_key(|size| size.month), "oldest month first");
+    let mine: Vec<_> = sizes.iter().filter(|size| size.month == start.month()).collect();
+    assert!(mine.iter().any(|size| size.kind.is_none_or(|kind| kind == "workflow_run")), "{mine:?}");
+    assert!(mine.iter().all(|size| size.bytes > 0 && size.shards > 0), "{mine:?}");
+}
+
 pub async fn counts_are_per_month_and_kind(subject: &Subject) {
     let (tenant, app, start) = (tenant(), app(), at("2015-05-05T05:05:05"));
     let count = async |kind: &str| {

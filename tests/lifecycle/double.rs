@@ -8,7 +8,7 @@ use difylog::backfill::StoreSide;
 use difylog::backfill::compare::FullTexts;
 use difylog::codec::truncate::{self, Limits};
 use difylog::domain::document::ContentHash;
-use difylog::domain::query::{Cursor, MonthCount, Scan, TenantCount};
+use difylog::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
 use difylog::domain::record::RecordKey;
 use difylog::domain::{Document, JsonText, Kind, Month, Origin, Record, RecordId, Revision, TenantId, Timestamp};
 use difylog::postgres::{Catalogue, Database, Range, Selection, Walk};
@@ -174,6 +174,10 @@ impl StoreAdmin for Double {
     }
 
     async fn counts(&self) -> Result<Vec<MonthCount>, StoreError> {
+        unreachable!()
+    }
+
+    async fn sizes(&self) -> Result<Vec<MonthSize>, StoreError> {
         unreachable!()
     }
 

@@ -1,16 +1,55 @@
-//! How much there is of each tenant. Counts only.
+//! How much there is: of each tenant in documents, of each month in bytes. Changes nothing.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::admin::Admin;
 use super::copies::PAGE;
 use super::hosts::{Answer, Method, Request};
 use super::names::Family;
 use super::search::{LENIENT_SEARCH, Reader};
-use crate::domain::query::TenantCount;
+use crate::domain::query::{MonthSize, TenantCount};
 use crate::domain::{FaultKind, Kind, Month, SinkFault, TenantId};
+use crate::store::StoreError;
+
+impl Admin<'_> {
+    /// Bytes and shards of the open indices, replicas included, oldest month first.
+    pub(super) async fn sizes(&self) -> Result<Vec<MonthSize>, StoreError> {
+        #[derive(Deserialize)]
+        struct Row {
+            index: String,
+            // Absent while no shard of the index is there.
+            #[serde(rename = "store.size")]
+            bytes: Option<String>,
+            pri: Option<String>,
+            rep: Option<String>,
+        }
+        fn number(text: Option<&String>) -> u64 {
+            text.and_then(|text| text.parse().ok()).unwrap_or(0)
+        }
+        let path = format!("/_cat/indices/{}", self.names.everything());
+        let columns = ("h", "index,store.size,pri,rep");
+        let query = [("format", "json"), ("bytes", "b"), columns, ("expand_wildcards", "open")];
+        let rows: Vec<Row> = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?.json()?;
+        let mut sums = BTreeMap::<(Month, Family), (u64, u64)>::new();
+        for row in rows {
+            if let Some(place) = self.names.parse(&row.index) {
+                let (bytes, shards) = sums.entry((place.month, place.family)).or_default();
+                *bytes += number(row.bytes.as_ref());
+                *shards += number(row.pri.as_ref()) * (1 + number(row.rep.as_ref()));
+            }
+        }
+        let size = |((month, family), (bytes, shards)): ((Month, Family), (u64, u64))| MonthSize {
+            month,
+            kind: Some(family.as_str()),
+            bytes,
+            shards,
+        };
+        Ok(sums.into_iter().map(size).collect())
+    }
+}
 
 impl Reader<'_> {
     /// Documents per tenant and kind of a month; tombstones have no tenant and are not in it.

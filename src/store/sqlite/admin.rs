@@ -7,23 +7,24 @@ use rusqlite::Connection;
 use super::fault::Fault;
 use super::pool::ReadPool;
 use super::{SqliteSettings, months, schema, tables};
-use crate::domain::query::MonthCount;
+use crate::domain::query::{MonthCount, MonthSize};
 
-/// A line per month file: its schema, size and a first look at its tables. Reading a whole file would take minutes;
-/// `PRAGMA integrity_check` of the `sqlite3` program does that.
+/// How many month files there are, after a first look at the tables of each, and a line for each that is empty. Reading
+/// whole files would take minutes; `PRAGMA integrity_check` of the `sqlite3` program does that.
 pub fn check(settings: &SqliteSettings, pool: &ReadPool) -> Result<Vec<String>, Fault> {
     let months = pool.months()?;
-    let mut lines = vec![format!("{}: {} month files", settings.dir.display(), months.len())];
+    let count = months.len();
+    let mut empty = Vec::new();
     for month in months {
-        let path = months::path(&settings.dir, month);
         if pool.read(month, look)?.is_none() {
-            lines.push(format!("{}: empty", path.display()));
-            continue;
+            empty.push(format!("{}: empty", months::path(&settings.dir, month).display()));
         }
-        let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        lines.push(format!("{}: schema {}, {} KiB, readable", path.display(), schema::VERSION, bytes / 1024));
     }
-    Ok(lines)
+    let bytes: u64 = sizes(settings, pool)?.iter().map(|size| size.bytes).sum();
+    let line =
+        format!("{}: {count} month files of schema {}, {} KiB", settings.dir.display(), schema::VERSION, bytes / 1024);
+    let sqlite = format!("SQLite {}", rusqlite::version());
+    Ok([sqlite, line].into_iter().chain(empty).collect())
 }
 
 /// Documents per month and kind, oldest month first.
@@ -37,6 +38,18 @@ pub fn counts(pool: &ReadPool) -> Result<Vec<MonthCount>, Fault> {
         }
     }
     Ok(counts)
+}
+
+/// What the files of each month take, oldest month first; tables share them.
+pub fn sizes(settings: &SqliteSettings, pool: &ReadPool) -> Result<Vec<MonthSize>, Fault> {
+    let months = pool.months()?.into_iter().rev();
+    let size = |month| {
+        let files = months::paths(&settings.dir, month);
+        // A file beside the database comes and goes with its connections.
+        let bytes = files.iter().filter_map(|path| fs::metadata(path).ok()).map(|metadata| metadata.len()).sum();
+        MonthSize { month, kind: None, bytes, shards: 1 }
+    };
+    Ok(months.map(size).collect())
 }
 
 fn count(connection: &Connection, table: &str) -> rusqlite::Result<u64> {
