@@ -6,6 +6,7 @@
 mod lifecycle;
 mod migrate;
 mod serve;
+mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tracing::{error, info};
 pub use self::lifecycle::{Lifecycle, Use, open_lifecycle};
 pub use self::migrate::{MigrationRun, open_migration};
 pub use self::serve::{open_logs, run_serve};
+pub use self::status::{ALL_KINDS, MonthStatus, Part, Status, status};
 use crate::amqp::{AmqpError, Consumption};
 use crate::backfill::{LifeError, MigrateError};
 use crate::config::{Settings, StoreKind};

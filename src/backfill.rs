@@ -64,6 +64,9 @@ pub enum LifeError {
     Running(uuid::Uuid),
 }
 
+/// The state entry of the latest validation's outcome.
+pub const VALIDATION: &str = "validation/last";
+
 /// Look-ups of documents in flight.
 const LOOKUPS: usize = 16;
 

@@ -16,6 +16,7 @@ mod scope;
 mod search;
 mod serve;
 mod stats;
+mod status;
 mod validate;
 
 use std::path::PathBuf;
@@ -96,6 +97,8 @@ enum Role {
     Export(export::ExportArguments),
     /// Count what is stored, per month and kind
     Counts(counts::CountsArguments),
+    /// Look at everything: versions, months and their sizes, migrations, the last validation, queues
+    Status(status::StatusArguments),
 }
 
 /// Why a command failed, and with which exit code.
@@ -197,6 +200,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Role::Stats(arguments) => stats::stats(arguments, &start_logging(load(&[])?)?).await,
         Role::Export(arguments) => export::export(arguments, &start_logging(load(&[])?)?).await,
         Role::Counts(arguments) => counts::run(&arguments, &start_logging(load(&[])?)?).await,
+        Role::Status(arguments) => status::run(&arguments, &start_logging(load(&[])?)?).await,
     }
 }
 

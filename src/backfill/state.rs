@@ -1,6 +1,7 @@
 //! What a migration leaves in the store's state: who works on it (a lease), and how far each kind is (a checkpoint). A
 //! checkpoint is written after the verdicts of everything before it, and only while the lease is held.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -74,6 +75,14 @@ pub struct MigrationEntry {
     pub leased_until: i64,
 }
 
+impl MigrationEntry {
+    /// Whether a process works on it; `now` in microseconds since 1970.
+    #[must_use]
+    pub const fn is_held(&self, now: i64) -> bool {
+        self.holder.is_some() && self.leased_until > now
+    }
+}
+
 /// How far a kind is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
@@ -82,6 +91,37 @@ pub struct Checkpoint {
     pub after: Option<Place>,
     pub done: bool,
     pub tally: Tally,
+}
+
+/// A migration and how far its kinds are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MigrationStatus {
+    pub id: Uuid,
+    #[serde(flatten)]
+    pub entry: MigrationEntry,
+    pub kinds: BTreeMap<String, Checkpoint>,
+}
+
+/// Every migration that the store knows, by id.
+///
+/// # Errors
+/// The store cannot be read, or holds a state that another version of difylog wrote.
+pub async fn migrations(store: &dyn StateStore) -> Result<Vec<MigrationStatus>, MigrateError> {
+    let mut found: BTreeMap<Uuid, (Option<MigrationEntry>, BTreeMap<String, Checkpoint>)> = BTreeMap::new();
+    for state in store.states(PREFIX).await? {
+        let name = state.key.trim_start_matches(PREFIX);
+        let (id, kind) = name.split_once('/').map_or((name, None), |(id, kind)| (id, Some(kind.to_owned())));
+        // Another entry under the prefix is not a migration of this version.
+        let Ok(id) = id.parse() else { continue };
+        let (entry, kinds) = found.entry(id).or_default();
+        match kind {
+            None => *entry = Some(parse(&state.key, state.value)?),
+            Some(kind) => drop(kinds.insert(kind, parse(&state.key, state.value)?)),
+        }
+    }
+    let known =
+        |(id, (entry, kinds)): (Uuid, (Option<MigrationEntry>, _))| Some(MigrationStatus { id, entry: entry?, kinds });
+    Ok(found.into_iter().filter_map(known).collect())
 }
 
 /// The state of one migration, leased by this process.
@@ -113,7 +153,7 @@ impl MigrationState {
             let found = store.state(&key).await?;
             let expected = found.as_ref().map(|found| found.version);
             let known: Option<MigrationEntry> = found.map(|found| parse(&key, found.value)).transpose()?;
-            if let Some(known) = known.as_ref().filter(|known| known.holder.is_some() && known.leased_until > now) {
+            if let Some(known) = known.as_ref().filter(|known| known.is_held(now)) {
                 if waited_for.is_some_and(|version| Some(version) != expected) {
                     return Err(busy(id, known));
                 }
@@ -236,14 +276,11 @@ fn busy(id: Uuid, entry: &MigrationEntry) -> MigrateError {
 
 /// Other migrations that are at work on some of the same rows.
 async fn refuse_overlap(store: &dyn StateStore, id: Uuid, scope: &Scope, now: i64) -> Result<(), MigrateError> {
-    for found in store.states(PREFIX).await? {
-        let Ok(other) = found.key.trim_start_matches(PREFIX).parse::<Uuid>() else { continue };
-        let entry: MigrationEntry = parse(&found.key, found.value)?;
-        if other != id && entry.holder.is_some() && entry.leased_until > now && entry.scope.overlaps(scope) {
-            return Err(busy(other, &entry));
-        }
+    let others = migrations(store).await?;
+    match others.iter().find(|other| other.id != id && other.entry.is_held(now) && other.entry.scope.overlaps(scope)) {
+        Some(other) => Err(busy(other.id, &other.entry)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn json(value: &impl Serialize) -> Result<serde_json::Value, MigrateError> {

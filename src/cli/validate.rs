@@ -10,6 +10,7 @@ use super::Failure;
 use super::output::table;
 use super::scope::{ScopeArguments, spinner, until_signals};
 use crate::app::{self, AppError, Use};
+use crate::backfill::VALIDATION;
 use crate::backfill::report::{Fault, Report, Tolerated};
 use crate::backfill::validate::{Request, Validation};
 use crate::config::Loaded;
@@ -18,8 +19,6 @@ use crate::telemetry::system_clock;
 
 /// Findings that a person is shown; the report has more.
 const SHOWN: usize = 20;
-/// Where `status` looks for the latest outcome.
-const LAST: &str = "validation/last";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -108,9 +107,9 @@ async fn remember(state: &dyn StateStore, report: &Report, path: &Path) -> Resul
         "counts": report.counts,
         "report": path.display().to_string(),
     });
-    let known = state.state(LAST).await?.map(|entry| entry.version);
+    let known = state.state(VALIDATION).await?.map(|entry| entry.version);
     // If another validation ends at the same moment, its outcome is as good.
-    state.put_state(LAST, &value, known).await?;
+    state.put_state(VALIDATION, &value, known).await?;
     Ok(())
 }
 

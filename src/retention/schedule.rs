@@ -9,8 +9,8 @@ use tracing::{info, warn};
 use super::{Retention, RetentionError};
 use crate::domain::Timestamp;
 
-/// When it last ran, whoever ran it.
-const LAST: &str = "retention/last";
+/// The state entry of the last run, whichever worker ran it.
+pub const LAST: &str = "retention/last";
 
 /// How often a worker looks whether it is time.
 const LOOK: Duration = Duration::from_mins(5);

@@ -35,6 +35,30 @@ fn counts(postgres: &Postgres) -> [u64; 4] {
     TABLES.map(|table| postgres.number(&format!("SELECT count(*) FROM {table}")))
 }
 
+/// Everything but the broker, which is not there, is on the screen.
+fn shows_its_status(site: &Site, postgres: &Postgres) {
+    let output = site.run(&["status", "--json"]);
+    assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+    let status = json(&String::from_utf8_lossy(&output.stdout));
+    assert!(status["queues"]["error"].is_string(), "{status}");
+    assert_eq!(status["validation"]["passed"], true, "{status}");
+    assert!(status["postgres"]["version"].as_str().unwrap().starts_with(|c: char| c.is_ascii_digit()), "{status}");
+    let runs = &status["migrations"][0]["kinds"]["workflow_run"];
+    assert_eq!(runs["done"], true, "{status}");
+    assert_eq!(runs["tally"]["read"], postgres.number("SELECT count(*) FROM workflow_runs"), "{status}");
+    let months = status["months"].as_array().unwrap();
+    let documents: u64 = months
+        .iter()
+        .filter(|month| month["kind"] == "workflow_run")
+        .map(|month| month["documents"].as_u64().unwrap())
+        .sum();
+    assert_eq!(documents, postgres.number("SELECT count(*) FROM workflow_runs"), "{status}");
+    assert!(months.iter().any(|month| month["bytes"].as_u64() > Some(0)), "{status}");
+    let shown = site.run(&["status"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("PostgreSQL") && shown.contains("FAILED"), "{shown}");
+}
+
 async fn whole_way(store: &StoreUnderTest, schema: Schema) {
     let postgres = Postgres::sample(schema);
     let site = site(store, &postgres).await;
@@ -85,6 +109,7 @@ async fn whole_way(store: &StoreUnderTest, schema: Schema) {
     postgres.sql(&format!("DELETE FROM workflow_runs WHERE id = '{}'", changed.trim()));
     site.ok(&["restore-pg", "--execute", "--kind", "runs"]);
     site.ok(&validate);
+    shows_its_status(&site, &postgres);
     refused(&site, &["cleanup-pg", "--report", report, "--before", "2099-01-01"], "does not cover");
     let rows = counts(&postgres);
     let dry = json(&site.ok(&cleanup(&["--json"])));

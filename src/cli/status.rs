@@ -1,0 +1,105 @@
+//! `status`: everything on one screen.
+
+use std::fmt::Display;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::Failure;
+use super::output::table;
+use crate::app::{self, Part, Status};
+use crate::backfill::state::MigrationStatus;
+use crate::config::Loaded;
+use crate::telemetry::system_clock;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A part that cannot be reached says why, the others are shown all the same; the exit code is 4 then."
+)]
+pub(super) struct StatusArguments {
+    /// JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(arguments: &StatusArguments, loaded: &Loaded) -> Result<(), Failure> {
+    let status = app::status(&loaded.settings).await?;
+    if arguments.json {
+        println!("{}", status.to_json());
+    } else {
+        show(&status);
+    }
+    if status.is_whole() { Ok(()) } else { Err(Failure::Unreachable) }
+}
+
+fn show(status: &Status) {
+    println!("difylog {}", env!("CARGO_PKG_VERSION"));
+    section("store", &status.store, |lines| lines.join("\n"));
+    section("months", &status.months, |months| {
+        let mut shown = table(&["month", "kind", "documents", "MB", "shards"]);
+        for ((month, kind), found) in months {
+            let megabytes = found.bytes.map(|bytes| format!("{:.1}", bytes as f64 / 1e6));
+            let number = |number: Option<u64>| number.map(|number| number.to_string());
+            let cells = [number(found.documents), megabytes, number(found.shards)];
+            let cells = cells.map(Option::unwrap_or_default);
+            shown.add_row([month.to_string(), (*kind).to_owned()].into_iter().chain(cells));
+        }
+        shown.to_string()
+    });
+    section("migrations", &status.migrations, |found| migrations(found));
+    section("last validation", &status.validation, |found| remembered(found.as_ref()));
+    section("last retention by a worker", &status.retention, |found| remembered(found.as_ref()));
+    section("PostgreSQL", &status.database, String::clone);
+    section("queues", &status.queues, |depths| {
+        let mut shown = table(&["queue", "messages waiting", "consumers"]);
+        for depth in depths {
+            shown.add_row([depth.queue.clone(), depth.ready.to_string(), depth.consumers.to_string()]);
+        }
+        shown.to_string()
+    });
+}
+
+fn section<T, D: Display>(title: &str, part: &Part<T>, show: impl FnOnce(&T) -> D) {
+    match part {
+        Ok(found) => println!("\n{title}\n{}", show(found)),
+        Err(error) => println!("\n{title}\nFAILED: {error}"),
+    }
+}
+
+fn migrations(found: &[MigrationStatus]) -> String {
+    if found.is_empty() {
+        return "none".to_owned();
+    }
+    let now = system_clock()().micros();
+    let mut shown = table(&["migration", "database", "kind", "state", "rows", "copied", "rejected", "missing objects"]);
+    for migration in found {
+        let running = migration.entry.is_held(now);
+        for (kind, checkpoint) in &migration.kinds {
+            let state = match (checkpoint.done, running) {
+                (true, _) => "done",
+                (false, true) => "running",
+                (false, false) => "stopped",
+            };
+            let tally = &checkpoint.tally;
+            let numbers = [tally.read, tally.copied, tally.rejected, tally.missing_objects].map(|n| n.to_string());
+            let names = [migration.id.to_string(), migration.entry.scope.server.clone(), kind.clone(), state.into()];
+            shown.add_row(names.into_iter().chain(numbers));
+        }
+    }
+    shown.to_string()
+}
+
+/// An outcome as it was written: one line per member.
+fn remembered(found: Option<&Value>) -> String {
+    match found {
+        None => "none".to_owned(),
+        Some(Value::Object(members)) => {
+            members.iter().map(|(name, value)| format!("{name}: {}", plain(value))).collect::<Vec<_>>().join("\n")
+        }
+        Some(other) => other.to_string(),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
