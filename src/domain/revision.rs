@@ -46,6 +46,12 @@ impl Revision {
         Self(value)
     }
 
+    /// Whether it is of a record that has ended: every such revision is greater than all others.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        self.0 >> (TIME_BITS + INDEX_BITS + RANK_BITS) > 0
+    }
+
     /// The revision of a snapshot.
     #[must_use]
     pub fn of(record: &Record) -> Self {
@@ -154,6 +160,8 @@ mod tests {
     #[test]
     fn an_ended_record_never_goes_back() {
         let ended = pack(Rank::Ended, T0, Some(T0 + 10), 1);
+        assert!(ended.has_ended() && ended.value() >= 4_611_686_018_427_387_904, "stores have an index by this number");
+        assert!(!pack(Rank::Running, T0 + 1_000_000_000_000, None, 9_999).has_ended());
         assert!(pack(Rank::Running, T0 + 1_000_000_000_000, None, 9_999) < ended);
     }
 

@@ -1,14 +1,17 @@
 //! Which copy of a record is the record. A run that is resumed in a later month lies in both; the newest revision counts,
 //! of equal ones that of the later month.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, Statement};
+use rusqlite::{Connection, OptionalExtension as _};
 
+use super::conditions::blob;
 use super::fault::Fault;
 use super::pool::OpenMonth;
-use super::tables;
+use super::{decode, tables};
+use crate::domain::query::TimeRange;
 use crate::domain::record::RecordKey;
 use crate::domain::{Kind, Month, RecordId, Revision, TenantId};
 
@@ -45,30 +48,45 @@ pub fn is_superseded(months: &[OpenMonth], key: RecordKey, revision: Revision, m
     Ok(false)
 }
 
+/// What has not ended: [`Revision::has_ended`]. Only of such can another month hold a newer copy, because an end ranks
+/// above everything else, and what has ended does not start again. They are few, and an index holds them apart.
+const UNENDED: &str = "revision < 4611686018427387904";
+
 /// The copies that do not count.
 #[derive(Debug, Default)]
 pub struct Superseded {
     by_month: HashMap<Month, Vec<(TenantId, RecordId)>>,
-    /// Every record that lies in more than one month.
-    pub repeated: HashSet<(TenantId, RecordId)>,
 }
 
 impl Superseded {
-    /// Finds them: all months' identities are merged in their order, which is that of an index.
-    pub fn find(months: &[OpenMonth], kind: Kind, tenant_id: Option<TenantId>) -> Result<Self, Fault> {
+    /// Finds those that lie within a span: everything there that has not ended is looked up in the other months.
+    pub fn find(
+        months: &[OpenMonth],
+        kind: Kind,
+        tenant_id: Option<TenantId>,
+        created: TimeRange,
+    ) -> Result<Self, Fault> {
         let mut found = Self::default();
-        if months.len() < 2 {
+        if months.len() < 2 || !matches!(kind, Kind::WorkflowRun | Kind::NodeExecution) {
             return Ok(found);
         }
-        found.repeated = repeated(months, kind, tenant_id)?;
-        for &(tenant_id, id) in &found.repeated {
-            let copies = copies(months, RecordKey { tenant_id, kind, id })?;
-            let newest = copies.iter().map(|(revision, file)| (*revision, file.month)).max();
-            for (revision, file) in copies {
-                if Some((revision, file.month)) != newest {
+        let table = tables::of(kind).name;
+        let (condition, values) = match tenant_id {
+            Some(tenant_id) => (" AND tenant_id = ?1", vec![blob(tenant_id.as_bytes())]),
+            None => ("", Vec::new()),
+        };
+        let sql = format!(
+            "SELECT tenant_id, id, revision FROM {table} INDEXED BY {table}_unended WHERE {UNENDED}{condition}"
+        );
+        for file in months.iter().filter(|file| file.overlaps(created)) {
+            file.each_row(&sql, &values, |row| {
+                let (tenant_id, id) = file.ask(|_| Ok((decode::tenant(row, 0)?, decode::id(row, 1)?)))?;
+                let revision = Revision::from_stored(file.ask(|_| row.get(2))?);
+                if is_superseded(months, RecordKey { tenant_id, kind, id }, revision, file.month)? {
                     found.by_month.entry(file.month).or_default().push((tenant_id, id));
                 }
-            }
+                Ok(ControlFlow::Continue(()))
+            })?;
         }
         Ok(found)
     }
@@ -82,65 +100,4 @@ impl Superseded {
             keys.iter().map(|(tenant, id)| format!("\"{}{}\"", tenant.uuid().simple(), id.uuid().simple())).collect();
         Some((NOT_SUPERSEDED, Value::Text(format!("[{}]", keys.join(",")))))
     }
-}
-
-/// The records that lie in more than one month.
-fn repeated(
-    months: &[OpenMonth],
-    kind: Kind,
-    tenant_id: Option<TenantId>,
-) -> Result<HashSet<(TenantId, RecordId)>, Fault> {
-    // Each month against the union of those before it would hold all ids in memory; the merge holds one per month.
-    let table = tables::of(kind).name;
-    let condition = if tenant_id.is_some() { "WHERE tenant_id = ?1" } else { "" };
-    let sql = format!("SELECT tenant_id, id FROM {table} {condition} ORDER BY tenant_id, id");
-    let mut statements = Vec::new();
-    for file in months {
-        statements.push((file, file.ask(|connection| connection.prepare(&sql))?));
-    }
-    let mut streams = Vec::new();
-    for (file, statement) in &mut statements {
-        let rows = file.ask(|_| start(statement, tenant_id))?;
-        streams.push((*file, rows, None::<[u8; 32]>));
-    }
-    let mut repeated = HashSet::new();
-    for (file, rows, head) in &mut streams {
-        *head = file.ask(|_| advance(rows))?;
-    }
-    while let Some(least) = streams.iter().filter_map(|(_, _, head)| *head).min() {
-        let mut copies = 0;
-        for (file, rows, head) in streams.iter_mut().filter(|(_, _, head)| *head == Some(least)) {
-            copies += 1;
-            *head = file.ask(|_| advance(rows))?;
-        }
-        if copies > 1 {
-            repeated.insert(split(least));
-        }
-    }
-    Ok(repeated)
-}
-
-fn start<'s>(statement: &'s mut Statement<'_>, tenant_id: Option<TenantId>) -> rusqlite::Result<rusqlite::Rows<'s>> {
-    match tenant_id {
-        Some(tenant_id) => statement.query([tenant_id.as_bytes()]),
-        None => statement.query(()),
-    }
-}
-
-fn advance(rows: &mut rusqlite::Rows<'_>) -> rusqlite::Result<Option<[u8; 32]>> {
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let mut key = [0; 32];
-    let (tenant, id) = key.split_at_mut(16);
-    tenant.copy_from_slice(&row.get::<_, [u8; 16]>(0)?);
-    id.copy_from_slice(&row.get::<_, [u8; 16]>(1)?);
-    Ok(Some(key))
-}
-
-fn split(key: [u8; 32]) -> (TenantId, RecordId) {
-    let number = u128::from_be_bytes;
-    let (mut tenant, mut id) = ([0; 16], [0; 16]);
-    for (to, from) in tenant.iter_mut().chain(&mut id).zip(key) {
-        *to = from;
-    }
-    (TenantId::new(uuid::Uuid::from_u128(number(tenant))), RecordId::new(uuid::Uuid::from_u128(number(id))))
 }

@@ -42,7 +42,7 @@ pub fn count(pool: &ReadPool, scan: &Scan) -> Result<u64, Fault> {
             [tenant] => Some(*tenant),
             _ => None,
         };
-        let superseded = Superseded::find(months, scan.kind, one_tenant)?;
+        let superseded = Superseded::find(months, scan.kind, one_tenant, scan.created)?;
         let mut total = 0;
         for file in in_range(months, scan) {
             let mut conditions = conditions(scan);

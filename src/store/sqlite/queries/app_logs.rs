@@ -4,13 +4,13 @@
 use std::ops::ControlFlow;
 
 use rusqlite::types::Value;
-use rusqlite::{OptionalExtension as _, params_from_iter};
+use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 
 use super::counts::newest_only;
 use super::filters::Rows;
 use crate::domain::query::{AppLogFilter, AppLogPage, AppLogRow, Keyword, LogKeyword};
 use crate::domain::record::RecordKey;
-use crate::domain::{AppLog, Kind};
+use crate::domain::{AppLog, Kind, Revision};
 use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::pool::OpenMonth;
@@ -71,10 +71,21 @@ fn walk(
     let wanted = Wanted { filter, keyword: filter.keyword.as_ref().map(|keyword| Keyword::new(&keyword.keyword)) };
     let (mut logs, mut total) = (Vec::new(), 0);
     for (file, conditions) in files {
-        let sql = format!("{} {} {ORDER}", select(), conditions.clause());
+        // Most often the run lies beside its log.
+        let of_run = |column| {
+            format!(
+                "(SELECT {column} FROM workflow_runs AS r WHERE r.tenant_id = l.tenant_id AND r.id = workflow_run_id)"
+            )
+        };
+        let columns = [tables::APP_LOGS.summary("l"), of_run("status"), of_run("revision")].join(", ");
+        let sql = format!("SELECT {columns} FROM workflow_app_logs AS l {} {ORDER}", conditions.clause());
         file.each_row(&sql, conditions.values(), |row| {
+            let beside = file.ask(|_| beside(row))?;
+            if wanted.is_unmet_by(beside.as_deref()) {
+                return Ok(ControlFlow::Continue(()));
+            }
             let (log, _) = file.ask(|_| decode::app_log_row(row))?;
-            if wanted.is_met(months, &log)? {
+            if wanted.is_met_by(beside.as_deref()) || wanted.is_met(months, &log)? {
                 if total >= offset && logs.len() < limit {
                     logs.push(log);
                 }
@@ -84,6 +95,13 @@ fn walk(
         })?;
     }
     Ok((logs, total))
+}
+
+/// The status of the run beside a log, if it has ended: else a newer copy may lie in another month.
+fn beside(row: &Row<'_>) -> rusqlite::Result<Option<Box<str>>> {
+    let columns = row.as_ref().column_count();
+    let revision = row.get::<_, Option<i64>>(columns - 1)?.map(Revision::from_stored);
+    if revision.is_some_and(Revision::has_ended) { row.get(columns - 2) } else { Ok(None) }
 }
 
 fn select() -> String {
@@ -97,6 +115,17 @@ struct Wanted<'f> {
 }
 
 impl Wanted<'_> {
+    /// Whether the end of the run settles that the log is not wanted.
+    fn is_unmet_by(&self, end: Option<&str>) -> bool {
+        let wanted = self.filter.run_status.as_deref();
+        wanted.is_some() && end.is_some() && end != wanted
+    }
+
+    /// Whether it settles that it is.
+    fn is_met_by(&self, end: Option<&str>) -> bool {
+        self.keyword.is_none() && end.is_some() && end == self.filter.run_status.as_deref()
+    }
+
     fn is_met(&self, months: &[OpenMonth], log: &AppLog) -> Result<bool, Fault> {
         let mut of_run = Conditions::default();
         if let Some(status) = &self.filter.run_status {

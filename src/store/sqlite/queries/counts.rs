@@ -53,7 +53,7 @@ fn is_newest(
 
 /// The months that may have such rows, newest first, each with conditions that leave older copies out.
 pub fn newest_only<'m>(months: &'m [OpenMonth], rows: &Rows) -> Result<Vec<(&'m OpenMonth, Conditions)>, Fault> {
-    let superseded = Superseded::find(months, rows.kind, Some(rows.tenant_id))?;
+    let superseded = Superseded::find(months, rows.kind, Some(rows.tenant_id), rows.created)?;
     let in_range = months.iter().filter(|file| file.overlaps(rows.created));
     Ok(in_range
         .map(|file| {
