@@ -223,27 +223,8 @@ impl LogScan for SqliteStore {
 #[async_trait]
 impl Eraser for SqliteStore {
     async fn erase(&self, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, StoreError> {
-        let mut erased = vec![false; erasures.len()];
-        let wanted = erasures.to_vec();
-        let found = self.read(move |pool| erase::removals(pool, &wanted)).await?;
-        // Older copies first: were the newest gone and they not, a crash in between would bring one of them up.
-        for is_newest in [false, true] {
-            for (month, removals) in &found {
-                let removals: Vec<_> =
-                    removals.iter().filter(|removal| removal.is_newest == is_newest).copied().collect();
-                if removals.is_empty() {
-                    continue;
-                }
-                let (month, sent) = (*month, removals.clone());
-                let gone = self.writer.ask(|answer| Command::Erase(month, sent, remains, answer)).await??;
-                for (removal, gone) in removals.iter().zip(gone).filter(|_| is_newest) {
-                    if let Some(slot) = erased.get_mut(removal.position) {
-                        *slot = gone;
-                    }
-                }
-            }
-        }
-        Ok(erased)
+        let erasures = erasures.to_vec();
+        Ok(self.writer.ask(|answer| Command::Erase(erasures, remains, answer)).await??)
     }
 
     async fn erase_graphs(&self, tenant_id: TenantId, month: Month) -> Result<u64, StoreError> {

@@ -1,29 +1,54 @@
-//! Removal: the rows of records in one month, in one transaction on the writer's connection.
+//! Removal of records from all months. It runs on the writer's thread, so that nothing is written between the look at a
+//! record's copies and their removal.
 
 use rusqlite::{Connection, Transaction};
 
 use super::fault::Fault;
+use super::files::WriteFiles;
 use super::newest;
 use super::pool::ReadPool;
 use super::tables;
 use crate::domain::record::RecordKey;
-use crate::domain::{Month, Revision, TenantId, Timestamp};
+use crate::domain::{Month, TenantId, Timestamp};
 use crate::store::{Erasure, Remains};
 
 /// One copy of a record to remove.
 #[derive(Debug, Clone, Copy)]
-pub struct Removal {
-    pub key: RecordKey,
-    /// Only while this is the stored revision.
-    pub revision: Option<Revision>,
+struct Removal {
+    key: RecordKey,
     /// Whether it is the record's newest copy: its fate is the answer.
-    pub is_newest: bool,
+    is_newest: bool,
     /// Place of the answer.
-    pub position: usize,
+    position: usize,
+}
+
+/// See [`Eraser::erase`](crate::store::Eraser::erase). One transaction per month.
+pub fn erase(files: &mut WriteFiles, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, Fault> {
+    let mut erased = vec![false; erasures.len()];
+    let found = removals(files.readers(), erasures)?;
+    // Older copies first: were the newest gone and they not, a crash in between would bring one of them up.
+    for is_newest in [false, true] {
+        for (month, removals) in &found {
+            let removals: Vec<_> = removals.iter().filter(|removal| removal.is_newest == is_newest).collect();
+            if removals.is_empty() {
+                continue;
+            }
+            let remove = |transaction: &Transaction<'_>| {
+                removals.iter().map(|removal| erase_one(transaction, removal.key, remains)).collect()
+            };
+            let gone: Vec<bool> = files.change_if_there(*month, remove)?.unwrap_or_default();
+            for (removal, gone) in removals.iter().zip(gone).filter(|_| is_newest) {
+                if let Some(slot) = erased.get_mut(removal.position) {
+                    *slot = gone;
+                }
+            }
+        }
+    }
+    Ok(erased)
 }
 
 /// Where the copies of records lie, month by month; what must not be removed is left out.
-pub fn removals(pool: &ReadPool, erasures: &[Erasure]) -> Result<Vec<(Month, Vec<Removal>)>, Fault> {
+fn removals(pool: &ReadPool, erasures: &[Erasure]) -> Result<Vec<(Month, Vec<Removal>)>, Fault> {
     pool.ask(|months| {
         let mut by_month: Vec<(Month, Vec<Removal>)> = months.iter().map(|file| (file.month, Vec::new())).collect();
         for (position, erasure) in erasures.iter().enumerate() {
@@ -34,9 +59,7 @@ pub fn removals(pool: &ReadPool, erasures: &[Erasure]) -> Result<Vec<(Month, Vec
                 continue;
             }
             for (_, file) in copies {
-                let is_newest = file.month == newest_month;
-                let revision = erasure.revision.filter(|_| is_newest);
-                let removal = Removal { key: erasure.key, revision, is_newest, position };
+                let removal = Removal { key: erasure.key, is_newest: file.month == newest_month, position };
                 if let Some((_, removals)) = by_month.iter_mut().find(|(month, _)| *month == file.month) {
                     removals.push(removal);
                 }
@@ -47,20 +70,11 @@ pub fn removals(pool: &ReadPool, erasures: &[Erasure]) -> Result<Vec<(Month, Vec
     })
 }
 
-/// Removes copies from a month. Answers, for each, whether it was there.
-pub fn erase(transaction: &Transaction<'_>, removals: &[Removal], remains: Remains) -> rusqlite::Result<Vec<bool>> {
-    removals.iter().map(|removal| erase_one(transaction, removal, remains)).collect()
-}
-
-fn erase_one(connection: &Connection, removal: &Removal, remains: Remains) -> rusqlite::Result<bool> {
-    let RecordKey { tenant_id, kind, id } = removal.key;
-    let sql = format!(
-        "DELETE FROM {} WHERE tenant_id = ?1 AND id = ?2 AND (?3 IS NULL OR revision = ?3)",
-        tables::of(kind).name
-    );
+fn erase_one(connection: &Connection, key: RecordKey, remains: Remains) -> rusqlite::Result<bool> {
+    let RecordKey { tenant_id, kind, id } = key;
+    let sql = format!("DELETE FROM {} WHERE tenant_id = ?1 AND id = ?2", tables::of(kind).name);
     let mut delete = connection.prepare_cached(&sql)?;
-    let revision = removal.revision.map(Revision::value);
-    let gone = delete.execute((tenant_id.as_bytes(), id.as_bytes(), revision))? > 0;
+    let gone = delete.execute((tenant_id.as_bytes(), id.as_bytes()))? > 0;
     if let Remains::Tombstone(at) = remains
         && gone
     {

@@ -101,6 +101,11 @@ impl WriteFiles {
         Ok(done)
     }
 
+    /// Reads what is committed.
+    pub fn readers(&self) -> &ReadPool {
+        &self.readers
+    }
+
     /// Deletes a month. Answers whether there was one.
     pub fn drop_month(&mut self, month: Month) -> Result<bool, Fault> {
         self.ensure_lock()?;
@@ -115,9 +120,9 @@ impl WriteFiles {
         self.drop_month(month)
     }
 
-    /// Whether writes into a month are too late: it was dropped, or is about to be.
-    pub fn is_retired(&self, month: Month) -> Result<bool, Fault> {
-        Ok(self.state.retired()?.contains(&month))
+    /// The months into which writes are too late: they were dropped, or are about to be.
+    pub fn retired(&self) -> Result<Vec<Month>, Fault> {
+        self.state.retired()
     }
 
     /// Changes rows of a month in one transaction.

@@ -34,12 +34,13 @@ struct Place {
 /// Writes a group and answers each of its requests.
 pub fn write_group(files: &mut WriteFiles, group: Vec<Request>) {
     let mut answers: Vec<Answer> = group.iter().map(|request| Ok(vec![unanswered(); request.rows.len()])).collect();
+    let retired = files.retired();
     for (month, places) in by_month(&group) {
         let rows = || places.iter().filter_map(|place| group.get(place.request)?.rows.get(place.position));
-        let written = match files.is_retired(month) {
-            Ok(true) => Ok(vec![Verdict::Superseded; places.len()]),
-            Ok(false) => files.transact(month, |transaction, path| write_rows(transaction, path, rows())),
-            Err(fault) => Err(fault),
+        let written = match &retired {
+            Ok(retired) if retired.contains(&month) => Ok(vec![Verdict::Superseded; places.len()]),
+            Ok(_) => files.transact(month, |transaction, path| write_rows(transaction, path, rows())),
+            Err(fault) => Err(fault.clone()),
         };
         match written {
             Ok(verdicts) => place_verdicts(&mut answers, &places, verdicts),

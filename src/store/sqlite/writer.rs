@@ -5,12 +5,12 @@ use std::{io, thread};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::erase::{self, Removal};
+use super::erase;
 use super::fault::Fault;
 use super::files::WriteFiles;
 use super::write::{Request, write_group};
 use crate::domain::{Month, TenantId, Timestamp};
-use crate::store::Remains;
+use crate::store::{Erasure, Remains};
 
 /// Requests that wait for the writer; what waits beyond them waits in `apply`.
 const QUEUE: usize = 16;
@@ -27,7 +27,7 @@ pub enum Command {
     DropMonth(Month, oneshot::Sender<Result<bool, Fault>>),
     /// Drops a month that late writes must not bring back.
     RetireMonth(Month, Timestamp, oneshot::Sender<Result<bool, Fault>>),
-    Erase(Month, Vec<Removal>, Remains, oneshot::Sender<Result<Vec<bool>, Fault>>),
+    Erase(Vec<Erasure>, Remains, oneshot::Sender<Result<Vec<bool>, Fault>>),
     EraseGraphs(Month, TenantId, oneshot::Sender<Result<u64, Fault>>),
     PurgeTombstones(Timestamp, oneshot::Sender<Result<u64, Fault>>),
     /// Ends the thread once the files are closed.
@@ -85,10 +85,7 @@ fn run(mut files: WriteFiles, mut queue: mpsc::Receiver<Command>) {
             Command::Install(answer) => reply(answer, files.install()),
             Command::DropMonth(month, answer) => reply(answer, files.drop_month(month)),
             Command::RetireMonth(month, at, answer) => reply(answer, files.retire_month(month, at)),
-            Command::Erase(month, removals, remains, answer) => {
-                let gone = files.change_if_there(month, |rows| erase::erase(rows, &removals, remains));
-                reply(answer, gone.map(|gone| gone.unwrap_or_else(|| vec![false; removals.len()])));
-            }
+            Command::Erase(erasures, remains, answer) => reply(answer, erase::erase(&mut files, &erasures, remains)),
             Command::EraseGraphs(month, tenant_id, answer) => {
                 let gone = files.change_if_there(month, |rows| erase::erase_graphs(rows, tenant_id));
                 reply(answer, gone.map(Option::unwrap_or_default));
