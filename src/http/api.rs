@@ -85,7 +85,8 @@ impl Api {
         let guarded = v1
             .layer(from_fn_with_state(self.clone(), limits::within_limits))
             .layer(from_fn_with_state(self.clone(), auth::authenticated))
-            .layer(DefaultBodyLimit::max(self.settings.max_body_bytes));
+            .layer(DefaultBodyLimit::max(self.settings.max_body_bytes))
+            .layer(from_fn(observe::uncached));
         Router::new()
             .merge(guarded)
             .merge(openapi::pages(document))

@@ -46,6 +46,18 @@ async fn every_answer_has_a_request_id() {
 }
 
 #[tokio::test]
+async fn nothing_on_the_way_keeps_an_answer() {
+    let server = Server::new();
+    for (path, status) in [("/runs", 200), ("/runs?nobody=knows", 400)] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.headers["cache-control"].to_str().unwrap()), (status, "no-store"), "{path}");
+    }
+    let path = format!("/v1/tenants/{}/runs", server.tenant_id);
+    let refused = server.ask("GET", &path, None, None).await;
+    assert_eq!((refused.status, refused.headers["cache-control"].to_str().unwrap()), (401, "no-store"));
+}
+
+#[tokio::test]
 async fn the_document_and_its_page_are_served() {
     let server = Server::new();
     let document = server.ask("GET", "/openapi.json", None, None).await.json();
