@@ -15,8 +15,10 @@ use crate::store::{Erasure, Remains};
 /// Requests that wait for the writer; what waits beyond them waits in `apply`.
 const QUEUE: usize = 16;
 
-/// A group ends before it exceeds these: a commit is then long enough to share, and short enough to wait for.
-const GROUP_ROWS: usize = 4_096;
+/// A group ends before it exceeds these: a commit is then long enough to share, and short enough to wait for. Rows that
+/// come in no order of time (a migration by primary key) go into all months at once and touch the same pages of every index
+/// with each commit: 500,000 nodes over 14 months took 1.6 times as long in groups of 2,000 as in groups of 16,000.
+const GROUP_ROWS: usize = 16_384;
 const GROUP_BYTES: usize = 32 << 20;
 
 /// Work for the writer thread, each with the place of its answer.
