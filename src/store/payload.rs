@@ -159,7 +159,11 @@ impl PayloadStore {
     pub async fn probe(&self) -> Result<(), PayloadError> {
         let key = self.prefix.clone().join("difylog.probe");
         self.objects.put(&key, "probe".into()).await?;
-        Ok(self.objects.delete(&key).await?)
+        match self.objects.delete(&key).await {
+            // Another process probes at the same moment and deleted it first.
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn key(&self, tenant_id: TenantId, month: Month, sha256: ContentHash) -> Path {

@@ -58,6 +58,22 @@ async fn a_local_directory_keeps_and_drops() {
     keeps_and_drops(&local(&dir)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_probe_at_the_same_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let probes = (0..8).map(|_| {
+        let store = local(&dir);
+        tokio::spawn(async move {
+            for _ in 0..100 {
+                store.probe().await.unwrap();
+            }
+        })
+    });
+    for probe in probes.collect::<Vec<_>>() {
+        probe.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn damage_is_found() {
     let dir = tempfile::tempdir().unwrap();
