@@ -88,6 +88,7 @@ macro_rules! contract {
             months::counts_are_per_month_and_kind,
             months::sizes_are_per_month,
             scan::walks_meet_every_document_once_by_every_condition,
+            scan::a_walk_over_every_copy_meets_the_superseded_ones,
             scan::what_shares_a_cursor_comes_in_one_answer,
             scan::children_of_runs_are_found_in_every_month,
             scan::tenants_are_counted_per_month_and_kind,

@@ -86,6 +86,23 @@ pub async fn walks_meet_every_document_once_by_every_condition(subject: &Subject
     }
 }
 
+pub async fn a_walk_over_every_copy_meets_the_superseded_ones(subject: &Subject) {
+    let (tenant_id, start) = (tenant(), at("2013-03-30T00:00:00"));
+    let snapshots = paused_and_resumed(&run(tenant_id, app(), start), at("2013-04-02T00:00:00"));
+    let neighbour = Record::Run(Box::new(ended(run(tenant_id, app(), start), 7)));
+    subject.store(snapshots.iter().chain([&neighbour]).cloned()).await;
+    subject.refresh().await;
+    let scan = Scan { tenants: vec![tenant_id], superseded_too: true, ..Scan::all(Kind::WorkflowRun, 1) };
+    let march = |record: &&Record| record.month() == start.month();
+    let paused = snapshots.iter().rfind(march).unwrap();
+    let mut expected = vec![paused.clone(), neighbour, snapshots.last().unwrap().clone()];
+    expected.sort_by_key(place);
+    assert_eq!(subject.store.scan_count(&scan).await, Ok(3));
+    assert_eq!(walk(subject, scan.clone()).await, expected.into_iter().map(records::whole).collect::<Vec<_>>());
+    let light = walk(subject, Scan { content: Content::Light, limit: 10, ..scan }).await;
+    assert_eq!(light.len(), 3);
+}
+
 pub async fn what_shares_a_cursor_comes_in_one_answer(subject: &Subject) {
     let tenants = [tenant(), tenant(), tenant()];
     let first = app_log(tenants[0], app(), id(), at("2013-05-01T00:00:00"));

@@ -233,6 +233,8 @@ pub struct Scan {
     /// Documents wanted, at least 1. Fewer may come when they are large; none means the end.
     pub limit: usize,
     pub content: Content,
+    /// Every copy of a record, not the newest alone: what a month holds, whatever lies in others.
+    pub superseded_too: bool,
 }
 
 impl Scan {
@@ -249,6 +251,7 @@ impl Scan {
             after: None,
             limit,
             content: Content::Full,
+            superseded_too: false,
         }
     }
 }

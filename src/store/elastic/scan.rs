@@ -1,6 +1,6 @@
 //! Walks over documents of all tenants, for administrative work: oldest first, each record once, in its newest revision.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,8 +26,8 @@ impl Reader<'_> {
             let copies = self.stretch(scan, after).await?;
             let Some(last) = copies.last() else { return Ok(Vec::new()) };
             after = Some(last.cursor);
-            let newest = self.only_newest(scan.kind, copies).await?;
-            let documents = self.contents(scan, newest).await?;
+            let wanted = if scan.superseded_too { copies } else { self.only_newest(scan.kind, copies).await? };
+            let documents = self.contents(scan, wanted).await?;
             // A stretch may hold older copies only: the walk goes on behind it.
             if !documents.is_empty() {
                 return Ok(documents);
@@ -60,7 +60,7 @@ impl Reader<'_> {
 
     /// How many documents within a walk are older copies of a run or node that was resumed in a later month.
     async fn superseded(&self, scan: &Scan) -> Result<u64, SinkFault> {
-        if !matches!(scan.kind, Kind::WorkflowRun | Kind::NodeExecution) {
+        if scan.superseded_too || !matches!(scan.kind, Kind::WorkflowRun | Kind::NodeExecution) {
             return Ok(0);
         }
         let (mut superseded, mut after) = (0, scan.after);
@@ -142,29 +142,35 @@ impl Reader<'_> {
     }
 
     async fn light(&self, kind: Kind, copies: Vec<Copy>) -> Result<Vec<Document>, SinkFault> {
-        let order: Vec<RecordKey> = copies.iter().map(|copy| copy.key).collect();
+        let order: Vec<Place> = copies.iter().map(place).collect();
         let places = places(&copies);
         let addresses: Vec<_> = copies.into_iter().map(|copy| copy.hit.address()).collect();
-        let mut found: HashMap<RecordKey, Document> = HashMap::new();
+        let mut found: HashMap<Place, Document> = HashMap::new();
         for document in self.documents_without(kind, &addresses, &PAYLOADS).await? {
             if is_in_place(&document, &places) {
-                found.insert(document.key(), document);
+                found.insert((document.key(), document.record.created_at()), document);
             }
         }
         // Erased since it was found: it is not there.
-        Ok(order.into_iter().filter_map(|key| found.remove(&key)).collect())
+        Ok(order.into_iter().filter_map(|place| found.remove(&place)).collect())
     }
 }
 
-/// Where a walk met copies.
-fn places(copies: &[Copy]) -> HashMap<RecordKey, Timestamp> {
-    copies.iter().map(|copy| (copy.key, copy.cursor.created_at)).collect()
+/// Where a walk met a copy.
+type Place = (RecordKey, Timestamp);
+
+fn place(copy: &Copy) -> Place {
+    (copy.key, copy.cursor.created_at)
+}
+
+fn places(copies: &[Copy]) -> HashSet<Place> {
+    copies.iter().map(place).collect()
 }
 
 /// Documents are read a moment after they were found: one that was resumed in between starts later now, and the walk
 /// meets it there. Here it would be out of order, and as the last of an answer it would let the walk leave others out.
-fn is_in_place(document: &Document, places: &HashMap<RecordKey, Timestamp>) -> bool {
-    places.get(&document.key()).is_some_and(|at| *at == document.record.created_at())
+fn is_in_place(document: &Document, places: &HashSet<Place>) -> bool {
+    places.contains(&(document.key(), document.record.created_at()))
 }
 
 /// The engine leaves the order of the tenants that share a cursor open.

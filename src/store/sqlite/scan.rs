@@ -42,7 +42,11 @@ pub fn count(pool: &ReadPool, scan: &Scan) -> Result<u64, Fault> {
             [tenant] => Some(*tenant),
             _ => None,
         };
-        let superseded = Superseded::find(months, scan.kind, one_tenant, scan.created)?;
+        let superseded = if scan.superseded_too {
+            Superseded::default()
+        } else {
+            Superseded::find(months, scan.kind, one_tenant, scan.created)?
+        };
         let mut total = 0;
         for file in in_range(months, scan) {
             let mut conditions = conditions(scan);
@@ -156,6 +160,13 @@ impl Stretch<'_> {
         self.documents.len() >= self.scan.limit || self.bytes > ANSWER_BYTES
     }
 
+    fn is_superseded(&self, months: &[OpenMonth], document: &Document, month: Month) -> Result<bool, Fault> {
+        if self.scan.superseded_too {
+            return Ok(false);
+        }
+        newest::is_superseded(months, document.key(), document.revision, month)
+    }
+
     fn read_month(&mut self, months: &[OpenMonth], file: &OpenMonth) -> Result<(), Fault> {
         let table = tables::of(self.scan.kind);
         let conditions = conditions(self.scan);
@@ -172,7 +183,7 @@ impl Stretch<'_> {
                 if self.is_full() && last != Some(cursor(&document)) {
                     return Ok(());
                 }
-                match newest::is_superseded(months, document.key(), document.revision, file.month) {
+                match self.is_superseded(months, &document, file.month) {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(fault) => {
