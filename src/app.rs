@@ -3,6 +3,7 @@
 //! Start: store, payloads, flow, consumers, HTTP. Stop: consumers first (nothing new comes), then the flow (what came is
 //! stored and settled), then the acks, and HTTP last. Nothing here decides what becomes of a message.
 
+mod backup;
 mod lifecycle;
 mod migrate;
 mod serve;
@@ -17,12 +18,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+pub use self::backup::{open_backup, open_vault};
 pub use self::lifecycle::{Lifecycle, Use, open_lifecycle};
 pub use self::migrate::{MigrationRun, open_migration};
 pub use self::serve::{open_logs, run_serve};
 pub use self::status::{ALL_KINDS, MonthStatus, Part, Status, status};
 use crate::amqp::{AmqpError, Consumption};
 use crate::backfill::{LifeError, MigrateError};
+use crate::backup::BackupError;
 use crate::config::{Settings, StoreKind};
 use crate::http::{self, Watched};
 use crate::pipeline::gate::gate;
@@ -60,6 +63,8 @@ pub enum AppError {
     #[error("{0}")]
     Life(#[from] LifeError),
     #[error("{0}")]
+    Backup(#[from] BackupError),
+    #[error("{0}")]
     Postgres(#[from] crate::postgres::PostgresError),
     #[error("{0}")]
     Query(#[from] crate::query::QueryError),
@@ -94,14 +99,19 @@ pub fn open_stores(settings: &Settings) -> Result<Stores, AppError> {
 /// The removal of what is past its days, over opened stores.
 #[must_use]
 pub fn retention(settings: &Settings, stores: &Stores) -> Retention {
-    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "a host".to_owned());
     Retention {
         store: Arc::clone(&stores.store),
         payloads: Arc::clone(&stores.payloads),
         settings: settings.retention.clone(),
         clock: system_clock(),
-        holder: format!("{host}, process {}", std::process::id()),
+        holder: holder(),
     }
+}
+
+/// This process, for others that wait for it.
+fn holder() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "a host".to_owned());
+    format!("{host}, process {}", std::process::id())
 }
 
 /// Runs a worker until `stop` is cancelled and everything is settled, or `abort` is.

@@ -1,5 +1,6 @@
 //! The command line: roles as subcommands, arguments to settings, errors to exit codes.
 
+mod backup;
 mod cleanup;
 mod counts;
 mod dlq;
@@ -79,6 +80,9 @@ enum Role {
     /// Remove what is past its days
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
+    /// Copy the store, look at the copies, and make a store out of them
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Serve the stored logs over HTTP; start as many as you like
     Serve,
     /// List the runs of an app, or show one
@@ -120,6 +124,7 @@ impl Failure {
         match self {
             Self::Config(_) => 3,
             Self::App(AppError::Migrate(error)) if !error.is_of_a_server() => 1,
+            Self::App(AppError::Backup(error)) if !error.is_of_a_server() => 1,
             Self::App(AppError::Life(LifeError::Running(_))) | Self::Other(_) => 1,
             Self::App(_) | Self::Unreachable => 4,
         }
@@ -192,6 +197,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Role::RestorePg(arguments) => restore::run(arguments, &start_logging(load(&[])?)?).await,
         Role::Rollback(arguments) => rollback::run(arguments, &start_logging(load(&[])?)?).await,
         Role::Retention(command) => retention::run(command, &start_logging(load(&[])?)?).await,
+        Role::Backup(command) => backup::run(command, &start_logging(load(&[])?)?).await,
         Role::Serve => serve::serve(start_logging(load(&[])?)?).await,
         Role::Runs(command) => logs::runs(command, &start_logging(load(&[])?)?).await,
         Role::Nodes(command) => logs::nodes(command, &start_logging(load(&[])?)?).await,

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::amqp::AmqpSettings;
 use crate::backfill::MigrateSettings;
+use crate::backup::BackupSettings;
 use crate::codec::truncate::Limits;
 use crate::http::HttpSettings;
 use crate::http::api::ServeSettings;
@@ -39,6 +40,7 @@ pub struct Settings {
     pub postgres: PostgresSettings,
     pub migrate: MigrateSettings,
     pub retention: RetentionSettings,
+    pub backup: BackupSettings,
     pub http: HttpSettings,
     pub serve: ServeSettings,
     pub log: LogSettings,

@@ -8,7 +8,7 @@
 //!
 //! Modules have ranks, and name only modules of a lower rank (`tests/structure.rs` enforces it):
 //! `domain` (the vocabulary), `codec` (bytes to records), `store` (ports and stores), `pipeline` (the flow),
-//! `amqp` (the broker), `query` (the read path), `http` (the API, health and metrics), and on top `config`, `app`, `cli`. `ARCHITECTURE.md` walks one
+//! `amqp` (the broker), `query` (the read path), `http` (the API, health and metrics), `backup`, and on top `config`, `app`, `cli`. `ARCHITECTURE.md` walks one
 //! message through them.
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ pub mod amqp;
 pub mod app;
 pub mod backfill;
 pub mod backoff;
+pub mod backup;
 pub mod cli;
 pub mod codec;
 pub mod config;

@@ -3,6 +3,7 @@
 //! A store never acks, never retries for the pipeline and never decides what becomes of a delivery: it answers each
 //! action with a verdict, or the whole request with a fault.
 
+pub mod copies;
 pub mod elastic;
 pub mod lease;
 pub mod memory;

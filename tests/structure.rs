@@ -21,6 +21,7 @@ const RANKS: &[(&str, u8)] = &[
     ("backfill", 6),
     ("retention", 5),
     ("http", 7),
+    ("backup", 7),
     ("config", 8),
     ("app", 9),
     ("cli", 10),

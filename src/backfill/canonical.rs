@@ -7,12 +7,14 @@
 //! - `AppLog.creator` is no column of Dify's and does not count.
 
 mod json;
+mod sum;
 
 use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
 use self::json::{push_json, push_text};
+pub use self::sum::Sum;
 use crate::domain::document::{ContentHash, GraphHash};
 use crate::domain::{AppLog, JsonText, NodeExecution, Offload, Record, RecordId, Timestamp, WorkflowRun};
 

@@ -36,6 +36,8 @@ pub(super) const SECRET_KEYS: &[&str] = &[
     "store.elastic.password",
     "payloads.s3.access_key_id",
     "payloads.s3.secret_access_key",
+    "backup.s3.access_key_id",
+    "backup.s3.secret_access_key",
     "postgres.url",
     "postgres.password",
     "migrate.dify_s3.access_key_id",

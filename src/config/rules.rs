@@ -15,6 +15,9 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     if let Err(rules) = settings.retention.validate() {
         broken.extend(rules);
     }
+    if let Err(rules) = settings.backup.validate() {
+        broken.extend(rules);
+    }
     if let Err(error) = settings.amqp.validate() {
         broken.push(error.to_string());
     }
@@ -62,6 +65,9 @@ fn between_sections(settings: &Settings) -> Vec<String> {
     }
     if settings.migrate.dify_storage_dir.is_some() && settings.migrate.dify_s3.is_some() {
         broken.push("migrate.dify_storage_dir and migrate.dify_s3: Dify has one storage; set one of them".to_owned());
+    }
+    if settings.store.kind == StoreKind::Sqlite && settings.backup.s3.is_some() {
+        broken.push("backup.s3: month files of SQLite are copied into a directory; set backup.dir instead".to_owned());
     }
     if settings.store.kind == StoreKind::Elastic
         && settings.truncate.document_bytes.saturating_mul(2) > settings.store.elastic.max_request_bytes

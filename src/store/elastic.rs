@@ -22,6 +22,7 @@ mod scan;
 mod search;
 pub mod settings;
 mod shards;
+mod snapshots;
 mod state;
 mod templates;
 mod text;
@@ -38,6 +39,7 @@ use self::names::Names;
 use self::retired::RetiredMonths;
 use self::search::Reader;
 pub use self::settings::{ElasticSettings, InvalidSetting, Search, Secret, Tenancy};
+pub use self::snapshots::{Repository, SnapshotCopies};
 use self::state::State;
 use super::{
     self as store, BulkSink, Erasure, LogReader, LogScan, Remains, StateEntry, StateStore, StateVersion, StoreAdmin,

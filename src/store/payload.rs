@@ -5,6 +5,7 @@
 //! writing it once, and it goes with its month. [`PayloadStore::put`] answers when the object is durable, so that an ack
 //! may follow. It never retries for the pipeline, and never reads an object that it does not verify.
 
+mod copy;
 mod dify;
 mod local;
 mod settings;
@@ -16,6 +17,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
 
+pub use self::copy::Copied;
 pub use self::dify::DifyStorage;
 use self::local::LocalDirectory;
 pub use self::settings::{PayloadSettings, S3Settings};
@@ -116,12 +118,7 @@ impl PayloadStore {
         sha256: ContentHash,
     ) -> Result<Option<JsonText>, PayloadError> {
         let key = self.key(tenant_id, month, sha256);
-        let found = match self.objects.get(&key).await {
-            Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let frame = found.bytes().await?;
+        let Some(frame) = self.bytes(&key).await? else { return Ok(None) };
         match blocking(move || verified(&frame, sha256)).await? {
             Some(text) => Ok(Some(JsonText::from_clean(text))),
             None => Err(PayloadError::Damaged(key.to_string())),
@@ -133,13 +130,9 @@ impl PayloadStore {
     /// # Errors
     /// [`PayloadError`]; some of the month may be gone then, and a second call continues.
     pub async fn drop_month(&self, month: Month) -> Result<usize, PayloadError> {
-        let tenants = self.objects.list_with_delimiter(Some(&self.prefix)).await?;
         let mut deleted = 0;
-        for tenant in tenants.common_prefixes {
-            // What is not ours stays.
-            if tenant.filename().is_some_and(|name| name.parse::<TenantId>().is_ok()) {
-                deleted += self.delete_all(tenant.join(month.to_string())).await?;
-            }
+        for tenant_id in self.tenants().await? {
+            deleted += self.drop_tenant_month(tenant_id, month).await?;
         }
         Ok(deleted)
     }

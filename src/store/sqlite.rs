@@ -50,6 +50,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::backup::SqliteCopies;
 use self::encode::Row;
 use self::fault::Fault;
 use self::files::WriteFiles;

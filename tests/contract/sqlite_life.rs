@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use difylog::domain::{AppLog, NodeExecution, Record, Verdict};
-use difylog::store::sqlite::{SqliteSettings, SqliteStore};
+use difylog::store::copies::{CopyName, MonthCopies as _};
+use difylog::store::sqlite::{SqliteCopies, SqliteSettings, SqliteStore};
 use difylog::store::{BulkSink as _, LogReader as _, StateStore as _, StoreAdmin as _, StoreError};
 use serde_json::json;
 
@@ -127,22 +128,24 @@ async fn a_month_is_copied_while_it_is_written() {
             }
         })
     };
-    let month = "2026-11".parse().unwrap();
-    let copies = tempfile::tempdir().unwrap();
-    let copy = copies.path().join("difylog-2026-11.db");
-    assert_eq!(store.backup_month(month, copy.clone()).await, Ok(true));
-    let again = store.backup_month(month, copy.clone()).await.unwrap_err();
-    assert!(again.to_string().contains("exists"), "{again}");
-    assert_eq!(store.backup_month("2026-10".parse().unwrap(), copies.path().join("none")).await, Ok(false));
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SqliteSettings { dir: dir.path().into(), ..SqliteSettings::default() };
+    let copies = SqliteCopies::new(settings, folder.path().into(), difylog::telemetry::system_clock());
+    let name: CopyName = "2026-11-20261125t093000z".parse().unwrap();
+    assert_eq!(copies.copy(&name).await, Ok(true));
+    assert_eq!(copies.copy(&"2026-10-20261125t093000z".parse().unwrap()).await, Ok(false));
+    assert_eq!(copies.copies().await, Ok(vec![name.clone()]));
     writing.await.unwrap();
-    assert_eq!(store.months().await, Ok(vec![month]));
-    let names: Vec<_> = std::fs::read_dir(copies.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let states = copies.months().await.unwrap();
+    assert_eq!((states.len(), states[0].month, &states[0].mark), (1, name.month, &None), "written a moment ago");
+    let copy = folder.path().join(name.to_string());
+    let names: Vec<_> = std::fs::read_dir(&copy).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["difylog-2026-11.db"]);
-    let restored = self::store(copies.path());
+    let restored = self::store(&copy);
     for record in before {
         assert_eq!(restored.record(record.key()).await, Ok(Some(records::whole(record))));
     }
-    let checked = rusqlite::Connection::open(&copy).unwrap();
+    let checked = rusqlite::Connection::open(copy.join("difylog-2026-11.db")).unwrap();
     let sound: String = checked.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
     assert_eq!(sound, "ok");
 }

@@ -38,7 +38,7 @@ link_home() {
 }
 
 configure() { # PORT TRANSPORT_PORT
-  mkdir -p "$DIR"/{config,data,logs,tmp}
+  mkdir -p "$DIR"/{config,data,logs,tmp,repository}
   cat >"$DIR/config/$FAMILY.yml" <<YML
 cluster.name: difylog-test
 node.name: node-1
@@ -48,6 +48,7 @@ http.port: $1
 transport.port: $2
 path.data: $DIR/data
 path.logs: $DIR/logs
+path.repo: $DIR/repository
 # A nearly full machine must not make indices read-only.
 cluster.routing.allocation.disk.threshold_enabled: false
 cluster.max_shards_per_node: 3000
@@ -61,7 +62,7 @@ appender.console.layout.pattern = [%d{ISO8601}][%-5p][%-25c{1.}] %m%n
 rootLogger.level = info
 rootLogger.appenderRef.console.ref = console
 PROPERTIES
-  own "$DIR"/{config,data,logs,tmp}
+  own "$DIR"/{config,data,logs,tmp,repository}
 }
 
 is_ready() { # PORT

@@ -3,39 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::backfill::canonical::Sum;
 use crate::backfill::report::{AsText, Totals};
-use crate::domain::document::ContentHash;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId, Timestamp};
 
 const DAY_MICROS: i64 = 86_400_000_000;
-
-/// A sum of hashes: four sums modulo 2^64.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sum([u64; 4]);
-
-impl Sum {
-    pub fn add(&mut self, hash: &[u8; 32]) {
-        let (lanes, _) = hash.as_chunks::<8>();
-        for (sum, lane) in self.0.iter_mut().zip(lanes) {
-            *sum = sum.wrapping_add(u64::from_be_bytes(*lane));
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        for (sum, lane) in self.0.iter_mut().zip(other.0) {
-            *sum = sum.wrapping_add(lane);
-        }
-    }
-
-    fn to_hash(self) -> ContentHash {
-        let mut bytes = [0; 32];
-        for (chunk, lane) in bytes.chunks_exact_mut(8).zip(self.0) {
-            chunk.copy_from_slice(&lane.to_be_bytes());
-        }
-        ContentHash::new(bytes)
-    }
-}
 
 /// Which side a record was met on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,58 +1,170 @@
-//! A copy of a month while writing goes on. It changes nothing in the store and knows nothing of what a backup is made of.
+//! Copies of months as files: a folder for each copy, with the month's database in it under its own name. So a copy is a
+//! store of one month, and is read as one. It changes nothing in the store but what [`MonthCopies::restore`] adds.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use super::fault::Fault;
+use super::lock::DirLock;
 use super::pool::ReadPool;
-use super::{SqliteStore, months};
+use super::{SqliteSettings, SqliteStore, blocking, months};
 use crate::domain::Month;
-use crate::store::StoreError;
+use crate::store::copies::{CopyName, Mark, MonthCopies, MonthState};
+use crate::store::{LogScan, StoreError};
+use crate::telemetry::Clock;
 
-impl SqliteStore {
-    /// The months that have a file, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the directory cannot be read.
-    pub async fn months(&self) -> Result<Vec<Month>, StoreError> {
-        self.read(ReadPool::months).await
+/// A file that was written to less than this ago may be written to again without its times showing it.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// The copies of one directory's months, in a folder of their own.
+pub struct SqliteCopies {
+    pool: Arc<ReadPool>,
+    settings: SqliteSettings,
+    folder: PathBuf,
+    clock: Clock,
+}
+
+impl SqliteCopies {
+    /// Touches no file yet.
+    #[must_use]
+    pub fn new(settings: SqliteSettings, folder: PathBuf, clock: Clock) -> Self {
+        Self { pool: Arc::new(ReadPool::new(settings.clone())), settings, folder, clock }
     }
 
-    /// Copies a month as it is at one moment into a new file, complete and durable when this returns. Writing and reading
-    /// go on; only dropping a month waits for the copy. `false`: there is no such month, and no file was made.
-    ///
-    /// # Errors
-    /// [`StoreError`], also if `path` exists already; then nothing is at `path`, or what was there.
-    pub async fn backup_month(&self, month: Month, path: PathBuf) -> Result<bool, StoreError> {
-        self.read(move |pool| {
-            if path.exists() {
-                return Err(Fault::Unavailable(format!("{}: exists: name a new file for the copy", path.display())));
+    fn folder_of(&self, name: &CopyName) -> PathBuf {
+        self.folder.join(name.to_string())
+    }
+
+    fn file_of(&self, name: &CopyName) -> PathBuf {
+        months::path(&self.folder_of(name), name.month)
+    }
+}
+
+#[async_trait]
+impl MonthCopies for SqliteCopies {
+    async fn prepare(&self) -> Result<(), StoreError> {
+        let folder = self.folder.clone();
+        blocking(move || fs::create_dir_all(&folder).map_err(|error| Fault::of_io(&error, &folder))).await
+    }
+
+    async fn months(&self) -> Result<Vec<MonthState>, StoreError> {
+        let (pool, settings) = (Arc::clone(&self.pool), self.settings.clone());
+        let now = u64::try_from((self.clock)().micros())
+            .map_or(UNIX_EPOCH, |micros| UNIX_EPOCH.checked_add(Duration::from_micros(micros)).unwrap_or(UNIX_EPOCH));
+        blocking(move || {
+            let mut states = Vec::new();
+            for month in pool.months()?.into_iter().rev() {
+                let mark = mark(&settings.dir, month, now).map_err(|error| Fault::of_io(&error, &settings.dir))?;
+                states.push(MonthState { month, mark });
             }
-            let copied = pool.read(month, |source| Ok(copy(source, &path)))?;
-            copied.transpose().map(|copied| copied.is_some())
+            Ok(states)
+        })
+        .await
+    }
+
+    async fn copy(&self, name: &CopyName) -> Result<bool, StoreError> {
+        let (pool, month) = (Arc::clone(&self.pool), name.month);
+        let (folder, file) = (self.folder_of(name), self.file_of(name));
+        blocking(move || {
+            let io = |error: &io::Error| Fault::of_io(error, &folder);
+            fs::create_dir_all(&folder).map_err(|error| io(&error))?;
+            let copied = pool.read(month, |source| Ok(copy(source, &file)))?.transpose()?;
+            if copied.is_none() {
+                fs::remove_dir(&folder).map_err(|error| io(&error))?;
+            }
+            months::sync_dir(folder.parent().unwrap_or(&folder)).map_err(|error| io(&error))?;
+            Ok(copied.is_some())
+        })
+        .await
+    }
+
+    async fn copies(&self) -> Result<Vec<CopyName>, StoreError> {
+        let folder = self.folder.clone();
+        blocking(move || list(&folder).map_err(|error| Fault::of_io(&error, &folder))).await
+    }
+
+    async fn open(&self, name: &CopyName) -> Result<Box<dyn LogScan>, StoreError> {
+        let file = self.file_of(name);
+        if !file.exists() {
+            let detail = format!("{} is not there: the copy was moved or deleted", file.display());
+            return Err(StoreError::Unavailable(detail));
+        }
+        let settings = SqliteSettings { dir: self.folder_of(name), ..self.settings.clone() };
+        Ok(Box::new(SqliteStore::new(settings)?))
+    }
+
+    /// Nothing to do: a copy is read where it lies.
+    async fn close(&self, _: Month) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn restore(&self, name: &CopyName) -> Result<(), StoreError> {
+        let (dir, source, month) = (self.settings.dir.clone(), self.file_of(name), name.month);
+        blocking(move || restore(&dir, &source, month)).await
+    }
+
+    async fn delete(&self, name: &CopyName) -> Result<(), StoreError> {
+        let folder = self.folder_of(name);
+        blocking(move || match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Fault::of_io(&error, &folder)),
+            _ => Ok(()),
         })
         .await
     }
 }
 
+/// Sizes and times of the database and its log: every commit appends to the log or begins it anew.
+fn mark(dir: &Path, month: Month, now: SystemTime) -> io::Result<Option<Mark>> {
+    let [database, log, _] = months::paths(dir, month);
+    let mut parts = Vec::new();
+    for path in [database, log] {
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let written = metadata.modified()?;
+        if now.duration_since(written).is_ok_and(|age| age >= SETTLED) {
+            let nanos = written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+            parts.push(format!("{}@{nanos}", metadata.len()));
+        } else {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Mark(parts.join("+"))))
+}
+
+fn list(folder: &Path) -> io::Result<Vec<CopyName>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
 /// The copy has its name only once it is complete.
 fn copy(source: &Connection, path: &Path) -> Result<(), Fault> {
     let part = part(path);
-    let io = |error: &std::io::Error| Fault::of_io(error, path);
-    remove(&part).map_err(|error| io(&error))?;
-    let copied = copy_pages(source, &part)
-        .and_then(|()| fs::File::open(&part).and_then(|file| file.sync_all()).map_err(|error| io(&error)))
-        .and_then(|()| fs::rename(&part, path).map_err(|error| io(&error)));
+    remove(&part).map_err(|error| Fault::of_io(&error, path))?;
+    let copied = copy_pages(source, &part).and_then(|()| name_durably(&part, path));
     if copied.is_err() {
         // What is left of it is in the way of nothing: the next copy removes it.
         let _ = remove(&part);
     }
-    copied?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    months::sync_dir(folder).map_err(|error| io(&error))
+    copied
 }
 
 /// In one step: between steps, a write would make the copy begin again. The step reads one snapshot and holds no lock
@@ -64,7 +176,32 @@ fn copy_pages(source: &Connection, part: &Path) -> Result<(), Fault> {
     if done != StepResult::Done {
         return Err(Fault::Unavailable(format!("{}: the month is locked by another program: end it", part.display())));
     }
+    // One tidy file, which can be read from a medium that cannot be written to.
+    target.pragma_update(None, "journal_mode", "delete").map_err(fault)?;
     target.close().map_err(|(_, error)| fault(error))
+}
+
+/// Takes the lock of the directory: whoever writes into it could make the month anew at the same moment.
+fn restore(dir: &Path, source: &Path, month: Month) -> Result<(), Fault> {
+    fs::create_dir_all(dir).map_err(|error| Fault::of_io(&error, dir))?;
+    let _lock = DirLock::acquire(dir)?;
+    let path = months::path(dir, month);
+    if path.exists() {
+        return Err(Fault::Unavailable(format!("{}: the store has this month already", path.display())));
+    }
+    let part = part(&path);
+    let copied = fs::copy(source, &part).map_err(|error| Fault::of_io(&error, source));
+    copied.and_then(|_| name_durably(&part, &path))
+}
+
+/// Gives a finished file its name; durable when it answers.
+fn name_durably(part: &Path, path: &Path) -> Result<(), Fault> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(part)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(part, path))
+        .and_then(|()| months::sync_dir(folder))
+        .map_err(|error| Fault::of_io(&error, path))
 }
 
 fn part(path: &Path) -> PathBuf {
@@ -73,9 +210,9 @@ fn part(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn remove(path: &Path) -> std::io::Result<()> {
+fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }

@@ -1,0 +1,180 @@
+//! Compares a store, or the copies themselves, with what a manifest says.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::manifest::{Manifest, MonthCopy};
+use super::read::{self, DocumentHasher, Payloads, Walk};
+use super::{Backup, BackupError};
+use crate::domain::record::RecordKey;
+use crate::domain::{Document, Kind, Month, RecordId, TenantId};
+use crate::store::LogScan;
+
+/// Records that are named, of each month and fault; the rest is counted.
+const NAMED: usize = 20;
+
+/// A month, compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonthCheck {
+    pub month: Month,
+    /// Documents of the backup.
+    pub documents: u64,
+    pub outcome: Outcome,
+}
+
+/// What a comparison found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The same documents, and every payload that the backup has.
+    Equal,
+    /// The store was written to, or lost something.
+    Differs(Differences),
+    /// The copy is not what the manifest says: it is damaged.
+    Damaged,
+}
+
+/// How a store differs from a backup.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// The store has a newer snapshot: written since.
+    pub newer: u64,
+    /// Only the store has them: written since.
+    pub added: u64,
+    /// Only the backup has them: removed since, or lost.
+    pub missing: Named,
+    /// The same snapshot with other contents.
+    pub different: Named,
+    /// Payloads that the backup has and the store does not.
+    pub absent_payloads: u64,
+}
+
+/// Records that something is wrong with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    pub count: u64,
+    /// The first of them.
+    pub first: Vec<RecordKey>,
+}
+
+impl Named {
+    fn add(&mut self, key: RecordKey) {
+        self.count += 1;
+        if self.first.len() < NAMED {
+            self.first.push(key);
+        }
+    }
+}
+
+impl Outcome {
+    /// Whether everything in the backup is in the store, as it was or newer.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        match self {
+            Self::Equal => true,
+            Self::Differs(found) => {
+                found.missing.count == 0 && found.different.count == 0 && found.absent_payloads == 0
+            }
+            Self::Damaged => false,
+        }
+    }
+}
+
+impl Backup {
+    /// Compares the store with a backup, month by month: counts and hashes, and where these differ, record by record.
+    ///
+    /// # Errors
+    /// [`BackupError`] if something cannot be read.
+    pub async fn verify(&self, manifest: &Manifest) -> Result<Vec<MonthCheck>, BackupError> {
+        self.copies.prepare().await?;
+        self.store.refresh().await?;
+        let mut checks = Vec::new();
+        for copy in &manifest.months {
+            let contents = read::contents(&*self.store, copy.month.0, &Payloads::Check(&self.payloads)).await?;
+            let outcome = if contents == copy.contents {
+                Outcome::Equal
+            } else {
+                self.differences(copy, contents.documents()).await?
+            };
+            checks.push(MonthCheck { month: copy.month.0, documents: copy.contents.documents(), outcome });
+        }
+        Ok(checks)
+    }
+
+    /// Reads the copies themselves, and sees that they are what the manifest says.
+    ///
+    /// # Errors
+    /// [`BackupError`] if a copy cannot be read.
+    pub async fn verify_copies(&self, manifest: &Manifest) -> Result<Vec<MonthCheck>, BackupError> {
+        self.copies.prepare().await?;
+        let mut checks = Vec::new();
+        for copy in &manifest.months {
+            let opened = self.copies.open(&copy.name()).await?;
+            let contents = read::contents(&*opened, copy.month.0, &Payloads::Check(&self.vault)).await;
+            self.copies.close(copy.month.0).await?;
+            let outcome = if contents? == copy.contents { Outcome::Equal } else { Outcome::Damaged };
+            checks.push(MonthCheck { month: copy.month.0, documents: copy.contents.documents(), outcome });
+        }
+        Ok(checks)
+    }
+
+    async fn differences(&self, copy: &MonthCopy, stored: u64) -> Result<Outcome, BackupError> {
+        let opened = self.copies.open(&copy.name()).await?;
+        let found = self.compare(&*opened, copy.month.0).await;
+        self.copies.close(copy.month.0).await?;
+        let mut found = found?;
+        let common = copy.contents.documents().saturating_sub(found.missing.count);
+        found.added = stored.saturating_sub(common);
+        Ok(Outcome::Differs(found))
+    }
+
+    /// Looks every document of a copy up in the store.
+    async fn compare(&self, copy: &dyn LogScan, month: Month) -> Result<Differences, BackupError> {
+        let mut found = Differences::default();
+        let mut hasher = DocumentHasher::default();
+        for kind in Kind::ALL {
+            let mut walk = Walk::new(copy, month, kind);
+            loop {
+                let page = walk.next().await?;
+                if page.is_empty() {
+                    break;
+                }
+                let stored = self.stored(kind, &page).await?;
+                for document in &page {
+                    match stored.get(&document.key()) {
+                        None => found.missing.add(document.key()),
+                        Some(stored) if stored.revision > document.revision => found.newer += 1,
+                        Some(stored) if hasher.hash(stored) != hasher.hash(document) => {
+                            found.different.add(document.key());
+                        }
+                        Some(_) => found.absent_payloads += self.absent_payloads(document).await?,
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn stored(&self, kind: Kind, documents: &[Document]) -> Result<HashMap<RecordKey, Document>, BackupError> {
+        let mut ids: BTreeMap<TenantId, Vec<RecordId>> = BTreeMap::new();
+        for document in documents {
+            ids.entry(document.tenant_id()).or_default().push(document.record.id());
+        }
+        let mut stored = HashMap::new();
+        for (tenant_id, ids) in ids {
+            let found = self.store.records(tenant_id, kind, &ids).await?;
+            stored.extend(found.into_iter().map(|document| (document.key(), document)));
+        }
+        Ok(stored)
+    }
+
+    /// Payloads of a document that the backup has and the store does not.
+    async fn absent_payloads(&self, document: &Document) -> Result<u64, BackupError> {
+        let (tenant_id, month) = (document.tenant_id(), document.month());
+        let mut absent = 0;
+        for cut in &document.truncated {
+            let lost = !self.payloads.has(tenant_id, month, cut.sha256).await?
+                && self.vault.has(tenant_id, month, cut.sha256).await?;
+            absent += u64::from(lost);
+        }
+        Ok(absent)
+    }
+}
