@@ -76,6 +76,14 @@ pub trait StoreAdmin: Send + Sync {
     /// Ends writing and leaves everything tidy; later writes answer a fault. Nothing is lost without it.
     async fn close(&self) {}
 
+    /// Waits for work that runs behind writing, such as a search index. Questions are right without it, but slower.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be reached.
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Makes everything written before this call visible to lists; tests and demonstrations wait on it.
     ///
     /// # Errors

@@ -39,6 +39,8 @@ mod sqlite_faults;
 mod sqlite_kill;
 #[path = "contract/sqlite_life.rs"]
 mod sqlite_life;
+#[path = "contract/sqlite_search.rs"]
+mod sqlite_search;
 #[path = "contract/state.rs"]
 mod state;
 #[path = "contract/statistics.rs"]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{AppError, Stores, open_stores};
 use crate::backfill::{Migration, Ports as MigrationPorts, Tail, Task};
@@ -111,6 +112,12 @@ async fn close(flow: Option<Flow>, failed: bool) {
         }
         // Nobody feeds it any more, so it settles what it has and ends. If it crashed, its rows were given back.
         let _ = task.await;
+        if !failed {
+            // A site without a worker has nobody else to do it.
+            if let Err(error) = store.catch_up().await {
+                warn!("the search index is not up to date: {error}; `difylog setup` goes on with it");
+            }
+        }
         store.close().await;
     }
 }

@@ -74,6 +74,7 @@ pub(super) async fn setup(loaded: &Loaded) -> Result<(), Failure> {
     for line in store.install().await? {
         println!("store: {line}");
     }
+    store.catch_up().await?;
     payloads.probe().await.map_err(|error| Failure::App(app::AppError::Payloads(error.to_string())))?;
     println!("payloads: ok");
     for line in amqp::set_up(&loaded.settings.amqp).await? {

@@ -39,6 +39,7 @@ mod queries;
 mod read;
 mod scan;
 mod schema;
+mod search;
 mod settings;
 mod state;
 mod tables;
@@ -176,6 +177,10 @@ impl StoreAdmin for SqliteStore {
         self.state.close();
         // A writer that has ended already has closed its files.
         let _ = self.writer.ask(Command::Close).await;
+    }
+
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        Ok(self.writer.ask(Command::CatchUp).await?)
     }
 
     /// Nothing to do: what is committed is visible.

@@ -1,4 +1,4 @@
-//! The contract over SQLite, with and without compression.
+//! The contract over SQLite: compressed and with a search index, and with neither.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use difylog::store::sqlite::{SqliteSettings, SqliteStore};
 use crate::subject::Subject;
 
 /// A store in a folder of its own.
-async fn subject(compress: bool) -> Subject {
+async fn subject(compress: bool, search_index: bool) -> Subject {
     let dir = tempfile::tempdir().unwrap();
-    let settings = SqliteSettings { dir: dir.path().join("logs"), compress, ..SqliteSettings::default() };
+    let settings = SqliteSettings { dir: dir.path().join("logs"), compress, search_index, ..SqliteSettings::default() };
     let store = Arc::new(SqliteStore::new(settings).unwrap());
     store.install().await.unwrap();
     Subject { store, _guard: Box::new(dir) }
 }
 
-crate::contract!(subject(true));
+crate::contract!(subject(true, true));
 
-mod uncompressed {
-    crate::contract!(super::subject(false));
+mod plain {
+    crate::contract!(super::subject(false, false));
 }

@@ -29,9 +29,10 @@ impl Subject {
         assert_eq!(verdicts, vec![Verdict::Stored; actions.len()]);
     }
 
-    /// Makes what was written visible to lists.
+    /// Makes what was written visible to lists, and known to every index.
     pub async fn refresh(&self) {
         self.store.refresh().await.unwrap();
+        self.store.catch_up().await.unwrap();
     }
 
     pub async fn read(&self, key: RecordKey) -> Option<Document> {

@@ -18,6 +18,11 @@ impl Conditions {
         self.values.extend(values);
     }
 
+    pub fn append(&mut self, others: &Self) {
+        self.texts.extend_from_slice(&others.texts);
+        self.values.extend_from_slice(&others.values);
+    }
+
     /// No values: any at all.
     pub fn any_of(&mut self, column: &str, values: impl ExactSizeIterator<Item = Value>) {
         if values.len() > 0 {

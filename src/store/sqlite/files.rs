@@ -1,11 +1,13 @@
 //! The connections that write: opened on demand, kept for the months in use, closed before anything is done to their
 //! files. Owned by the writer thread alone; knows nothing of requests and verdicts.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use tracing::warn;
 
 use super::erase;
 use super::fault::Fault;
@@ -13,7 +15,7 @@ use super::lock::{DirLock, missing_directory};
 use super::months::{self, FileIdentity};
 use super::pool::ReadPool;
 use super::state::StateFile;
-use super::{SqliteSettings, schema};
+use super::{SqliteSettings, schema, search};
 use crate::domain::{Month, Timestamp};
 
 /// Bytes of a page, for new files. A row of a node takes 1.5 to 3 KB: pages of 4 KiB would leave half of each empty.
@@ -39,6 +41,8 @@ pub struct WriteFiles {
     lock: Option<DirLock>,
     /// The month used last is last.
     open: Vec<OpenMonth>,
+    /// Months whose search index is known to be up to date, or cannot be brought there.
+    indexed: HashSet<Month>,
 }
 
 struct OpenMonth {
@@ -50,7 +54,7 @@ struct OpenMonth {
 
 impl WriteFiles {
     pub fn new(settings: SqliteSettings, readers: Arc<ReadPool>, state: StateFile) -> Self {
-        Self { settings, readers, state, lock: None, open: Vec::new() }
+        Self { settings, readers, state, lock: None, open: Vec::new(), indexed: HashSet::new() }
     }
 
     /// Runs `work` in one transaction on a month's file and commits it durably. After any fault the connection is
@@ -60,6 +64,7 @@ impl WriteFiles {
         month: Month,
         work: impl FnOnce(&Transaction<'_>, &Path) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        self.indexed.remove(&month);
         let mut file = self.take(month)?;
         let done = file.transact(work)?;
         if !file.identity.is_still_at(&file.path) {
@@ -141,6 +146,31 @@ impl WriteFiles {
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, Fault> {
         if self.has(month) { self.change(month, work).map(Some) } else { Ok(None) }
+    }
+
+    /// Brings the search index of some month a step further, the newest month first. Answers whether there may be more to
+    /// do. Does nothing before the directory was first written to, and gives a month up that cannot be indexed: questions
+    /// then read its rows.
+    pub fn catch_up(&mut self) -> bool {
+        if !self.settings.search_index || !self.lock.as_ref().is_some_and(DirLock::holds) {
+            return false;
+        }
+        let Ok(months) = months::newest_first(&self.settings.dir) else { return false };
+        let Some(month) = months.into_iter().find(|month| !self.indexed.contains(month)) else { return false };
+        let more = self.transact(month, |transaction, path| {
+            search::catch_up(transaction).map_err(|error| Fault::of(&error, path))
+        });
+        match more {
+            Ok(true) => {}
+            Ok(false) => {
+                self.indexed.insert(month);
+            }
+            Err(fault) => {
+                warn!(%month, "search index: {}; keywords are looked for in the rows", fault.detail());
+                self.indexed.insert(month);
+            }
+        }
+        true
     }
 
     /// Removes tombstones, and marks of months, older than an instant. Answers how many.

@@ -10,13 +10,13 @@ use std::path::Path;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::fault::Fault;
-use super::text;
+use super::{search, text};
 
 /// `dylg`: tells a month file from any other SQLite file.
 pub const APPLICATION_ID: i32 = 0x6479_6c67;
 
 /// The version that this program writes and reads.
-pub const VERSION: i32 = 3;
+pub const VERSION: i32 = 4;
 
 /// Identity is (tenant, id): the rows themselves lie in order of arrival, which keeps large rows from being moved by
 /// random ids. STRICT refuses a value of another type; ANY is a text, plain or compressed.
@@ -110,7 +110,7 @@ CREATE INDEX workflow_runs_newest ON workflow_runs
 ";
 
 /// From version `n + 1` to `n + 2`.
-const UPGRADES: [&[&str]; VERSION as usize - 1] = [&[ORIGINS, WALKS], &[STATISTICS]];
+const UPGRADES: [&[&str]; VERSION as usize - 1] = [&[ORIGINS, WALKS], &[STATISTICS], &[search::SCHEMA]];
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +150,7 @@ pub fn state(connection: &Connection, path: &Path) -> Result<State, Fault> {
 pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
     let migrated = match state(connection, path)? {
         State::Current => return Ok(()),
-        State::Empty => apply(connection, [TABLES, WALKS, STATISTICS].into_iter()),
+        State::Empty => apply(connection, [TABLES, WALKS, STATISTICS, search::SCHEMA].into_iter()),
         State::Older(version) => {
             let done = usize::try_from(version - 1).unwrap_or(0);
             apply(connection, UPGRADES.iter().skip(done).copied().flatten().copied())

@@ -20,6 +20,9 @@ pub struct SqliteSettings {
     pub max_open_months: NonZeroUsize,
     /// Whether long texts are compressed. Graphs always are; both forms can be read at any time.
     pub compress: bool,
+    /// Whether an index for keywords is kept, for about as many bytes as the compressed texts. Without it a keyword is
+    /// looked for in every row; the answers are the same.
+    pub search_index: bool,
     /// Largest month file, in bytes. None: as large as the disk allows. Beyond it writing waits, as on a full disk.
     pub max_file_bytes: Option<NonZeroU64>,
 }
@@ -51,6 +54,7 @@ impl Default for SqliteSettings {
             busy_timeout_ms: 5_000,
             max_open_months: NonZeroUsize::MIN.saturating_add(3),
             compress: true,
+            search_index: true,
             max_file_bytes: None,
         }
     }

@@ -1,9 +1,13 @@
 //! The writer: one thread that owns the write connections and takes everything that waits into one group.
 
 use std::thread::JoinHandle;
+use std::time::Duration;
 use std::{io, thread};
 
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::erase;
 use super::fault::Fault;
@@ -21,6 +25,10 @@ const QUEUE: usize = 16;
 const GROUP_ROWS: usize = 16_384;
 const GROUP_BYTES: usize = 32 << 20;
 
+/// How long no command must come before the search index is seen to: a flow that is busy writes again at once, and an
+/// acknowledgement should not wait for the index.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Work for the writer thread, each with the place of its answer.
 pub enum Command {
     Write(Request),
@@ -32,6 +40,8 @@ pub enum Command {
     Erase(Vec<Erasure>, Remains, oneshot::Sender<Result<Vec<bool>, Fault>>),
     EraseGraphs(Month, TenantId, oneshot::Sender<Result<u64, Fault>>),
     PurgeTombstones(Timestamp, oneshot::Sender<Result<u64, Fault>>),
+    /// Answers when the search indices of all months are up to date.
+    CatchUp(oneshot::Sender<()>),
     /// Ends the thread once the files are closed.
     Close(oneshot::Sender<()>),
 }
@@ -46,7 +56,9 @@ impl Writer {
     pub fn spawn(files: WriteFiles) -> io::Result<Self> {
         let (commands, queue) = mpsc::channel(QUEUE);
         let builder = thread::Builder::new().name(String::from("sqlite-writer"));
-        let thread = builder.spawn(move || run(files, queue))?;
+        // Only its clock is needed.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let thread = builder.spawn(move || run(files, Inbox { queue, runtime, quiet: Quiet::default() }))?;
         Ok(Self { commands: Some(commands), thread: Some(thread) })
     }
 
@@ -74,12 +86,66 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut files: WriteFiles, mut queue: mpsc::Receiver<Command>) {
+/// Where commands come from, and whether there is time for other work.
+struct Inbox {
+    queue: mpsc::Receiver<Command>,
+    runtime: Runtime,
+    quiet: Quiet,
+}
+
+/// Whether writing has paused.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Quiet {
+    /// There is no other work to do.
+    #[default]
+    Done,
+    /// There is, once no command has come for [`PAUSE`].
+    NotYet,
+    /// No command has come for long enough.
+    Now,
+}
+
+impl Inbox {
+    /// The next command; `Ok(None)`: none for now, and other work may be done. `Err`: there will be none.
+    fn next(&mut self) -> Result<Option<Command>, ()> {
+        let next = match self.quiet {
+            Quiet::Done => self.queue.blocking_recv().ok_or(()).map(Some),
+            Quiet::Now => match self.queue.try_recv() {
+                Ok(command) => Ok(Some(command)),
+                Err(TryRecvError::Empty) => Ok(None),
+                Err(TryRecvError::Disconnected) => Err(()),
+            },
+            Quiet::NotYet => match self.runtime.block_on(async { timeout(PAUSE, self.queue.recv()).await }) {
+                Ok(command) => command.ok_or(()).map(Some),
+                Err(_) => Ok(None),
+            },
+        };
+        self.quiet = if matches!(next, Ok(None)) { Quiet::Now } else { Quiet::NotYet };
+        next
+    }
+}
+
+fn run(mut files: WriteFiles, mut inbox: Inbox) {
     let mut waiting = None;
-    while let Some(command) = waiting.take().or_else(|| queue.blocking_recv()) {
+    let mut caught_up = Vec::new();
+    loop {
+        let command = match waiting.take() {
+            Some(command) => command,
+            None => match inbox.next() {
+                Ok(Some(command)) => command,
+                Ok(None) => {
+                    if !files.catch_up() {
+                        inbox.quiet = Quiet::Done;
+                        caught_up.drain(..).for_each(|answer| reply(answer, ()));
+                    }
+                    continue;
+                }
+                Err(()) => return,
+            },
+        };
         match command {
             Command::Write(first) => {
-                let (group, next) = gather(first, &mut queue);
+                let (group, next) = gather(first, &mut inbox.queue);
                 waiting = next;
                 write_group(&mut files, group);
             }
@@ -93,6 +159,7 @@ fn run(mut files: WriteFiles, mut queue: mpsc::Receiver<Command>) {
                 reply(answer, gone.map(Option::unwrap_or_default));
             }
             Command::PurgeTombstones(before, answer) => reply(answer, files.purge_tombstones(before)),
+            Command::CatchUp(answer) => caught_up.push(answer),
             Command::Close(answer) => {
                 drop(files);
                 return reply(answer, ());

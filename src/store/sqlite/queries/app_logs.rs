@@ -1,6 +1,7 @@
 //! Pages of app logs. Most conditions are on the log; status and keyword also look at its run, which may lie in another
 //! month than the log, or nowhere.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use rusqlite::types::Value;
@@ -8,13 +9,18 @@ use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 
 use super::counts::newest_only;
 use super::filters::Rows;
-use crate::domain::query::{AppLogFilter, AppLogPage, AppLogRow, Keyword, LogKeyword};
+use crate::domain::query::{
+    AppLogFilter, AppLogPage, AppLogRow, Keyword, LogKeyword, RunFilter, TextField, TextFilter,
+};
 use crate::domain::record::RecordKey;
-use crate::domain::{AppLog, Kind, Revision};
+use crate::domain::{AppLog, Kind, RecordId, Revision, TenantId};
 use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::pool::OpenMonth;
 use crate::store::sqlite::{decode, newest, read, tables};
+
+/// Runs that are remembered for a keyword, 16 bytes each; with more, every log's run is looked into.
+const CANDIDATES: usize = 100_000;
 
 /// Newest first, through an index.
 const ORDER: &str = "ORDER BY created_at DESC, id DESC";
@@ -68,7 +74,12 @@ fn walk(
     offset: u64,
     limit: usize,
 ) -> Result<Counted, Fault> {
-    let wanted = Wanted { filter, keyword: filter.keyword.as_ref().map(|keyword| Keyword::new(&keyword.keyword)) };
+    let keyword = filter.keyword.as_ref().map(|keyword| Keyword::new(&keyword.keyword));
+    let candidates = match &filter.keyword {
+        Some(asked) => candidates(months, filter.tenant_id, &asked.keyword)?,
+        None => None,
+    };
+    let wanted = Wanted { filter, keyword, candidates };
     let (mut logs, mut total) = (Vec::new(), 0);
     for (file, conditions) in files {
         // Most often the run lies beside its log.
@@ -97,6 +108,25 @@ fn walk(
     Ok((logs, total))
 }
 
+/// The runs in whose inputs or outputs a keyword may be, as far as an index knows; `None`: any run.
+fn candidates(months: &[OpenMonth], tenant_id: TenantId, keyword: &str) -> Result<Option<HashSet<RecordId>>, Fault> {
+    let text = TextFilter { keyword: keyword.to_owned(), fields: vec![TextField::Inputs, TextField::Outputs] };
+    let runs = Rows::of_runs(&RunFilter { text: Some(text), ..RunFilter::all(tenant_id) });
+    let mut found = HashSet::new();
+    for file in months {
+        let Some(conditions) = runs.candidates_in(file)? else { return Ok(None) };
+        let sql = format!("SELECT id FROM workflow_runs {} LIMIT {CANDIDATES}", conditions.clause());
+        file.each_row(&sql, conditions.values(), |row| {
+            found.insert(file.ask(|_| decode::id(row, 0))?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if found.len() >= CANDIDATES {
+            return Ok(None);
+        }
+    }
+    Ok(Some(found))
+}
+
 /// The status of the run beside a log, if it has ended: else a newer copy may lie in another month.
 fn beside(row: &Row<'_>) -> rusqlite::Result<Option<Box<str>>> {
     let columns = row.as_ref().column_count();
@@ -112,6 +142,8 @@ fn select() -> String {
 struct Wanted<'f> {
     filter: &'f AppLogFilter,
     keyword: Option<Keyword>,
+    /// The keyword is in none but these runs.
+    candidates: Option<HashSet<RecordId>>,
 }
 
 impl Wanted<'_> {
@@ -134,6 +166,9 @@ impl Wanted<'_> {
         if let (Some(asked), Some(keyword)) = (&self.filter.keyword, &self.keyword)
             && !is_in_log(asked, keyword, log)
         {
+            if self.candidates.as_ref().is_some_and(|runs| !runs.contains(&log.workflow_run_id)) {
+                return Ok(false);
+            }
             let keyword = || Value::Text(asked.keyword.clone());
             of_run.add("(json_contains(inputs, ?) OR json_contains(outputs, ?))", [keyword(), keyword()]);
         }

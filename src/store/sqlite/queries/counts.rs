@@ -22,10 +22,11 @@ use crate::store::sqlite::{decode, tables};
 /// Counts rows up to a bound. Few enough are met for each to be looked up in the other months.
 pub fn up_to(months: &[OpenMonth], rows: &Rows, bound: u64) -> Result<Total, Fault> {
     let table = tables::of(rows.kind).name;
-    let sql = format!("SELECT id, revision FROM {table} {}", rows.conditions.clause());
     let mut total = Total { value: 0, exact: true };
     for file in months.iter().filter(|file| file.overlaps(rows.created)) {
-        file.each_row(&sql, rows.conditions.values(), |row| {
+        let conditions = rows.conditions_in(file)?;
+        let sql = format!("SELECT id, revision FROM {table} {}", conditions.clause());
+        file.each_row(&sql, conditions.values(), |row| {
             let (id, revision) = file.ask(|_| Ok((decode::id(row, 0)?, Revision::from_stored(row.get(1)?))))?;
             if is_newest(months, file, rows, id, revision)? {
                 total.exact = total.value < bound;
@@ -55,15 +56,15 @@ fn is_newest(
 pub fn newest_only<'m>(months: &'m [OpenMonth], rows: &Rows) -> Result<Vec<(&'m OpenMonth, Conditions)>, Fault> {
     let superseded = Superseded::find(months, rows.kind, Some(rows.tenant_id), rows.created)?;
     let in_range = months.iter().filter(|file| file.overlaps(rows.created));
-    Ok(in_range
+    in_range
         .map(|file| {
-            let mut conditions = rows.conditions.clone();
+            let mut conditions = rows.conditions_in(file)?;
             if let Some((condition, value)) = superseded.condition(file.month) {
                 conditions.add(condition, [value]);
             }
-            (file, conditions)
+            Ok((file, conditions))
         })
-        .collect())
+        .collect()
 }
 
 /// Reads columns of all rows, or of groups of them.

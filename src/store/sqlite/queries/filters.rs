@@ -6,6 +6,9 @@ use crate::domain::query::{AppLogFilter, NodeFilter, RunFilter, TextField, TextF
 use crate::domain::{Kind, TenantId};
 use crate::store::Subject;
 use crate::store::sqlite::conditions::{self, Conditions, blob};
+use crate::store::sqlite::fault::Fault;
+use crate::store::sqlite::pool::OpenMonth;
+use crate::store::sqlite::search::{Search, column, is_json};
 
 /// Rows of one kind that a filter demands, in every month.
 pub struct Rows {
@@ -13,6 +16,10 @@ pub struct Rows {
     pub tenant_id: TenantId,
     pub created: TimeRange,
     pub conditions: Conditions,
+    /// Finds the rows that a keyword may be in, where an index knows.
+    search: Option<Search>,
+    /// Looks for the keyword in the texts themselves.
+    text: Conditions,
 }
 
 impl Rows {
@@ -21,6 +28,44 @@ impl Rows {
             Subject::Runs(filter) => Self::of_runs(filter),
             Subject::Nodes(filter) => Self::of_nodes(filter),
         }
+    }
+
+    /// What rows of a month must be.
+    pub fn conditions_in(&self, file: &OpenMonth) -> Result<Conditions, Fault> {
+        let mut conditions = self.conditions.clone();
+        if let Some(search) = &self.search
+            && let Some((text, values)) = search.condition(file)?
+        {
+            conditions.add(text, values);
+        }
+        // Last: a payload is read only of what fits otherwise.
+        conditions.append(&self.text);
+        Ok(conditions)
+    }
+
+    /// What rows of a month must be for a keyword to be in them, as the index knows; `None`: it does not.
+    pub fn candidates_in(&self, file: &OpenMonth) -> Result<Option<Conditions>, Fault> {
+        let Some(search) = &self.search else { return Ok(None) };
+        let Some((text, values)) = search.condition(file)? else { return Ok(None) };
+        let mut conditions = self.conditions.clone();
+        conditions.add(text, values);
+        Ok(Some(conditions))
+    }
+
+    fn new(kind: Kind, tenant_id: TenantId, created: TimeRange, conditions: Conditions) -> Self {
+        Self { kind, tenant_id, created, conditions, search: None, text: Conditions::default() }
+    }
+
+    /// A field that the kind does not have holds nothing.
+    fn holding(mut self, filter: Option<&TextFilter>, is_column: impl Fn(TextField) -> bool) -> Self {
+        let Some(filter) = filter else { return self };
+        let fields: Vec<_> = filter.fields.iter().copied().filter(|&field| is_column(field)).collect();
+        self.search = Search::new(self.kind, &fields, &filter.keyword);
+        let keywords = fields.iter().map(|_| Value::Text(filter.keyword.clone()));
+        let holds: Vec<_> = fields.iter().copied().map(holds).collect();
+        let any = if holds.is_empty() { String::from("FALSE") } else { format!("({})", holds.join(" OR ")) };
+        self.text.add(any, keywords);
+        self
     }
 
     pub fn of_runs(filter: &RunFilter) -> Self {
@@ -36,10 +81,9 @@ impl Rows {
         conditions.at_most("elapsed_time", filter.elapsed_time.max.map(Value::Real));
         conditions.at_least("total_tokens", filter.total_tokens.min.map(Value::Integer));
         conditions.at_most("total_tokens", filter.total_tokens.max.map(Value::Integer));
-        // Last: a payload is read only of what fits otherwise.
         let is_column = |field| !matches!(field, TextField::Title | TextField::ProcessData);
-        add_text(&mut conditions, filter.text.as_ref(), is_column);
-        Self { kind: Kind::WorkflowRun, tenant_id: filter.tenant_id, created: filter.created, conditions }
+        let rows = Self::new(Kind::WorkflowRun, filter.tenant_id, filter.created, conditions);
+        rows.holding(filter.text.as_ref(), is_column)
     }
 
     pub fn of_nodes(filter: &NodeFilter) -> Self {
@@ -56,8 +100,8 @@ impl Rows {
         conditions.any_of("created_by", filter.created_by.iter().map(|id| blob(id.as_bytes())));
         conditions.at_least("elapsed_time", filter.elapsed_time.min.map(Value::Real));
         conditions.at_most("elapsed_time", filter.elapsed_time.max.map(Value::Real));
-        add_text(&mut conditions, filter.text.as_ref(), |_| true);
-        Self { kind: Kind::NodeExecution, tenant_id: filter.tenant_id, created: filter.created, conditions }
+        let rows = Self::new(Kind::NodeExecution, filter.tenant_id, filter.created, conditions);
+        rows.holding(filter.text.as_ref(), |_| true)
     }
 
     /// What a log must be by itself, whatever its run is.
@@ -68,7 +112,7 @@ impl Rows {
         let role = filter.created_by_role.iter().map(|role| Value::Text(role.to_string()));
         conditions.any_of("created_by_role", role);
         conditions.any_of("created_by", filter.created_by.iter().map(|id| blob(id.as_bytes())));
-        Self { kind: Kind::AppLog, tenant_id: filter.tenant_id, created: filter.created, conditions }
+        Self::new(Kind::AppLog, filter.tenant_id, filter.created, conditions)
     }
 }
 
@@ -81,21 +125,7 @@ fn of_tenant(tenant_id: TenantId, is_narrowed: bool) -> Conditions {
     conditions
 }
 
-/// A field that the kind does not have holds nothing.
-fn add_text(conditions: &mut Conditions, filter: Option<&TextFilter>, is_column: impl Fn(TextField) -> bool) {
-    let Some(filter) = filter else { return };
-    let fields: Vec<_> = filter.fields.iter().copied().filter(|&field| is_column(field)).map(holds).collect();
-    let keywords = fields.iter().map(|_| Value::Text(filter.keyword.clone()));
-    let any = if fields.is_empty() { String::from("FALSE") } else { format!("({})", fields.join(" OR ")) };
-    conditions.add(any, keywords);
-}
-
-const fn holds(field: TextField) -> &'static str {
-    match field {
-        TextField::Inputs => "json_contains(inputs, ?)",
-        TextField::Outputs => "json_contains(outputs, ?)",
-        TextField::ProcessData => "json_contains(process_data, ?)",
-        TextField::Error => "text_contains(error, ?)",
-        TextField::Title => "text_contains(title, ?)",
-    }
+fn holds(field: TextField) -> String {
+    let function = if is_json(field) { "json_contains" } else { "text_contains" };
+    format!("{function}({}, ?)", column(field))
 }

@@ -10,8 +10,8 @@ use crate::domain::query::{
     Direction, NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TimeRange,
 };
 use crate::domain::record::RecordKey;
-use crate::domain::{RecordId, Revision, TenantId};
-use crate::store::sqlite::conditions::blob;
+use crate::domain::{Kind, RecordId, Revision, TenantId};
+use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::pool::OpenMonth;
 use crate::store::sqlite::{decode, newest, tables};
@@ -101,11 +101,12 @@ fn compare(one: &Position, other: &Position, direction: Direction) -> Ordering {
 
 /// A stretch of one month, without what another month has newer.
 fn month<T: Listed>(months: &[OpenMonth], file: &OpenMonth, rows: &Rows, page: &Page) -> Result<Vec<T>, Fault> {
+    let conditions = rows.conditions_in(file)?;
     let mut list = Vec::new();
     let mut after = page.after;
     while list.len() < page.limit {
         let wanted = Page { limit: page.limit - list.len(), after, ..*page };
-        let found: Vec<T> = read(file, rows, &wanted)?;
+        let found: Vec<T> = read(file, rows.kind, &conditions, &wanted)?;
         let is_last = found.len() < wanted.limit;
         after = found.last().map(Listed::position);
         for row in found {
@@ -131,8 +132,8 @@ fn is_newest(
     Ok(!newest::is_superseded(months, key, revision, file.month)?)
 }
 
-fn read<T: Listed>(file: &OpenMonth, rows: &Rows, page: &Page) -> Result<Vec<T>, Fault> {
-    let (sql, values) = statement(rows, page);
+fn read<T: Listed>(file: &OpenMonth, kind: Kind, conditions: &Conditions, page: &Page) -> Result<Vec<T>, Fault> {
+    let (sql, values) = statement(kind, conditions, page);
     file.ask(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;
         let found = statement.query_map(params_from_iter(values), T::read)?;
@@ -141,7 +142,7 @@ fn read<T: Listed>(file: &OpenMonth, rows: &Rows, page: &Page) -> Result<Vec<T>,
 }
 
 /// What reads a stretch of a month, older copies with it.
-fn statement(rows: &Rows, page: &Page) -> (String, Vec<Value>) {
+fn statement(kind: Kind, conditions: &Conditions, page: &Page) -> (String, Vec<Value>) {
     let (sign, order) = match page.direction {
         Direction::Descending => ("<", "DESC"),
         Direction::Ascending => (">", "ASC"),
@@ -150,14 +151,14 @@ fn statement(rows: &Rows, page: &Page) -> (String, Vec<Value>) {
         SortBy::CreatedAt => &["created_at", "id"],
         SortBy::ElapsedTime => &["elapsed_time", "created_at", "id"],
     };
-    let mut conditions = rows.conditions.clone();
+    let mut conditions = conditions.clone();
     if let Some(Position { cursor, elapsed_time }) = page.after {
         let place = [Value::Real(elapsed_time), Value::Integer(cursor.created_at.micros()), blob(cursor.id.as_bytes())];
         let marks = vec!["?"; columns.len()].join(", ");
         let place = place.into_iter().skip(3 - columns.len());
         conditions.add(format!("({}) {sign} ({marks})", columns.join(", ")), place);
     }
-    let table = tables::of(rows.kind);
+    let table = tables::of(kind);
     let sorted: Vec<_> = columns.iter().map(|column| format!("{column} {order}")).collect();
     let sql = format!(
         "SELECT {} FROM {} AS r {} ORDER BY {} LIMIT ?",
@@ -177,13 +178,15 @@ mod tests {
 
     use super::*;
     use crate::domain::AppId;
+    use crate::domain::query::TextField;
     use crate::store::sqlite::schema;
+    use crate::store::sqlite::search::Search;
 
     /// How SQLite goes about a list by time.
     fn plan(rows: &Rows, direction: Direction) -> String {
         let mut connection = Connection::open_in_memory().unwrap();
         schema::migrate(&mut connection, std::path::Path::new("memory")).unwrap();
-        let (sql, values) = statement(rows, &Page { direction, ..Page::newest(20) });
+        let (sql, values) = statement(rows.kind, &rows.conditions, &Page { direction, ..Page::newest(20) });
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let steps = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
         steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
@@ -202,6 +205,21 @@ mod tests {
                 let plan = plan(&rows, direction);
                 assert!(plan.contains(index) && !plan.contains("B-TREE"), "{plan}");
             }
+        }
+    }
+
+    #[test]
+    fn few_hits_lead_to_their_rows_and_many_do_not() {
+        let tenant_id = TenantId::new(Uuid::from_u128(1));
+        let search = Search::new(Kind::WorkflowRun, &[TextField::Inputs], "refund").unwrap();
+        for (few, expected) in
+            [(true, "SEARCH r USING INTEGER PRIMARY KEY (rowid=?)"), (false, "USING INDEX workflow_runs_by_time")]
+        {
+            let mut rows = Rows::of_runs(&RunFilter::all(tenant_id));
+            let (text, values) = search.condition_if(few);
+            rows.conditions.add(text, values);
+            let plan = plan(&rows, Direction::Descending);
+            assert!(plan.contains(expected), "{plan}");
         }
     }
 
