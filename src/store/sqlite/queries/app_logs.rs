@@ -75,13 +75,17 @@ fn walk(
     limit: usize,
 ) -> Result<Counted, Fault> {
     let keyword = filter.keyword.as_ref().map(|keyword| Keyword::new(&keyword.keyword));
-    let candidates = match &filter.keyword {
-        Some(asked) => candidates(months, filter.tenant_id, &asked.keyword)?,
+    let possible = match &filter.keyword {
+        Some(asked) => candidates(months, filter.tenant_id, &asked.keyword)?.map(|runs| possible(asked, &runs)),
         None => None,
     };
-    let wanted = Wanted { filter, keyword, candidates };
+    let wanted = Wanted { filter, keyword };
     let (mut logs, mut total) = (Vec::new(), 0);
     for (file, conditions) in files {
+        let mut conditions = conditions.clone();
+        if let Some((text, values)) = &possible {
+            conditions.add(text.as_str(), values.clone());
+        }
         // Most often the run lies beside its log.
         let of_run = |column| {
             format!(
@@ -127,6 +131,22 @@ fn candidates(months: &[OpenMonth], tenant_id: TenantId, keyword: &str) -> Resul
     Ok(Some(found))
 }
 
+/// What a log must be for the keyword to find it, by its run or by itself.
+fn possible(asked: &LogKeyword, runs: &HashSet<RecordId>) -> (String, Vec<Value>) {
+    let list = |ids: &mut dyn Iterator<Item = &RecordId>| {
+        let ids: Vec<String> = ids.map(|id| format!("\"{}\"", id.uuid().simple())).collect();
+        Value::Text(format!("[{}]", ids.join(",")))
+    };
+    let is_one_of = |column| format!("{column} IN (SELECT unhex(value) FROM json_each(?))");
+    let text = format!(
+        "({} OR (created_by_role = 'end_user' AND ({} OR text_contains(creator, ?))))",
+        is_one_of("workflow_run_id"),
+        is_one_of("created_by")
+    );
+    let runs = list(&mut runs.iter().chain(&asked.run_id));
+    (text, vec![runs, list(&mut asked.end_users.iter()), Value::Text(asked.keyword.clone())])
+}
+
 /// The status of the run beside a log, if it has ended: else a newer copy may lie in another month.
 fn beside(row: &Row<'_>) -> rusqlite::Result<Option<Box<str>>> {
     let columns = row.as_ref().column_count();
@@ -142,8 +162,6 @@ fn select() -> String {
 struct Wanted<'f> {
     filter: &'f AppLogFilter,
     keyword: Option<Keyword>,
-    /// The keyword is in none but these runs.
-    candidates: Option<HashSet<RecordId>>,
 }
 
 impl Wanted<'_> {
@@ -166,9 +184,6 @@ impl Wanted<'_> {
         if let (Some(asked), Some(keyword)) = (&self.filter.keyword, &self.keyword)
             && !is_in_log(asked, keyword, log)
         {
-            if self.candidates.as_ref().is_some_and(|runs| !runs.contains(&log.workflow_run_id)) {
-                return Ok(false);
-            }
             let keyword = || Value::Text(asked.keyword.clone());
             of_run.add("(json_contains(inputs, ?) OR json_contains(outputs, ?))", [keyword(), keyword()]);
         }
