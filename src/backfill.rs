@@ -24,11 +24,10 @@ mod tally;
 mod throttle;
 pub mod validate;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, RecordId, TenantId};
 use crate::postgres::PostgresError;
 use crate::store::payload::PayloadError;
@@ -67,17 +66,23 @@ pub enum LifeError {
 /// The state entry of the latest validation's outcome.
 pub const VALIDATION: &str = "validation/last";
 
-/// Look-ups of documents in flight.
-const LOOKUPS: usize = 16;
+/// Tenants whose documents are looked up at once.
+const LOOKUPS: usize = 8;
 
-/// Documents by their keys, whatever tenants they are of; absent ones are left out.
+/// Documents by their keys, whatever tenants they are of; absent ones are left out. What comes back is about as large as
+/// the rows that it is compared with: whoever asks bounds these.
 async fn documents(
     store: StoreSide<'_>,
     kind: Kind,
     keys: impl Iterator<Item = (TenantId, RecordId)>,
 ) -> Result<HashMap<(TenantId, RecordId), Document>, StoreError> {
-    let keys: Vec<RecordKey> = keys.map(|(tenant_id, id)| RecordKey { tenant_id, kind, id }).collect();
-    let lookups = stream::iter(keys).map(|key| store.reader.record(key)).buffer_unordered(LOOKUPS);
-    let found: Vec<Option<Document>> = lookups.try_collect().await?;
+    let mut tenants: BTreeMap<TenantId, Vec<RecordId>> = BTreeMap::new();
+    for (tenant_id, id) in keys {
+        tenants.entry(tenant_id).or_default().push(id);
+    }
+    let lookups = stream::iter(tenants)
+        .map(|(tenant_id, ids)| async move { store.reader.records(tenant_id, kind, &ids).await })
+        .buffer_unordered(LOOKUPS);
+    let found: Vec<Vec<Document>> = lookups.try_collect().await?;
     Ok(found.into_iter().flatten().map(|document| ((document.tenant_id(), document.record.id()), document)).collect())
 }

@@ -101,6 +101,13 @@ pub trait LogReader: Send + Sync {
     /// [`StoreError`] if the store cannot be read.
     async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError>;
 
+    /// Records of one tenant by their ids, with payloads, graphs put back; in no order, absent ones left out. Sees every
+    /// write that was acknowledged before.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read.
+    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError>;
+
     /// All nodes of a run, by `created_at`, then `id`.
     ///
     /// # Errors
@@ -118,15 +125,11 @@ pub enum Subject {
 /// The questions that Dify asks of its tables, and search. Each is within one tenant. A record that lies in two months
 /// counts and shows once, in its newest revision; filters look at that revision only. Lists never read a payload.
 #[async_trait]
-pub trait LogQueries: Send + Sync {
-    /// Records of one tenant by their ids, with payloads, graphs put back; in no order, absent ones left out. Sees every
-    /// write that was acknowledged before.
+pub trait LogQueries: LogReader {
+    /// Runs of one tenant by their ids, without payloads; in no order, absent ones left out.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read. So for every method here.
-    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError>;
-
-    /// Runs of one tenant by their ids, without payloads; in no order, absent ones left out.
     async fn run_summaries(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, StoreError>;
 
     /// A stretch of a list of runs; shorter than its limit only at the end.

@@ -6,6 +6,7 @@
 
 pub mod days;
 mod descent;
+mod portions;
 mod source;
 
 use std::collections::HashSet;

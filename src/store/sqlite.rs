@@ -195,6 +195,11 @@ impl LogReader for SqliteStore {
         self.read(move |pool| read::record(pool, key)).await
     }
 
+    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
+        let ids = ids.to_vec();
+        self.read(move |pool| read::records(pool, tenant_id, kind, &ids)).await
+    }
+
     async fn nodes_of_run(&self, tenant_id: TenantId, run_id: RecordId) -> Result<Vec<Document>, StoreError> {
         self.read(move |pool| read::nodes_of_run(pool, tenant_id, run_id)).await
     }

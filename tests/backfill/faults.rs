@@ -13,21 +13,27 @@ use crate::site::{StoreUnderTest, eventually};
 const RUNS: u64 = 6_000;
 const KILLS: usize = 20;
 
-/// `RUNS` runs with five nodes each, and a log for every second one.
-fn many_rows(schema: Schema) -> Postgres {
+/// The runs of `DIFYLOG_TEST_KILL_ROWS` rows, or as many as a suite has time for.
+fn runs_to_kill_over() -> u64 {
+    std::env::var("DIFYLOG_TEST_KILL_ROWS").map_or(RUNS, |rows| rows.parse::<u64>().unwrap() / 13 * 2)
+}
+
+/// Runs with five nodes each, and a log for every second one.
+fn many_rows(schema: Schema, runs: u64) -> Postgres {
     let postgres = Postgres::empty(schema);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/generate-pg");
-    let output = std::process::Command::new(script).args([&postgres.url(), &RUNS.to_string(), "2"]).output().unwrap();
+    let output = std::process::Command::new(script).args([&postgres.url(), &runs.to_string(), "2"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     postgres
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_twenty_times_it_ends_as_if_it_never_was() {
-    let postgres = many_rows(Schema::V12);
+    let runs = runs_to_kill_over();
+    let postgres = many_rows(Schema::V12, runs);
     let site = site(&StoreUnderTest::Sqlite, &postgres, "batch_size = 250\n");
     let mut rng = StdRng::seed_from_u64(20);
-    let rows = RUNS * 13 / 2;
+    let rows = runs * 13 / 2;
     let mut before = 0;
     for kill in 0..KILLS {
         let mut running = Running::start(&site, &["--rate", "20000"]);
@@ -63,7 +69,7 @@ async fn stored(site: &crate::site::Site) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resumed_copy_reads_again_no_more_than_its_chunks_in_flight() {
-    let postgres = many_rows(Schema::V10);
+    let postgres = many_rows(Schema::V10, RUNS);
     let site = site(&StoreUnderTest::Sqlite, &postgres, "batch_size = 100\nconcurrency = 2\n");
     let mut running = Running::start(&site, &["--rate", "3000", "--kind", "runs"]);
     eventually(60, "a good part is copied", async || stored(&site).await > 2_000).await;
@@ -78,7 +84,7 @@ async fn a_resumed_copy_reads_again_no_more_than_its_chunks_in_flight() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_connections_are_opened_again() {
-    let postgres = many_rows(Schema::V12);
+    let postgres = many_rows(Schema::V12, RUNS);
     let site = site(&StoreUnderTest::Sqlite, &postgres, "batch_size = 20000\n");
     let running = Running::start(&site, &["--rate", "9000"]);
     let mut cut = 0;
@@ -132,7 +138,7 @@ async fn wrong_credentials_and_absent_servers_are_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_folder_of_sqlite_has_one_writer() {
-    let postgres = many_rows(Schema::V10);
+    let postgres = many_rows(Schema::V10, RUNS);
     let site = site(&StoreUnderTest::Sqlite, &postgres, "");
     let running = Running::start(&site, &["--rate", "500"]);
     eventually(60, "the first one works", async || stored(&site).await > 0).await;
@@ -151,7 +157,7 @@ async fn one_folder_of_sqlite_has_one_writer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_migrations_of_the_same_rows_are_one_too_many_over_the_engine() {
-    let postgres = many_rows(Schema::V10);
+    let postgres = many_rows(Schema::V10, RUNS);
     let site = site(&StoreUnderTest::engine("shared"), &postgres, "");
     difylog::app::open_stores(&site.settings).unwrap().store.install().await.unwrap();
     let running = Running::start(&site, &["--rate", "100", "--batch-size", "100"]);

@@ -146,8 +146,12 @@ impl Eraser for Double {
 #[async_trait]
 impl LogReader for Double {
     async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
+        Ok(self.records(key.tenant_id, key.kind, &[key.id]).await?.pop())
+    }
+
+    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
         let mut documents = self.documents();
-        let found = documents.get(&key).cloned();
+        let found = ids.iter().filter_map(|&id| documents.get(&RecordKey { tenant_id, kind, id }).cloned()).collect();
         if let Some(hook) = self.hook.lock().unwrap().take() {
             hook(&mut documents);
         }

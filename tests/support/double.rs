@@ -14,7 +14,7 @@ use chrono_tz::Tz;
 use difylog::domain::query::*;
 use difylog::domain::record::RecordKey;
 use difylog::domain::*;
-use difylog::store::{BulkSink, Eraser, Erasure, LogQueries, LogScan, Remains, StoreError, Subject};
+use difylog::store::{BulkSink, Eraser, Erasure, LogQueries, LogReader, LogScan, Remains, StoreError, Subject};
 use filters::{any, contains, holds_node, holds_run, json};
 
 #[derive(Default)]
@@ -149,7 +149,11 @@ impl BulkSink for Double {
 }
 
 #[async_trait]
-impl LogQueries for Double {
+impl LogReader for Double {
+    async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
+        Ok(self.records(key.tenant_id, key.kind, &[key.id]).await?.pop())
+    }
+
     async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
         let all = self.all()?;
         let graphs = self.graphs.lock().unwrap();
@@ -166,6 +170,14 @@ impl LogQueries for Double {
             .collect())
     }
 
+    /// Nobody asks the double for it.
+    async fn nodes_of_run(&self, _: TenantId, _: RecordId) -> Result<Vec<Document>, StoreError> {
+        unreachable!()
+    }
+}
+
+#[async_trait]
+impl LogQueries for Double {
     async fn run_summaries(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, StoreError> {
         let runs = self.runs_of(&RunFilter::all(tenant_id))?.into_iter().filter(|run| ids.contains(&run.id));
         Ok(runs.map(run_summary).collect())

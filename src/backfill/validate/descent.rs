@@ -4,17 +4,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::days::{DayNumber, Days, day_of, span_of};
+use super::portions::Portions;
 use super::source::Source;
 use super::{PAGE, Request, Tally, Validation, cursor, light};
-use crate::backfill::LifeError;
 use crate::backfill::compare::{Standing, standing};
 use crate::backfill::report::Fault;
+use crate::backfill::{LifeError, documents};
 use crate::domain::query::{Scan, TimeRange};
 use crate::domain::{Document, Kind, Record, RecordId, TenantId};
 use crate::postgres::RowRecord;
-
-/// Rows looked at again at a time.
-const AGAIN: usize = 100;
 
 /// A record that differed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,8 +40,10 @@ impl Validation<'_> {
             self.rows_of_days(source, request, kind, &differing, tally).await?;
             self.documents_of_days(source, request, kind, &differing, tally).await?;
             let ids: Vec<RecordId> = large.iter().filter(|(of, ..)| *of == kind).map(|(_, _, id)| *id).collect();
-            for ids in ids.chunks(AGAIN) {
+            let mut portions = Portions::of(&ids);
+            while let Some(ids) = portions.take() {
                 let mut rows = source.by_ids(kind, ids).await?;
+                portions.weighed(&rows);
                 rows.retain(|row| row.record.as_ref().is_ok_and(|record| !is_within(record, &differing)));
                 self.compare_rows(kind, rows, request.created, tally).await?;
             }
@@ -124,7 +124,8 @@ impl Validation<'_> {
                 Err(_) => tally.unreadable(kind, &row),
             }
         }
-        let documents = self.documents(kind, &records).await?;
+        let keys = records.iter().map(|record| (record.tenant_id(), record.id()));
+        let documents = documents(self.store, kind, keys).await?;
         for record in &records {
             let suspect = Suspect { kind, tenant_id: record.tenant_id(), id: record.id() };
             match self.judge(record, documents.get(&(suspect.tenant_id, suspect.id))).await? {
@@ -133,15 +134,6 @@ impl Validation<'_> {
             }
         }
         Ok(())
-    }
-
-    async fn documents(
-        &self,
-        kind: Kind,
-        records: &[Record],
-    ) -> Result<HashMap<(TenantId, RecordId), Document>, LifeError> {
-        let keys = records.iter().map(|record| (record.tenant_id(), record.id()));
-        Ok(super::super::documents(self.store, kind, keys).await?)
     }
 
     async fn judge(&self, record: &Record, document: Option<&Document>) -> Result<Judgement, LifeError> {
@@ -160,8 +152,13 @@ impl Validation<'_> {
         suspects.sort_unstable();
         suspects.dedup();
         for group in suspects.chunk_by(|one, next| one.kind == next.kind) {
-            for suspects in group.chunks(AGAIN) {
-                self.look_again_at(source, suspects, tally).await?;
+            let mut portions = Portions::of(group);
+            while let Some(suspects) = portions.take() {
+                let Some(kind) = suspects.first().map(|suspect| suspect.kind) else { break };
+                let ids: Vec<RecordId> = suspects.iter().map(|suspect| suspect.id).collect();
+                let rows = source.by_ids(kind, &ids).await?;
+                portions.weighed(&rows);
+                self.look_again_at(kind, rows, suspects, tally).await?;
             }
         }
         Ok(())
@@ -169,16 +166,15 @@ impl Validation<'_> {
 
     async fn look_again_at(
         &self,
-        source: &Source<'_>,
+        kind: Kind,
+        rows: Vec<RowRecord>,
         suspects: &[Suspect],
         tally: &mut Tally,
     ) -> Result<(), LifeError> {
-        let Some(kind) = suspects.first().map(|suspect| suspect.kind) else { return Ok(()) };
-        let ids: Vec<RecordId> = suspects.iter().map(|suspect| suspect.id).collect();
-        let rows = source.by_ids(kind, &ids).await?.into_iter().filter_map(|row| row.record.ok());
+        let rows = rows.into_iter().filter_map(|row| row.record.ok());
         let rows: HashMap<_, _> = rows.map(|record| ((record.tenant_id(), record.id()), record)).collect();
         let keys = suspects.iter().map(|suspect| (suspect.tenant_id, suspect.id));
-        let documents = super::super::documents(self.store, kind, keys).await?;
+        let documents = documents(self.store, kind, keys).await?;
         for suspect in suspects {
             let key = (suspect.tenant_id, suspect.id);
             let fault = match (rows.get(&key), documents.get(&key)) {

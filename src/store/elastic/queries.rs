@@ -25,7 +25,7 @@ use crate::domain::query::{
     AppLogFilter, AppLogPage, Day, Facet, FacetCount, Found, HistogramBucket, NodeFilter, NodeSummary, Page, RunFilter,
     RunSummary, Scan,
 };
-use crate::domain::{Document, FaultKind, Kind, RecordId, SinkFault, TenantId};
+use crate::domain::{FaultKind, RecordId, SinkFault, TenantId};
 use crate::store::{LogQueries, StoreError, Subject};
 
 /// Statuses after which a record does not change any more, so that no newer copy can lie in another month.
@@ -36,10 +36,6 @@ const IDS: usize = 10_000;
 
 #[async_trait]
 impl LogQueries for ElasticStore {
-    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
-        Ok(self.reader().records(tenant_id, kind, ids).await?)
-    }
-
     async fn run_summaries(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, StoreError> {
         Ok(self.reader().run_summaries(tenant_id, ids).await?)
     }

@@ -14,16 +14,11 @@ use crate::domain::query::{
     AppLogFilter, AppLogPage, Day, Facet, FacetCount, Found, HistogramBucket, NodeFilter, NodeSummary, Page, RunFilter,
     RunSummary, Total,
 };
-use crate::domain::{Document, Kind, RecordId, TenantId};
+use crate::domain::{RecordId, TenantId};
 use crate::store::{LogQueries, StoreError, Subject};
 
 #[async_trait]
 impl LogQueries for SqliteStore {
-    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
-        let ids = ids.to_vec();
-        self.read(move |pool| read::records(pool, tenant_id, kind, &ids)).await
-    }
-
     async fn run_summaries(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, StoreError> {
         let ids = ids.to_vec();
         self.read(move |pool| read::run_summaries(pool, tenant_id, &ids)).await

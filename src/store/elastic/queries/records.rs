@@ -41,7 +41,7 @@ struct Newest {
 }
 
 impl Reader<'_> {
-    pub(super) async fn records(
+    pub(in crate::store::elastic) async fn records(
         &self,
         tenant: TenantId,
         kind: Kind,
