@@ -129,7 +129,7 @@ async fn main() {
     let (host, prefix) = (needed("DIFYLOG_BENCH_ENGINE"), needed("DIFYLOG_BENCH_PREFIX"));
     let settings = ElasticSettings { hosts: vec![host], prefix, replicas: 0, ..ElasticSettings::default() };
     let engine = ElasticStore::new(settings).unwrap();
-    let dify = Dify::connect(&needed("DIFYLOG_BENCH_PG")).await;
+    let dify = Dify::connect(&needed("DIFYLOG_BENCH_PG"));
     let subject = dify.subject().await;
     let ours: Vec<Ours> = [Arc::new(sqlite) as Arc<dyn Store>, Arc::new(engine)].into_iter().map(Ours::new).collect();
 

@@ -24,7 +24,7 @@ const LOGS_HOLDING: &str = "FROM workflow_app_logs l JOIN workflow_runs r ON r.i
     (r.inputs ILIKE $3 OR r.outputs ILIKE $3 OR (r.created_by_role = 'end_user' AND e.session_id ILIKE $3))";
 
 impl Dify {
-    pub async fn connect(url: &str) -> Self {
+    pub fn connect(url: &str) -> Self {
         let settings = PostgresSettings { url: url.parse().unwrap(), ..PostgresSettings::default() };
         Self { database: Database::open(&settings).unwrap() }
     }
