@@ -22,7 +22,10 @@ use crate::telemetry::system_clock;
 /// Prepared rows between the chunks and the flow.
 const HANDOVER: usize = 512;
 /// Month files that a migration keeps open: a walk by primary key goes through all months at once.
-const OPEN_MONTHS: usize = 64;
+const OPEN_MONTHS: usize = 32;
+
+/// Rows of a request to SQLite: a chunk of the walk, whole. Engines have a bound by bytes that smaller requests meet.
+const BATCH_ACTIONS: usize = 8_000;
 
 /// A migration with the flow that it feeds.
 pub struct MigrationRun {
@@ -83,6 +86,9 @@ pub async fn open_migration(
         // There is no broker whose patience ends: the flow holds rows for as long as the operator is willing to wait.
         pipeline.release_seconds = settings.migrate.give_up_seconds.get();
         pipeline.refusal_limits.pause_seconds = 0;
+        if settings.store.kind == StoreKind::Sqlite {
+            pipeline.batch_actions = pipeline.batch_actions.max(BATCH_ACTIONS);
+        }
         let task = tokio::spawn(Pipeline::new(pipeline, settings.truncate, flow_ports).run(inbox, abandon.clone()));
         flow = Some(Flow { task, store, abandon });
     }

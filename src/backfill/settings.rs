@@ -34,8 +34,8 @@ pub struct MigrateSettings {
 impl Default for MigrateSettings {
     fn default() -> Self {
         Self {
-            batch_size: NonZeroU32::MIN.saturating_add(999),
-            concurrency: NonZeroUsize::MIN.saturating_add(1),
+            batch_size: NonZeroU32::MIN.saturating_add(3_999),
+            concurrency: NonZeroUsize::MIN.saturating_add(2),
             memory_budget_bytes: NonZeroU32::MIN.saturating_add((64 << 20) - 1),
             rejects_dir: PathBuf::from("data/rejects"),
             lease_seconds: NonZeroU32::MIN.saturating_add(59),

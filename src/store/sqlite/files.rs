@@ -25,8 +25,9 @@ const PAGE_BYTES: i64 = 8_192;
 /// indices, which random ids touch all over, again and again.
 const CHECKPOINT_PAGES: i64 = 2_000;
 
-/// Page cache of one write connection, in KiB.
+/// Page cache of one write connection, in KiB: all that may be open share the second number.
 const CACHE_KIB: i64 = 8_192;
+const CACHES_KIB: i64 = 49_152;
 
 /// Written by a probe: enough that a full disk notices.
 const PROBE_BYTES: usize = 256 * 1024;
@@ -268,7 +269,8 @@ fn configure(connection: &Connection, settings: &SqliteSettings) -> rusqlite::Re
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", settings.synchronous.as_str())?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    let months = i64::try_from(settings.max_open_months.get()).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "cache_size", -(CACHES_KIB / months).min(CACHE_KIB))?;
     if let Some(bytes) = settings.max_file_bytes {
         let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let pages = i64::try_from((bytes.get() / u64::from(page)).max(1)).unwrap_or(i64::MAX);
