@@ -27,7 +27,7 @@ const IDLE: usize = 96;
 const ATTEMPTS: usize = 3;
 
 /// Page cache of one read connection, in KiB.
-const CACHE_KIB: i64 = 512;
+const CACHE_KIB: i64 = 256;
 
 /// The read connections of a directory.
 pub struct ReadPool {

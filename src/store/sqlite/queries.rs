@@ -43,7 +43,10 @@ impl LogQueries for SqliteStore {
         let (filter, page) = (filter.clone(), *page);
         let search = move |months: &[_]| {
             let rows = lists::runs(months, &filter, &page)?;
-            let total = counts::up_to(months, &filters::Rows::of_runs(&filter), count_to)?;
+            let total = match all_of(&rows, &page, count_to) {
+                Some(total) => total,
+                None => counts::up_to(months, &filters::Rows::of_runs(&filter), count_to)?,
+            };
             Ok(found(rows, total))
         };
         self.read(move |pool| pool.ask(search)).await
@@ -58,7 +61,10 @@ impl LogQueries for SqliteStore {
         let (filter, page) = (filter.clone(), *page);
         let search = move |months: &[_]| {
             let rows = lists::nodes(months, &filter, &page)?;
-            let total = counts::up_to(months, &filters::Rows::of_nodes(&filter), count_to)?;
+            let total = match all_of(&rows, &page, count_to) {
+                Some(total) => total,
+                None => counts::up_to(months, &filters::Rows::of_nodes(&filter), count_to)?,
+            };
             Ok(found(rows, total))
         };
         self.read(move |pool| pool.ask(search)).await
@@ -82,6 +88,16 @@ impl LogQueries for SqliteStore {
     async fn histogram(&self, subject: &Subject, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
         let subject = subject.clone();
         self.read(move |pool| pool.ask(|months| counts::histogram(months, &subject, seconds))).await
+    }
+}
+
+/// The number of all rows, where the first page has them.
+const fn all_of<T>(rows: &[T], page: &Page, count_to: u64) -> Option<Total> {
+    let value = rows.len() as u64;
+    if page.after.is_none() && rows.len() < page.limit && value <= count_to {
+        Some(Total { value, exact: true })
+    } else {
+        None
     }
 }
 
