@@ -15,7 +15,7 @@ use difylog::domain::query::*;
 use difylog::domain::record::RecordKey;
 use difylog::domain::*;
 use difylog::store::{BulkSink, Eraser, Erasure, LogQueries, LogReader, LogScan, Remains, StoreError, Subject};
-use filters::{any, contains, holds_node, holds_run, json};
+use filters::{contains, holds_node, holds_record, holds_run, json};
 
 #[derive(Default)]
 pub struct Double {
@@ -334,18 +334,7 @@ impl LogScan for Double {
             |document: &Document| Cursor { created_at: document.record.created_at(), id: document.record.id() };
         let mut found = self.all()?;
         found.retain(|document| {
-            let (app_id, status) = match &document.record {
-                Record::Run(run) => (run.app_id, run.status.as_str()),
-                Record::Node(node) => (node.app_id, node.status.as_str()),
-                Record::AppLog(log) => (log.app_id, ""),
-                Record::Offload(offload) => (offload.app_id, ""),
-            };
-            document.kind() == scan.kind
-                && (scan.tenants.is_empty() || scan.tenants.contains(&document.tenant_id()))
-                && scan.app_id.is_none_or(|id| id == app_id)
-                && scan.created.contains(document.record.created_at())
-                && any(&scan.statuses, status)
-                && scan.after.is_none_or(|after| after < cursor(document))
+            holds_record(scan, &document.record) && scan.after.is_none_or(|after| after < cursor(document))
         });
         found.sort_by_key(cursor);
         found.truncate(scan.limit);

@@ -1,7 +1,7 @@
 //! Whether a record meets a filter, in the most obvious way.
 
-use difylog::domain::query::{NodeFilter, RunFilter, TextField};
-use difylog::domain::{JsonText, NodeExecution, WorkflowRun};
+use difylog::domain::query::{NodeFilter, RunFilter, Scan, TextField};
+use difylog::domain::{JsonText, NodeExecution, Record, WorkflowRun};
 
 pub fn any(values: &[Box<str>], value: &str) -> bool {
     values.is_empty() || values.iter().any(|one| **one == *value)
@@ -64,4 +64,18 @@ pub fn holds_node(filter: &NodeFilter, node: &NodeExecution) -> bool {
         && filter.created_by.is_none_or(|id| id == node.created_by)
         && filter.elapsed_time.contains(&node.elapsed_time)
         && filter.text.as_ref().is_none_or(|text| text.fields.iter().any(|one| field(one, &text.keyword)))
+}
+
+pub fn holds_record(scan: &Scan, record: &Record) -> bool {
+    let (app_id, status) = match record {
+        Record::Run(run) => (run.app_id, run.status.as_str()),
+        Record::Node(node) => (node.app_id, node.status.as_str()),
+        Record::AppLog(log) => (log.app_id, ""),
+        Record::Offload(offload) => (offload.app_id, ""),
+    };
+    record.kind() == scan.kind
+        && (scan.tenants.is_empty() || scan.tenants.contains(&record.tenant_id()))
+        && scan.app_id.is_none_or(|id| id == app_id)
+        && scan.created.contains(record.created_at())
+        && any(&scan.statuses, status)
 }
