@@ -139,6 +139,8 @@ impl Place {
         let verdicts = self.store.apply(&actions).await.unwrap();
         assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Stored)), "{verdicts:?}");
         self.store.refresh().await.unwrap();
+        // What runs behind writing changes files too.
+        self.store.catch_up().await.unwrap();
     }
 
     /// Loses everything: months, payloads and state.
