@@ -87,6 +87,7 @@ macro_rules! contract {
             months::a_run_resumed_in_the_next_month_shows_once,
             months::a_node_restarted_in_the_next_month_shows_once,
             months::dropping_a_month_drops_only_it,
+            months::reading_goes_on_while_months_come_and_go,
             months::counts_are_per_month_and_kind,
             months::sizes_are_per_month,
             scan::walks_meet_every_document_once_by_every_condition,

@@ -1,5 +1,6 @@
 //! Records that move to a later month, and months that go. Each case that counts or drops has months of its own.
 
+use difylog::domain::query::{Page, RunFilter, TimeRange};
 use difylog::domain::{Month, NodeExecution, Record, RecordId, Timestamp};
 
 use crate::lists::walk;
@@ -61,6 +62,41 @@ pub async fn dropping_a_month_drops_only_it(subject: &Subject) {
     assert_eq!(subject.store.drop_month(month).await, Ok(0), "a second call finds nothing");
     // The month can come back.
     subject.round_trip(gone).await;
+}
+
+/// A retention run is no reason for a reader to get an error, nor for a gap in what it reads.
+pub async fn reading_goes_on_while_months_come_and_go(subject: &Subject) {
+    const MONTHS: usize = 8;
+    let (tenant, app) = (tenant(), app());
+    let record = |start: Timestamp| Record::Run(Box::new(run(tenant, app, start)));
+    let stays = [record(at("2013-06-01T00:00:00")), record(at("2013-07-01T00:00:00"))];
+    subject.store(stays.clone()).await;
+    subject.refresh().await;
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let come_and_go = async {
+        for number in 0..MONTHS {
+            let start = at(&format!("2009-{:02}-01T00:00:00", 1 + number));
+            // Another tenant's: in a shared month index, the readers' expression matches it.
+            subject.store([Record::Run(Box::new(run(records::tenant(), app, start)))]).await;
+            subject.store([record(start)]).await;
+            subject.store.drop_month(start.month()).await.unwrap();
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Release);
+    };
+    let created = TimeRange { from: Some(at("2013-01-01T00:00:00")), until: None };
+    let filter = RunFilter { created, ..RunFilter::all(tenant) };
+    let read = async {
+        let mut reads = 0;
+        while !is_over.load(std::sync::atomic::Ordering::Acquire) {
+            let found = subject.store.search_runs(&filter, &Page::newest(10), 100).await.unwrap();
+            assert_eq!(found.rows.iter().map(|run| run.id).collect::<Vec<_>>(), [stays[1].id(), stays[0].id()]);
+            assert_eq!(found.total.value, 2);
+            reads += 1;
+        }
+        reads
+    };
+    let ((), reads) = tokio::join!(come_and_go, read);
+    assert!(reads > 0);
 }
 
 pub async fn sizes_are_per_month(subject: &Subject) {

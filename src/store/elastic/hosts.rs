@@ -80,15 +80,18 @@ impl Answer {
 
     /// Nothing, if the status says success; else the fault that it stands for.
     pub(super) fn success(&self) -> Result<(), SinkFault> {
+        if (200..300).contains(&self.status) {
+            return Ok(());
+        }
+        let words = Words::of_answer(&self.body);
         let kind = match self.status {
-            200..=299 => return Ok(()),
+            _ if words.is_passing() => FaultKind::Overloaded,
             401 | 403 => FaultKind::Unauthorized,
             413 => FaultKind::TooLarge,
             429 | 500..=599 => FaultKind::Overloaded,
             _ => FaultKind::Malformed,
         };
-        let words = Words::of_answer(&self.body).detail();
-        let mut fault = SinkFault::new(kind, format!("HTTP {}: {words}", self.status));
+        let mut fault = SinkFault::new(kind, format!("HTTP {}: {}", self.status, words.detail()));
         fault.retry_after = self.retry_after;
         Err(fault)
     }

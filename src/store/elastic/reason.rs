@@ -23,23 +23,37 @@ pub(super) struct Words {
     /// Such as `mapper_parsing_exception`; empty if there was none.
     pub(super) kind: String,
     pub(super) reason: String,
+    /// The kinds of what the shards of a search failed with.
+    shards: Vec<String>,
 }
+
+/// What shards fail with that are only starting, moving or being deleted while a search runs. `task_cancelled`: a search
+/// that must not have gaps stops its other shards when one fails.
+const PASSING: [&str; 8] = [
+    "index_not_found_exception",
+    "index_closed_exception",
+    "shard_not_found_exception",
+    "illegal_index_shard_state_exception",
+    "index_shard_closed_exception",
+    "no_shard_available_action_exception",
+    "search_context_missing_exception",
+    "task_cancelled_exception",
+];
 
 impl Words {
     /// From the value of an `error` member: usually an object, a text from some gateways.
     pub(super) fn of(error: &RawValue) -> Self {
-        #[derive(Deserialize)]
-        struct Error<'a> {
-            #[serde(borrow, default)]
-            r#type: Cow<'a, str>,
-            #[serde(borrow, default)]
-            reason: Option<Cow<'a, str>>,
-        }
         if let Ok(error) = serde_json::from_str::<Error>(error.get()) {
-            return Self { kind: error.r#type.into_owned(), reason: harmless(error.reason.as_deref().unwrap_or("")) };
+            return error.words();
         }
         let text = serde_json::from_str::<String>(error.get()).unwrap_or_default();
-        Self { kind: String::new(), reason: harmless(&text) }
+        Self { reason: harmless(&text), ..Self::default() }
+    }
+
+    /// Whether the same search, sent again, can be expected to succeed: its status may be that of a wrong request (400
+    /// for a cancelled task, 404 for a shard that is gone), but nothing of it was wrong.
+    pub(super) fn is_passing(&self) -> bool {
+        !self.shards.is_empty() && self.shards.iter().all(|kind| PASSING.contains(&kind.as_str()))
     }
 
     /// From a whole answer that reports an error.
@@ -60,6 +74,38 @@ impl Words {
             (kind, reason) => format!("{kind}: {reason}"),
         };
         bounded(text)
+    }
+}
+
+/// A search's error says only that shards failed; why is said by each of them.
+#[derive(Deserialize)]
+struct Error<'a> {
+    #[serde(borrow, default)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow, default)]
+    reason: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    failed_shards: Vec<ShardFailure<'a>>,
+    #[serde(borrow, default)]
+    caused_by: Option<Box<Error<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct ShardFailure<'a> {
+    #[serde(borrow)]
+    reason: Error<'a>,
+}
+
+impl Error<'_> {
+    fn words(self) -> Words {
+        let mut reason = harmless(self.reason.as_deref().unwrap_or(""));
+        let shards = self.failed_shards.iter().map(|failure| failure.reason.r#type.clone().into_owned()).collect();
+        let of_shard = self.failed_shards.into_iter().next().map(|failure| failure.reason);
+        if let Some(cause) = of_shard.or(self.caused_by.map(|cause| *cause)).map(Self::words) {
+            let separator = if reason.is_empty() { "" } else { ", " };
+            reason = format!("{reason}{separator}caused by {}: {}", cause.kind, cause.reason);
+        }
+        Words { kind: self.r#type.into_owned(), reason, shards }
     }
 }
 
@@ -90,6 +136,8 @@ fn harmless(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -114,9 +162,29 @@ mod tests {
     }
 
     #[test]
+    fn a_search_that_met_a_shard_on_its_way_out_can_be_sent_again() {
+        let failed = |kinds: &[&str]| {
+            let shards: Vec<_> = kinds.iter().map(|kind| json!({ "reason": { "type": kind, "reason": "" } })).collect();
+            let error = json!({ "type": "search_phase_execution_exception", "failed_shards": shards });
+            Words::of_answer(json!({ "error": error }).to_string().as_bytes())
+        };
+        assert!(failed(&["task_cancelled_exception", "index_not_found_exception"]).is_passing());
+        assert!(!failed(&["task_cancelled_exception", "query_shard_exception"]).is_passing());
+        assert!(!failed(&[]).is_passing());
+    }
+
+    #[test]
     fn both_shapes_of_an_error_are_read() {
         let object = br#"{"error":{"root_cause":[],"type":"a_exception","reason":"b"},"status":400}"#;
         assert_eq!(Words::of_answer(object).detail(), "a_exception: b");
+        let search = br#"{"error":{"type":"search_phase_execution_exception","reason":"Partial shards failure",
+            "failed_shards":[{"shard":0,"index":"i","reason":{"type":"query_shard_exception","reason":"no mapping",
+            "caused_by":{"type":"a_exception","reason":"said 'my secret'"}}}]},"status":400}"#;
+        assert_eq!(
+            Words::of_answer(search).detail(),
+            "search_phase_execution_exception: Partial shards failure, caused by query_shard_exception: no mapping, \
+             caused by a_exception: said '…'"
+        );
         assert_eq!(Words::of_answer(br#"{"error":"no handler"}"#).detail(), "no handler");
         assert_eq!(Words::of_answer(b"<html>").detail(), "no reason given");
     }

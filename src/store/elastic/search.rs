@@ -4,7 +4,9 @@
 //! Single documents are read in real time; lists show what the engine has refreshed.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -38,8 +40,11 @@ pub(super) const LENIENT_SEARCH: [(&str, &str); 5] = {
 /// How long one wait for shards that are about to start may be.
 const SHARD_START: &str = "2s";
 
-/// How often one read is sent at most: further indices may be created while it waits.
-const READS: usize = 5;
+/// How long a read is sent again at most, as long as shards come and go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a read is sent again at most while nothing changes: shards that are lost do not come.
+const VAIN_READS: usize = 4;
 
 /// What reading needs of the store.
 pub(super) struct Reader<'a> {
@@ -188,27 +193,37 @@ impl Reader<'_> {
         self.read(&Request::new(Method::Post, &path).query(&parameters).json(query), hits).await
     }
 
-    /// Reads, and reads again while shards are only starting: those of an index that a worker created a moment ago (each
-    /// month begins so) need some milliseconds, and until then the engines refuse to read.
+    /// Reads, and reads again while shards come and go: those of an index that a worker created a moment ago (each month
+    /// begins so) need some milliseconds, and until then the engines refuse to read; those of a month that is dropped
+    /// fail the searches under way.
     pub(super) async fn read<T>(
         &self,
         request: &Request<'_>,
         parse: impl Fn(&Answer) -> Result<T, SinkFault> + Send,
     ) -> Result<T, SinkFault> {
-        for _ in 1..READS {
-            match parse(&self.hosts.send(request).await?) {
-                Err(fault) if fault.kind == FaultKind::Overloaded && fault.retry_after.is_none() => {
-                    self.wait_for_starting_shards().await?;
+        let give_up = Instant::now() + PATIENCE;
+        let mut vain = 0;
+        loop {
+            let answer = self.hosts.send(request).await?;
+            match parse(&answer) {
+                Err(fault) if is_passing(&answer, &fault) && vain < VAIN_READS && Instant::now() < give_up => {
+                    if !self.wait_for_starting_shards().await? {
+                        vain += 1;
+                    }
                 }
                 result => return result,
             }
         }
-        parse(&self.hosts.send(request).await?)
     }
 
-    /// Lets the engine wait, within bounds, until no shard of ours is starting. A colour would not do: an index that was
-    /// just created is yellow already. Shards that are lost do not start, and nothing is waited for.
-    async fn wait_for_starting_shards(&self) -> Result<(), SinkFault> {
+    /// Lets the engine wait, within bounds, until no shard of ours is starting; answers whether all can be read then. A
+    /// colour would not do to wait for: an index that was just created is yellow already. Shards that are lost do not
+    /// start, and nothing is waited for.
+    async fn wait_for_starting_shards(&self) -> Result<bool, SinkFault> {
+        #[derive(Deserialize)]
+        struct Health {
+            status: String,
+        }
         let path = format!("/_cluster/health/{}", self.names.everything());
         let query = [
             ("wait_for_events", "languid"),
@@ -216,13 +231,22 @@ impl Reader<'_> {
             ("timeout", SHARD_START),
             ("filter_path", "status"),
         ];
-        self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await.map(drop)
+        let answer = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?;
+        // 408: not within the time.
+        let health = serde_json::from_slice::<Health>(&answer.body);
+        Ok(health.is_ok_and(|health| health.status != "red"))
     }
 
     pub(super) fn address(&self, place: Place, tenant: TenantId, id: String) -> Address {
         let routing = place.tenant.is_none().then(|| tenant.to_string());
         Address { index: self.names.index(place), id, routing }
     }
+}
+
+/// Whether an answer is a refusal that passes by itself: shards are missing. A server that has too much to do (429), or
+/// says when to come again, is not asked again at once.
+fn is_passing(answer: &Answer, fault: &SinkFault) -> bool {
+    fault.kind == FaultKind::Overloaded && fault.retry_after.is_none() && matches!(answer.status, 200 | 400 | 404 | 503)
 }
 
 fn filter(terms: &[(&str, Value)]) -> Value {
