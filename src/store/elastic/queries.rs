@@ -1,7 +1,9 @@
 //! The questions that are asked of one tenant's records, and how one of them is sent. Reads no payload, except where
 //! records are asked for by their ids.
 
+mod buckets;
 mod conditions;
+mod joins;
 mod lists;
 mod logs;
 mod records;

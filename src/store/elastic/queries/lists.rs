@@ -121,10 +121,15 @@ impl Reader<'_> {
 
     pub(super) async fn total(&self, question: Question, count_to: u64) -> Result<Total, SinkFault> {
         let question = self.without_superseded(question).await?;
+        self.count(&question, count_to).await
+    }
+
+    /// Counts what a question finds, older copies too unless it leaves them out.
+    pub(super) async fn count(&self, question: &Question, count_to: u64) -> Result<Total, SinkFault> {
         // One more than wanted: an engine that stops counting at its bound does not tell whether that was all.
         let bound = count_to.min(COUNTABLE) + 1;
         let body = json!({ "size": 0, "track_total_hits": bound });
-        let outcome: Outcome<IgnoredAny> = self.ask(&question, body).await?;
+        let outcome: Outcome<IgnoredAny> = self.ask(question, body).await?;
         let found = outcome.hits.total.map_or(0, |total| total.value);
         Ok(Total { value: found.min(bound - 1), exact: found < bound })
     }

@@ -5,61 +5,17 @@ use std::collections::{BTreeMap, HashSet};
 
 use chrono_tz::Tz;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::super::rows::AsText;
 use super::super::search::Reader;
 use super::Outcome;
+use super::buckets::{BUCKETS, Bucket, Stats};
 use super::conditions::Question;
 use super::zones::{self, Stretch};
 use crate::domain::query::{Day, Facet, FacetCount, HistogramBucket};
 use crate::domain::{FaultKind, Kind, RecordId, SinkFault, Timestamp};
-
-/// Buckets of one answer; the engines allow 65,535.
-const BUCKETS: usize = 5_000;
-
-/// Whole numbers below it are exact as doubles, and so is every sum that stays below it.
-const EXACT: f64 = 9_007_199_254_740_992.0;
-
-#[derive(Deserialize)]
-#[serde(bound = "K: DeserializeOwned")]
-struct Groups<K> {
-    groups: Composite<K>,
-}
-
-#[derive(Deserialize)]
-#[serde(bound = "K: DeserializeOwned")]
-struct Composite<K> {
-    buckets: Vec<Bucket<K>>,
-    after_key: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(bound = "K: DeserializeOwned")]
-struct Bucket<K> {
-    key: K,
-    doc_count: u64,
-    tokens: Option<Stats>,
-}
-
-/// What a `stats` aggregation tells.
-#[derive(Deserialize)]
-struct Stats {
-    count: u64,
-    min: Option<f64>,
-    max: Option<f64>,
-    sum: f64,
-}
-
-impl Stats {
-    /// The sum, if it is certain that no step of adding it up was rounded: then it is a whole number below 2^53.
-    #[allow(clippy::cast_possible_truncation, reason = "bounded just before")]
-    fn exact_sum(&self) -> Option<i128> {
-        let largest = self.min.unwrap_or(0.0).abs().max(self.max.unwrap_or(0.0).abs());
-        (largest * (self.count as f64) < EXACT).then_some(self.sum as i128)
-    }
-}
 
 #[derive(Default)]
 struct Tally {
@@ -204,36 +160,6 @@ impl Reader<'_> {
             Ok(HistogramBucket { from, count })
         };
         spans.into_iter().map(bucket).collect()
-    }
-
-    /// Walks all buckets, in the order of their keys.
-    async fn each_bucket<K: DeserializeOwned>(
-        &self,
-        question: &Question,
-        sources: &Value,
-        aggregations: Option<&Value>,
-        mut each: impl FnMut(Bucket<K>) + Send,
-    ) -> Result<(), SinkFault> {
-        let mut after: Option<Value> = None;
-        loop {
-            let mut composite = json!({ "size": BUCKETS, "sources": sources });
-            if let (Some(after), Some(composite)) = (&after, composite.as_object_mut()) {
-                composite.insert("after".to_owned(), after.clone());
-            }
-            let mut groups = json!({ "composite": composite });
-            if let (Some(aggregations), Some(groups)) = (aggregations, groups.as_object_mut()) {
-                groups.insert("aggs".to_owned(), aggregations.clone());
-            }
-            let body = json!({ "size": 0, "aggs": { "groups": groups } });
-            let outcome: Outcome<Groups<K>> = self.ask(question, body).await?;
-            let Some(Groups { groups }) = outcome.aggregations else { return Ok(()) };
-            let is_last = groups.buckets.len() < BUCKETS;
-            groups.buckets.into_iter().for_each(&mut each);
-            match groups.after_key {
-                Some(key) if !is_last => after = Some(key),
-                _ => return Ok(()),
-            }
-        }
     }
 }
 
