@@ -98,9 +98,6 @@ pub enum QueryError {
     /// Dify's own words.
     #[error("Account not found: {0}")]
     AccountNotFound(String),
-    /// A filter by names, and nobody who knows them.
-    #[error("{0} needs the names of Dify's accounts and end users: set postgres.url, or filter by created_by")]
-    NoNames(&'static str),
     #[error("names of accounts and end users: {0}")]
     Directory(#[from] DirectoryError),
     #[error("{0}")]

@@ -20,9 +20,9 @@ pub struct AppLogQuery {
     pub created_at_after: Option<Timestamp>,
     /// Inclusive, of the log.
     pub created_at_before: Option<Timestamp>,
-    /// Exact session id of an end user.
+    /// Exact session id of an end user. Where nobody knows names, it is compared with what the logs carry along.
     pub session_id: Option<String>,
-    /// Exact e-mail of an account.
+    /// Exact e-mail of an account; so too.
     pub account: Option<String>,
     /// From 1 on.
     pub page: u64,
@@ -38,15 +38,36 @@ pub struct AppLogList {
     /// Exact.
     pub total: u64,
     pub has_more: bool,
-    /// The keyword finds more end users than are looked at: logs of others may be missing.
+    /// Logs may be missing: the keyword finds more end users than are looked at, or the names that are asked for are only
+    /// known as far as logs carry them.
     pub incomplete: bool,
+}
+
+/// The creators whose logs are asked for.
+#[derive(Default)]
+struct AskedCreator {
+    role: Option<&'static str>,
+    /// Any of these; empty: any at all.
+    ids: Vec<RecordId>,
+    /// What the logs themselves carry.
+    carried: Option<Box<str>>,
+}
+
+impl AskedCreator {
+    fn known(role: &'static str, ids: Vec<RecordId>) -> Self {
+        Self { role: Some(role), ids, carried: None }
+    }
+
+    fn carried(role: &'static str, text: String) -> Self {
+        Self { role: Some(role), ids: Vec::new(), carried: Some(text.into()) }
+    }
 }
 
 impl TenantLogs {
     /// A page of app logs, newest first, ties by descending id, with the creators' names as far as they are known.
     ///
     /// # Errors
-    /// [`QueryError::AccountNotFound`], [`QueryError::NoNames`], or a store or directory that cannot be asked.
+    /// [`QueryError::AccountNotFound`], or a store or directory that cannot be asked.
     pub async fn app_logs(&self, query: &AppLogQuery) -> Result<AppLogList, QueryError> {
         let (filter, incomplete) = self.app_log_filter(query).await?;
         let offset = query.page.saturating_sub(1).saturating_mul(query.limit as u64);
@@ -63,48 +84,58 @@ impl TenantLogs {
 
     /// The filter of a query, or `None` where nothing can be found.
     async fn app_log_filter(&self, query: &AppLogQuery) -> Result<(Option<AppLogFilter>, bool), QueryError> {
-        let mut created_by = Vec::new();
-        let mut created_by_role = None;
-        if let Some(session_id) = query.session_id.as_deref().filter(|text| !text.is_empty()) {
-            created_by =
-                self.named("created_by_end_user_session_id")?.end_users_of_session(self.tenant_id, session_id).await?;
-            created_by_role = Some("end_user".into());
-            if created_by.is_empty() {
-                return Ok((None, false));
-            }
-        }
-        if let Some(email) = query.account.as_deref().filter(|text| !text.is_empty()) {
-            let account = self.named("created_by_account")?.account_of_email(self.tenant_id, email).await?;
-            let account = account.ok_or_else(|| QueryError::AccountNotFound(email.chars().take(320).collect()))?;
-            if created_by_role.is_some() {
-                // Nobody is an end user and an account.
-                return Ok((None, false));
-            }
-            created_by.push(account);
-            created_by_role = Some("account".into());
-        }
+        let Some(creator) = self.asked_creator(query).await? else { return Ok((None, false)) };
         let (keyword, incomplete) = match query.keyword.as_deref().filter(|keyword| !keyword.is_empty()) {
             Some(keyword) => self.log_keyword(keyword).await?,
             None => (None, false),
         };
+        let incomplete = incomplete || creator.carried.is_some();
         // Inclusive to half-open: instants are whole microseconds.
         let until = query.created_at_before.and_then(|at| Timestamp::from_micros(at.micros() + 1).ok());
         let filter = AppLogFilter {
             tenant_id: self.tenant_id,
             app_id: query.app_id,
             created: TimeRange { from: query.created_at_after, until },
-            created_by_role,
-            created_by,
+            created_by_role: creator.role.map(Into::into),
+            created_by: creator.ids,
+            creator: creator.carried,
             run_status: query.status.clone().filter(|status| !status.is_empty()),
             keyword,
         };
         Ok((Some(filter), incomplete))
     }
 
-    /// The directory, if it knows names.
-    fn named(&self, filter: &'static str) -> Result<&dyn super::Directory, QueryError> {
+    /// Whose logs are asked for; `None`: nobody's.
+    async fn asked_creator(&self, query: &AppLogQuery) -> Result<Option<AskedCreator>, QueryError> {
+        let given = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
+        let (session_id, email) = (given(&query.session_id), given(&query.account));
         let directory = &*self.ports.directory;
-        if directory.knows_names() { Ok(directory) } else { Err(QueryError::NoNames(filter)) }
+        if !directory.knows_names() {
+            return Ok(match (session_id, email) {
+                (None, None) => Some(AskedCreator::default()),
+                (Some(session_id), None) => Some(AskedCreator::carried("end_user", session_id)),
+                (None, Some(email)) => Some(AskedCreator::carried("account", email)),
+                // Nobody is an end user and an account.
+                (Some(_), Some(_)) => None,
+            });
+        }
+        // Whatever else is asked for, an account that is not there is said.
+        let account = match &email {
+            Some(email) => {
+                let account = directory.account_of_email(self.tenant_id, email).await?;
+                Some(account.ok_or_else(|| QueryError::AccountNotFound(email.chars().take(320).collect()))?)
+            }
+            None => None,
+        };
+        Ok(match (session_id, account) {
+            (None, None) => Some(AskedCreator::default()),
+            (None, Some(account)) => Some(AskedCreator::known("account", vec![account])),
+            (Some(session_id), None) => {
+                let end_users = directory.end_users_of_session(self.tenant_id, &session_id).await?;
+                (!end_users.is_empty()).then(|| AskedCreator::known("end_user", end_users))
+            }
+            (Some(_), Some(_)) => None,
+        })
     }
 
     async fn log_keyword(&self, whole: &str) -> Result<(Option<LogKeyword>, bool), QueryError> {

@@ -38,6 +38,35 @@ async fn both_cursors_meet_every_run_once_even_with_one_timestamp() {
 }
 
 #[tokio::test]
+async fn without_names_logs_are_found_by_the_creator_that_they_carry() {
+    let server = Server::new();
+    let app = records::app();
+    let of = |role: &str, creator: Option<&str>| {
+        let start = records::at("2025-12-01T00:00:00Z");
+        let mut log = records::app_log(server.tenant_id, app, records::id(), start);
+        (log.created_by_role, log.creator) = (role.into(), creator.map(Into::into));
+        log
+    };
+    let logs = [of("end_user", Some("visitor-7")), of("account", Some("a@b.c")), of("account", Some("visitor-7"))];
+    let unknown = of("end_user", None);
+    server.store(logs.iter().chain([&unknown]).map(|log| Record::AppLog(Box::new(log.clone())))).await;
+    for (asked, expected) in [
+        ("created_by_end_user_session_id=visitor-7", vec![&logs[0]]),
+        ("created_by_end_user_session_id=visitor", vec![]),
+        ("created_by_account=a@b.c", vec![&logs[1]]),
+        ("created_by_account=a@b.c&created_by_end_user_session_id=visitor-7", vec![]),
+    ] {
+        let page = server.ok(&format!("/apps/{app}/workflow-app-logs?{asked}")).await;
+        let found: Vec<_> = page["data"].as_array().unwrap().iter().map(|log| log["id"].as_str().unwrap()).collect();
+        assert_eq!(found, expected.iter().map(|log| log.id.to_string()).collect::<Vec<_>>(), "{asked}");
+    }
+    // Logs that carry nothing are not found, and the answer says so.
+    let page = server.ok(&format!("/apps/{app}/workflow-app-logs?created_by_account=a@b.c")).await;
+    assert_eq!(page["incomplete"], true);
+    assert_eq!(page["data"][0]["created_by_account"]["email"], "a@b.c");
+}
+
+#[tokio::test]
 async fn every_answer_has_a_request_id() {
     let server = Server::new();
     let id = server.get("/runs").await.headers["x-request-id"].clone();

@@ -44,6 +44,7 @@ fn of_app(tenant_id: TenantId, app_id: AppId) -> AppLogFilter {
         created: TimeRange::default(),
         created_by_role: None,
         created_by: Vec::new(),
+        creator: None,
         run_status: None,
         keyword: None,
     }

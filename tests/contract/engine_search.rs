@@ -182,6 +182,7 @@ async fn logs_are_found_by_their_runs_text_or_by_their_creator() {
             created: TimeRange::default(),
             created_by_role: None,
             created_by: Vec::new(),
+            creator: None,
             run_status: status.map(Into::into),
             keyword: Some(keyword),
         };

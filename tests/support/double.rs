@@ -15,7 +15,7 @@ use difylog::domain::query::*;
 use difylog::domain::record::RecordKey;
 use difylog::domain::*;
 use difylog::store::{BulkSink, Eraser, Erasure, LogQueries, LogReader, LogScan, Remains, StoreError, Subject};
-use filters::{contains, holds_node, holds_record, holds_run, json};
+use filters::{finds_log, holds_node, holds_record, holds_run};
 
 #[derive(Default)]
 pub struct Double {
@@ -228,27 +228,7 @@ impl LogQueries for Double {
                 _ => None,
             })
             .collect();
-        logs.retain(|log| {
-            let run = runs.get(&log.workflow_run_id);
-            let is_user = &*log.created_by_role == "end_user";
-            log.tenant_id == filter.tenant_id
-                && log.app_id == filter.app_id
-                && filter.created.contains(log.created_at)
-                && filter.created_by_role.as_ref().is_none_or(|role| *role == log.created_by_role)
-                && (filter.created_by.is_empty() || filter.created_by.contains(&log.created_by))
-                && filter
-                    .run_status
-                    .as_ref()
-                    .is_none_or(|status| run.is_some_and(|run| run.status.as_str() == &**status))
-                && filter.keyword.as_ref().is_none_or(|keyword| {
-                    run.is_some_and(|run| {
-                        contains(json(run.inputs.as_ref()).as_deref(), &keyword.keyword)
-                            || contains(json(run.outputs.as_ref()).as_deref(), &keyword.keyword)
-                    }) || (is_user && contains(log.creator.as_deref(), &keyword.keyword))
-                        || (is_user && keyword.end_users.contains(&log.created_by))
-                        || keyword.run_id == Some(log.workflow_run_id)
-                })
-        });
+        logs.retain(|log| finds_log(filter, log, runs.get(&log.workflow_run_id)));
         logs.sort_by_key(|log| std::cmp::Reverse((log.created_at, log.id)));
         let total = logs.len() as u64;
         let rows = logs.into_iter().skip(usize::try_from(offset).unwrap()).take(limit).map(|log| {

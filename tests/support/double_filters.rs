@@ -1,7 +1,7 @@
 //! Whether a record meets a filter, in the most obvious way.
 
-use difylog::domain::query::{NodeFilter, RunFilter, Scan, TextField};
-use difylog::domain::{JsonText, NodeExecution, Record, WorkflowRun};
+use difylog::domain::query::{AppLogFilter, NodeFilter, RunFilter, Scan, TextField};
+use difylog::domain::{AppLog, JsonText, NodeExecution, Record, WorkflowRun};
 
 pub fn any(values: &[Box<str>], value: &str) -> bool {
     values.is_empty() || values.iter().any(|one| **one == *value)
@@ -16,11 +16,11 @@ fn decoded(text: &str) -> String {
         .replace('\u{f8ff}', "\\")
 }
 
-pub fn contains(text: Option<&str>, keyword: &str) -> bool {
+fn contains(text: Option<&str>, keyword: &str) -> bool {
     text.is_some_and(|text| text.to_lowercase().contains(&keyword.to_lowercase()))
 }
 
-pub fn json(text: Option<&JsonText>) -> Option<String> {
+fn json(text: Option<&JsonText>) -> Option<String> {
     text.map(|text| decoded(text.as_str()))
 }
 
@@ -78,4 +78,24 @@ pub fn holds_record(scan: &Scan, record: &Record) -> bool {
         && scan.app_id.is_none_or(|id| id == app_id)
         && scan.created.contains(record.created_at())
         && any(&scan.statuses, status)
+}
+
+pub fn finds_log(filter: &AppLogFilter, log: &AppLog, run: Option<&WorkflowRun>) -> bool {
+    let is_user = &*log.created_by_role == "end_user";
+    let by_keyword = filter.keyword.as_ref().is_none_or(|keyword| {
+        run.is_some_and(|run| {
+            contains(json(run.inputs.as_ref()).as_deref(), &keyword.keyword)
+                || contains(json(run.outputs.as_ref()).as_deref(), &keyword.keyword)
+        }) || (is_user && contains(log.creator.as_deref(), &keyword.keyword))
+            || (is_user && keyword.end_users.contains(&log.created_by))
+            || keyword.run_id == Some(log.workflow_run_id)
+    });
+    log.tenant_id == filter.tenant_id
+        && log.app_id == filter.app_id
+        && filter.created.contains(log.created_at)
+        && filter.created_by_role.as_ref().is_none_or(|role| *role == log.created_by_role)
+        && (filter.created_by.is_empty() || filter.created_by.contains(&log.created_by))
+        && filter.creator.as_ref().is_none_or(|creator| log.creator.as_ref() == Some(creator))
+        && filter.run_status.as_ref().is_none_or(|status| run.is_some_and(|run| run.status.as_str() == &**status))
+        && by_keyword
 }

@@ -240,6 +240,7 @@ fn is_app_log(filter: &AppLogFilter, log: &AppLog, run: Option<&WorkflowRun>) ->
         && filter.created.contains(log.created_at)
         && equal(filter.created_by_role.as_ref(), &log.created_by_role)
         && (filter.created_by.is_empty() || filter.created_by.contains(&log.created_by))
+        && filter.creator.as_ref().is_none_or(|creator| log.creator.as_ref() == Some(creator))
         && filter.run_status.as_ref().is_none_or(|status| run.is_some_and(|run| run.status.as_str() == &**status))
         && keyword
 }

@@ -306,6 +306,7 @@ impl World {
             created: self.created(),
             created_by_role: self.maybe(|world| world.pick(&ROLES).into()),
             created_by: self.maybe(|world| vec![world.one_of(|world| &world.users)]).unwrap_or_default(),
+            creator: self.maybe(Self::plain).flatten(),
             run_status: self.maybe(|world| world.pick(&STATUSES).into()),
             keyword,
         }

@@ -145,6 +145,8 @@ pub struct AppLogFilter {
     pub created_by_role: Option<Box<str>>,
     /// Any of these creators; empty: any at all.
     pub created_by: Vec<RecordId>,
+    /// Exactly what the log itself carries of its creator: a session id or an e-mail.
+    pub creator: Option<Box<str>>,
     /// Status of the log's run. A log whose run is not there has none, and is left out then.
     pub run_status: Option<Box<str>>,
     pub keyword: Option<LogKeyword>,

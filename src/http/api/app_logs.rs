@@ -94,7 +94,8 @@ pub(super) struct LogViews {
     total: u64,
     has_more: bool,
     data: Vec<LogView>,
-    /// Only present if the keyword finds more end users than are looked at: some of their logs may be missing
+    /// Only present if logs may be missing: the keyword finds more end users than are looked at, or a session id or e-mail
+    /// is asked for that only logs which carry it are found by (no `postgres.url`)
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
 }

@@ -121,7 +121,6 @@ impl From<QueryError> for Problem {
         match error {
             QueryError::LastRunNotExists | QueryError::AccountNotFound(_) => Self::bad_request(detail),
             QueryError::Cursor(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_cursor", detail),
-            QueryError::NoNames(_) => Self::new(StatusCode::BAD_REQUEST, "names_unknown", detail),
             QueryError::Directory(_) => Self::unavailable("directory_unavailable", detail),
             QueryError::Store(StoreError::Corrupt(_)) | QueryError::Payload(PayloadError::Damaged(_)) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable", detail)

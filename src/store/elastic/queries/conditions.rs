@@ -83,6 +83,7 @@ impl Question {
         question.is("app_id", Some(filter.app_id));
         question.is("created_by_role", filter.created_by_role.as_deref());
         question.any("created_by", &filter.created_by);
+        question.is("creator", filter.creator.as_deref());
         question.created(filter.created);
         question
     }

@@ -112,6 +112,7 @@ impl Rows {
         let role = filter.created_by_role.iter().map(|role| Value::Text(role.to_string()));
         conditions.any_of("created_by_role", role);
         conditions.any_of("created_by", filter.created_by.iter().map(|id| blob(id.as_bytes())));
+        conditions.any_of("creator", filter.creator.iter().map(|text| Value::Text(text.to_string())));
         Self::new(Kind::AppLog, filter.tenant_id, filter.created, conditions)
     }
 }
