@@ -86,22 +86,20 @@ fn walk(
         if let Some((text, values)) = &possible {
             conditions.add(text.as_str(), values.clone());
         }
-        // Most often the run lies beside its log.
-        let of_run = |column| {
-            format!(
-                "(SELECT {column} FROM workflow_runs AS r WHERE r.tenant_id = l.tenant_id AND r.id = workflow_run_id)"
-            )
-        };
-        let columns = [tables::APP_LOGS.summary("l"), of_run("status"), of_run("revision")].join(", ");
-        let sql = format!("SELECT {columns} FROM workflow_app_logs AS l {} {ORDER}", conditions.clause());
-        file.each_row(&sql, conditions.values(), |row| {
+        file.each_row(&beside_runs(&conditions), conditions.values(), |row| {
             let beside = file.ask(|_| beside(row))?;
             if wanted.is_unmet_by(beside.as_deref()) {
                 return Ok(ControlFlow::Continue(()));
             }
+            let is_met = wanted.is_met_by(beside.as_deref());
+            let is_on_page = total >= offset && logs.len() < limit;
+            if is_met && !is_on_page {
+                total += 1;
+                return Ok(ControlFlow::Continue(()));
+            }
             let (log, _) = file.ask(|_| decode::app_log_row(row))?;
-            if wanted.is_met_by(beside.as_deref()) || wanted.is_met(months, &log)? {
-                if total >= offset && logs.len() < limit {
+            if is_met || wanted.is_met(months, &log)? {
+                if is_on_page {
                     logs.push(log);
                 }
                 total += 1;
@@ -145,6 +143,17 @@ fn possible(asked: &LogKeyword, runs: &HashSet<RecordId>) -> (String, Vec<Value>
     );
     let runs = list(&mut runs.iter().chain(&asked.run_id));
     (text, vec![runs, list(&mut asked.end_users.iter()), Value::Text(asked.keyword.clone())])
+}
+
+/// Logs, newest first, each with the status and the revision of its run, which most often lies beside it.
+fn beside_runs(conditions: &Conditions) -> String {
+    format!(
+        "SELECT {}, r.status, r.revision FROM (SELECT * FROM workflow_app_logs {}) AS l
+         LEFT JOIN workflow_runs AS r ON r.tenant_id = l.tenant_id AND r.id = l.workflow_run_id
+         ORDER BY l.created_at DESC, l.id DESC",
+        tables::APP_LOGS.summary("l"),
+        conditions.clause()
+    )
 }
 
 /// The status of the run beside a log, if it has ended: else a newer copy may lie in another month.
@@ -213,4 +222,40 @@ fn is_run(months: &[OpenMonth], log: &AppLog, mut conditions: Conditions) -> Res
         let found = statement.query_row(params_from_iter(conditions.values()), |_| Ok(())).optional()?;
         Ok(found.is_some())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::AppId;
+    use crate::domain::query::TimeRange;
+    use crate::store::sqlite::schema;
+
+    #[test]
+    fn indices_give_the_order_of_logs_and_find_their_runs() {
+        let filter = AppLogFilter {
+            tenant_id: TenantId::new(Uuid::from_u128(1)),
+            app_id: AppId::new(Uuid::from_u128(2)),
+            created: TimeRange::default(),
+            created_by_role: None,
+            created_by: Vec::new(),
+            creator: None,
+            run_status: Some("succeeded".into()),
+            keyword: None,
+        };
+        let conditions = Rows::of_app_logs(&filter).conditions;
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection, std::path::Path::new("memory")).unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN {}", beside_runs(&conditions));
+        let mut statement = connection.prepare(&sql).unwrap();
+        let steps = statement.query_map(params_from_iter(conditions.values()), |row| row.get::<_, String>(3)).unwrap();
+        let plan = steps.map(Result::unwrap).collect::<Vec<_>>().join("; ");
+        for step in
+            ["workflow_app_logs_newest (tenant_id=? AND app_id=?)", "workflow_runs_identity (tenant_id=? AND id=?)"]
+        {
+            assert!(plan.contains(step) && !plan.contains("B-TREE"), "{plan}");
+        }
+    }
 }
