@@ -1,5 +1,6 @@
 //! Which copy of a record is the record. A run that is resumed in a later month lies in both; the newest revision counts,
-//! of equal ones that of the later month.
+//! of equal ones that of the later month. No other month is looked into for what has ended: an end ranks above everything
+//! else, and what has ended does not start again.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -31,14 +32,29 @@ pub fn copies(months: &[OpenMonth], key: RecordKey) -> Result<Vec<(Revision, &Op
     Ok(copies)
 }
 
-/// The month of the newest copy.
-pub fn place(months: &[OpenMonth], key: RecordKey) -> Result<Option<(Revision, &OpenMonth)>, Fault> {
-    let newest = |(revision, file): &(Revision, &OpenMonth)| (*revision, file.month);
-    Ok(copies(months, key)?.into_iter().max_by_key(newest))
+/// The month of the newest copy. Months that are more likely to hold it come first.
+pub fn place<'m>(
+    months: impl IntoIterator<Item = &'m OpenMonth>,
+    key: RecordKey,
+) -> Result<Option<(Revision, &'m OpenMonth)>, Fault> {
+    let mut newest: Option<(Revision, &OpenMonth)> = None;
+    for file in months {
+        let Some(revision) = file.ask(|connection| revision_of(connection, key))? else { continue };
+        if revision.has_ended() {
+            return Ok(Some((revision, file)));
+        }
+        if newest.is_none_or(|(known, holder)| (known, holder.month) < (revision, file.month)) {
+            newest = Some((revision, file));
+        }
+    }
+    Ok(newest)
 }
 
 /// Whether another month holds a newer copy.
 pub fn is_superseded(months: &[OpenMonth], key: RecordKey, revision: Revision, month: Month) -> Result<bool, Fault> {
+    if revision.has_ended() {
+        return Ok(false);
+    }
     for file in months.iter().filter(|file| file.month != month) {
         let other = file.ask(|connection| revision_of(connection, key))?;
         if other.is_some_and(|other| (other, file.month) > (revision, month)) {
@@ -48,8 +64,7 @@ pub fn is_superseded(months: &[OpenMonth], key: RecordKey, revision: Revision, m
     Ok(false)
 }
 
-/// What has not ended: [`Revision::has_ended`]. Only of such can another month hold a newer copy, because an end ranks
-/// above everything else, and what has ended does not start again. They are few, and an index holds them apart.
+/// What has not ended: [`Revision::has_ended`]. They are few, and an index holds them apart.
 const UNENDED: &str = "revision < 4611686018427387904";
 
 /// The copies that do not count.
