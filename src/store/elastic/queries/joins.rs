@@ -11,15 +11,18 @@ use serde_json::{Value, json};
 use super::super::rows::AsText;
 use super::super::search::Reader;
 use super::super::settings::Search;
-use super::IDS;
 use super::buckets::Bucket;
 use super::conditions::{self, Question, either, terms};
 use super::logs::WINDOW;
+use super::{IDS, Outcome};
 use crate::domain::query::{AppLogFilter, RunFilter, TextField, TextFilter};
 use crate::domain::{AppLog, RecordId, SinkFault};
 
 /// Runs by whose ids logs are looked for.
 const FEW: u64 = 50_000;
+
+/// Indices of a tenant that are told apart: months, by two tenancies.
+const INDICES: usize = 10_000;
 
 /// The smallest stretch of a walk.
 const STRETCH: usize = 200;
@@ -58,6 +61,21 @@ impl Join {
 #[derive(Deserialize)]
 struct IdKey {
     id: AsText<RecordId>,
+}
+
+#[derive(Deserialize)]
+struct ByIndex {
+    indices: Indices,
+}
+
+#[derive(Deserialize)]
+struct Indices {
+    buckets: Vec<IndexBucket>,
+}
+
+#[derive(Deserialize)]
+struct IndexBucket {
+    key: String,
 }
 
 impl Reader<'_> {
@@ -134,9 +152,7 @@ impl Reader<'_> {
             let (single, several): (Vec<_>, Vec<_>) = buckets.into_iter().partition(|bucket| bucket.doc_count == 1);
             if !single.is_empty() {
                 let ids: Vec<_> = single.iter().map(|bucket| bucket.key.id.0).collect();
-                let mut runs = runs.clone();
-                runs.add(terms("id", &ids));
-                total += self.count(&runs, u64::MAX).await?.value;
+                total += self.count_of(runs, &ids).await?;
             }
             let logs_of: HashMap<_, _> = several.iter().map(|bucket| (bucket.key.id.0, bucket.doc_count)).collect();
             let ids: Vec<_> = logs_of.keys().copied().collect();
@@ -147,6 +163,23 @@ impl Reader<'_> {
                 None => return Ok(total),
             }
         }
+    }
+
+    /// How many of at most [`WINDOW`] ids a question finds.
+    async fn count_of(&self, question: &Question, ids: &[RecordId]) -> Result<u64, SinkFault> {
+        let mut narrowed = question.clone();
+        narrowed.add(terms("id", ids));
+        let by_index = json!({ "indices": { "terms": { "field": "_index", "size": INDICES } } });
+        let body = json!({ "size": 0, "track_total_hits": true, "aggs": by_index });
+        let outcome: Outcome<ByIndex> = self.ask(&narrowed, body).await?;
+        let places: Vec<_> = outcome.aggregations.map(|found| found.indices.buckets).unwrap_or_default();
+        let own =
+            places.iter().filter_map(|bucket| self.names.parse(&bucket.key)).filter(|place| place.tenant.is_some());
+        // Since its tenancy was changed, a tenant may have a record in an index of its own and in a shared one.
+        if (1..places.len()).contains(&own.count()) {
+            return Ok(self.those_of(question, ids).await?.len() as u64);
+        }
+        Ok(outcome.hits.total.map_or(0, |total| total.value))
     }
 
     /// Walks logs, newest first, as far as the page needs, and keeps those that the join lets pass.
