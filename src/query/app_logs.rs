@@ -107,7 +107,7 @@ impl TenantLogs {
 
     /// Whose logs are asked for; `None`: nobody's.
     async fn asked_creator(&self, query: &AppLogQuery) -> Result<Option<AskedCreator>, QueryError> {
-        let given = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let (session_id, email) = (given(&query.session_id), given(&query.account));
         let directory = &*self.ports.directory;
         if !directory.knows_names() {
