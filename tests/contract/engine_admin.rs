@@ -1,6 +1,6 @@
 //! What only an engine has: templates, mappings, blocks, and a tenancy that changes. Each case has a prefix of its own.
 
-use difylog::domain::query::{AppLogFilter, Page, RunFilter, TimeRange};
+use difylog::domain::query::{AppLogFilter, Page, RunFilter};
 use difylog::domain::{Record, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
 use difylog::store::{BulkSink as _, LogQueries as _, LogReader as _, StoreAdmin as _, StoreError};
@@ -215,16 +215,7 @@ async fn what_was_written_in_another_tenancy_is_read_and_shows_once() {
     let log = records::app_log(tenant, app, ended.id(), at("2026-11-23T10:00:00"));
     shared.apply(&records::actions(Record::AppLog(Box::new(log)))).await.unwrap();
     shared.refresh().await.unwrap();
-    let of_app = AppLogFilter {
-        tenant_id: tenant,
-        app_id: app,
-        created: TimeRange::default(),
-        created_by_role: None,
-        created_by: Vec::new(),
-        creator: None,
-        run_status: Some("succeeded".into()),
-        keyword: None,
-    };
+    let of_app = AppLogFilter { run_status: Some("succeeded".into()), ..AppLogFilter::all(tenant, app) };
     let page = shared.app_logs(&of_app, 0, 10).await.unwrap();
     assert_eq!((page.rows.len(), page.total), (1, 1));
 }

@@ -36,20 +36,6 @@ fn ids(runs: &[RunSummary]) -> Vec<RecordId> {
     runs.iter().map(|run| run.id).collect()
 }
 
-/// All logs of an app.
-fn of_app(tenant_id: TenantId, app_id: AppId) -> AppLogFilter {
-    AppLogFilter {
-        tenant_id,
-        app_id,
-        created: TimeRange::default(),
-        created_by_role: None,
-        created_by: Vec::new(),
-        creator: None,
-        run_status: None,
-        keyword: None,
-    }
-}
-
 /// Two ended runs of July, and one that was paused in July and resumed in August.
 async fn two_months(store: &ElasticStore, tenant_id: TenantId, app_id: AppId) -> (Vec<WorkflowRun>, WorkflowRun) {
     let july = at("2026-07-31T20:00:00.000001");
@@ -156,7 +142,7 @@ async fn logs_are_joined_with_their_runs() {
     let logs: Vec<_> = runs.iter().map(|run| app_log(tenant_id, app_id, *run, begin)).collect();
     write(&store, logs.iter().map(|log| Record::AppLog(Box::new(log.clone()))).collect()).await;
     let created = TimeRange { from: Some(begin), until: Some(later(begin, 1)) };
-    let filter = AppLogFilter { created, ..of_app(tenant_id, app_id) };
+    let filter = AppLogFilter { created, ..AppLogFilter::all(tenant_id, app_id) };
     let mut newest_first = logs.clone();
     newest_first.sort_by_key(|log| std::cmp::Reverse(log.id));
     let page = store.app_logs(&filter, 1, 2).await.unwrap();
@@ -186,7 +172,7 @@ async fn logs_of_more_runs_than_logs_are_walked() {
     let log = |nth: usize| app_log(tenant_id, app_id, run_of(nth), later(begin, i64::try_from(nth).unwrap()));
     let logs: Vec<_> = (0..LOGS).map(log).collect();
     write(&store, logs.iter().map(|log| Record::AppLog(Box::new(log.clone()))).collect()).await;
-    let filter = AppLogFilter { run_status: Some("succeeded".into()), ..of_app(tenant_id, app_id) };
+    let filter = AppLogFilter { run_status: Some("succeeded".into()), ..AppLogFilter::all(tenant_id, app_id) };
     let newest_first: Vec<_> = logs[100..].iter().rev().map(|log| log.id).collect();
     for (offset, limit) in [(0, 20), (5_090, 20), (5_100, 20)] {
         let page = store.app_logs(&filter, offset as u64, limit).await.unwrap();
@@ -204,7 +190,7 @@ async fn deep_pages_of_logs_go_beyond_the_window() {
     let mut logs: Vec<_> = (0..10_050).map(log).collect();
     write(&store, logs.iter().map(|log| Record::AppLog(Box::new(log.clone()))).collect()).await;
     logs.sort_by_key(|log| std::cmp::Reverse((log.created_at, log.id)));
-    let filter = of_app(tenant_id, app_id);
+    let filter = AppLogFilter::all(tenant_id, app_id);
     let page = store.app_logs(&filter, 10_030, 100).await.unwrap();
     assert_eq!(page.total, 10_050);
     assert_eq!(

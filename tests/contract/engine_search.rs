@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use difylog::domain::document::{PayloadField, Truncation};
-use difylog::domain::query::{AppLogFilter, LogKeyword, NodeFilter, Page, RunFilter, TextField, TextFilter, TimeRange};
+use difylog::domain::query::{AppLogFilter, LogKeyword, NodeFilter, Page, RunFilter, TextField, TextFilter};
 use difylog::domain::{BulkAction, JsonText, Record, RecordId, TenantId, WorkflowRun};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Search, Tenancy};
 use difylog::store::{BulkSink as _, LogQueries as _, StoreAdmin as _, StoreError};
@@ -177,14 +177,9 @@ async fn logs_are_found_by_their_runs_text_or_by_their_creator() {
     let found = async |keyword: &str, run_id, end_users, status: Option<&str>| {
         let keyword = LogKeyword { keyword: keyword.into(), run_id, end_users };
         let filter = AppLogFilter {
-            tenant_id,
-            app_id,
-            created: TimeRange::default(),
-            created_by_role: None,
-            created_by: Vec::new(),
-            creator: None,
             run_status: status.map(Into::into),
             keyword: Some(keyword),
+            ..AppLogFilter::all(tenant_id, app_id)
         };
         let page = store.app_logs(&filter, 0, 10).await.unwrap();
         assert_eq!(page.total, page.rows.len() as u64);

@@ -152,6 +152,23 @@ pub struct AppLogFilter {
     pub keyword: Option<LogKeyword>,
 }
 
+impl AppLogFilter {
+    /// All logs of an app.
+    #[must_use]
+    pub fn all(tenant_id: TenantId, app_id: AppId) -> Self {
+        Self {
+            tenant_id,
+            app_id,
+            created: TimeRange::default(),
+            created_by_role: None,
+            created_by: Vec::new(),
+            creator: None,
+            run_status: None,
+            keyword: None,
+        }
+    }
+}
+
 /// What finds an app log: any of the four.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogKeyword {

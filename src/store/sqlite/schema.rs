@@ -169,3 +169,13 @@ fn apply(connection: &mut Connection, statements: impl Iterator<Item = &'static 
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
+
+/// How SQLite goes about a statement over a month, in its own words.
+#[cfg(test)]
+pub fn plan(sql: &str, values: &[rusqlite::types::Value]) -> String {
+    let mut connection = Connection::open_in_memory().unwrap();
+    migrate(&mut connection, Path::new("memory")).unwrap();
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let steps = statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+    steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+}

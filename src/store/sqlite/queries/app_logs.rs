@@ -230,28 +230,14 @@ mod tests {
 
     use super::*;
     use crate::domain::AppId;
-    use crate::domain::query::TimeRange;
     use crate::store::sqlite::schema;
 
     #[test]
     fn indices_give_the_order_of_logs_and_find_their_runs() {
-        let filter = AppLogFilter {
-            tenant_id: TenantId::new(Uuid::from_u128(1)),
-            app_id: AppId::new(Uuid::from_u128(2)),
-            created: TimeRange::default(),
-            created_by_role: None,
-            created_by: Vec::new(),
-            creator: None,
-            run_status: Some("succeeded".into()),
-            keyword: None,
-        };
+        let (tenant_id, app_id) = (TenantId::new(Uuid::from_u128(1)), AppId::new(Uuid::from_u128(2)));
+        let filter = AppLogFilter { run_status: Some("succeeded".into()), ..AppLogFilter::all(tenant_id, app_id) };
         let conditions = Rows::of_app_logs(&filter).conditions;
-        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection, std::path::Path::new("memory")).unwrap();
-        let sql = format!("EXPLAIN QUERY PLAN {}", beside_runs(&conditions));
-        let mut statement = connection.prepare(&sql).unwrap();
-        let steps = statement.query_map(params_from_iter(conditions.values()), |row| row.get::<_, String>(3)).unwrap();
-        let plan = steps.map(Result::unwrap).collect::<Vec<_>>().join("; ");
+        let plan = schema::plan(&beside_runs(&conditions), conditions.values());
         for step in
             ["workflow_app_logs_newest (tenant_id=? AND app_id=?)", "workflow_runs_identity (tenant_id=? AND id=?)"]
         {

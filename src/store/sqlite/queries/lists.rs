@@ -173,7 +173,6 @@ fn statement(kind: Kind, conditions: &Conditions, page: &Page) -> (String, Vec<V
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::Connection;
     use uuid::Uuid;
 
     use super::*;
@@ -184,12 +183,8 @@ mod tests {
 
     /// How SQLite goes about a list by time.
     fn plan(rows: &Rows, direction: Direction) -> String {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection, std::path::Path::new("memory")).unwrap();
         let (sql, values) = statement(rows.kind, &rows.conditions, &Page { direction, ..Page::newest(20) });
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let steps = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
-        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+        schema::plan(&sql, &values)
     }
 
     #[test]
