@@ -85,7 +85,7 @@ impl Answer {
         }
         let words = Words::of_answer(&self.body);
         let kind = match self.status {
-            _ if words.is_passing() => FaultKind::Overloaded,
+            _ if words.is_passing => FaultKind::Overloaded,
             401 | 403 => FaultKind::Unauthorized,
             413 => FaultKind::TooLarge,
             429 | 500..=599 => FaultKind::Overloaded,

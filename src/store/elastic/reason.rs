@@ -23,13 +23,17 @@ pub(super) struct Words {
     /// Such as `mapper_parsing_exception`; empty if there was none.
     pub(super) kind: String,
     pub(super) reason: String,
-    /// The kinds of what the shards of a search failed with.
-    shards: Vec<String>,
+    /// Whether the same search, sent again, can be expected to succeed: its status may be that of a wrong request (400
+    /// for a cancelled task or a query that met a closed analyzer, 404 for a shard that is gone), but nothing of it was
+    /// wrong.
+    pub(super) is_passing: bool,
 }
 
 /// What shards fail with that are only starting, moving or being deleted while a search runs. `task_cancelled`: a search
-/// that must not have gaps stops its other shards when one fails.
-const PASSING: [&str; 8] = [
+/// that must not have gaps stops its other shards when one fails. `already_closed`: Lucene's word for whatever a shard
+/// has let go of, seen inside of a `query_shard_exception`.
+const PASSING: [&str; 9] = [
+    "already_closed_exception",
     "index_not_found_exception",
     "index_closed_exception",
     "shard_not_found_exception",
@@ -48,12 +52,6 @@ impl Words {
         }
         let text = serde_json::from_str::<String>(error.get()).unwrap_or_default();
         Self { reason: harmless(&text), ..Self::default() }
-    }
-
-    /// Whether the same search, sent again, can be expected to succeed: its status may be that of a wrong request (400
-    /// for a cancelled task, 404 for a shard that is gone), but nothing of it was wrong.
-    pub(super) fn is_passing(&self) -> bool {
-        !self.shards.is_empty() && self.shards.iter().all(|kind| PASSING.contains(&kind.as_str()))
     }
 
     /// From a whole answer that reports an error.
@@ -97,15 +95,21 @@ struct ShardFailure<'a> {
 }
 
 impl Error<'_> {
+    /// Whether this, or what caused it, is known to pass.
+    fn is_passing(&self) -> bool {
+        PASSING.contains(&self.r#type.as_ref()) || self.caused_by.as_ref().is_some_and(|cause| cause.is_passing())
+    }
+
     fn words(self) -> Words {
         let mut reason = harmless(self.reason.as_deref().unwrap_or(""));
-        let shards = self.failed_shards.iter().map(|failure| failure.reason.r#type.clone().into_owned()).collect();
+        let is_passing =
+            !self.failed_shards.is_empty() && self.failed_shards.iter().all(|failure| failure.reason.is_passing());
         let of_shard = self.failed_shards.into_iter().next().map(|failure| failure.reason);
         if let Some(cause) = of_shard.or(self.caused_by.map(|cause| *cause)).map(Self::words) {
             let separator = if reason.is_empty() { "" } else { ", " };
             reason = format!("{reason}{separator}caused by {}: {}", cause.kind, cause.reason);
         }
-        Words { kind: self.r#type.into_owned(), reason, shards }
+        Words { kind: self.r#type.into_owned(), reason, is_passing }
     }
 }
 
@@ -136,7 +140,7 @@ fn harmless(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -163,14 +167,19 @@ mod tests {
 
     #[test]
     fn a_search_that_met_a_shard_on_its_way_out_can_be_sent_again() {
-        let failed = |kinds: &[&str]| {
-            let shards: Vec<_> = kinds.iter().map(|kind| json!({ "reason": { "type": kind, "reason": "" } })).collect();
+        let error = |kind: &str| json!({ "type": kind, "reason": "" });
+        let caused = |kind: &str, by: Value| json!({ "type": kind, "reason": "", "caused_by": by });
+        let is_passing = |reasons: &[Value]| {
+            let shards: Vec<_> = reasons.iter().map(|reason| json!({ "reason": reason })).collect();
             let error = json!({ "type": "search_phase_execution_exception", "failed_shards": shards });
-            Words::of_answer(json!({ "error": error }).to_string().as_bytes())
+            Words::of_answer(json!({ "error": error }).to_string().as_bytes()).is_passing
         };
-        assert!(failed(&["task_cancelled_exception", "index_not_found_exception"]).is_passing());
-        assert!(!failed(&["task_cancelled_exception", "query_shard_exception"]).is_passing());
-        assert!(!failed(&[]).is_passing());
+        let (cancelled, wrong) = (error("task_cancelled_exception"), error("query_shard_exception"));
+        assert!(is_passing(&[cancelled.clone(), error("index_not_found_exception")]));
+        assert!(is_passing(&[caused("query_shard_exception", error("already_closed_exception"))]));
+        assert!(!is_passing(&[cancelled, wrong]));
+        assert!(!is_passing(&[caused("query_shard_exception", error("number_format_exception"))]));
+        assert!(!is_passing(&[]));
     }
 
     #[test]
