@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use chrono_tz::Tz;
 
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, Day, Facet, FacetCount, Found, HistogramBucket, MonthCount, MonthSize, NodeFilter,
-    NodeSummary, Page, RunFilter, RunSummary, Scan, TenantCount,
+    AppLogFilter, AppLogPage, Cursor, Day, Facet, FacetCount, Found, HistogramBucket, MonthCount, MonthSize,
+    NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan, TenantCount,
 };
 use crate::domain::record::RecordKey;
 use crate::domain::{
@@ -178,6 +178,10 @@ pub trait LogScan: Send + Sync {
 
     /// How many documents the walk would meet from `scan.after` on; `limit` and `content` do not matter.
     async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError>;
+
+    /// Where the walk ends today: the place of the last document, older copies too; `None`: there is none. `limit`,
+    /// `content` and `after` do not matter.
+    async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, StoreError>;
 
     /// The tenants that have a record of this id.
     async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError>;

@@ -93,6 +93,7 @@ macro_rules! contract {
             scan::walks_meet_every_document_once_by_every_condition,
             scan::a_walk_over_every_copy_meets_the_superseded_ones,
             scan::what_shares_a_cursor_comes_in_one_answer,
+            scan::a_walk_knows_where_it_ends,
             scan::children_of_runs_are_found_in_every_month,
             scan::tenants_are_counted_per_month_and_kind,
             erase::a_tombstone_keeps_late_writes_out_of_every_month,

@@ -45,7 +45,7 @@ use super::{
     self as store, BulkSink, Erasure, LogReader, LogScan, Remains, StateEntry, StateStore, StateVersion, StoreAdmin,
     StoreError,
 };
-use crate::domain::query::{MonthCount, MonthSize, Scan, TenantCount};
+use crate::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
 
@@ -191,6 +191,10 @@ impl LogScan for ElasticStore {
 
     async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {
         Ok(self.reader().scan_count(scan).await?)
+    }
+
+    async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, StoreError> {
+        Ok(self.reader().scan_end(scan).await?)
     }
 
     async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {

@@ -64,7 +64,7 @@ use super::{
     BulkSink, Eraser, Erasure, LogReader, LogScan, Remains, StateEntry, StateStore, StateVersion, StoreAdmin,
     StoreError,
 };
-use crate::domain::query::{MonthCount, MonthSize, Scan, TenantCount};
+use crate::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
 
@@ -215,6 +215,11 @@ impl LogScan for SqliteStore {
     async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {
         let scan = scan.clone();
         self.read(move |pool| scan::count(pool, &scan)).await
+    }
+
+    async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, StoreError> {
+        let scan = scan.clone();
+        self.read(move |pool| scan::end(pool, &scan)).await
     }
 
     async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {

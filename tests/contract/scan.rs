@@ -2,7 +2,7 @@
 
 use difylog::domain::query::{Content, Cursor, Scan, TenantCount, TimeRange};
 use difylog::domain::record::RecordKey;
-use difylog::domain::{Document, Kind, Record, RecordId, TenantId};
+use difylog::domain::{Document, Kind, Record, RecordId, TenantId, WorkflowRun};
 
 use crate::records::{self, app, app_log, at, ended, id, later, node, offload, paused_and_resumed, run, tenant};
 use crate::subject::Subject;
@@ -162,4 +162,25 @@ pub async fn tenants_are_counted_per_month_and_kind(subject: &Subject) {
     counts.sort_unstable_by_key(|count| count.kind);
     let count = |kind, documents| TenantCount { tenant_id, month, kind, documents };
     assert_eq!(counts, [count(Kind::WorkflowRun, 2), count(Kind::NodeExecution, 1)]);
+}
+
+pub async fn a_walk_knows_where_it_ends(subject: &Subject) {
+    let (tenant_id, app, start) = (tenant(), app(), at("2013-11-30T23:59:59"));
+    let scan = Scan { tenants: vec![tenant_id], ..Scan::all(Kind::WorkflowRun, 1) };
+    assert_eq!(subject.store.scan_end(&scan).await, Ok(None));
+    let mut runs: Vec<_> =
+        [start, later(start, 2_000_000), later(start, 2_000_001)].map(|at| run(tenant_id, app, at)).into();
+    // Of the same instant, the greater id comes last.
+    runs.push(WorkflowRun { id: id(), ..runs[2].clone() });
+    runs.sort_by_key(|run| (run.created_at, run.id));
+    let places: Vec<_> = runs.iter().map(|run| Cursor { created_at: run.created_at, id: run.id }).collect();
+    subject.store(runs.into_iter().map(|run| Record::Run(Box::new(run)))).await;
+    subject.store([Record::Node(Box::new(node(tenant_id, app, id(), 1, at("2014-01-01T00:00:00"))))]).await;
+    subject.store([Record::Run(Box::new(run(tenant(), app, at("2014-01-01T00:00:00"))))]).await;
+    subject.refresh().await;
+    assert_eq!(subject.store.scan_end(&scan).await, Ok(Some(places[3])));
+    let passed = Scan { after: Some(places[3]), ..scan.clone() };
+    assert_eq!(subject.store.scan_end(&passed).await, Ok(Some(places[3])));
+    let created = TimeRange { from: None, until: Some(at("2013-12-01T00:00:00")) };
+    assert_eq!(subject.store.scan_end(&Scan { created, ..scan }).await, Ok(Some(places[0])));
 }

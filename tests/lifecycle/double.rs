@@ -105,6 +105,10 @@ impl LogScan for Double {
         Ok(self.scan(&Scan { limit: usize::MAX, ..scan.clone() }).await?.len() as u64)
     }
 
+    async fn scan_end(&self, _: &Scan) -> Result<Option<Cursor>, StoreError> {
+        unreachable!()
+    }
+
     async fn owners(&self, _: Kind, _: RecordId) -> Result<Vec<TenantId>, StoreError> {
         unreachable!()
     }

@@ -325,6 +325,12 @@ impl LogScan for Double {
         Ok(self.scan(&Scan { limit: usize::MAX, ..scan.clone() }).await?.len() as u64)
     }
 
+    async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, StoreError> {
+        let all = self.scan(&Scan { limit: usize::MAX, after: None, ..scan.clone() }).await?;
+        let last = all.last().map(|document| &document.record);
+        Ok(last.map(|record| Cursor { created_at: record.created_at(), id: record.id() }))
+    }
+
     async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {
         let keys = self.all()?.into_iter().map(|document| document.key());
         Ok(keys.filter(|key| key.kind == kind && key.id == id).map(|key| key.tenant_id).collect())

@@ -35,6 +35,14 @@ impl Reader<'_> {
         }
     }
 
+    pub(super) async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, SinkFault> {
+        let mut query = walk(scan, None, 1);
+        if let Some(query) = query.as_object_mut() {
+            query.insert("sort".to_owned(), json!([{ "created_at": "desc" }, { "id": "desc" }]));
+        }
+        Ok(self.copies(scan, &query).await?.first().map(|copy| copy.cursor))
+    }
+
     /// Counts the newest revisions within a walk. Copies of a record that ended, which only a change of the tenancy
     /// leaves behind, are counted each.
     pub(super) async fn scan_count(&self, scan: &Scan) -> Result<u64, SinkFault> {

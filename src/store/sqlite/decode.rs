@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::text;
 use crate::domain::document::{ContentHash, PayloadField};
-use crate::domain::query::{NodeSummary, RunSummary};
+use crate::domain::query::{Cursor, NodeSummary, RunSummary};
 use crate::domain::{
     AppId, AppLog, Document, JsonText, Kind, NodeExecution, NodeStatus, Offload, Origin, Record, RecordId, Revision,
     RunStatus, TenantId, Timestamp, Truncation, WorkflowRun,
@@ -46,6 +46,12 @@ pub fn graph(row: &Row<'_>) -> Result<Option<JsonText>> {
 /// An id, from any column.
 pub fn id(row: &Row<'_>, column: usize) -> Result<RecordId> {
     Columns { row, next: column }.id()
+}
+
+/// A place in a walk, from `created_at` and `id`.
+pub fn cursor(row: &Row<'_>) -> Result<Cursor> {
+    let mut columns = Columns { row, next: 0 };
+    Ok(Cursor { created_at: columns.instant()?, id: columns.id()? })
 }
 
 /// A tenant, from any column.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use super::conditions::{self, Conditions, blob};
 use super::fault::Fault;
@@ -61,6 +61,32 @@ pub fn count(pool: &ReadPool, scan: &Scan) -> Result<u64, Fault> {
         }
         Ok(total)
     })
+}
+
+/// See [`LogScan::scan_end`](crate::store::LogScan::scan_end).
+pub fn end(pool: &ReadPool, scan: &Scan) -> Result<Option<Cursor>, Fault> {
+    let scan = Scan { after: None, ..scan.clone() };
+    let (sql, values) = last(&scan);
+    pool.ask(|months| {
+        for file in in_range(months, &scan).rev() {
+            let found = file.ask(|connection| {
+                let mut statement = connection.prepare_cached(&sql)?;
+                statement.query_row(params_from_iter(&values), decode::cursor).optional()
+            })?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// The last row of a month's walk, through the index by time.
+fn last(scan: &Scan) -> (String, Vec<Value>) {
+    let (table, conditions) = (tables::of(scan.kind).name, conditions(scan));
+    let sql =
+        format!("SELECT created_at, id FROM {table} {} ORDER BY created_at DESC, id DESC LIMIT 1", conditions.clause());
+    (sql, conditions.values().to_vec())
 }
 
 /// See [`LogScan::owners`](crate::store::LogScan::owners).
@@ -142,7 +168,7 @@ pub fn tenant_counts(pool: &ReadPool, month: Month) -> Result<Vec<TenantCount>, 
 }
 
 /// The months that a walk may meet, oldest first.
-fn in_range<'m>(months: &'m [OpenMonth], scan: &Scan) -> impl Iterator<Item = &'m OpenMonth> {
+fn in_range<'m>(months: &'m [OpenMonth], scan: &Scan) -> impl DoubleEndedIterator<Item = &'m OpenMonth> {
     let from = scan.created.from.max(scan.after.map(|cursor| cursor.created_at));
     let range = TimeRange { from, until: scan.created.until };
     months.iter().rev().filter(move |file| file.overlaps(range))
@@ -229,4 +255,25 @@ fn conditions(scan: &Scan) -> Conditions {
     conditions.any_of("status", conditions::texts(&scan.statuses));
     conditions.any_of("origin", scan.origin.iter().map(|origin| blob(origin.uuid().as_bytes())));
     conditions
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::sqlite::schema;
+
+    #[test]
+    fn the_end_of_a_walk_is_the_end_of_an_index() {
+        for kind in Kind::ALL {
+            let all = Scan::all(kind, 1);
+            let of_tenant = Scan { tenants: vec![TenantId::new(Uuid::from_u128(1))], ..all.clone() };
+            for scan in [all, of_tenant] {
+                let (sql, values) = last(&scan);
+                let plan = schema::plan(&sql, &values);
+                assert!(plan.contains("_by_time") && !plan.contains("B-TREE"), "{plan}");
+            }
+        }
+    }
 }
