@@ -22,7 +22,7 @@ pub use self::backup::{open_backup, open_vault};
 pub use self::lifecycle::{Lifecycle, Use, open_lifecycle};
 pub use self::migrate::{MigrationRun, open_migration};
 pub use self::serve::{open_logs, run_serve};
-pub use self::status::{ALL_KINDS, MonthStatus, Part, Status, status};
+pub use self::status::{ALL_KINDS, Lag, MonthStatus, Part, Status, status};
 use crate::amqp::{AmqpError, Consumption};
 use crate::backfill::{LifeError, MigrateError};
 use crate::backup::BackupError;

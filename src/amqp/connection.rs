@@ -14,10 +14,10 @@ use super::settings::{AmqpSettings, BrokerUrl};
 /// What it takes to connect.
 #[derive(Clone)]
 pub(super) struct Connector {
-    urls: Vec<BrokerUrl>,
+    pub(super) urls: Vec<BrokerUrl>,
     authority: Option<String>,
     heartbeat: u16,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     name: String,
 }
 
@@ -55,9 +55,8 @@ impl Connector {
     async fn connect_to(&self, url: &BrokerUrl) -> Result<Connection, AmqpError> {
         let broker = url.authority();
         let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
-        let tls = OwnedTLSConfig { identity: None, cert_chain: self.authority.clone() };
         let runtime = lapin::runtime::default_runtime().map_err(AmqpError::broker("starting the client"))?;
-        let connecting = Connection::connect_uri_with_config(self.uri(url), properties, tls, runtime);
+        let connecting = Connection::connect_uri_with_config(self.uri(url), properties, self.tls(), runtime);
         match tokio::time::timeout(self.timeout, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
@@ -67,14 +66,20 @@ impl Connector {
                     _ => AmqpError::Unreachable { broker, said },
                 })
             }
-            Err(_) => {
-                let said = format!("no answer within amqp.connect_timeout_seconds ({})", self.timeout.as_secs());
-                Err(AmqpError::Unreachable { broker, said })
-            }
+            Err(_) => Err(AmqpError::Unreachable { broker, said: self.silence() }),
         }
     }
 
-    fn uri(&self, url: &BrokerUrl) -> AMQPUri {
+    /// What is said of a host that does not answer.
+    pub(super) fn silence(&self) -> String {
+        format!("no answer within amqp.connect_timeout_seconds ({})", self.timeout.as_secs())
+    }
+
+    pub(super) fn tls(&self) -> OwnedTLSConfig {
+        OwnedTLSConfig { identity: None, cert_chain: self.authority.clone() }
+    }
+
+    pub(super) fn uri(&self, url: &BrokerUrl) -> AMQPUri {
         let mut uri = url.uri();
         uri.query.heartbeat = Some(self.heartbeat);
         uri.query.connection_timeout = u64::try_from(self.timeout.as_millis()).ok();

@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{AppError, Stores, open_stores};
-use crate::amqp::{QueueDepth, queue_depths};
+use crate::amqp::{QueueDepth, queue_depths, server_version};
 use crate::backfill::VALIDATION;
 use crate::backfill::state::{MigrationStatus, migrations};
 use crate::config::Settings;
-use crate::domain::Month;
-use crate::domain::query::{MonthCount, MonthSize};
+use crate::domain::query::{MonthCount, MonthSize, Scan};
+use crate::domain::{Kind, Month, Timestamp};
 use crate::postgres::Database;
 use crate::retention::schedule::LAST as RETENTION;
 use crate::store::{Store, StoreError};
+use crate::telemetry::system_clock;
 
 /// One part of the picture, or why it cannot be seen.
 pub type Part<T> = Result<T, String>;
@@ -45,7 +46,29 @@ pub struct Status {
     pub retention: Part<Option<Value>>,
     /// PostgreSQL's version.
     pub database: Part<String>,
+    /// The broker's product and version.
+    pub broker: Part<String>,
     pub queues: Part<Vec<QueueDepth>>,
+    pub lag: Part<Lag>,
+}
+
+/// How far the store is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    /// Messages in the consumed queues.
+    pub waiting: u64,
+    /// When the newest record of the store was created.
+    pub newest: Option<Timestamp>,
+    /// Since then, if messages wait: the oldest of them is about as old. `None`: there is nothing to tell it by.
+    pub seconds: Option<u64>,
+}
+
+impl Lag {
+    fn of(waiting: u64, newest: Option<Timestamp>, now: Timestamp) -> Self {
+        let since = |newest: Timestamp| u64::try_from((now.micros() - newest.micros()) / 1_000_000).unwrap_or(0);
+        let seconds = if waiting == 0 { Some(0) } else { newest.map(since) };
+        Self { waiting, newest, seconds }
+    }
 }
 
 /// Looks at everything the settings name.
@@ -61,7 +84,16 @@ pub async fn status(settings: &Settings) -> Result<Status, AppError> {
         row.try_get(0).map_err(|error| error.to_string())
     };
     let queues = async { queue_depths(&settings.amqp).await.map_err(|error| error.to_string()) };
-    let (database, queues) = tokio::join!(version, queues);
+    let broker = async { server_version(&settings.amqp).await.map_err(|error| error.to_string()) };
+    let (database, broker, queues) = tokio::join!(version, broker, queues);
+    let lag = match &queues {
+        Ok(depths) => shown(newest(&*store).await.map(|newest| {
+            let is_consumed = |depth: &&QueueDepth| settings.amqp.queues.iter().any(|queue| queue.name == depth.queue);
+            let waiting = depths.iter().filter(is_consumed).map(|depth| depth.ready).sum();
+            Lag::of(waiting, newest, system_clock()())
+        })),
+        Err(_) => Err("the queues cannot be seen".to_owned()),
+    };
     let picture = Status {
         store: shown(store.check().await),
         months: shown(months(&*store).await),
@@ -69,7 +101,9 @@ pub async fn status(settings: &Settings) -> Result<Status, AppError> {
         validation: shown(remembered(&*store, VALIDATION).await),
         retention: shown(remembered(&*store, RETENTION).await),
         database,
+        broker,
         queues,
+        lag,
     };
     store.close().await;
     Ok(picture)
@@ -81,6 +115,15 @@ fn shown<T>(found: Result<T, StoreError>) -> Part<T> {
 
 async fn remembered(store: &dyn Store, key: &str) -> Result<Option<Value>, StoreError> {
     Ok(store.state(key).await?.map(|entry| entry.value))
+}
+
+/// When the newest record was created.
+async fn newest(store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
+    let mut newest = None;
+    for kind in Kind::ALL {
+        newest = newest.max(store.scan_end(&Scan::all(kind, 1)).await?.map(|end| end.created_at));
+    }
+    Ok(newest)
 }
 
 async fn months(store: &dyn Store) -> Result<BTreeMap<(Month, &'static str), MonthStatus>, StoreError> {
@@ -105,7 +148,9 @@ impl Status {
             && self.validation.is_ok()
             && self.retention.is_ok()
             && self.database.is_ok()
+            && self.broker.is_ok()
             && self.queues.is_ok()
+            && self.lag.is_ok()
     }
 
     /// For programs. A part that could not be seen is `{"error": "…"}`.
@@ -122,6 +167,10 @@ impl Status {
         };
         let queue =
             |depth: &QueueDepth| json!({ "queue": depth.queue, "ready": depth.ready, "consumers": depth.consumers });
+        let lag = |lag: &Lag| {
+            let newest = lag.newest.map(|newest| newest.to_string());
+            json!({ "waiting": lag.waiting, "newest_record_at": newest, "seconds": lag.seconds })
+        };
         json!({
             "difylog": env!("CARGO_PKG_VERSION"),
             "store": part(&self.store, |lines| json!(lines)),
@@ -130,7 +179,9 @@ impl Status {
             "validation": part(&self.validation, |found| json!(found)),
             "retention": part(&self.retention, |found| json!(found)),
             "postgres": part(&self.database, |version| json!({ "version": version })),
+            "broker": part(&self.broker, |version| json!({ "version": version })),
             "queues": part(&self.queues, |depths| depths.iter().map(queue).collect()),
+            "lag": part(&self.lag, lag),
         })
     }
 }
@@ -139,5 +190,25 @@ fn part<T>(part: &Part<T>, json: impl FnOnce(&T) -> Value) -> Value {
     match part {
         Ok(found) => json(found),
         Err(error) => json!({ "error": error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_waits_is_behind() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000).unwrap();
+        for (waiting, newest, seconds) in [
+            (0, Some(at(40)), Some(0)),
+            (0, None, Some(0)),
+            (3, Some(at(40)), Some(60)),
+            // A producer's clock may be ahead.
+            (3, Some(at(140)), Some(0)),
+            (3, None, None),
+        ] {
+            assert_eq!(Lag::of(waiting, newest, at(100)).seconds, seconds, "{waiting} {newest:?}");
+        }
     }
 }

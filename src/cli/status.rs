@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::output::table;
-use crate::app::{self, Part, Status};
+use crate::app::{self, Lag, Part, Status};
 use crate::backfill::state::MigrationStatus;
 use crate::config::Loaded;
 use crate::telemetry::system_clock;
@@ -50,6 +50,7 @@ fn show(status: &Status) {
     section("last validation", &status.validation, |found| remembered(found.as_ref()));
     section("last retention by a worker", &status.retention, |found| remembered(found.as_ref()));
     section("PostgreSQL", &status.database, String::clone);
+    section("broker", &status.broker, String::clone);
     section("queues", &status.queues, |depths| {
         let mut shown = table(&["queue", "messages waiting", "consumers"]);
         for depth in depths {
@@ -57,6 +58,18 @@ fn show(status: &Status) {
         }
         shown.to_string()
     });
+    section("lag", &status.lag, lag);
+}
+
+fn lag(lag: &Lag) -> String {
+    let newest = lag
+        .newest
+        .map_or_else(|| "the store is empty".to_owned(), |newest| format!("the newest record is of {newest}"));
+    match (lag.waiting, lag.seconds) {
+        (0, _) => format!("none: no message waits; {newest}"),
+        (waiting, Some(seconds)) => format!("some {seconds} s: {waiting} messages wait; {newest}"),
+        (waiting, None) => format!("unknown: {waiting} messages wait; {newest}"),
+    }
 }
 
 fn section<T, D: Display>(title: &str, part: &Part<T>, show: impl FnOnce(&T) -> D) {

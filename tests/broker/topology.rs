@@ -1,9 +1,10 @@
 //! What is declared, what is left alone, and what an operator is told.
 
 use difylog::amqp::settings::QueueSource;
-use difylog::amqp::{AmqpError, AmqpSettings, QueueType, check, queue_depths, set_up};
+use difylog::amqp::{AmqpError, AmqpSettings, QueueType, check, queue_depths, server_version, set_up};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{Site, ack};
 use crate::rabbit::Rabbit;
@@ -84,6 +85,37 @@ async fn wrong_credentials_and_dead_hosts_are_told_apart_and_never_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_broker_says_its_version_and_nobody_else_does() {
+    let site = Site::shared().await;
+    let version = server_version(&site.settings).await.unwrap();
+    let number = version.strip_prefix("RabbitMQ ").unwrap();
+    assert!(number.split('.').count() >= 3 && number.starts_with(|first: char| first.is_ascii_digit()), "{version}");
+
+    let too_long = [&[1, 0, 0][..], &u32::MAX.to_be_bytes()].concat();
+    let no_method = [&[1, 0, 0, 0, 0, 0, 2][..], b"??"].concat();
+    for (answer, says) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "does not speak AMQP 0-9-1"),
+        (&b"AMQP\x00\x00\x09\x02"[..], "does not speak AMQP 0-9-1"),
+        (&too_long, "does not speak AMQP 0-9-1"),
+        (&no_method, "does not speak AMQP 0-9-1"),
+        (&b""[..], ""),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("amqp://guest:hunter2@{}/%2f", listener.local_addr().unwrap());
+        let settings = AmqpSettings { urls: vec![url.parse().unwrap()], ..site.settings.clone() };
+        let stranger = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut [0; 8]).await.unwrap();
+            stream.write_all(answer).await.unwrap();
+        };
+        let (error, ()) = tokio::join!(server_version(&settings), stranger);
+        let error = error.unwrap_err();
+        assert!(matches!(error, AmqpError::Unreachable { .. }), "{error}");
+        assert!(error.to_string().contains(says) && !error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tls_needs_an_authority_that_signed_the_brokers_certificate() {
     let (rabbit, url, authority) = tokio::task::spawn_blocking(Rabbit::start_with_tls).await.unwrap();
     let settings = AmqpSettings { urls: vec![url.parse().unwrap()], ..AmqpSettings::default() };
@@ -92,6 +124,7 @@ async fn tls_needs_an_authority_that_signed_the_brokers_certificate() {
     let settings = AmqpSettings { ca_file: Some(authority), ..settings };
     settings.validate().unwrap();
     set_up(&settings).await.unwrap();
+    assert!(server_version(&settings).await.unwrap().starts_with("RabbitMQ "));
     let settings = AmqpSettings { ca_file: Some("/nowhere/ca.pem".into()), ..settings };
     let unreadable = set_up(&settings).await.unwrap_err().to_string();
     assert!(unreadable.starts_with("amqp.ca_file: cannot read /nowhere/ca.pem"), "{unreadable}");

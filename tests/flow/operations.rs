@@ -151,3 +151,28 @@ async fn a_payload_of_fifty_megabytes_harms_neither_memory_nor_its_neighbours() 
     assert_eq!(mark.original_bytes, full.len() as u64);
     assert!(full.len() > SIZE - 100, "the full text is kept");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_how_far_the_store_is_behind() {
+    let site = Site::new(&StoreUnderTest::Sqlite);
+    site.setup();
+    let load = Load::new(34, 500);
+    site.ok(&["publish", "--events", &events(&site, &load)]);
+    let status = || -> serde_json::Value { serde_json::from_slice(&site.run(&["status", "--json"]).stdout).unwrap() };
+    let before = status();
+    assert!(before["broker"]["version"].as_str().unwrap().starts_with("RabbitMQ "), "{before}");
+    let lag = serde_json::json!({ "waiting": load.records.len(), "newest_record_at": null, "seconds": null });
+    assert_eq!(before["lag"], lag);
+    let worker = site.worker();
+    load.stored(60, &site, &worker).await;
+    drop(worker);
+    let newest = load.records.iter().map(Record::created_at).max().unwrap();
+    let lag = serde_json::json!({ "waiting": 0, "newest_record_at": newest.to_string(), "seconds": 0 });
+    assert_eq!(status()["lag"], lag);
+    site.ok(&["publish", "--events", &events(&site, &load)]);
+    let behind = status();
+    assert_eq!(behind["lag"]["waiting"], load.records.len());
+    assert!(behind["lag"]["seconds"].is_u64(), "{behind}");
+    let shown = String::from_utf8_lossy(&site.run(&["status"]).stdout).into_owned();
+    assert!(shown.contains("RabbitMQ ") && shown.contains("messages wait"), "{shown}");
+}

@@ -40,7 +40,9 @@ fn shows_its_status(site: &Site, postgres: &Postgres) {
     let output = site.run(&["status", "--json"]);
     assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
     let status = json(&String::from_utf8_lossy(&output.stdout));
-    assert!(status["queues"]["error"].is_string(), "{status}");
+    for part in ["broker", "queues", "lag"] {
+        assert!(status[part]["error"].is_string(), "{status}");
+    }
     assert_eq!(status["validation"]["passed"], true, "{status}");
     assert!(status["postgres"]["version"].as_str().unwrap().starts_with(|c: char| c.is_ascii_digit()), "{status}");
     let runs = &status["migrations"][0]["kinds"]["workflow_run"];
