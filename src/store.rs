@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use chrono_tz::Tz;
 
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, Cursor, Day, Facet, FacetCount, Found, HistogramBucket, MonthCount, MonthSize,
-    NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan, TenantCount,
+    AppLogFilter, AppLogPage, Cursor, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, MonthCount,
+    MonthSize, NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan, TenantCount,
 };
 use crate::domain::record::RecordKey;
 use crate::domain::{
@@ -122,6 +122,9 @@ pub enum Subject {
     Nodes(NodeFilter),
 }
 
+/// Bytes of payloads and graphs after which a stretch of documents ends.
+pub const STRETCH_BYTES: usize = 8 << 20;
+
 /// The questions that Dify asks of its tables, and search. Each is within one tenant. A record that lies in two months
 /// counts and shows once, in its newest revision; filters look at that revision only. Lists never read a payload.
 #[async_trait]
@@ -137,6 +140,10 @@ pub trait LogQueries: LogReader {
 
     /// A stretch of a list of node executions.
     async fn nodes(&self, filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, StoreError>;
+
+    /// A stretch of a list with payloads and graphs: at most `page.limit` documents, and no more of them once they hold
+    /// [`STRETCH_BYTES`]. What was erased a moment ago is left out, so an empty stretch is not yet the end.
+    async fn documents(&self, subject: &Subject, page: &Page) -> Result<DocumentPage, StoreError>;
 
     /// As [`Self::runs`], with how many there are in all, counted up to `count_to`.
     async fn search_runs(

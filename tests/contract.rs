@@ -5,6 +5,8 @@
 
 #[path = "contract/app_logs.rs"]
 mod app_logs;
+#[path = "contract/documents.rs"]
+mod documents;
 #[path = "contract/engine.rs"]
 mod engine;
 #[path = "contract/engine_admin.rs"]
@@ -108,6 +110,8 @@ macro_rules! contract {
             state::entries_are_listed_by_prefix_in_order,
             erase::what_leaves_nothing_can_be_written_again_at_once,
             erase::another_tenants_record_of_the_same_id_stays,
+            documents::stretches_of_documents_are_as_the_model_says,
+            documents::a_stretch_of_large_documents_is_short,
             queries::lists_of_runs_are_as_the_model_says,
             queries::lists_of_nodes_are_as_the_model_says,
             queries::a_position_need_not_be_a_row,

@@ -179,6 +179,16 @@ impl Document {
         };
         FIXED + texts
     }
+
+    /// As [`Self::footprint`], with the graph that was put back.
+    #[must_use]
+    pub fn whole_footprint(&self) -> usize {
+        let graph = match &self.record {
+            Record::Run(run) => run.graph.as_ref().map_or(0, JsonText::len),
+            _ => 0,
+        };
+        self.footprint() + graph
+    }
 }
 
 /// A canvas, stored once per tenant, month and content, so that it goes with its month.

@@ -5,7 +5,8 @@ mod filter;
 pub mod keyword;
 
 pub use answer::{
-    AppLogPage, AppLogRow, Day, Facet, FacetCount, Found, HistogramBucket, NodeSummary, TenantCount, Total,
+    AppLogPage, AppLogRow, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, NodeSummary, TenantCount,
+    Total,
 };
 pub use filter::{
     AppLogFilter, Bounds, Content, Direction, LogKeyword, NodeFilter, Page, Position, RunFilter, Scan, SortBy,

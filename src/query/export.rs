@@ -1,86 +1,37 @@
-//! Walks of any length in constant memory: light rows by pages, documents by batches that shrink when payloads are large.
+//! Walks of any length in constant memory, documents by stretches of bounded bytes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use futures::Stream;
 use futures::stream::try_unfold;
 
 use super::{NodeQuery, QueryError, RunQuery, TenantLogs};
-use crate::domain::query::{
-    Content, Cursor, Direction, NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan, SortBy, TimeRange,
-};
-use crate::domain::{AppId, Document, Kind, RecordId};
+use crate::domain::query::{Content, Cursor, Direction, Page, Scan, SortBy, TimeRange};
+use crate::domain::{AppId, Document, Kind};
+use crate::store::Subject;
 
-/// Light rows per question.
+/// Documents per question, at most.
 const PAGE: usize = 500;
-/// Bytes of payloads that a batch should hold. One document may hold more.
-const BATCH_BYTES: usize = 4 << 20;
-const MAX_BATCH: usize = 128;
-
-/// Which list is walked.
-enum List {
-    Runs(RunFilter),
-    Nodes(NodeFilter),
-}
 
 /// The state of a walk.
 struct Walk {
     logs: TenantLogs,
-    list: List,
+    subject: Subject,
     /// `None`: the list has ended.
     page: Option<Page>,
-    documents: Documents,
-}
-
-/// Documents by their ids, in the order of the ids.
-pub(super) struct Documents {
-    kind: Kind,
-    pending: VecDeque<RecordId>,
     ready: VecDeque<Document>,
-    batch: usize,
-}
-
-impl Documents {
-    pub(super) fn new(kind: Kind, ids: impl IntoIterator<Item = RecordId>) -> Self {
-        Self { kind, pending: ids.into_iter().collect(), ready: VecDeque::new(), batch: 8 }
-    }
-
-    /// The next document; `None` when all ids are through. Ids that were deleted meanwhile are skipped.
-    pub(super) async fn next(&mut self, logs: &TenantLogs) -> Result<Option<Document>, QueryError> {
-        while self.ready.is_empty() && !self.pending.is_empty() {
-            let batch = self.batch.min(self.pending.len());
-            let ids: Vec<_> = self.pending.drain(..batch).collect();
-            let found = logs.ports.queries.records(logs.tenant_id, self.kind, &ids).await?;
-            let bytes: usize = found.iter().map(Document::footprint).sum();
-            let fitting = BATCH_BYTES.saturating_mul(batch) / bytes.max(1);
-            self.batch = fitting.clamp(1, batch.saturating_mul(2).min(MAX_BATCH));
-            let mut found: HashMap<_, _> = found.into_iter().map(|document| (document.record.id(), document)).collect();
-            self.ready.extend(ids.iter().filter_map(|id| found.remove(id)));
-        }
-        Ok(self.ready.pop_front())
-    }
 }
 
 impl Walk {
     async fn next(mut self) -> Result<Option<(Document, Self)>, QueryError> {
         loop {
-            if let Some(document) = self.documents.next(&self.logs).await? {
+            if let Some(document) = self.ready.pop_front() {
                 return Ok(Some((document, self)));
             }
             let Some(page) = self.page else { return Ok(None) };
-            let queries = &self.logs.ports.queries;
-            let (ids, last): (Vec<_>, _) = match &self.list {
-                List::Runs(filter) => {
-                    let rows = queries.runs(filter, &page).await?;
-                    (rows.iter().map(|run| run.id).collect(), rows.last().map(RunSummary::position))
-                }
-                List::Nodes(filter) => {
-                    let rows = queries.nodes(filter, &page).await?;
-                    (rows.iter().map(|node| node.id).collect(), rows.last().map(NodeSummary::position))
-                }
-            };
-            self.page = (ids.len() == page.limit).then_some(Page { after: last, ..page });
-            self.documents.pending.extend(ids);
+            let found = self.logs.ports.queries.documents(&self.subject, &page).await?;
+            self.page = found.next.map(|next| Page { after: Some(next), ..page });
+            self.ready.extend(found.documents);
         }
     }
 }
@@ -92,7 +43,7 @@ impl TenantLogs {
         query: &RunQuery,
         direction: Direction,
     ) -> impl Stream<Item = Result<Document, QueryError>> + Send + use<> {
-        self.walk(List::Runs(query.within(self.tenant_id)), Kind::WorkflowRun, direction)
+        self.walk(Subject::Runs(query.within(self.tenant_id)), direction)
     }
 
     /// Every node execution of a query with its payloads.
@@ -101,18 +52,16 @@ impl TenantLogs {
         query: &NodeQuery,
         direction: Direction,
     ) -> impl Stream<Item = Result<Document, QueryError>> + Send + use<> {
-        self.walk(List::Nodes(query.within(self.tenant_id)), Kind::NodeExecution, direction)
+        self.walk(Subject::Nodes(query.within(self.tenant_id)), direction)
     }
 
     fn walk(
         &self,
-        list: List,
-        kind: Kind,
+        subject: Subject,
         direction: Direction,
     ) -> impl Stream<Item = Result<Document, QueryError>> + Send + use<> {
         let page = Page { sort: SortBy::CreatedAt, direction, after: None, limit: PAGE };
-        let documents = Documents::new(kind, []);
-        try_unfold(Walk { logs: self.clone(), list, page: Some(page), documents }, Walk::next)
+        try_unfold(Walk { logs: self.clone(), subject, page: Some(page), ready: VecDeque::new() }, Walk::next)
     }
 
     /// Every app log of the tenant, or of one app, oldest first.

@@ -1,13 +1,14 @@
 //! Search: any conditions, any order, totals, snippets, facets and a histogram.
 
+use std::collections::{HashMap, VecDeque};
+
 use super::cursor::List;
-use super::export::Documents;
 use super::snippet::{Snippet, snippets};
 use super::{NodeQuery, QueryError, RunQuery, TenantLogs};
 use crate::domain::query::{
     Direction, Facet, FacetCount, Found, HistogramBucket, NodeSummary, Page, RunSummary, SortBy, TextFilter, Total,
 };
-use crate::domain::{Kind, RecordId};
+use crate::domain::{Document, Kind, RecordId};
 use crate::store::Subject;
 
 /// How far the total of a search is counted; beyond it the answer says "at least".
@@ -41,6 +42,39 @@ pub struct Hits<T> {
     pub text_truncated: bool,
     /// For the next page, if there is more.
     pub next: Option<String>,
+}
+
+/// Bytes of payloads that a batch of documents should hold. One document may hold more.
+const BATCH_BYTES: usize = 4 << 20;
+const MAX_BATCH: usize = 128;
+
+/// Documents by their ids, in the order of the ids.
+struct Documents {
+    kind: Kind,
+    pending: VecDeque<RecordId>,
+    ready: VecDeque<Document>,
+    batch: usize,
+}
+
+impl Documents {
+    fn new(kind: Kind, ids: impl IntoIterator<Item = RecordId>) -> Self {
+        Self { kind, pending: ids.into_iter().collect(), ready: VecDeque::new(), batch: 8 }
+    }
+
+    /// The next document; `None` when all ids are through. Ids that were deleted meanwhile are skipped.
+    async fn next(&mut self, logs: &TenantLogs) -> Result<Option<Document>, QueryError> {
+        while self.ready.is_empty() && !self.pending.is_empty() {
+            let batch = self.batch.min(self.pending.len());
+            let ids: Vec<_> = self.pending.drain(..batch).collect();
+            let found = logs.ports.queries.records(logs.tenant_id, self.kind, &ids).await?;
+            let bytes: usize = found.iter().map(Document::footprint).sum();
+            let fitting = BATCH_BYTES.saturating_mul(batch) / bytes.max(1);
+            self.batch = fitting.clamp(1, batch.saturating_mul(2).min(MAX_BATCH));
+            let mut found: HashMap<_, _> = found.into_iter().map(|document| (document.record.id(), document)).collect();
+            self.ready.extend(ids.iter().filter_map(|id| found.remove(id)));
+        }
+        Ok(self.ready.pop_front())
+    }
 }
 
 impl TenantLogs {

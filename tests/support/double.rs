@@ -193,6 +193,24 @@ impl LogQueries for Double {
         Ok(stretch(rows, page, NodeSummary::position))
     }
 
+    async fn documents(&self, subject: &Subject, page: &Page) -> Result<DocumentPage, StoreError> {
+        let (tenant_id, kind, places): (_, _, Vec<_>) = match subject {
+            Subject::Runs(filter) => {
+                let rows = self.runs(filter, page).await?;
+                (filter.tenant_id, Kind::WorkflowRun, rows.iter().map(RunSummary::position).collect())
+            }
+            Subject::Nodes(filter) => {
+                let rows = self.nodes(filter, page).await?;
+                (filter.tenant_id, Kind::NodeExecution, rows.iter().map(NodeSummary::position).collect())
+            }
+        };
+        let ids: Vec<_> = places.iter().map(|place| place.cursor.id).collect();
+        let mut documents = self.records(tenant_id, kind, &ids).await?;
+        documents.sort_by_key(|document| ids.iter().position(|id| *id == document.record.id()));
+        let next = places.last().filter(|_| places.len() == page.limit).copied();
+        Ok(DocumentPage { documents, next })
+    }
+
     async fn search_runs(
         &self,
         filter: &RunFilter,

@@ -1,7 +1,7 @@
 //! What answers a question: light rows and numbers. None holds a payload.
 
 use super::{Cursor, Position, RunSummary};
-use crate::domain::{AppId, AppLog, NodeStatus, RecordId, Revision, Timestamp};
+use crate::domain::{AppId, AppLog, Document, NodeStatus, RecordId, Revision, Timestamp};
 
 /// A node execution without its payloads.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,14 @@ impl NodeSummary {
         let cursor = Cursor { created_at: self.created_at, id: self.id };
         Position { cursor, elapsed_time: self.elapsed_time }
     }
+}
+
+/// Documents of a stretch of a list.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DocumentPage {
+    pub documents: Vec<Document>,
+    /// After which place the list goes on; `None`: it has ended.
+    pub next: Option<Position>,
 }
 
 /// An app log with the run it stands for; `None` if that run is not there.

@@ -24,8 +24,8 @@ use super::hosts::{Answer, Method, Request};
 use super::names::Family;
 use super::search::{LENIENT_SEARCH, Reader};
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, Day, Facet, FacetCount, Found, HistogramBucket, NodeFilter, NodeSummary, Page, RunFilter,
-    RunSummary, Scan,
+    AppLogFilter, AppLogPage, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, NodeFilter, NodeSummary,
+    Page, RunFilter, RunSummary, Scan,
 };
 use crate::domain::{FaultKind, RecordId, SinkFault, TenantId};
 use crate::store::{LogQueries, StoreError, Subject};
@@ -48,6 +48,15 @@ impl LogQueries for ElasticStore {
 
     async fn nodes(&self, filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, StoreError> {
         Ok(self.reader().listed(&Question::nodes(filter, self.settings.search)?, page).await?)
+    }
+
+    async fn documents(&self, subject: &Subject, page: &Page) -> Result<DocumentPage, StoreError> {
+        let question = Question::of(subject, self.settings.search)?;
+        let reader = self.reader();
+        Ok(match subject {
+            Subject::Runs(_) => reader.listed_documents::<RunSummary>(&question, page).await?,
+            Subject::Nodes(_) => reader.listed_documents::<NodeSummary>(&question, page).await?,
+        })
     }
 
     async fn search_runs(

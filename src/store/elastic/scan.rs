@@ -1,6 +1,6 @@
 //! Walks over documents of all tenants, for administrative work: oldest first, each record once, in its newest revision.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,6 +15,9 @@ use crate::domain::{Document, GraphHash, JsonText, Kind, Month, Record, SinkFaul
 
 /// Bytes of payloads and graphs in one answer; a single record may be larger.
 const ANSWER_BYTES: usize = 16 << 20;
+
+/// Graphs that were read already; `None`: not there.
+pub(super) type Graphs = HashMap<(TenantId, Month, GraphHash), Option<JsonText>>;
 
 /// What is left out of a light document.
 const PAYLOADS: [&str; 5] = ["inputs", "outputs", "process_data", "execution_metadata", "error"];
@@ -109,7 +112,7 @@ impl Reader<'_> {
             return self.light(scan.kind, copies).await;
         }
         let mut documents: Vec<Document> = Vec::new();
-        let mut graphs: HashMap<(TenantId, Month, GraphHash), Option<JsonText>> = HashMap::new();
+        let mut graphs = Graphs::new();
         let mut bytes = 0;
         for group in groups(copies) {
             if bytes > ANSWER_BYTES && !documents.is_empty() {
@@ -120,31 +123,30 @@ impl Reader<'_> {
             let mut read = self.fetch(scan.kind, hits).await?;
             read.retain(|document| is_in_place(document, &places));
             read.sort_by_key(|document| (document.record.created_at(), document.record.id(), document.tenant_id()));
-            self.load_graphs(&read, &mut graphs).await?;
-            for mut document in read {
-                let place = document.graph.map(|hash| (document.tenant_id(), document.month(), hash));
-                let text = place.and_then(|place| graphs.get(&place).cloned().flatten());
-                bytes += document.footprint() + text.as_ref().map_or(0, JsonText::len);
-                if let (Record::Run(run), Some(text)) = (&mut document.record, text) {
-                    run.graph = Some(text);
-                }
-                documents.push(document);
-            }
+            self.put_graphs_back(&mut read, &mut graphs).await?;
+            bytes += read.iter().map(Document::whole_footprint).sum::<usize>();
+            documents.extend(read);
         }
         Ok(documents)
     }
 
-    pub(super) async fn load_graphs(
+    /// Gives runs the graphs that they refer to, each read once.
+    pub(super) async fn put_graphs_back(
         &self,
-        documents: &[Document],
-        graphs: &mut HashMap<(TenantId, Month, GraphHash), Option<JsonText>>,
+        documents: &mut [Document],
+        graphs: &mut Graphs,
     ) -> Result<(), SinkFault> {
-        let wanted = documents
-            .iter()
-            .filter_map(|document| document.graph.map(|hash| (document.tenant_id(), document.month(), hash)));
-        let missing: BTreeSet<_> = wanted.filter(|place| !graphs.contains_key(place)).collect();
-        for (tenant, month, hash) in missing {
-            graphs.insert((tenant, month, hash), self.graph(tenant, month, hash).await?);
+        for document in documents {
+            let Some(hash) = document.graph else { continue };
+            let place = (document.tenant_id(), document.month(), hash);
+            let graph = match graphs.get(&place) {
+                Some(known) => known.clone(),
+                None => self.graph(place.0, place.1, hash).await?,
+            };
+            graphs.insert(place, graph.clone());
+            if let Record::Run(run) = &mut document.record {
+                run.graph = graph;
+            }
         }
         Ok(())
     }

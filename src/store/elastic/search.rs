@@ -127,19 +127,10 @@ impl Reader<'_> {
     /// Reads the documents behind hits, in requests of bounded size.
     pub(super) async fn fetch(&self, kind: Kind, hits: impl Iterator<Item = Hit>) -> Result<Vec<Document>, SinkFault> {
         let mut documents = Vec::new();
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        for hit in hits {
-            let size = hit.payload_bytes();
-            if !batch.is_empty() && (bytes + size > FETCH_BYTES || batch.len() >= PAGE) {
-                documents.extend(self.documents(kind, &batch).await?);
-                batch.clear();
-                bytes = 0;
-            }
-            bytes += size;
-            batch.push(hit.address());
+        for portion in portions(hits, Hit::payload_bytes) {
+            let addresses: Vec<_> = portion.into_iter().map(Hit::address).collect();
+            documents.extend(self.documents(kind, &addresses).await?);
         }
-        documents.extend(self.documents(kind, &batch).await?);
         Ok(documents)
     }
 
@@ -247,6 +238,26 @@ impl Reader<'_> {
 /// says when to come again, is not asked again at once.
 fn is_passing(answer: &Answer, fault: &SinkFault) -> bool {
     fault.kind == FaultKind::Overloaded && fault.retry_after.is_none() && matches!(answer.status, 200 | 400 | 404 | 503)
+}
+
+/// Cuts what is to be read into what one request asks for, by the bytes of each.
+pub(super) fn portions<T>(items: impl IntoIterator<Item = T>, size: impl Fn(&T) -> u64) -> Vec<Vec<T>> {
+    let mut portions: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        let size = size(&item);
+        match portions.last_mut() {
+            Some(portion) if bytes + size <= FETCH_BYTES && portion.len() < PAGE => {
+                bytes += size;
+                portion.push(item);
+            }
+            _ => {
+                bytes = size;
+                portions.push(vec![item]);
+            }
+        }
+    }
+    portions
 }
 
 fn filter(terms: &[(&str, Value)]) -> Value {

@@ -11,8 +11,8 @@ use chrono_tz::Tz;
 
 use super::{SqliteStore, read};
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, Day, Facet, FacetCount, Found, HistogramBucket, NodeFilter, NodeSummary, Page, RunFilter,
-    RunSummary, Total,
+    AppLogFilter, AppLogPage, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, NodeFilter, NodeSummary,
+    Page, RunFilter, RunSummary, Total,
 };
 use crate::domain::{RecordId, TenantId};
 use crate::store::{LogQueries, StoreError, Subject};
@@ -32,6 +32,11 @@ impl LogQueries for SqliteStore {
     async fn nodes(&self, filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, StoreError> {
         let (filter, page) = (filter.clone(), *page);
         self.read(move |pool| pool.ask(|months| lists::nodes(months, &filter, &page))).await
+    }
+
+    async fn documents(&self, subject: &Subject, page: &Page) -> Result<DocumentPage, StoreError> {
+        let (subject, page) = (subject.clone(), *page);
+        self.read(move |pool| pool.ask(|months| lists::documents(months, &subject, &page))).await
     }
 
     async fn search_runs(

@@ -86,7 +86,8 @@ fn whole(months: &[OpenMonth], key: RecordKey) -> Result<Option<Document>, Fault
     file.ask(|connection| whole_document(connection, key))
 }
 
-fn whole_document(connection: &Connection, key: RecordKey) -> rusqlite::Result<Option<Document>> {
+/// A month's copy of a record, its graph put back.
+pub fn whole_document(connection: &Connection, key: RecordKey) -> rusqlite::Result<Option<Document>> {
     let mut statement = connection.prepare_cached(&tables::of(key.kind).by_id)?;
     let found = statement
         .query_row((key.tenant_id.as_bytes(), key.id.as_bytes()), |row| decode::document(key.kind, row))

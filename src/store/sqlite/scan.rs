@@ -220,7 +220,7 @@ impl Stretch<'_> {
                 if self.scan.content == Content::Full {
                     read::put_graph_back(connection, &mut document)?;
                 }
-                self.bytes += weight(&document);
+                self.bytes += document.whole_footprint();
                 self.documents.push(document);
             }
             Ok(())
@@ -231,14 +231,6 @@ impl Stretch<'_> {
 
 fn cursor(document: &Document) -> Cursor {
     Cursor { created_at: document.record.created_at(), id: document.record.id() }
-}
-
-fn weight(document: &Document) -> usize {
-    let graph = match &document.record {
-        crate::domain::Record::Run(run) => run.graph.as_ref().map_or(0, crate::domain::JsonText::len),
-        _ => 0,
-    };
-    document.footprint() + graph
 }
 
 /// What a walk demands of a row.

@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use super::super::copies::{Newest, PAGE};
 use super::super::hit::Hit;
 use super::super::rows::{NODE_SUMMARY_COLUMNS, NodeSummaryRow, SUMMARY_COLUMNS, SummaryRow};
-use super::super::search::{Reader, continue_after, nanoseconds};
+use super::super::scan::Graphs;
+use super::super::search::{Reader, continue_after, nanoseconds, portions};
 use super::conditions::Question;
 use super::{ENDED, Outcome};
-use crate::domain::query::{Direction, Found, NodeSummary, Page, Position, RunSummary, SortBy, Total};
+use crate::domain::query::{Direction, DocumentPage, Found, NodeSummary, Page, Position, RunSummary, SortBy, Total};
 use crate::domain::record::RecordKey;
-use crate::domain::{RecordId, SinkFault};
+use crate::domain::{Document, RecordId, SinkFault};
+use crate::store::STRETCH_BYTES;
 
 /// The engines count in 32 bits.
 const COUNTABLE: u64 = 1 << 30;
@@ -71,15 +73,50 @@ impl Listed for NodeSummary {
 }
 
 impl Reader<'_> {
-    /// A stretch of a list. Older copies are left out after each page: only those rows are looked up that have not
-    /// ended, which is most often none.
+    /// A stretch of a list.
     pub(super) async fn listed<T: Listed>(&self, question: &Question, page: &Page) -> Result<Vec<T>, SinkFault> {
-        let mut rows: Vec<T> = Vec::new();
+        Ok(self.located(question, page).await?.into_iter().map(|(row, _)| row).collect())
+    }
+
+    /// As [`Self::listed`], with the documents behind the rows.
+    pub(super) async fn listed_documents<T: Listed>(
+        &self,
+        question: &Question,
+        page: &Page,
+    ) -> Result<DocumentPage, SinkFault> {
+        let rows = self.located::<T>(question, page).await?;
+        let mut next = rows.last().filter(|_| rows.len() == page.limit).map(|(row, _)| row.position());
+        let (mut documents, mut graphs, mut bytes) = (Vec::new(), Graphs::new(), 0);
+        let mut last = None;
+        for batch in portions(rows, |(_, hit)| hit.payload_bytes()) {
+            if bytes >= STRETCH_BYTES {
+                next = last;
+                break;
+            }
+            last = batch.last().map(|(row, _)| row.position());
+            let order: Vec<_> = batch.iter().map(|(row, _)| row.id()).collect();
+            let addresses: Vec<_> = batch.into_iter().map(|(_, hit)| hit.address()).collect();
+            let mut read = self.documents(question.kind, &addresses).await?;
+            read.retain(|document| document.tenant_id() == question.tenant);
+            self.put_graphs_back(&mut read, &mut graphs).await?;
+            bytes += read.iter().map(Document::whole_footprint).sum::<usize>();
+            let mut read: HashMap<_, _> = read.into_iter().map(|document| (document.record.id(), document)).collect();
+            documents.extend(order.iter().filter_map(|id| read.remove(id)));
+        }
+        Ok(DocumentPage { documents, next })
+    }
+
+    /// Older copies are left out after each page: only those rows are looked up that have not ended, which is most often
+    /// none.
+    async fn located<T: Listed>(&self, question: &Question, page: &Page) -> Result<Vec<(T, Hit)>, SinkFault> {
+        let mut rows: Vec<(T, Hit)> = Vec::new();
         let mut seen = HashSet::new();
         let mut after = page.after;
         while rows.len() < page.limit {
             let size = (page.limit - rows.len()).min(PAGE);
-            let mut body = json!({ "size": size, "_source": T::COLUMNS, "sort": sort(page) });
+            let mut body = json!({
+                "size": size, "_source": T::COLUMNS, "docvalue_fields": ["payload_bytes"], "sort": sort(page),
+            });
             if let Some(after) = after {
                 continue_after(&mut body, &search_after(page.sort, &after));
             }
@@ -88,10 +125,10 @@ impl Reader<'_> {
             after = found.last().map(Listed::position);
             let is_last = found.len() < size;
             let newest = self.newest_unended(question, &found).await?;
-            for (row, hit) in found.into_iter().zip(&outcome.hits.hits) {
+            for (row, hit) in found.into_iter().zip(outcome.hits.hits) {
                 let newest = newest.get(&row.id());
                 if !newest.is_some_and(|newest| newest.replaces(row.revision(), &hit.index)) && seen.insert(row.id()) {
-                    rows.push(row);
+                    rows.push((row, hit));
                 }
             }
             if is_last {

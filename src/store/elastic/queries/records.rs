@@ -8,13 +8,14 @@ use serde_json::value::RawValue;
 
 use crate::domain::query::RunSummary;
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, Kind, Record, RecordId, SinkFault, TenantId};
+use crate::domain::{Document, Kind, RecordId, SinkFault, TenantId};
 use crate::store::elastic::admin::{LENIENT, list};
 use crate::store::elastic::hit::Address;
 use crate::store::elastic::hosts::not_understood;
 use crate::store::elastic::names::{self, Family};
 use crate::store::elastic::rows::{AsText, SUMMARY_COLUMNS, SummaryRow};
-use crate::store::elastic::search::{FETCH_BYTES, Reader};
+use crate::store::elastic::scan::Graphs;
+use crate::store::elastic::search::{Reader, portions};
 
 /// Addresses of one request: ids times the indices that may hold them.
 const ADDRESSES: usize = 5_000;
@@ -49,26 +50,12 @@ impl Reader<'_> {
     ) -> Result<Vec<Document>, SinkFault> {
         let newest = self.newest_copies(tenant, kind, ids, &VERSION_COLUMNS).await?;
         let mut documents = Vec::new();
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        for copy in newest {
-            if !batch.is_empty() && bytes + copy.payload_bytes > FETCH_BYTES {
-                documents.extend(self.documents(kind, &batch).await?);
-                batch.clear();
-                bytes = 0;
-            }
-            bytes += copy.payload_bytes;
-            batch.push(copy.address);
+        for portion in portions(newest, |copy| copy.payload_bytes) {
+            let addresses: Vec<_> = portion.into_iter().map(|copy| copy.address).collect();
+            documents.extend(self.documents(kind, &addresses).await?);
         }
-        documents.extend(self.documents(kind, &batch).await?);
         documents.retain(|document| document.tenant_id() == tenant);
-        let mut graphs = HashMap::new();
-        self.load_graphs(&documents, &mut graphs).await?;
-        for document in &mut documents {
-            let place = document.graph.map(|hash| (document.tenant_id(), document.month(), hash));
-            if let (Record::Run(run), Some(place)) = (&mut document.record, place) {
-                run.graph = graphs.get(&place).cloned().flatten();
-            }
-        }
+        self.put_graphs_back(&mut documents, &mut Graphs::new()).await?;
         Ok(documents)
     }
 

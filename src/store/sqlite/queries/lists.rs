@@ -7,14 +7,15 @@ use rusqlite::{Row, params_from_iter};
 
 use super::filters::Rows;
 use crate::domain::query::{
-    Direction, NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TimeRange,
+    Direction, DocumentPage, NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TimeRange,
 };
 use crate::domain::record::RecordKey;
-use crate::domain::{Kind, RecordId, Revision, TenantId};
+use crate::domain::{Document, Kind, RecordId, Revision, TenantId};
 use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::pool::OpenMonth;
-use crate::store::sqlite::{decode, newest, tables};
+use crate::store::sqlite::{decode, newest, read, tables};
+use crate::store::{STRETCH_BYTES, Subject};
 
 /// See [`LogQueries::runs`](crate::store::LogQueries::runs).
 pub fn runs(months: &[OpenMonth], filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, Fault> {
@@ -24,6 +25,34 @@ pub fn runs(months: &[OpenMonth], filter: &RunFilter, page: &Page) -> Result<Vec
 /// See [`LogQueries::nodes`](crate::store::LogQueries::nodes).
 pub fn nodes(months: &[OpenMonth], filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, Fault> {
     stretch(months, &Rows::of_nodes(filter), page)
+}
+
+/// See [`LogQueries::documents`](crate::store::LogQueries::documents).
+pub fn documents(months: &[OpenMonth], subject: &Subject, page: &Page) -> Result<DocumentPage, Fault> {
+    let (rows, places): (Rows, Vec<Position>) = match subject {
+        Subject::Runs(filter) => {
+            (Rows::of_runs(filter), runs(months, filter, page)?.iter().map(RunSummary::position).collect())
+        }
+        Subject::Nodes(filter) => {
+            (Rows::of_nodes(filter), nodes(months, filter, page)?.iter().map(NodeSummary::position).collect())
+        }
+    };
+    let mut found =
+        DocumentPage { next: places.last().filter(|_| places.len() == page.limit).copied(), ..Default::default() };
+    let (mut bytes, mut last) = (0, None);
+    for place in places {
+        if bytes >= STRETCH_BYTES {
+            found.next = last;
+            break;
+        }
+        last = Some(place);
+        let key = RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id: place.cursor.id };
+        let Some(file) = months.iter().find(|file| file.month == place.cursor.created_at.month()) else { continue };
+        let document = file.ask(|connection| read::whole_document(connection, key))?;
+        bytes += document.as_ref().map_or(0, Document::whole_footprint);
+        found.documents.extend(document);
+    }
+    Ok(found)
 }
 
 /// A row of a list.
@@ -106,7 +135,7 @@ fn month<T: Listed>(months: &[OpenMonth], file: &OpenMonth, rows: &Rows, page: &
     let mut after = page.after;
     while list.len() < page.limit {
         let wanted = Page { limit: page.limit - list.len(), after, ..*page };
-        let found: Vec<T> = read(file, rows.kind, &conditions, &wanted)?;
+        let found: Vec<T> = self::rows(file, rows.kind, &conditions, &wanted)?;
         let is_last = found.len() < wanted.limit;
         after = found.last().map(Listed::position);
         for row in found {
@@ -132,7 +161,7 @@ fn is_newest(
     Ok(!newest::is_superseded(months, key, revision, file.month)?)
 }
 
-fn read<T: Listed>(file: &OpenMonth, kind: Kind, conditions: &Conditions, page: &Page) -> Result<Vec<T>, Fault> {
+fn rows<T: Listed>(file: &OpenMonth, kind: Kind, conditions: &Conditions, page: &Page) -> Result<Vec<T>, Fault> {
     let (sql, values) = statement(kind, conditions, page);
     file.ask(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;
