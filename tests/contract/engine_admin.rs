@@ -213,9 +213,25 @@ async fn what_was_written_in_another_tenancy_is_read_and_shows_once() {
     // An ended run that lies in both is one run to its log.
     bench.store.apply(&records::actions(ended.clone())).await.unwrap();
     let log = records::app_log(tenant, app, ended.id(), at("2026-11-23T10:00:00"));
-    shared.apply(&records::actions(Record::AppLog(Box::new(log)))).await.unwrap();
+    let log = Record::AppLog(Box::new(log));
+    shared.apply(&records::actions(log.clone())).await.unwrap();
     shared.refresh().await.unwrap();
     let of_app = AppLogFilter { run_status: Some("succeeded".into()), ..AppLogFilter::all(tenant, app) };
     let page = shared.app_logs(&of_app, 0, 10).await.unwrap();
     assert_eq!((page.rows.len(), page.total), (1, 1));
+    // A log that lies in both shows once, too; a page goes as far as it would with all copies.
+    let older = Record::AppLog(Box::new(records::app_log(tenant, app, ended.id(), at("2026-11-22T10:00:00"))));
+    for record in [log.clone(), older.clone()] {
+        bench.store.apply(&records::actions(record)).await.unwrap();
+    }
+    shared.refresh().await.unwrap();
+    for filter in [of_app, AppLogFilter::all(tenant, app)] {
+        let page = async |offset, limit| -> Vec<_> {
+            let page = shared.app_logs(&filter, offset, limit).await.unwrap();
+            page.rows.iter().map(|row| row.log.id).collect()
+        };
+        assert_eq!(page(0, 10).await, [log.id(), older.id()]);
+        assert_eq!(page(0, 2).await, [log.id()]);
+        assert_eq!(page(2, 2).await, [older.id()]);
+    }
 }

@@ -92,6 +92,13 @@ impl Question {
         self.filters.push(filter);
     }
 
+    /// The same question, with one condition more.
+    pub(super) fn and(&self, filter: Value) -> Self {
+        let mut question = self.clone();
+        question.add(filter);
+        question
+    }
+
     /// Whether it can find a record that a newer copy may replace.
     pub(super) const fn may_find_unended(&self) -> bool {
         self.unended
@@ -127,9 +134,7 @@ impl Question {
     /// The records among which the keyword is looked for, of which a searched text was cut; `None` without a keyword.
     pub(super) fn cut_texts(&self) -> Option<Self> {
         let (_, columns) = self.text.as_ref()?;
-        let mut question = Self { text: None, ..self.clone() };
-        question.add(terms("truncated.field", columns));
-        Some(question)
+        Some(Self { text: None, ..self.and(terms("truncated.field", columns)) })
     }
 
     fn is(&mut self, field: &str, value: Option<impl Display>) {

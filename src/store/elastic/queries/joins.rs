@@ -81,24 +81,23 @@ struct IndexBucket {
 impl Reader<'_> {
     pub(super) async fn joined_page(
         &self,
-        mut logs: Question,
+        logs: Question,
         mut join: Join,
         offset: u64,
         limit: usize,
     ) -> Result<(Vec<AppLog>, u64), SinkFault> {
-        join.runs = self.without_superseded(join.runs).await?;
-        if let Some(status) = join.status {
-            join.status = Some(self.without_superseded(status).await?);
-        }
         let all = self.count(&logs, u64::MAX).await?.value;
         if all == 0 {
             return Ok((Vec::new(), 0));
         }
+        join.runs = self.without_superseded(join.runs).await?;
+        if let Some(status) = join.status {
+            join.status = Some(self.without_superseded(status).await?);
+        }
         let Some(condition) = self.by_few_runs(&join, all.min(FEW)).await? else {
             return tokio::try_join!(self.walked_page(&logs, &join, offset, limit), self.walked_total(&logs, &join));
         };
-        logs.add(condition);
-        self.log_page(logs, offset, limit).await
+        self.log_page(logs.and(condition), offset, limit).await
     }
 
     /// The join as a condition on logs, if at most so many runs are in it.
@@ -132,8 +131,7 @@ impl Reader<'_> {
     async fn walked_total(&self, logs: &Question, join: &Join) -> Result<u64, SinkFault> {
         let by_runs = self.count_joined(logs, &join.runs).await?;
         let Some(condition) = &join.log else { return Ok(by_runs) };
-        let mut themselves = logs.clone();
-        themselves.add(condition.clone());
+        let themselves = logs.and(condition.clone());
         let by_themselves = match &join.status {
             None => self.count(&themselves, u64::MAX).await?.value,
             Some(status) => self.count_joined(&themselves, status).await?,
@@ -167,11 +165,9 @@ impl Reader<'_> {
 
     /// How many of at most [`WINDOW`] ids a question finds.
     async fn count_of(&self, question: &Question, ids: &[RecordId]) -> Result<u64, SinkFault> {
-        let mut narrowed = question.clone();
-        narrowed.add(terms("id", ids));
         let by_index = json!({ "indices": { "terms": { "field": "_index", "size": INDICES } } });
         let body = json!({ "size": 0, "track_total_hits": true, "aggs": by_index });
-        let outcome: Outcome<ByIndex> = self.ask(&narrowed, body).await?;
+        let outcome: Outcome<ByIndex> = self.ask(&question.and(terms("id", ids)), body).await?;
         let places: Vec<_> = outcome.aggregations.map(|found| found.indices.buckets).unwrap_or_default();
         let own =
             places.iter().filter_map(|bucket| self.names.parse(&bucket.key)).filter(|place| place.tenant.is_some());
@@ -225,10 +221,8 @@ impl Reader<'_> {
         let found = self.those_of(&join.runs, &runs).await?;
         let mut passing: HashSet<_> = page.iter().filter(|(_, run)| found.contains(run)).map(|(log, _)| *log).collect();
         if let Some(condition) = &join.log {
-            let mut themselves = logs.clone();
-            themselves.add(condition.clone());
             let ids: Vec<_> = page.iter().map(|(log, _)| *log).collect();
-            let themselves = self.those_of(&themselves, &ids).await?;
+            let themselves = self.those_of(&logs.and(condition.clone()), &ids).await?;
             let in_status = match &join.status {
                 Some(status) => Some(self.those_of(status, &runs).await?),
                 None => None,
@@ -244,9 +238,7 @@ impl Reader<'_> {
         if ids.is_empty() {
             return Ok(HashSet::new());
         }
-        let mut question = question.clone();
-        question.add(terms("id", ids));
-        let hits = self.log_hits(&question, WINDOW, &Value::Null, &[]).await?;
+        let hits = self.log_hits(&question.and(terms("id", ids)), WINDOW, &Value::Null, &[]).await?;
         hits.iter().map(|hit| Ok(hit.version()?.0)).collect()
     }
 }
