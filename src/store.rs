@@ -107,12 +107,6 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
     async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError>;
-
-    /// All nodes of a run, by `created_at`, then `id`.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the store cannot be read.
-    async fn nodes_of_run(&self, tenant_id: TenantId, run_id: RecordId) -> Result<Vec<Document>, StoreError>;
 }
 
 /// Questions about runs: a filter, or a filter on nodes.
@@ -126,7 +120,7 @@ pub enum Subject {
 pub const STRETCH_BYTES: usize = 8 << 20;
 
 /// The questions that Dify asks of its tables, and search. Each is within one tenant. A record that lies in two months
-/// counts and shows once, in its newest revision; filters look at that revision only. Lists never read a payload.
+/// counts and shows once, in its newest revision; filters look at that revision only. Lists never read a payload, but for [`LogQueries::documents`].
 #[async_trait]
 pub trait LogQueries: LogReader {
     /// Runs of one tenant by their ids, without payloads; in no order, absent ones left out.

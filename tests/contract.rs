@@ -23,6 +23,8 @@ mod lists;
 mod model;
 #[path = "contract/months.rs"]
 mod months;
+#[path = "support/nodes.rs"]
+mod nodes;
 #[path = "contract/order.rs"]
 mod order;
 #[path = "contract/queries.rs"]

@@ -28,5 +28,7 @@ mod captured;
 mod expected_rows;
 #[path = "support/load.rs"]
 mod load;
+#[path = "support/nodes.rs"]
+mod nodes;
 #[path = "support/site.rs"]
 mod site;

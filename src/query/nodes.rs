@@ -4,7 +4,8 @@ use futures::Stream;
 
 use super::{NodeQuery, QueryError, TenantLogs};
 use crate::domain::query::{Direction, NodeSummary, Page, SortBy};
-use crate::domain::{AppId, Document, Kind, Record, RecordId};
+use crate::domain::record::RecordKey;
+use crate::domain::{AppId, Document, Kind, RecordId};
 
 /// Light rows per question while all nodes of a run are read.
 const STRETCH: usize = 1000;
@@ -15,8 +16,8 @@ impl TenantLogs {
     /// # Errors
     /// A store that cannot be read.
     pub async fn node(&self, id: RecordId) -> Result<Option<Document>, QueryError> {
-        let found = self.ports.queries.records(self.tenant_id, Kind::NodeExecution, &[id]).await?;
-        Ok(found.into_iter().find(|document| matches!(document.record, Record::Node(_))))
+        let key = RecordKey { tenant_id: self.tenant_id, kind: Kind::NodeExecution, id };
+        Ok(self.ports.queries.record(key).await?)
     }
 
     /// The newest execution of a node of a workflow, single steps included, whatever its status.

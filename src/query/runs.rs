@@ -3,6 +3,7 @@
 use super::cursor::List;
 use super::{QueryError, RunQuery, TenantLogs};
 use crate::domain::query::{Direction, Facet, Page, Position, RunFilter, RunSummary, SortBy, TimeRange};
+use crate::domain::record::RecordKey;
 use crate::domain::{AppId, Document, Kind, Record, RecordId, Timestamp};
 use crate::store::Subject;
 
@@ -122,8 +123,9 @@ impl TenantLogs {
     /// # Errors
     /// A store that cannot be read.
     pub async fn run(&self, app_id: Option<AppId>, id: RecordId) -> Result<Option<Document>, QueryError> {
-        let found = self.ports.queries.records(self.tenant_id, Kind::WorkflowRun, &[id]).await?;
-        Ok(found.into_iter().find(|document| match &document.record {
+        let key = RecordKey { tenant_id: self.tenant_id, kind: Kind::WorkflowRun, id };
+        let found = self.ports.queries.record(key).await?;
+        Ok(found.filter(|document| match &document.record {
             Record::Run(run) => app_id.is_none_or(|app_id| app_id == run.app_id),
             _ => false,
         }))

@@ -153,10 +153,6 @@ impl LogReader for ElasticStore {
     async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
         Ok(self.reader().records(tenant_id, kind, ids).await?)
     }
-
-    async fn nodes_of_run(&self, tenant_id: TenantId, run_id: RecordId) -> Result<Vec<Document>, StoreError> {
-        Ok(self.reader().nodes_of_run(tenant_id, run_id).await?)
-    }
 }
 
 #[async_trait]

@@ -199,10 +199,6 @@ impl LogReader for SqliteStore {
         let ids = ids.to_vec();
         self.read(move |pool| read::records(pool, tenant_id, kind, &ids)).await
     }
-
-    async fn nodes_of_run(&self, tenant_id: TenantId, run_id: RecordId) -> Result<Vec<Document>, StoreError> {
-        self.read(move |pool| read::nodes_of_run(pool, tenant_id, run_id)).await
-    }
 }
 
 #[async_trait]

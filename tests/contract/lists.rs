@@ -3,6 +3,7 @@
 use difylog::domain::query::{Page, RunFilter, RunSummary};
 use difylog::domain::{AppId, Record, RecordId, TenantId, WorkflowRun};
 
+use crate::nodes::nodes_of_run;
 use crate::records::{self, app, at, ended, id, later, node, run, tenant};
 use crate::subject::Subject;
 
@@ -31,7 +32,7 @@ pub async fn nodes_of_a_run_are_complete_and_ordered(subject: &Subject) {
     subject.refresh().await;
     nodes.sort_by_key(|node| (node.created_at, node.id));
     let expected: Vec<_> = nodes.into_iter().map(|node| records::whole(Record::Node(Box::new(node)))).collect();
-    let found = subject.store.nodes_of_run(tenant, run_id).await.unwrap();
+    let found = nodes_of_run(&*subject.store, tenant, run_id).await.unwrap();
     assert_eq!(found.len(), expected.len());
     assert!(found == expected, "the nodes come in another order or with other content");
 }

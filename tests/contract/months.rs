@@ -4,6 +4,7 @@ use difylog::domain::query::{Page, RunFilter, TextField, TextFilter, TimeRange};
 use difylog::domain::{Month, NodeExecution, Record, RecordId, Timestamp};
 
 use crate::lists::walk;
+use crate::nodes::nodes_of_run;
 use crate::records::{self, app, app_log, at, id, later, node, offload, paused_and_resumed, run, tenant};
 use crate::subject::Subject;
 
@@ -38,7 +39,7 @@ pub async fn a_node_restarted_in_the_next_month_shows_once(subject: &Subject) {
     subject.refresh().await;
     let expected = records::whole(after);
     assert_eq!(subject.read(expected.key()).await.as_ref(), Some(&expected));
-    assert_eq!(subject.store.nodes_of_run(tenant, run_id).await, Ok(vec![expected]));
+    assert_eq!(nodes_of_run(&*subject.store, tenant, run_id).await, Ok(vec![expected]));
 }
 
 pub async fn dropping_a_month_drops_only_it(subject: &Subject) {

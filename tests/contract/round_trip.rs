@@ -9,6 +9,7 @@ use difylog::domain::{
     BulkAction, Document, JsonText, Kind, NodeStatus, Record, RunStatus, Timestamp, Truncation, Verdict,
 };
 
+use crate::nodes::nodes_of_run;
 use crate::records::{self, app, app_log, at, id, json, later, node, offload, run, sha256, tenant};
 use crate::subject::Subject;
 
@@ -152,5 +153,5 @@ pub async fn unknown_ids_are_none(subject: &Subject) {
     ] {
         assert_eq!(subject.read(unknown).await, None);
     }
-    assert_eq!(subject.store.nodes_of_run(key.tenant_id, id()).await, Ok(Vec::new()));
+    assert_eq!(nodes_of_run(&*subject.store, key.tenant_id, id()).await, Ok(Vec::new()));
 }

@@ -11,6 +11,7 @@ use difylog::store::sqlite::{SqliteSettings, SqliteStore};
 use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreError};
 use tempfile::TempDir;
 
+use crate::nodes::nodes_of_run;
 use crate::records::{app, at, json, node, tenant};
 
 const OCTOBER: &str = "2026-10-15T10:00:00";
@@ -287,7 +288,7 @@ async fn months_are_dropped_while_reading_and_writing_go_on() {
                 store.record(batch[0].key()).await.unwrap();
                 let Record::Node(node) = &batch[0] else { unreachable!() };
                 let run: (TenantId, RecordId) = (node.tenant_id, node.workflow_run_id.unwrap());
-                store.nodes_of_run(run.0, run.1).await.unwrap();
+                nodes_of_run(&*store, run.0, run.1).await.unwrap();
             }
         })
     };

@@ -2,6 +2,7 @@
 
 use difylog::domain::{BulkAction, Record, Verdict};
 
+use crate::nodes::nodes_of_run;
 use crate::records::{self, actions, app, at, ended, node, run, tenant};
 use crate::subject::Subject;
 
@@ -69,7 +70,7 @@ pub async fn tenants_with_the_same_id_never_mix(subject: &Subject) {
         assert_eq!(subject.read(record.key()).await, Some(records::whole(record)));
     }
     for run in [ours, theirs] {
-        let nodes = subject.store.nodes_of_run(run.tenant_id, run.id).await.unwrap();
+        let nodes = nodes_of_run(&*subject.store, run.tenant_id, run.id).await.unwrap();
         assert_eq!(nodes.iter().map(difylog::domain::Document::tenant_id).collect::<Vec<_>>(), [run.tenant_id]);
     }
 }

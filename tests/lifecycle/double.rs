@@ -161,10 +161,6 @@ impl LogReader for Double {
         }
         Ok(found)
     }
-
-    async fn nodes_of_run(&self, _: TenantId, _: RecordId) -> Result<Vec<Document>, StoreError> {
-        unreachable!()
-    }
 }
 
 #[async_trait]

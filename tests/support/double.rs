@@ -169,11 +169,6 @@ impl LogReader for Double {
             })
             .collect())
     }
-
-    /// Nobody asks the double for it.
-    async fn nodes_of_run(&self, _: TenantId, _: RecordId) -> Result<Vec<Document>, StoreError> {
-        unreachable!()
-    }
 }
 
 #[async_trait]

@@ -13,6 +13,7 @@ use difylog::store::Store;
 use difylog::synthetic::{Generator, Shape};
 use tokio::time::Instant;
 
+use crate::nodes::nodes_of_run;
 use crate::site::{Site, Worker};
 
 /// Records in publish order, and the newest revision of each.
@@ -77,7 +78,7 @@ impl Load {
             }
         }
         for run in self.newest.keys().filter(|key| key.kind == Kind::WorkflowRun) {
-            for node in store.nodes_of_run(run.tenant_id, run.id).await.unwrap() {
+            for node in nodes_of_run(store, run.tenant_id, run.id).await.unwrap() {
                 found.insert(node.key(), node.revision);
             }
         }

@@ -3,7 +3,6 @@
 //!
 //! Single documents are read in real time; lists show what the engine has refreshed.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -11,15 +10,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::admin::{LENIENT, list};
-use super::hit::{Address, Hit, hits, located, sources};
+use super::hit::{Address, Hit, located, sources};
 use super::hosts::{Answer, Hosts, Method, Request, not_understood};
 use super::names::{self, Family, Names, Place};
 use super::rows;
 use super::settings::Search;
 use crate::domain::record::RecordKey;
-use crate::domain::{
-    Document, FaultKind, GraphHash, JsonText, Kind, Month, Record, RecordId, SinkFault, TenantId, Timestamp,
-};
+use crate::domain::{Document, FaultKind, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId, Timestamp};
 
 /// Hits of one search.
 const PAGE: usize = 1_000;
@@ -69,42 +66,6 @@ impl Reader<'_> {
             }
         }
         Ok(Some(document))
-    }
-
-    pub(super) async fn nodes_of_run(&self, tenant: TenantId, run: RecordId) -> Result<Vec<Document>, SinkFault> {
-        // First where they lie, then the documents themselves, as many at a time as their bytes allow: a page of
-        // large payloads would be more than either side can hold.
-        let mut newest: HashMap<RecordId, (i64, Hit)> = HashMap::new();
-        let mut after = Value::Null;
-        loop {
-            let mut query = json!({
-                "size": PAGE,
-                "track_total_hits": false,
-                "_source": false,
-                "docvalue_fields": ["id", "revision", "payload_bytes"],
-                "query": filter(&[("tenant_id", json!(tenant.to_string())), ("workflow_run_id", json!(run.to_string()))]),
-                "sort": [{ "created_at": "asc" }, { "id": "asc" }],
-            });
-            continue_after(&mut query, &after);
-            let hits = self.search(Kind::NodeExecution, tenant, &query).await?;
-            let last_page = hits.len() < PAGE;
-            if let Some(last) = hits.last() {
-                after = Value::Array(last.sort.clone());
-            }
-            for hit in hits {
-                let (id, revision) = hit.version()?;
-                if newest.get(&id).is_none_or(|(known, _)| *known < revision) {
-                    newest.insert(id, (revision, hit));
-                }
-            }
-            if last_page {
-                break;
-            }
-        }
-        let mut nodes = self.fetch(Kind::NodeExecution, newest.into_values().map(|(_, hit)| hit)).await?;
-        nodes.retain(|node| node.tenant_id() == tenant);
-        nodes.sort_by_key(|node| (node.record.created_at(), node.record.id()));
-        Ok(nodes)
     }
 
     pub(super) async fn graph(
@@ -176,12 +137,6 @@ impl Reader<'_> {
         let columns = columns.join(",");
         let includes = [("_source_includes", columns.as_str())];
         self.read(&Request::new(Method::Post, "/_mget").query(&includes).json(&json!({ "docs": docs })), located).await
-    }
-
-    async fn search(&self, kind: Kind, tenant: TenantId, query: &Value) -> Result<Vec<Hit>, SinkFault> {
-        let path = format!("/{}/_search", self.names.readable(Family::Records(kind), tenant));
-        let parameters = [LENIENT_SEARCH.as_slice(), &[("filter_path", "timed_out,hits.hits")]].concat();
-        self.read(&Request::new(Method::Post, &path).query(&parameters).json(query), hits).await
     }
 
     /// Reads, and reads again while shards come and go: those of an index that a worker created a moment ago (each month
@@ -258,11 +213,6 @@ pub(super) fn portions<T>(items: impl IntoIterator<Item = T>, size: impl Fn(&T) 
         }
     }
     portions
-}
-
-fn filter(terms: &[(&str, Value)]) -> Value {
-    let filters: Vec<_> = terms.iter().map(|(field, value)| json!({ "term": { *field: value } })).collect();
-    json!({ "bool": { "filter": filters } })
 }
 
 pub(super) fn continue_after(query: &mut Value, position: &Value) {

@@ -1,13 +1,11 @@
 //! Whole documents by what identifies them, over all months.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::fault::Fault;
 use super::pool::{OpenMonth, ReadPool};
 use super::{decode, newest, tables};
-use crate::domain::query::{Content, RunSummary};
+use crate::domain::query::RunSummary;
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, JsonText, Kind, Record, RecordId, TenantId};
 
@@ -61,25 +59,6 @@ fn distinct(ids: &[RecordId]) -> Vec<RecordId> {
     ids
 }
 
-/// See [`LogReader::nodes_of_run`](crate::store::LogReader::nodes_of_run).
-pub fn nodes_of_run(pool: &ReadPool, tenant_id: TenantId, run_id: RecordId) -> Result<Vec<Document>, Fault> {
-    let sql = format!("{} WHERE tenant_id = ?1 AND workflow_run_id = ?2", tables::NODES.select(Content::Full));
-    pool.ask(|months| {
-        // A node that was restarted lies in two months; oldest month first, so that of equals the later one stays.
-        let mut nodes: HashMap<RecordId, Document> = HashMap::new();
-        for file in months.iter().rev() {
-            for node in file.ask(|connection| nodes_of_month(connection, &sql, tenant_id, run_id))? {
-                if nodes.get(&node.record.id()).is_none_or(|known| known.revision <= node.revision) {
-                    nodes.insert(node.record.id(), node);
-                }
-            }
-        }
-        let mut nodes: Vec<Document> = nodes.into_values().collect();
-        nodes.sort_unstable_by_key(|node| (node.record.created_at(), node.record.id()));
-        Ok(nodes)
-    })
-}
-
 /// The newest copy of a record, its graph put back.
 fn whole(months: &[OpenMonth], key: RecordKey) -> Result<Option<Document>, Fault> {
     let Some((_, file)) = newest::place(months, key)? else { return Ok(None) };
@@ -111,16 +90,4 @@ fn graph_of(connection: &Connection, document: &Document) -> rusqlite::Result<Op
     let mut statement = connection.prepare_cached(tables::GRAPH)?;
     let text = statement.query_row((document.tenant_id().as_bytes(), hash.as_bytes()), decode::graph).optional()?;
     Ok(text.flatten())
-}
-
-fn nodes_of_month(
-    connection: &Connection,
-    sql: &str,
-    tenant_id: TenantId,
-    run_id: RecordId,
-) -> rusqlite::Result<Vec<Document>> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let nodes = statement
-        .query_map((tenant_id.as_bytes(), run_id.as_bytes()), |row| decode::document(Kind::NodeExecution, row))?;
-    nodes.collect()
 }
