@@ -15,7 +15,6 @@ use super::hosts::{Answer, Hosts, Method, Request, not_understood};
 use super::names::{self, Family, Names, Place};
 use super::rows;
 use super::settings::Search;
-use crate::backoff::Backoff;
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, FaultKind, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId, Timestamp};
 
@@ -44,8 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a read is sent again at most while nothing changes: shards that are lost do not come.
 const VAIN_READS: usize = 4;
 
-/// Before all reads but the first two.
-const PAUSE: Backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_millis(500) };
+/// How much longer the pause before each further read is; there is none before the second.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What reading needs of the store.
 pub(super) struct Reader<'a> {
@@ -152,7 +151,7 @@ impl Reader<'_> {
         parse: impl Fn(&Answer) -> Result<T, SinkFault> + Send,
     ) -> Result<T, SinkFault> {
         let give_up = Instant::now() + PATIENCE;
-        let (mut attempt, mut vain) = (0, 0);
+        let (mut repeated, mut vain) = (0, 0);
         loop {
             let answer = self.hosts.send(request).await?;
             match parse(&answer) {
@@ -161,11 +160,8 @@ impl Reader<'_> {
                         vain += 1;
                     }
                     // A cluster that waits for nothing and refuses all the same is not asked without a pause.
-                    if attempt > 0 {
-                        let rest = PAUSE.pause(attempt, &mut rand::rng());
-                        tokio::time::sleep(rest).await;
-                    }
-                    attempt += 1;
+                    tokio::time::sleep(PAUSE * repeated).await;
+                    repeated += 1;
                 }
                 result => return result,
             }
