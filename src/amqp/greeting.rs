@@ -23,6 +23,9 @@ const METHOD: u8 = 1;
 /// The largest greeting that is read, in bytes; RabbitMQ's has some 500.
 const MOST: usize = 64 << 10;
 
+/// Characters of a product's name, and of a version, that are shown.
+const NAME: usize = 100;
+
 /// The product and the version of the first broker that answers, such as `RabbitMQ 4.1.3`.
 ///
 /// # Errors
@@ -66,7 +69,10 @@ fn named(payload: &[u8]) -> io::Result<String> {
         return Err(no_broker());
     };
     let property = |name| match server_properties.inner().get(name) {
-        Some(AMQPValue::LongString(text)) => Some(text.to_string()),
+        Some(AMQPValue::LongString(text)) => {
+            let text = text.to_string();
+            Some(text.chars().filter(|character| !character.is_control()).take(NAME).collect::<String>())
+        }
         _ => None,
     };
     let product = property("product").unwrap_or_else(|| "AMQP broker".to_owned());
