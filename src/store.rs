@@ -120,7 +120,8 @@ pub enum Subject {
 pub const STRETCH_BYTES: usize = 8 << 20;
 
 /// The questions that Dify asks of its tables, and search. Each is within one tenant. A record that lies in two months
-/// counts and shows once, in its newest revision; filters look at that revision only. Lists never read a payload, but for [`LogQueries::documents`].
+/// counts and shows once, in its newest revision; filters look at that revision only. Lists never read a payload, but for
+/// [`LogQueries::documents`].
 #[async_trait]
 pub trait LogQueries: LogReader {
     /// Runs of one tenant by their ids, without payloads; in no order, absent ones left out.

@@ -55,7 +55,7 @@ pub struct Status {
 /// How far the store is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lag {
-    /// Messages in the consumed queues.
+    /// Messages that wait in the consumed queues.
     pub waiting: u64,
     /// When the newest record of the store was created.
     pub newest: Option<Timestamp>,

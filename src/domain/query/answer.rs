@@ -1,4 +1,4 @@
-//! What answers a question: light rows and numbers. None holds a payload.
+//! What answers a question: light rows and numbers. None holds a payload, but for the documents of a list.
 
 use super::{Cursor, Position, RunSummary};
 use crate::domain::{AppId, AppLog, Document, NodeStatus, RecordId, Revision, Timestamp};
