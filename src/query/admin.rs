@@ -2,6 +2,7 @@
 
 use super::{LogService, QueryError, Related};
 use crate::domain::query::{Content, Cursor, Scan, TimeRange};
+use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Record, RecordId, TenantId};
 
 /// Dify's ended statuses: neither paused, nor running, nor scheduled.
@@ -66,7 +67,7 @@ impl AdminLogs {
         let ports = &self.0.0;
         let mut found = Vec::new();
         for tenant_id in ports.scan.owners(kind, id).await? {
-            found.extend(ports.queries.records(tenant_id, kind, &[id]).await?);
+            found.extend(ports.queries.record(RecordKey { tenant_id, kind, id }).await?);
         }
         Ok(found)
     }
