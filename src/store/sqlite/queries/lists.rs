@@ -29,13 +29,10 @@ pub fn nodes(months: &[OpenMonth], filter: &NodeFilter, page: &Page) -> Result<V
 
 /// See [`LogQueries::documents`](crate::store::LogQueries::documents).
 pub fn documents(months: &[OpenMonth], subject: &Subject, page: &Page) -> Result<DocumentPage, Fault> {
-    let (rows, places): (Rows, Vec<Position>) = match subject {
-        Subject::Runs(filter) => {
-            (Rows::of_runs(filter), runs(months, filter, page)?.iter().map(RunSummary::position).collect())
-        }
-        Subject::Nodes(filter) => {
-            (Rows::of_nodes(filter), nodes(months, filter, page)?.iter().map(NodeSummary::position).collect())
-        }
+    let rows = Rows::of(subject);
+    let places: Vec<Position> = match subject {
+        Subject::Runs(_) => stretch(months, &rows, page)?.iter().map(RunSummary::position).collect(),
+        Subject::Nodes(_) => stretch(months, &rows, page)?.iter().map(NodeSummary::position).collect(),
     };
     let mut found =
         DocumentPage { next: places.last().filter(|_| places.len() == page.limit).copied(), ..Default::default() };
