@@ -1,5 +1,6 @@
 //! Walks over documents of all tenants, for administrative work: oldest first, each record once, in its newest revision.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use super::copies::{Copy, PAGE, add_filter, conditions, walk};
 use super::hosts::{Answer, Method, Request};
 use super::queries::ENDED;
-use super::search::{FETCH_BYTES, LENIENT_SEARCH, Reader};
+use super::search::{LENIENT_SEARCH, Reader, groups};
 use crate::domain::query::{Content, Cursor, Scan};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId, Timestamp};
@@ -114,7 +115,8 @@ impl Reader<'_> {
         let mut documents: Vec<Document> = Vec::new();
         let mut graphs = Graphs::new();
         let mut bytes = 0;
-        for group in groups(copies) {
+        let is_one_group = |last: &Copy, next: &Copy| last.cursor == next.cursor;
+        for group in groups(copies, |copy| copy.hit.payload_bytes(), is_one_group) {
             if bytes > ANSWER_BYTES && !documents.is_empty() {
                 break;
             }
@@ -139,13 +141,12 @@ impl Reader<'_> {
         for document in documents {
             let Some(hash) = document.graph else { continue };
             let place = (document.tenant_id(), document.month(), hash);
-            let graph = match graphs.get(&place) {
-                Some(known) => known.clone(),
-                None => self.graph(place.0, place.1, hash).await?,
+            let graph = match graphs.entry(place) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(self.graph(place.0, place.1, hash).await?),
             };
-            graphs.insert(place, graph.clone());
             if let Record::Run(run) = &mut document.record {
-                run.graph = graph;
+                run.graph.clone_from(graph);
             }
         }
         Ok(())
@@ -199,26 +200,4 @@ fn behind(after: Option<Cursor>, query: &mut Value) {
         { "range": { "id": { "gt": after.id.to_string() } } },
     ] } });
     add_filter(query, json!({ "bool": { "should": [later, beside], "minimum_should_match": 1 } }));
-}
-
-/// Cuts copies into groups that one request can read; those that share a cursor stay together.
-fn groups(copies: Vec<Copy>) -> Vec<Vec<Copy>> {
-    let mut groups: Vec<Vec<Copy>> = Vec::new();
-    let mut bytes = 0;
-    for copy in copies {
-        let size = copy.hit.payload_bytes();
-        match groups.last_mut() {
-            Some(group)
-                if bytes + size <= FETCH_BYTES || group.last().is_some_and(|last| last.cursor == copy.cursor) =>
-            {
-                bytes += size;
-                group.push(copy);
-            }
-            _ => {
-                bytes = size;
-                groups.push(vec![copy]);
-            }
-        }
-    }
-    groups
 }

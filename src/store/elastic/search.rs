@@ -203,22 +203,34 @@ fn is_passing(answer: &Answer, fault: &SinkFault) -> bool {
 
 /// Cuts what is to be read into what one request asks for, by the bytes of each.
 pub(super) fn portions<T>(items: impl IntoIterator<Item = T>, size: impl Fn(&T) -> u64) -> Vec<Vec<T>> {
-    let mut portions: Vec<Vec<T>> = Vec::new();
+    groups(items, size, |_, _| false)
+}
+
+/// As [`portions`], but what is one with the item before it stays with it.
+pub(super) fn groups<T>(
+    items: impl IntoIterator<Item = T>,
+    size: impl Fn(&T) -> u64,
+    is_one: impl Fn(&T, &T) -> bool,
+) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = Vec::new();
     let mut bytes = 0;
     for item in items {
         let size = size(&item);
-        match portions.last_mut() {
-            Some(portion) if bytes + size <= FETCH_BYTES && portion.len() < PAGE => {
+        match groups.last_mut() {
+            Some(group)
+                if (bytes + size <= FETCH_BYTES && group.len() < PAGE)
+                    || group.last().is_some_and(|last| is_one(last, &item)) =>
+            {
                 bytes += size;
-                portion.push(item);
+                group.push(item);
             }
             _ => {
                 bytes = size;
-                portions.push(vec![item]);
+                groups.push(vec![item]);
             }
         }
     }
-    portions
+    groups
 }
 
 pub(super) fn continue_after(query: &mut Value, position: &Value) {
