@@ -123,7 +123,7 @@ pub(super) async fn declare_dead_letters(link: &Link, settings: &AmqpSettings) -
     let (exchange, queue) = (&settings.dead_letter_exchange, &settings.dead_letter_queue);
     declare_exchange(&channel, exchange, ExchangeKind::Topic, "set amqp.dead_letter_exchange to another name").await?;
     let remedy = "set amqp.dead_letter_queue to another name, or delete the queue when it is empty";
-    declare_exact(&channel, queue, FieldTable::default(), remedy).await?;
+    declare_exact(&channel, queue, of_type(QueueType::Classic), remedy).await?;
     bind(&channel, queue, exchange, "#").await?;
     close(channel).await;
     Ok(())
@@ -145,17 +145,26 @@ async fn declare_native(link: &Link, settings: &AmqpSettings, queue: &QueueSetti
     let channel = link.channel().await?;
     let exchange = &settings.native_exchange;
     declare_exchange(&channel, exchange, ExchangeKind::Topic, "set amqp.native_exchange to another name").await?;
-    let mut arguments = FieldTable::default();
+    let mut arguments = of_type(queue.queue_type);
     arguments.insert(short("x-dead-letter-exchange"), long(settings.dead_letter_exchange.as_str()));
-    if queue.queue_type == QueueType::Quorum {
-        arguments.insert(short("x-queue-type"), long("quorum"));
-    }
     let remedy = "make amqp.queues[].queue_type and amqp.dead_letter_exchange what the queue was created with, \
                   or drain and delete the queue";
     declare_exact(&channel, &queue.name, arguments, remedy).await?;
     bind(&channel, &queue.name, exchange, "#").await?;
     close(channel).await;
     Ok(())
+}
+
+/// Names the type even where it is classic: a virtual host may prefer another one, and a quorum queue without a
+/// dead-letter exchange drops what was delivered more often than its limit, so letters would go by being looked at.
+fn of_type(queue_type: QueueType) -> FieldTable {
+    let name = match queue_type {
+        QueueType::Classic => "classic",
+        QueueType::Quorum => "quorum",
+    };
+    let mut arguments = FieldTable::default();
+    arguments.insert(short("x-queue-type"), long(name));
+    arguments
 }
 
 /// Looks for a queue. The broker closes the channel when there is none.
