@@ -228,8 +228,8 @@ impl Selection {
     }
 }
 
-struct Replay {
-    walk: Walk,
+struct Replay<'a> {
+    walk: Walk<'a>,
     publisher: Publisher,
     group: Vec<(u64, Outgoing)>,
     bytes: usize,
@@ -237,7 +237,7 @@ struct Replay {
     report: ReplayReport,
 }
 
-impl Replay {
+impl Replay<'_> {
     async fn add(
         &mut self,
         step: Step,

@@ -6,9 +6,10 @@ use std::num::NonZeroU32;
 use difylog::amqp::{DeadLetters, Found, Pace, Selection};
 use difylog::codec::Message;
 use difylog::domain::{Disposition, Kind, Refusal, RefusalClass, TenantId};
+use lapin::BasicProperties;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeleteOptions};
 
-use crate::harness::{PATIENCE, Site, ack, number, refuse};
+use crate::harness::{PATIENCE, Site, ack, connect, number, publish_on, refuse};
 
 /// Messages with an even number belong to this tenant.
 const TENANT: &str = "669dd85a-0949-4cda-99c9-4984b192aea0";
@@ -34,6 +35,23 @@ async fn with_letters(count: usize) -> (Site, DeadLetters) {
     (site, letters)
 }
 
+/// A site in a virtual host whose queues are quorum queues unless they say otherwise, and lose a message at its third
+/// return; and the URL of that host.
+async fn where_queues_are_quorum_queues() -> (Site, String) {
+    let mut site = Site::shared().await;
+    let rabbit = std::sync::Arc::clone(&site.rabbit);
+    let host = uuid::Uuid::new_v4().to_string();
+    let url = rabbit.url().replace("%2f", &host);
+    site.settings.urls = vec![url.parse().unwrap()];
+    let commands = move || {
+        rabbit.ctl(&["add_vhost", &host, "--default-queue-type", "quorum"]);
+        rabbit.ctl(&["set_permissions", "-p", &host, "guest", ".*", ".*", ".*"]);
+        rabbit.ctl(&["set_policy", "-p", &host, "limit", ".*", r#"{"delivery-limit": 2}"#, "--apply-to", "queues"]);
+    };
+    tokio::task::spawn_blocking(commands).await.unwrap();
+    (site.set_up().await, url)
+}
+
 async fn reasons(letters: &DeadLetters) -> BTreeMap<String, u64> {
     let mut reasons = BTreeMap::new();
     let mut count = |found: Found| *reasons.entry(found.heading.reason).or_default() += 1;
@@ -47,7 +65,7 @@ fn by_reason(reason: RefusalClass) -> Selection {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_changes_nothing() {
-    let (site, letters) = with_letters(30).await;
+    let (_site, letters) = with_letters(30).await;
     for _ in 0..2 {
         let expected = BTreeMap::from([("invalid-id".to_owned(), 10), ("missing-field".to_owned(), 20)]);
         assert_eq!(reasons(&letters).await, expected);
@@ -62,7 +80,30 @@ async fn a_list_changes_nothing() {
     assert_eq!((shown.body.as_ref(), shown.found.kind), (&b"6"[..], Some(Kind::WorkflowRun)));
     assert!(shown.headers.contains(&("x-difylog-reason".into(), "invalid-id".into())));
     assert!(letters.show(31, &inspect).await.unwrap().is_none());
-    assert_eq!(site.ready(&site.settings.dead_letter_queue).await, 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_ends_when_all_letters_are_back() {
+    let (_site, letters) = with_letters(30).await;
+    for _ in 0..400 {
+        let listed = letters.list(&Selection::default(), &inspect, &mut |_| {}).await.unwrap();
+        assert_eq!(listed.walked, 30);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_outlive_any_number_of_looks() {
+    let (site, url) = where_queues_are_quorum_queues().await;
+    let mut worker = site.worker();
+    let (_connection, channel) = connect(&url).await;
+    publish_on(&channel, site.queue(), [b"0".to_vec()], &BasicProperties::default()).await;
+    refuse(worker.next().await);
+    worker.eventually("a letter", |stats| stats.dead_lettered() == 1).await;
+    worker.stop().await;
+    let letters = DeadLetters::new(&site.settings).unwrap();
+    for _ in 0..5 {
+        assert_eq!(reasons(&letters).await, BTreeMap::from([("missing-field".to_owned(), 1)]));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,15 @@
 //! A walk over a queue: takes each message that is in it at the start, once, and holds it unacked, so that what is
 //! not acked returns to its place when the walk ends or its process dies. Of a held letter only its tag is kept here.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use lapin::Channel;
 use lapin::message::Delivery as Arrival;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::types::FieldTable;
 
-use super::super::connection::Link;
+use super::super::connection::{GOODBYE, Link};
 use super::super::delivery::{Original, short};
 use super::super::error::AmqpError;
 use super::super::letter::{Heading, header_text};
@@ -15,12 +17,19 @@ use super::super::publisher::in_order;
 use super::super::topology::existing_queue;
 use super::{Found, Inspect};
 
-pub(super) struct Walk {
+/// Between two looks whether the held letters are back.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+pub(super) struct Walk<'a> {
+    link: &'a Link,
     channel: Channel,
     queue: String,
     position: u64,
+    acked: u64,
     /// Messages of the start that were not met yet. What arrives meanwhile lies behind them.
     left: u64,
+    /// Messages that the queue had ready at the last step.
+    ready: u64,
 }
 
 /// One letter.
@@ -30,13 +39,14 @@ pub(super) struct Step {
     pub original: Original,
 }
 
-impl Walk {
-    pub async fn begin(link: &Link, queue: &str) -> Result<Self, AmqpError> {
+impl<'a> Walk<'a> {
+    pub async fn begin(link: &'a Link, queue: &str) -> Result<Self, AmqpError> {
         let channel = link.channel().await?;
         let Some(there) = existing_queue(&channel, queue).await? else {
             return Err(AmqpError::Missing(format!("queue {queue} (amqp.dead_letter_queue)")));
         };
-        Ok(Self { channel, queue: queue.to_owned(), position: 0, left: there.message_count().into() })
+        let ready = there.message_count().into();
+        Ok(Self { link, channel, queue: queue.to_owned(), position: 0, acked: 0, left: ready, ready })
     }
 
     /// The next letter; with `inspect`, its tenant and kind as well.
@@ -50,6 +60,7 @@ impl Walk {
         };
         self.left -= 1;
         self.position += 1;
+        self.ready = message.message_count.into();
         let Arrival { delivery_tag: tag, exchange, routing_key, properties, data, .. } = message.delivery;
         let original = Original { exchange, routing_key, properties, body: Bytes::from(data) };
         let heading = Heading::read(&original);
@@ -60,16 +71,33 @@ impl Walk {
     }
 
     /// Removes letters from the queue.
-    pub async fn ack(&self, tags: &[u64]) -> Result<(), AmqpError> {
+    pub async fn ack(&mut self, tags: &[u64]) -> Result<(), AmqpError> {
         let sent = in_order(tags.iter().map(|tag| self.channel.basic_ack(*tag, BasicAckOptions::default()))).await;
+        self.acked += tags.len() as u64;
         sent.into_iter().collect::<Result<(), _>>().map_err(AmqpError::broker("acking a letter"))
     }
 
-    /// Gives back what was not acked, and waits until the broker has it.
+    /// Gives back what was not acked, and waits until the queue has it, within [`GOODBYE`].
+    ///
+    /// RabbitMQ answers the end of a channel before its queue has heard of it, unless the channel has consumers, so
+    /// the next walk would find too few letters. Somebody else may take letters meanwhile, hence the bound.
     pub async fn end(self) {
+        let held = self.position - self.acked;
         // A channel that breaks while it is closed gives everything back as well.
         let _ = self.channel.close(200, "done".into()).await;
+        if held > 0 {
+            let _ = tokio::time::timeout(GOODBYE, ready_again(self.link, &self.queue, self.ready + held)).await;
+        }
     }
+}
+
+/// Waits until a queue has so many messages ready.
+async fn ready_again(link: &Link, queue: &str, count: u64) -> Result<(), AmqpError> {
+    let channel = link.channel().await?;
+    while existing_queue(&channel, queue).await?.is_some_and(|there| u64::from(there.message_count()) < count) {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
 }
 
 /// Properties and headers as text.
