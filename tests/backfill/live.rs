@@ -72,10 +72,7 @@ async fn messages_race_with_the_copy_over_the_engine() {
     publish(&site, &messages);
     let output = running.finish().await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    eventually(60, "every message is settled", async || {
-        site.depth("events").await == 0 && worker.metric("difylog_deliveries_in_flight", "").await == 0.0
-    })
-    .await;
+    worker.acked(60, messages.len()).await;
     site.store().refresh().await.unwrap();
     assert_eq!(wrong(&site, &newest).await, Vec::<String>::new());
 }
@@ -94,10 +91,7 @@ async fn messages_before_and_after_the_copy_over_sqlite() {
         let mut worker = site.worker();
         worker.ready().await;
         publish(&site, part);
-        eventually(60, "every message is settled", async || {
-            site.depth("events").await == 0 && worker.metric("difylog_deliveries_in_flight", "").await == 0.0
-        })
-        .await;
+        worker.acked(60, part.len()).await;
         assert!(worker.terminate().await.success());
     }
     assert_eq!(wrong(&site, &newest).await, Vec::<String>::new());

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::captured::lines;
 use crate::expected_rows::compare;
-use crate::site::{Site, StoreUnderTest, eventually};
+use crate::site::{Site, StoreUnderTest};
 
 /// The records that a store holds under the ids of the expected rows, graphs put back and full texts fetched.
 pub async fn stored(Stores { store, payloads, .. }: &Stores, expected: &[Value]) -> Vec<Record> {
@@ -53,7 +53,7 @@ async fn through_the_worker(store: StoreUnderTest, order: impl FnOnce(&mut Vec<V
     let edge = lines("celery_edge_messages.jsonl");
     let twice = messages.iter().chain(&messages).chain(&edge);
     let mut text = String::new();
-    let mut published = 0.0;
+    let mut published = 0;
     for message in twice {
         let mut message = message.clone();
         message["routing_key"] = site.celery_queue().into();
@@ -61,16 +61,13 @@ async fn through_the_worker(store: StoreUnderTest, order: impl FnOnce(&mut Vec<V
         message["properties"].as_object_mut().unwrap().remove("expiration");
         text.push_str(&message.to_string());
         text.push('\n');
-        published += 1.0;
+        published += 1;
     }
     std::fs::write(site.file("captured.jsonl"), text).unwrap();
     let mut worker = site.worker();
     worker.ready().await;
     site.ok(&["publish", "--captured", site.file("captured.jsonl").to_str().unwrap()]);
-    eventually(60, "every message is acked", async || {
-        worker.metric("difylog_deliveries_total", "outcome=\"acked\"").await >= published
-    })
-    .await;
+    worker.acked(60, published).await;
     assert_eq!(site.depth("dead").await, 0);
     let expected = lines("celery_expected_rows.jsonl");
     let stores = difylog::app::open_stores(&site.settings).unwrap();

@@ -163,9 +163,9 @@ async fn status_tells_how_far_the_store_is_behind() {
     assert!(before["broker"]["version"].as_str().unwrap().starts_with("RabbitMQ "), "{before}");
     let lag = serde_json::json!({ "waiting": load.records.len(), "newest_record_at": null, "seconds": null });
     assert_eq!(before["lag"], lag);
-    let worker = site.worker();
-    load.stored(60, &site, &worker).await;
-    drop(worker);
+    let mut worker = site.worker();
+    worker.acked(60, load.records.len()).await;
+    assert!(worker.terminate().await.success(), "{}", site.log());
     let newest = load.records.iter().map(Record::created_at).max().unwrap();
     let lag = serde_json::json!({ "waiting": 0, "newest_record_at": newest.to_string(), "seconds": 0 });
     assert_eq!(status()["lag"], lag);

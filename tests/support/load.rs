@@ -94,8 +94,7 @@ impl Load {
 
     /// Waits until a worker has nothing left and the store holds this load; panics with the first differences otherwise.
     ///
-    /// An empty queue and nothing in flight do not say that all is settled: the broker may have sent what the worker has
-    /// not read from its socket yet. Only the store can say.
+    /// An empty queue and nothing in flight do not say that all is settled, see [`Worker::acked`]. Only the store can say.
     pub async fn stored(&self, seconds: u64, site: &Site, worker: &Worker) {
         let mut wrong = Vec::new();
         let deadline = Instant::now() + Duration::from_secs(seconds);

@@ -205,6 +205,15 @@ impl Worker {
         .await;
     }
 
+    /// Waits until the worker has acked so many messages. An empty queue and nothing in flight do not say so: the broker
+    /// may have sent what the worker has not read from its socket yet.
+    pub async fn acked(&self, seconds: u64, messages: usize) {
+        eventually(seconds, "every message is acked", async || {
+            self.metric("difylog_deliveries_total", "outcome=\"acked\"").await >= messages as f64
+        })
+        .await;
+    }
+
     /// The sum of a metric over the series whose labels contain `labels`; 0 if there is none.
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
         let Some((_, text)) = self.get("/metrics").await else { return 0.0 };
