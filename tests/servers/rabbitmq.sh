@@ -5,17 +5,18 @@
 #   rabbitmq.sh restart DIR [PORT]   stop and start; data and port are kept
 #   rabbitmq.sh stop DIR             a clean stop
 #   rabbitmq.sh kill DIR             SIGKILL
-#   rabbitmq.sh env DIR              AMQP_URL=amqp://guest:guest@127.0.0.1:PORT/%2f
+#   rabbitmq.sh env DIR              AMQP_URL=amqp://guest:guest@127.0.0.1:PORT/%2f, and AMQPS_URL=... if it has TLS
 #   rabbitmq.sh ctl DIR ARGS...      rabbitmqctl on this node
 #
-# RABBITMQ_SETTINGS   more lines for rabbitmq.conf (read at each start)
+# Read at each start:
+# RABBITMQ_TLS        a folder with ca.pem, server.pem and server.key: the node listens with TLS as well
 # RABBITMQ_PLUGINS    plugins to enable, by comma: rabbitmq_management,...  (none unless asked)
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 SERVER_USER=rabbitmq   # created by the package
-PORT='' DIST_PORT='' EPMD_PORT=''   # claim_port sets them
+PORT='' TLS_PORT='' DIST_PORT='' EPMD_PORT=''   # claim_port sets them
 
 # The package's /usr/sbin scripts are wrappers that log to /var/log and change the user; the real ones are here.
 rabbitmq_script() { # NAME
@@ -55,9 +56,15 @@ configure() { # PORT
   echo "[${RABBITMQ_PLUGINS:-}]." >"$DIR/conf/enabled_plugins"
   {
     echo "listeners.tcp.local = 127.0.0.1:$1"
-    # A nearly full machine must not block publishers; a test that wants the alarm sets its own limit.
+    # A nearly full machine must not block publishers.
     echo "disk_free_limit.absolute = 50MB"
-    printf '%s\n' "${RABBITMQ_SETTINGS:-}"
+    if [[ -n ${RABBITMQ_TLS:-} ]]; then
+      echo "listeners.ssl.local = 127.0.0.1:$TLS_PORT"
+      echo "ssl_options.cacertfile = $RABBITMQ_TLS/ca.pem"
+      echo "ssl_options.certfile = $RABBITMQ_TLS/server.pem"
+      echo "ssl_options.keyfile = $RABBITMQ_TLS/server.key"
+      echo "ssl_options.verify = verify_none"   # of clients
+    fi
   } >"$DIR/conf/rabbitmq.conf"
   own "$DIR/.erlang.cookie" "$DIR"/{conf,log,mnesia}
 }
@@ -67,6 +74,7 @@ boot() { # [PORT]
   server=$(rabbitmq_script rabbitmq-server)
   need epmd rabbitmq
   claim_port PORT "${1:-}"
+  [[ -z ${RABBITMQ_TLS:-} ]] || claim_port TLS_PORT
   claim_port DIST_PORT
   claim_port EPMD_PORT
   # The name is part of the data's path, so it is kept too.
@@ -90,6 +98,8 @@ boot() { # [PORT]
     'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}' \
     -- "$server"
   await_ready rabbitmq "$DIR/log/output.log" speaks_amqp "$PORT"
+  # Its listeners start one after the other.
+  [[ -z $TLS_PORT ]] || await_ready rabbitmq "$DIR/log/output.log" port_in_use "$TLS_PORT"
 }
 
 # Sends the protocol header and expects the first byte of Connection.Start: a method frame (1).
@@ -103,7 +113,12 @@ speaks_amqp() ( # PORT
 is_running() { running rabbitmq >/dev/null; }
 stop_server() { halt rabbitmq TERM; halt epmd TERM; }
 kill_server() { slay rabbitmq; slay epmd; }
-print_env() { echo "AMQP_URL=amqp://guest:guest@127.0.0.1:$(recall PORT)/%2f"; }
+print_env() {
+  local tls
+  tls=$(recall TLS_PORT)
+  echo "AMQP_URL=amqp://guest:guest@127.0.0.1:$(recall PORT)/%2f"
+  [[ -z $tls ]] || echo "AMQPS_URL=amqps://guest:guest@127.0.0.1:$tls/%2f"
+}
 
 control() { # DIR ARGS...
   local ctl

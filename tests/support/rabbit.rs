@@ -2,15 +2,13 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A running node. Dropping it stops the node.
 pub struct Rabbit {
     folder: tempfile::TempDir,
     url: String,
-    /// Lines of its `rabbitmq.conf`.
-    settings: String,
 }
 
 fn script() -> PathBuf {
@@ -22,20 +20,13 @@ fn script() -> PathBuf {
 impl Rabbit {
     /// Starts a node and waits until it answers.
     pub fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), "")
+        let folder = tempfile::tempdir().unwrap();
+        let printed = run("start", folder.path(), &[], &[]);
+        Self { url: value_of("AMQP_URL", &printed), folder }
     }
 
-    fn start_in(folder: tempfile::TempDir, settings: &str) -> Self {
-        let mut rabbit = Self { folder, url: String::new(), settings: settings.to_owned() };
-        let printed = rabbit.run(&["start"], &[]);
-        let url = printed.lines().find_map(|line| line.strip_prefix("AMQP_URL="));
-        let url = url.unwrap_or_else(|| panic!("{} printed no AMQP_URL: {printed}", script().display()));
-        url.clone_into(&mut rabbit.url);
-        rabbit
-    }
-
-    /// Starts a node that also listens with TLS on 127.0.0.1, with a certificate of an authority made for it. Answers the
-    /// URL for TLS and the authority's PEM file.
+    /// Starts a node that also listens with TLS, with a certificate of an authority made for it. Answers the URL for TLS
+    /// and the authority's PEM file.
     pub fn start_with_tls() -> (Self, String, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -49,18 +40,9 @@ impl Rabbit {
         std::fs::write(at("ca.pem"), authority_pem).unwrap();
         std::fs::write(at("server.pem"), server.signed_by(&key, &issuer).unwrap().pem()).unwrap();
         std::fs::write(at("server.key"), key.serialize_pem()).unwrap();
-
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let settings = format!(
-            "listeners.ssl.local = 127.0.0.1:{port}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\n\
-             ssl_options.keyfile = {}\nssl_options.verify = verify_none",
-            at("ca.pem").display(),
-            at("server.pem").display(),
-            at("server.key").display()
-        );
+        let printed = run("start", folder.path(), &[], &[("RABBITMQ_TLS", folder.path())]);
         let authority = at("ca.pem");
-        let rabbit = Self::start_in(folder, &settings);
-        (rabbit, format!("amqps://guest:guest@127.0.0.1:{port}/%2f"), authority)
+        (Self { url: value_of("AMQP_URL", &printed), folder }, value_of("AMQPS_URL", &printed), authority)
     }
 
     pub fn url(&self) -> &str {
@@ -69,39 +51,44 @@ impl Rabbit {
 
     /// Stops the node in order and starts it again on the same port with the same data.
     pub fn restart(&self) {
-        self.run(&["restart"], &[]);
+        self.run("restart", &[]);
     }
 
     /// Ends the node as a power cut does.
     pub fn kill(&self) {
-        self.run(&["kill"], &[]);
+        self.run("kill", &[]);
     }
 
     /// Starts a node that was killed.
     pub fn start_again(&self) {
-        self.run(&["start"], &[]);
+        self.run("start", &[]);
     }
 
     /// `rabbitmqctl` on this node.
     pub fn ctl(&self, arguments: &[&str]) -> String {
-        self.run(&["ctl"], arguments)
+        self.run("ctl", arguments)
     }
 
-    fn run(&self, command: &[&str], arguments: &[&str]) -> String {
-        let script = script();
-        let output = Command::new(&script)
-            .args(command)
-            .arg(self.folder.path())
-            .args(arguments)
-            .env("RABBITMQ_SETTINGS", &self.settings)
-            .output();
-        let output = output.unwrap_or_else(|error| {
-            panic!("{}: {error}; DIFYLOG_TEST_SERVERS names the folder of the server scripts", script.display())
-        });
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{} {command:?} failed: {errors}", script.display());
-        String::from_utf8_lossy(&output.stdout).into_owned()
+    fn run(&self, command: &str, arguments: &[&str]) -> String {
+        run(command, self.folder.path(), arguments, &[])
     }
+}
+
+fn run(command: &str, folder: &Path, arguments: &[&str], environment: &[(&str, &Path)]) -> String {
+    let script = script();
+    let output =
+        Command::new(&script).arg(command).arg(folder).args(arguments).envs(environment.iter().copied()).output();
+    let output = output.unwrap_or_else(|error| {
+        panic!("{}: {error}; DIFYLOG_TEST_SERVERS names the folder of the server scripts", script.display())
+    });
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} {command} failed: {errors}", script.display());
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn value_of(key: &str, printed: &str) -> String {
+    let value = printed.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("{} printed no {key}: {printed}", script().display())).to_owned()
 }
 
 impl Drop for Rabbit {
