@@ -59,6 +59,9 @@ struct Parcel {
     dead_lettered: bool,
     unconfirmed: Vec<(Outgoing, Option<RefusalClass>)>,
     not_before: Option<Instant>,
+    /// Failed attempts of it alone, once a group with it broke its channel by one of its messages: the others must not
+    /// wait for the one that the broker does not take.
+    alone: Option<u32>,
 }
 
 pub(super) struct Outbox {
@@ -129,7 +132,15 @@ impl Outbox {
                 (true, letters.iter().map(write).collect())
             }
         };
-        self.parcels.push_back(Parcel { tag, claim, answer, dead_lettered, unconfirmed, not_before: None });
+        self.parcels.push_back(Parcel {
+            tag,
+            claim,
+            answer,
+            dead_lettered,
+            unconfirmed,
+            not_before: None,
+            alone: None,
+        });
     }
 
     /// Publishes one group of what is ready. What is not confirmed rests before the next attempt, behind the others.
@@ -151,19 +162,23 @@ impl Outbox {
             }
             Err(error) => {
                 self.publisher = None;
-                self.rest(chosen, Some(error.to_string()));
+                match error {
+                    AmqpError::NotTakenOver(said) => self.set_apart(chosen, &said),
+                    error => self.rest(chosen, Some(error.to_string())),
+                }
             }
         }
     }
 
-    /// Takes parcels off the front that make a group: at least one.
+    /// Takes parcels off the front that make a group: at least one, and one alone if it is to be.
     fn choose(&mut self) -> Vec<Parcel> {
         let (mut messages, mut bytes) = (0, 0);
         let mut chosen = Vec::new();
         let mut waiting = VecDeque::new();
         while let Some(parcel) = self.parcels.pop_front() {
             let full = messages >= GROUP || bytes >= GROUP_BYTES;
-            if full || parcel.not_before.is_some() {
+            let apart = chosen.first().is_some_and(|first: &Parcel| first.alone.is_some() || parcel.alone.is_some());
+            if full || apart || parcel.not_before.is_some() {
                 waiting.push_back(parcel);
                 continue;
             }
@@ -210,6 +225,28 @@ impl Outbox {
             // A ledger that is gone has given the delivery back; it will come again.
             let _ = parcel.answer.send(Confirmed { tag: parcel.tag, dead_lettered: parcel.dead_lettered });
         }
+    }
+
+    /// Finds out, one by one, which parcel it is that breaks the channel. That one rests, and so does nobody else.
+    fn set_apart(&mut self, mut parcels: Vec<Parcel>, said: &str) {
+        if let [parcel] = parcels.as_mut_slice() {
+            let failures = parcel.alone.unwrap_or_default().saturating_add(1);
+            if failures == 1 {
+                tracing::error!(
+                    reason = said,
+                    "the broker does not take a dead letter or forwarded message; its delivery stays unacked, trying \
+                     until it does"
+                );
+            }
+            self.stats.add_publish_failures(parcel.unconfirmed.len() as u64);
+            parcel.alone = Some(failures);
+            parcel.not_before = Some(Instant::now() + RECONNECT.pause(failures, &mut self.rng));
+        } else {
+            for parcel in &mut parcels {
+                parcel.alone = Some(0);
+            }
+        }
+        self.parcels.extend(parcels);
     }
 
     fn rest(&mut self, parcels: Vec<Parcel>, complaint: Option<String>) {

@@ -9,7 +9,7 @@ use lapin::{BasicProperties, Channel, Confirmation};
 
 use super::connection::{Connector, Link};
 use super::delivery::short;
-use super::error::AmqpError;
+use super::error::{AmqpError, Reply, reply};
 use super::settings::AmqpSettings;
 use crate::domain::{Kind, TenantId};
 
@@ -62,9 +62,13 @@ impl Publisher {
     /// Publishes a group, in order, and waits for all of its confirms.
     ///
     /// # Errors
-    /// The channel broke: any of the messages may or may not be in its queue.
+    /// The channel broke: any of the messages may or may not be in its queue. [`AmqpError::NotTakenOver`] if it broke
+    /// because of one of them, such as one larger than the broker's `max_message_size`.
     pub async fn publish(&self, group: &[Outgoing]) -> Result<Vec<Fate>, AmqpError> {
-        let fault = || AmqpError::broker("publishing");
+        let fault = |error: lapin::Error| match reply(&error) {
+            Reply::PreconditionFailed => AmqpError::NotTakenOver(error.to_string()),
+            _ => AmqpError::broker("publishing")(error),
+        };
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let sent = in_order(group.iter().map(|message| {
             let (exchange, routing_key) = (message.exchange.clone(), message.routing_key.clone());
@@ -73,7 +77,7 @@ impl Publisher {
         let mut fates = Vec::with_capacity(group.len());
         let mut returned = Vec::new();
         for confirm in sent.await {
-            let confirmation = confirm.map_err(fault())?.await.map_err(fault())?;
+            let confirmation = confirm.map_err(fault)?.await.map_err(fault)?;
             fates.push(if confirmation.is_ack() { Fate::Confirmed } else { Fate::Refused });
             if let Confirmation::NotRequested = confirmation {
                 return Err(AmqpError::NotTakenOver("the channel is not in confirm mode".to_owned()));

@@ -150,3 +150,26 @@ async fn a_deleted_exchange_is_declared_again() {
     worker.stop().await;
     assert_eq!(site.ready(&site.settings.dead_letter_queue).await, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_breaks_the_channel_holds_up_no_other() {
+    let site = Site::alone().await.set_up().await;
+    let limit = async |bytes: u32| {
+        let (rabbit, set) = (site.rabbit.clone(), format!("application:set_env(rabbit, max_message_size, {bytes})."));
+        tokio::task::spawn_blocking(move || rabbit.ctl(&["eval", &set])).await.unwrap();
+    };
+    let small = (0..9).map(|number| vec![number; 100]);
+    site.publish(site.queue(), std::iter::once(vec![b'x'; 2_000]).chain(small)).await;
+    let mut worker = site.worker();
+    let deliveries = worker.take(10).await;
+    // As an upgrade of the broker does to messages that it took under a higher limit.
+    limit(1_000).await;
+    deliveries.into_iter().for_each(refuse);
+    worker.eventually("the letters of the others", |stats| stats.dead_lettered() == 9).await;
+    worker.eventually("further attempts", |stats| stats.publish_failures() >= 2).await;
+    assert_eq!((worker.stats.dead_lettered(), worker.stats.in_flight()), (9, 1));
+    limit(10_000).await;
+    worker.eventually("all letters", |stats| stats.dead_lettered() == 10).await;
+    worker.stop().await;
+    assert_eq!(site.ready(&site.settings.dead_letter_queue).await, 10);
+}
