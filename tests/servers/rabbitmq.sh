@@ -58,6 +58,8 @@ configure() { # PORT
     echo "listeners.tcp.local = 127.0.0.1:$1"
     # A nearly full machine must not block publishers.
     echo "disk_free_limit.absolute = 50MB"
+    # RabbitMQ 4 has 16 MiB, too little for the largest messages of the tests.
+    echo "max_message_size = 134217728"
     if [[ -n ${RABBITMQ_TLS:-} ]]; then
       echo "listeners.ssl.local = 127.0.0.1:$TLS_PORT"
       echo "ssl_options.cacertfile = $RABBITMQ_TLS/ca.pem"
