@@ -179,11 +179,10 @@ impl Migration {
             done = self.work() => done,
             lost = self.state.keep() => return Err(lost),
         };
-        // A lease that cannot be given back ends by itself; what matters is why.
-        let released = self.state.release().await;
-        let report = done?;
-        released?;
-        Ok(report)
+        if let Err(error) = self.state.release().await {
+            warn!(%error, "the lease was not given back; it ends by itself");
+        }
+        done
     }
 
     async fn work(&self) -> Result<Report, MigrateError> {

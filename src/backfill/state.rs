@@ -15,6 +15,7 @@ use super::tally::Tally;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId, Timestamp};
 use crate::postgres::{Order, Place};
+use crate::store::lease::put_own;
 use crate::store::{StateStore, StateVersion, StoreError};
 use crate::telemetry::Clock;
 
@@ -128,6 +129,7 @@ pub async fn migrations(store: &dyn StateStore) -> Result<Vec<MigrationStatus>, 
 pub(super) struct MigrationState {
     store: Arc<dyn StateStore>,
     id: Uuid,
+    holder: Uuid,
     /// The entry as last written; the lock keeps renewals in order.
     entry: Mutex<(MigrationEntry, StateVersion)>,
     clock: Clock,
@@ -167,12 +169,12 @@ impl MigrationState {
             let started_at = known.map_or(now, |known| known.started_at);
             let leased_until = now + i64::from(lease_seconds) * 1_000_000;
             let entry = MigrationEntry { scope: scope.clone(), started_at, holder: Some(holder), leased_until };
-            if let Some(version) = store.put_state(&key, &json(&entry)?, expected).await? {
+            if let Some(version) = put_own(&*store, &key, &json(&entry)?, expected, is_of(holder)).await? {
                 break (entry, version);
             }
         };
         let versions = [const { AtomicU64::new(0) }; 4];
-        Ok(Self { store, id, entry: Mutex::new((entry, version)), clock, lease_seconds, versions })
+        Ok(Self { store, id, holder, entry: Mutex::new((entry, version)), clock, lease_seconds, versions })
     }
 
     pub const fn id(&self) -> Uuid {
@@ -217,7 +219,8 @@ impl MigrationState {
         let mut entry = kept.0.clone();
         entry.leased_until = (self.clock)().micros() + i64::from(self.lease_seconds) * 1_000_000;
         change(&mut entry);
-        match self.store.put_state(&key(self.id), &json(&entry)?, Some(kept.1)).await? {
+        let key = key(self.id);
+        match put_own(&*self.store, &key, &json(&entry)?, Some(kept.1), is_of(self.holder)).await? {
             Some(version) => {
                 *kept = (entry, version);
                 Ok(())
@@ -237,17 +240,23 @@ impl MigrationState {
         Ok(if known.order == order || known.done { known } else { fresh })
     }
 
-    /// Keeps a checkpoint.
+    /// Keeps a checkpoint. Only the holder of the lease writes it, so while that is this process, whatever is there is its
+    /// own: a write whose answer was lost, and after which the walk went on from the checkpoint before.
     pub async fn advance(&self, kind: Kind, checkpoint: &Checkpoint) -> Result<(), MigrateError> {
         let version = self.version(kind);
         let expected = Some(version.load(Ordering::Relaxed)).filter(|version| *version > 0);
-        match self.store.put_state(&kind_key(self.id, kind), &json(checkpoint)?, expected).await? {
-            Some(next) => {
-                version.store(next, Ordering::Relaxed);
-                Ok(())
+        let key = kind_key(self.id, kind);
+        let value = json(checkpoint)?;
+        let next = match self.store.put_state(&key, &value, expected).await? {
+            None => {
+                self.renew_with(|_| ()).await?;
+                let there = self.store.state(&key).await?.map(|found| found.version);
+                self.store.put_state(&key, &value, there).await?
             }
-            None => Err(MigrateError::Overtaken),
-        }
+            next => next,
+        };
+        version.store(next.ok_or(MigrateError::Overtaken)?, Ordering::Relaxed);
+        Ok(())
     }
 
     fn version(&self, kind: Kind) -> &AtomicU64 {
@@ -267,6 +276,11 @@ fn key(id: Uuid) -> String {
 
 fn kind_key(id: Uuid, kind: Kind) -> String {
     format!("{PREFIX}{id}/{kind}")
+}
+
+/// Whether an entry says that this holder works on the migration.
+fn is_of(holder: Uuid) -> impl Fn(&serde_json::Value) -> bool {
+    move |entry| entry.get("holder").and_then(serde_json::Value::as_str) == Some(holder.to_string().as_str())
 }
 
 fn busy(id: Uuid, entry: &MigrationEntry) -> MigrateError {
@@ -292,27 +306,4 @@ fn parse<T: DeserializeOwned>(key: &str, value: serde_json::Value) -> Result<T, 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scope(tenants: &[&str], from: Option<i64>, until: Option<i64>) -> Scope {
-        Scope { server: "db:5432/dify".into(), tenants: tenants.iter().map(|t| (*t).to_owned()).collect(), from, until }
-    }
-
-    #[test]
-    fn the_same_rows_are_the_same_migration() {
-        assert_eq!(scope(&["a"], Some(1), None).id(), scope(&["a"], Some(1), None).id());
-        assert_ne!(scope(&["a"], Some(1), None).id(), scope(&["a"], None, Some(1)).id());
-        assert_ne!(scope(&[], None, None).id(), scope(&["a"], None, None).id());
-    }
-
-    #[test]
-    fn only_common_rows_overlap() {
-        let all = scope(&[], None, None);
-        assert!(all.overlaps(&scope(&["a"], Some(1), Some(2))));
-        assert!(!scope(&["a"], None, None).overlaps(&scope(&["b"], None, None)));
-        assert!(!scope(&[], None, Some(5)).overlaps(&scope(&[], Some(5), None)));
-        assert!(scope(&[], None, Some(6)).overlaps(&scope(&[], Some(5), None)));
-        assert!(!all.overlaps(&Scope { server: "other".into(), ..all.clone() }));
-    }
-}
+mod tests;

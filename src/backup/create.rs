@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::manifest::{Manifest, Manifests, MonthCopy};
 use super::read::{self, Payloads};
@@ -129,13 +129,16 @@ impl Backup {
             tokio::select! {
                 done = &mut work => break done,
                 () = sleep(LEASE_DURATION / 5) => {
-                    if !lease.renew((self.clock)()).await? {
-                        return Err(BackupError::Overtaken);
+                    match lease.renew((self.clock)()).await {
+                        Ok(true) => {}
+                        Ok(false) => return Err(BackupError::Overtaken),
+                        // While the store is away, nobody else can take the lease either.
+                        Err(error) => warn!(%error, "the lease could not be renewed"),
                     }
                 }
             }
         };
-        lease.release().await?;
+        lease.release().await;
         done
     }
 }

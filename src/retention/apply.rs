@@ -42,7 +42,7 @@ impl Retention {
         let lease = Lease::acquire(state, LEASE, &self.holder, LEASE_DURATION, (self.clock)()).await?;
         let mut lease = lease.map_err(|held| RetentionError::Busy { holder: held.holder, until: held.until })?;
         let done = self.steps(plan, &mut lease).await;
-        lease.release().await?;
+        lease.release().await;
         done
     }
 

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{StateStore, StateVersion, StoreError};
 use crate::domain::Timestamp;
@@ -16,6 +17,8 @@ pub struct Lease {
     state: Arc<dyn StateStore>,
     key: String,
     holder: String,
+    /// Of this lease alone: two holders may look the same to people.
+    id: Uuid,
     duration: Duration,
     version: StateVersion,
 }
@@ -36,9 +39,12 @@ impl Lease {
         if let Some(held) = found.as_ref().and_then(|entry| Held::read(&entry.value)).filter(|held| held.until > now) {
             return Ok(Err(held));
         }
-        let value = value(holder, now, duration);
-        match state.put_state(key, &value, found.map(|entry| entry.version)).await? {
-            Some(version) => Ok(Ok(Self { state, key: key.to_owned(), holder: holder.to_owned(), duration, version })),
+        let id = Uuid::new_v4();
+        let value = value(holder, id, now, duration);
+        match put_own(&*state, key, &value, found.map(|entry| entry.version), |value| is_of(id, value)).await? {
+            Some(version) => {
+                Ok(Ok(Self { state, key: key.to_owned(), holder: holder.to_owned(), id, duration, version }))
+            }
             // Another process took it between our look and our write.
             None => Ok(Err(Held { holder: "another process".to_owned(), until: after(now, duration) })),
         }
@@ -49,8 +55,9 @@ impl Lease {
     /// # Errors
     /// [`StoreError`] if the state cannot be written; the lease then lasts as long as it did.
     pub async fn renew(&mut self, now: Timestamp) -> Result<bool, StoreError> {
-        let value = value(&self.holder, now, self.duration);
-        match self.state.put_state(&self.key, &value, Some(self.version)).await? {
+        let value = value(&self.holder, self.id, now, self.duration);
+        let is_own = |value: &Value| is_of(self.id, value);
+        match put_own(&*self.state, &self.key, &value, Some(self.version), is_own).await? {
             Some(version) => {
                 self.version = version;
                 Ok(true)
@@ -59,12 +66,43 @@ impl Lease {
         }
     }
 
-    /// Gives the name back.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the state cannot be written; the lease then ends by itself.
-    pub async fn release(self) -> Result<(), StoreError> {
-        self.state.delete_state(&self.key, self.version).await.map(|_| ())
+    /// Gives the name back. A lease whose end cannot be written ends by itself, which spoils nothing that was done under it.
+    pub async fn release(self) {
+        if let Err(error) = self.delete().await {
+            tracing::warn!(%error, lease = self.key, "the lease was not given back; it ends by itself");
+        }
+    }
+
+    async fn delete(&self) -> Result<(), StoreError> {
+        if !self.state.delete_state(&self.key, self.version).await?
+            && let Some(found) = self.state.state(&self.key).await?.filter(|found| is_of(self.id, &found.value))
+        {
+            self.state.delete_state(&self.key, found.version).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes an entry that only its holder writes. Answers its new version, or `None` if it is not the holder's any more.
+///
+/// A write that timed out, or was given up on the way, may have been done all the same. Then the entry has another
+/// version than its holder knows, and `is_own` recognises it.
+///
+/// # Errors
+/// [`StoreError`] if the state cannot be read or written.
+pub async fn put_own(
+    state: &dyn StateStore,
+    key: &str,
+    value: &Value,
+    known: Option<StateVersion>,
+    is_own: impl Fn(&Value) -> bool + Send,
+) -> Result<Option<StateVersion>, StoreError> {
+    if let Some(version) = state.put_state(key, value, known).await? {
+        return Ok(Some(version));
+    }
+    match state.state(key).await?.filter(|found| is_own(&found.value)) {
+        Some(found) => state.put_state(key, value, Some(found.version)).await,
+        None => Ok(None),
     }
 }
 
@@ -77,17 +115,66 @@ pub struct Held {
 
 impl Held {
     /// `None`: nobody can tell whose it is, so it is nobody's.
-    fn read(value: &serde_json::Value) -> Option<Self> {
-        let text = |name| value.get(name).and_then(serde_json::Value::as_str);
+    fn read(value: &Value) -> Option<Self> {
+        let text = |name| value.get(name).and_then(Value::as_str);
         Some(Self { holder: text("holder")?.to_owned(), until: text("until")?.parse().ok()? })
     }
 }
 
-fn value(holder: &str, now: Timestamp, duration: Duration) -> serde_json::Value {
-    json!({ "holder": holder, "until": after(now, duration).to_string() })
+fn value(holder: &str, id: Uuid, now: Timestamp, duration: Duration) -> Value {
+    json!({ "holder": holder, "until": after(now, duration).to_string(), "id": id })
+}
+
+fn is_of(id: Uuid, value: &Value) -> bool {
+    value.get("id").and_then(Value::as_str) == Some(id.to_string().as_str())
 }
 
 fn after(now: Timestamp, duration: Duration) -> Timestamp {
     let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     Timestamp::from_micros(now.micros().saturating_add(micros)).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryState;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn at(time: &str) -> Timestamp {
+        format!("2026-11-24T{time}").parse().unwrap()
+    }
+
+    async fn acquire(state: &Arc<MemoryState>, now: Timestamp) -> Result<Lease, Held> {
+        Lease::acquire(Arc::clone(state) as _, "lease/x", "a host", MINUTE, now).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_holder_whose_write_was_done_without_an_answer_still_holds() {
+        let state = Arc::new(MemoryState::default());
+        state.lose_next_answer();
+        let lost = Lease::acquire(Arc::clone(&state) as _, "lease/x", "a host", MINUTE, at("12:00:00")).await;
+        assert!(matches!(lost, Err(StoreError::Unavailable(_))), "nobody may act on a lease he does not know of");
+        let mut lease = acquire(&state, at("12:01:01")).await.unwrap();
+        for _ in 0..2 {
+            state.lose_next_answer();
+            assert!(lease.renew(at("12:01:30")).await.is_err());
+        }
+        assert_eq!(lease.renew(at("12:02:00")).await, Ok(true));
+        assert!(acquire(&state, at("12:02:59")).await.is_err());
+        state.lose_next_answer();
+        assert!(lease.renew(at("12:02:59")).await.is_err());
+        lease.release().await;
+        assert!(acquire(&state, at("12:03:00")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_lease_taken_over_is_lost_even_to_one_of_the_same_name() {
+        let state = Arc::new(MemoryState::default());
+        let mut first = acquire(&state, at("12:00:00")).await.unwrap();
+        let mut second = acquire(&state, at("12:01:01")).await.unwrap();
+        assert_eq!(first.renew(at("12:01:02")).await, Ok(false));
+        first.release().await;
+        assert_eq!(second.renew(at("12:01:03")).await, Ok(true), "what is another's is not given back");
+    }
 }

@@ -2,6 +2,7 @@
 //! trace. They keep nothing on disk.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -135,6 +136,7 @@ impl BulkSink for MemorySink {
 #[derive(Default)]
 pub struct MemoryState {
     entries: Mutex<MemoryEntries>,
+    loses_answer: AtomicBool,
 }
 
 #[derive(Default)]
@@ -144,6 +146,11 @@ struct MemoryEntries {
 }
 
 impl MemoryState {
+    /// The next write is done, and its writer told that it failed.
+    pub fn lose_next_answer(&self) {
+        self.loses_answer.store(true, Ordering::Relaxed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, MemoryEntries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,6 +180,9 @@ impl StateStore for MemoryState {
         entries.latest += 1;
         let version = entries.latest;
         entries.by_key.insert(key.to_owned(), StateEntry { key: key.to_owned(), value: value.clone(), version });
+        if self.loses_answer.swap(false, Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("the answer was lost".to_owned()));
+        }
         Ok(Some(version))
     }
 
