@@ -155,7 +155,11 @@ async fn a_deleted_exchange_is_declared_again() {
 async fn a_letter_that_breaks_the_channel_holds_up_no_other() {
     let site = Site::alone().await.set_up().await;
     let limit = async |bytes: u32| {
-        let (rabbit, set) = (site.rabbit.clone(), format!("application:set_env(rabbit, max_message_size, {bytes})."));
+        let rabbit = site.rabbit.clone();
+        // Up to RabbitMQ 3.13 channels read the one, later the other.
+        let set = format!(
+            "application:set_env(rabbit, max_message_size, {bytes}), persistent_term:put(max_message_size, {bytes})."
+        );
         tokio::task::spawn_blocking(move || rabbit.ctl(&["eval", &set])).await.unwrap();
     };
     let small = (0..9).map(|number| vec![number; 100]);
