@@ -25,7 +25,7 @@ pub enum AmqpError {
     /// The connection or channel broke, or the broker refused a step.
     #[error("{doing}: {said}")]
     Broker { doing: &'static str, said: String },
-    /// The broker did not take a message over, for a reason that lies in the message.
+    /// The broker did not take a message over.
     #[error("a message was not taken over by the broker: {0}")]
     NotTakenOver(String),
     /// A line that is no captured message.

@@ -15,7 +15,7 @@ use super::tally::Tally;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId, Timestamp};
 use crate::postgres::{Order, Place};
-use crate::store::lease::put_own;
+use crate::store::lease::{names, put_own};
 use crate::store::{StateStore, StateVersion, StoreError};
 use crate::telemetry::Clock;
 
@@ -169,7 +169,7 @@ impl MigrationState {
             let started_at = known.map_or(now, |known| known.started_at);
             let leased_until = now + i64::from(lease_seconds) * 1_000_000;
             let entry = MigrationEntry { scope: scope.clone(), started_at, holder: Some(holder), leased_until };
-            if let Some(version) = put_own(&*store, &key, &json(&entry)?, expected, is_of(holder)).await? {
+            if let Some(version) = put_own(&*store, &key, &json(&entry)?, expected, names("holder", holder)).await? {
                 break (entry, version);
             }
         };
@@ -220,7 +220,7 @@ impl MigrationState {
         entry.leased_until = (self.clock)().micros() + i64::from(self.lease_seconds) * 1_000_000;
         change(&mut entry);
         let key = key(self.id);
-        match put_own(&*self.store, &key, &json(&entry)?, Some(kept.1), is_of(self.holder)).await? {
+        match put_own(&*self.store, &key, &json(&entry)?, Some(kept.1), names("holder", self.holder)).await? {
             Some(version) => {
                 *kept = (entry, version);
                 Ok(())
@@ -276,11 +276,6 @@ fn key(id: Uuid) -> String {
 
 fn kind_key(id: Uuid, kind: Kind) -> String {
     format!("{PREFIX}{id}/{kind}")
-}
-
-/// Whether an entry says that this holder works on the migration.
-fn is_of(holder: Uuid) -> impl Fn(&serde_json::Value) -> bool {
-    move |entry| entry.get("holder").and_then(serde_json::Value::as_str) == Some(holder.to_string().as_str())
 }
 
 fn busy(id: Uuid, entry: &MigrationEntry) -> MigrateError {

@@ -41,7 +41,7 @@ impl Lease {
         }
         let id = Uuid::new_v4();
         let value = value(holder, id, now, duration);
-        match put_own(&*state, key, &value, found.map(|entry| entry.version), |value| is_of(id, value)).await? {
+        match put_own(&*state, key, &value, found.map(|entry| entry.version), names("id", id)).await? {
             Some(version) => {
                 Ok(Ok(Self { state, key: key.to_owned(), holder: holder.to_owned(), id, duration, version }))
             }
@@ -56,8 +56,7 @@ impl Lease {
     /// [`StoreError`] if the state cannot be written; the lease then lasts as long as it did.
     pub async fn renew(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         let value = value(&self.holder, self.id, now, self.duration);
-        let is_own = |value: &Value| is_of(self.id, value);
-        match put_own(&*self.state, &self.key, &value, Some(self.version), is_own).await? {
+        match put_own(&*self.state, &self.key, &value, Some(self.version), names("id", self.id)).await? {
             Some(version) => {
                 self.version = version;
                 Ok(true)
@@ -74,8 +73,9 @@ impl Lease {
     }
 
     async fn delete(&self) -> Result<(), StoreError> {
+        let is_own = names("id", self.id);
         if !self.state.delete_state(&self.key, self.version).await?
-            && let Some(found) = self.state.state(&self.key).await?.filter(|found| is_of(self.id, &found.value))
+            && let Some(found) = self.state.state(&self.key).await?.filter(|found| is_own(&found.value))
         {
             self.state.delete_state(&self.key, found.version).await?;
         }
@@ -106,6 +106,12 @@ pub async fn put_own(
     }
 }
 
+/// Whether a field of an entry names this id, as a holder's own entry does.
+pub fn names(field: &'static str, id: Uuid) -> impl Fn(&Value) -> bool + Send {
+    let id = id.to_string();
+    move |entry| entry.get(field).and_then(Value::as_str) == Some(id.as_str())
+}
+
 /// Who holds a name, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -123,10 +129,6 @@ impl Held {
 
 fn value(holder: &str, id: Uuid, now: Timestamp, duration: Duration) -> Value {
     json!({ "holder": holder, "until": after(now, duration).to_string(), "id": id })
-}
-
-fn is_of(id: Uuid, value: &Value) -> bool {
-    value.get("id").and_then(Value::as_str) == Some(id.to_string().as_str())
 }
 
 fn after(now: Timestamp, duration: Duration) -> Timestamp {

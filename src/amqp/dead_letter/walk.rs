@@ -25,11 +25,10 @@ pub(super) struct Walk<'a> {
     channel: Channel,
     queue: String,
     position: u64,
-    acked: u64,
     /// Messages of the start that were not met yet. What arrives meanwhile lies behind them.
     left: u64,
-    /// Messages that the queue had ready at the last step.
-    ready: u64,
+    /// Messages that were met and not acked.
+    held: u64,
 }
 
 /// One letter.
@@ -45,8 +44,7 @@ impl<'a> Walk<'a> {
         let Some(there) = existing_queue(&channel, queue).await? else {
             return Err(AmqpError::Missing(format!("queue {queue} (amqp.dead_letter_queue)")));
         };
-        let ready = there.message_count().into();
-        Ok(Self { link, channel, queue: queue.to_owned(), position: 0, acked: 0, left: ready, ready })
+        Ok(Self { link, channel, queue: queue.to_owned(), position: 0, left: there.message_count().into(), held: 0 })
     }
 
     /// The next letter; with `inspect`, its tenant and kind as well.
@@ -56,11 +54,13 @@ impl<'a> Walk<'a> {
         }
         let got = self.channel.basic_get(short(&self.queue), BasicGetOptions::default()).await;
         let Some(message) = got.map_err(AmqpError::broker("walking over the dead letters"))? else {
+            // Somebody else took the rest.
+            self.left = 0;
             return Ok(None);
         };
         self.left -= 1;
+        self.held += 1;
         self.position += 1;
-        self.ready = message.message_count.into();
         let Arrival { delivery_tag: tag, exchange, routing_key, properties, data, .. } = message.delivery;
         let original = Original { exchange, routing_key, properties, body: Bytes::from(data) };
         let heading = Heading::read(&original);
@@ -73,7 +73,7 @@ impl<'a> Walk<'a> {
     /// Removes letters from the queue.
     pub async fn ack(&mut self, tags: &[u64]) -> Result<(), AmqpError> {
         let sent = in_order(tags.iter().map(|tag| self.channel.basic_ack(*tag, BasicAckOptions::default()))).await;
-        self.acked += tags.len() as u64;
+        self.held -= tags.len() as u64;
         sent.into_iter().collect::<Result<(), _>>().map_err(AmqpError::broker("acking a letter"))
     }
 
@@ -82,11 +82,10 @@ impl<'a> Walk<'a> {
     /// RabbitMQ answers the end of a channel before its queue has heard of it, unless the channel has consumers, so
     /// the next walk would find too few letters. Somebody else may take letters meanwhile, hence the bound.
     pub async fn end(self) {
-        let held = self.position - self.acked;
         // A channel that breaks while it is closed gives everything back as well.
         let _ = self.channel.close(200, "done".into()).await;
-        if held > 0 {
-            let _ = tokio::time::timeout(GOODBYE, ready_again(self.link, &self.queue, self.ready + held)).await;
+        if self.held > 0 {
+            let _ = tokio::time::timeout(GOODBYE, ready_again(self.link, &self.queue, self.left + self.held)).await;
         }
     }
 }
