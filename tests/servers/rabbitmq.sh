@@ -8,9 +8,8 @@
 #   rabbitmq.sh env DIR              AMQP_URL=amqp://guest:guest@127.0.0.1:PORT/%2f, and AMQPS_URL=... if it has TLS
 #   rabbitmq.sh ctl DIR ARGS...      rabbitmqctl on this node
 #
-# Read at each start:
-# RABBITMQ_TLS        a folder with ca.pem, server.pem and server.key: the node listens with TLS as well
-# RABBITMQ_PLUGINS    plugins to enable, by comma: rabbitmq_management,...  (none unless asked)
+# RABBITMQ_TLS        a folder with ca.pem, server.pem and server.key: the node listens with TLS as well (kept)
+# RABBITMQ_PLUGINS    plugins to enable, by comma: rabbitmq_management,...  (none unless asked; read at each start)
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -46,6 +45,8 @@ node_environment() {
 }
 
 configure() { # PORT
+  local tls
+  tls=$(recall TLS)
   mkdir -p "$DIR"/{conf,log,mnesia}
   if [[ ! -f $DIR/.erlang.cookie ]]; then
     head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$DIR/.erlang.cookie"
@@ -60,11 +61,11 @@ configure() { # PORT
     echo "disk_free_limit.absolute = 50MB"
     # RabbitMQ 4 has 16 MiB, too little for the largest messages of the tests.
     echo "max_message_size = 134217728"
-    if [[ -n ${RABBITMQ_TLS:-} ]]; then
+    if [[ -n $tls ]]; then
       echo "listeners.ssl.local = 127.0.0.1:$TLS_PORT"
-      echo "ssl_options.cacertfile = $RABBITMQ_TLS/ca.pem"
-      echo "ssl_options.certfile = $RABBITMQ_TLS/server.pem"
-      echo "ssl_options.keyfile = $RABBITMQ_TLS/server.key"
+      echo "ssl_options.cacertfile = $tls/ca.pem"
+      echo "ssl_options.certfile = $tls/server.pem"
+      echo "ssl_options.keyfile = $tls/server.key"
       echo "ssl_options.verify = verify_none"   # of clients
     fi
   } >"$DIR/conf/rabbitmq.conf"
@@ -76,7 +77,8 @@ boot() { # [PORT]
   server=$(rabbitmq_script rabbitmq-server)
   need epmd rabbitmq
   claim_port PORT "${1:-}"
-  [[ -z ${RABBITMQ_TLS:-} ]] || claim_port TLS_PORT
+  [[ -z ${RABBITMQ_TLS:-} ]] || remember TLS "$RABBITMQ_TLS"
+  [[ -z $(recall TLS) ]] || claim_port TLS_PORT
   claim_port DIST_PORT
   claim_port EPMD_PORT
   # The name is part of the data's path, so it is kept too.
