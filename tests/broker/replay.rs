@@ -65,7 +65,7 @@ fn by_reason(reason: RefusalClass) -> Selection {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_changes_nothing() {
-    let (_site, letters) = with_letters(30).await;
+    let (site, letters) = with_letters(30).await;
     for _ in 0..2 {
         let expected = BTreeMap::from([("invalid-id".to_owned(), 10), ("missing-field".to_owned(), 20)]);
         assert_eq!(reasons(&letters).await, expected);
@@ -80,6 +80,7 @@ async fn a_list_changes_nothing() {
     assert_eq!((shown.body.as_ref(), shown.found.kind), (&b"6"[..], Some(Kind::WorkflowRun)));
     assert!(shown.headers.contains(&("x-difylog-reason".into(), "invalid-id".into())));
     assert!(letters.show(31, &inspect).await.unwrap().is_none());
+    assert_eq!(site.ready(&site.settings.dead_letter_queue).await, 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,8 @@ async fn two_thousand_letters_of_four_reasons() {
     let site = Site::with(&StoreUnderTest::Sqlite, &needed("DIFYLOG_TEST_AMQP_URL"), limit);
     site.setup();
     let load = write_load(&site);
-    let large = load.records.iter().filter(|record| encode_native(record).len() > 16_384).count() as u64;
+    let (large, good): (Vec<_>, Vec<_>) = load.records.iter().partition(|record| encode_native(record).len() > 16_384);
+    let (large, good) = (large.len() as u64, good.len());
     site.ok(&["publish", "--unchecked", "--events", site.file("events.jsonl").to_str().unwrap()]);
     let mut worker = site.worker();
     let expected = 1_500 + large;
@@ -75,6 +76,8 @@ async fn two_thousand_letters_of_four_reasons() {
         site.depth("events").await == 0 && site.depth("dead").await == expected
     })
     .await;
+    // Nothing is left for the next worker, which counts what is replayed.
+    worker.acked(120, good).await;
     assert!(worker.terminate().await.success());
     let by_reason = BTreeMap::from([
         ("invalid-id".to_owned(), 500),
@@ -105,7 +108,8 @@ async fn two_thousand_letters_of_four_reasons() {
     // A letter is gone only after its message was confirmed, so what is neither here nor there is still held.
     eventually(30, "the broker took the unacked letters back", async || {
         let replayed = worker.metric("difylog_deliveries_received_total", "").await;
-        site.depth("dead").await as f64 + replayed >= expected as f64
+        let depth = site.depth("dead").await;
+        (1_500..expected).contains(&depth) && depth as f64 + replayed >= expected as f64
     })
     .await;
     site.ok(&["dlq", "replay", "--reason", "too-large", "--execute"]);

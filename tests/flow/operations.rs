@@ -164,6 +164,7 @@ async fn status_tells_how_far_the_store_is_behind() {
     let lag = serde_json::json!({ "waiting": load.records.len(), "newest_record_at": null, "seconds": null });
     assert_eq!(before["lag"], lag);
     let mut worker = site.worker();
+    load.stored(60, &site, &worker).await;
     worker.acked(60, load.records.len()).await;
     assert!(worker.terminate().await.success(), "{}", site.log());
     let newest = load.records.iter().map(Record::created_at).max().unwrap();
