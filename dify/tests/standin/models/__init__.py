@@ -1,0 +1,4 @@
+from models.base import Account, EndUser
+from models.workflow import WorkflowAppLog, WorkflowNodeExecutionModel, WorkflowRun
+
+__all__ = ["Account", "EndUser", "WorkflowAppLog", "WorkflowNodeExecutionModel", "WorkflowRun"]
