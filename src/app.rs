@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 pub use self::backup::{open_backup, open_vault};
-pub use self::lifecycle::{Lifecycle, Use, open_lifecycle};
+pub use self::lifecycle::{Lifecycle, Use, open_lifecycle, open_removal};
 pub use self::migrate::{MigrationRun, open_migration};
 pub use self::serve::{open_logs, run_serve};
 pub use self::status::{ALL_KINDS, Lag, MonthStatus, Part, Status, status};
@@ -34,8 +34,8 @@ use crate::pipeline::{Pipeline, Ports};
 use crate::retention::{Retention, schedule};
 use crate::store::elastic::{ElasticStore, InvalidSetting};
 use crate::store::payload::PayloadStore;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{Store, StoreError};
+use crate::store::sqlite::{SqliteReader, SqliteStore};
+use crate::store::{ReadStore, Store, StoreError};
 use crate::telemetry::{self, system_clock};
 
 /// How long a shutdown waits for the flow before it gives deliveries back. With the settling of acks it stays under
@@ -83,6 +83,31 @@ pub struct Stores {
     pub payloads: Arc<PayloadStore>,
 }
 
+/// A store to be read, with its payloads.
+#[derive(Clone)]
+pub struct Readers {
+    pub store: Arc<dyn ReadStore>,
+    pub payloads: Arc<PayloadStore>,
+}
+
+/// Opens the store that the settings name, to read it and nothing else: it takes no right that a writer needs, and changes
+/// nothing there.
+///
+/// # Errors
+/// Settings that cannot be used.
+pub fn open_readers(settings: &Settings) -> Result<Readers, AppError> {
+    let store: Arc<dyn ReadStore> = match settings.store.kind {
+        StoreKind::Elastic => Arc::new(ElasticStore::new(settings.store.elastic.clone())?),
+        StoreKind::Sqlite => Arc::new(SqliteReader::new(settings.store.sqlite.clone())),
+    };
+    Ok(Readers { store, payloads: open_payloads(settings)? })
+}
+
+fn open_payloads(settings: &Settings) -> Result<Arc<PayloadStore>, AppError> {
+    let payloads = PayloadStore::open(&settings.payloads).map_err(|error| AppError::Payloads(error.to_string()))?;
+    Ok(Arc::new(payloads))
+}
+
 /// Opens the store and the payload store that the settings name. Nothing is created yet.
 ///
 /// # Errors
@@ -92,8 +117,7 @@ pub fn open_stores(settings: &Settings) -> Result<Stores, AppError> {
         StoreKind::Elastic => Arc::new(ElasticStore::new(settings.store.elastic.clone())?),
         StoreKind::Sqlite => Arc::new(SqliteStore::new(settings.store.sqlite.clone())?),
     };
-    let payloads = PayloadStore::open(&settings.payloads).map_err(|error| AppError::Payloads(error.to_string()))?;
-    Ok(Stores { store, payloads: Arc::new(payloads) })
+    Ok(Stores { store, payloads: open_payloads(settings)? })
 }
 
 /// The removal of what is past its days, over opened stores.
@@ -122,6 +146,8 @@ pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: Canc
     let stores = open_stores(&settings)?;
     let removal = settings.retention.interval().map(|interval| (retention(&settings, &stores), interval));
     let Stores { store, payloads } = stores;
+    // Before anything is taken from a queue: what could not be written would be held for minutes.
+    store.claim().await?;
     for line in store.check().await? {
         info!("{line}");
     }

@@ -31,7 +31,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use crate::domain::{Document, Kind, RecordId, TenantId};
 use crate::postgres::PostgresError;
 use crate::store::payload::PayloadError;
-use crate::store::{LogReader, LogScan, StoreAdmin, StoreError};
+use crate::store::{LogReader, LogScan, StoreError, StoreOverview};
 
 pub use chunk::Tail;
 pub use error::MigrateError;
@@ -45,7 +45,7 @@ pub use tally::{Progress, Spent, Tally};
 pub struct StoreSide<'a> {
     pub reader: &'a dyn LogReader,
     pub walks: &'a dyn LogScan,
-    pub admin: &'a dyn StoreAdmin,
+    pub overview: &'a dyn StoreOverview,
     /// Where the full texts of truncated payloads are.
     pub texts: &'a dyn compare::FullTexts,
 }

@@ -162,6 +162,9 @@ impl From<std::io::Error> for Failure {
 /// Parses the arguments, runs the role, answers the exit code.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // Each client and each month that is read takes files; the soft limit is often low for the sake of old programs only.
+    // Where it cannot be raised, less is done at once.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -40,26 +40,14 @@ pub trait BulkSink: Send + Sync {
     async fn probe(&self) -> Result<(), SinkFault>;
 }
 
-/// The administrative port. Its calls cross tenants.
+/// What is there, and in which state: the administrative questions, which cross tenants and change nothing.
 #[async_trait]
-pub trait StoreAdmin: Send + Sync {
-    /// Makes the store ready (templates, folders), or brings an older set-up to this version. Idempotent.
-    ///
-    /// # Errors
-    /// [`StoreError`] with what to do.
-    async fn install(&self) -> Result<Vec<String>, StoreError>;
-
+pub trait StoreOverview: Send + Sync {
     /// Compares the store with what this version needs, changing nothing. The lines describe what was found.
     ///
     /// # Errors
     /// [`StoreError`] naming what is missing or older, and `difylog setup` where that mends it.
     async fn check(&self) -> Result<Vec<String>, StoreError>;
-
-    /// Drops one month of all kinds and tenants, with its graphs. Answers how many indices or files went.
-    ///
-    /// # Errors
-    /// [`StoreError`]; some of the month may be gone then, and a second call continues.
-    async fn drop_month(&self, month: Month) -> Result<usize, StoreError>;
 
     /// Documents per month and kind, over all tenants, oldest month first.
     ///
@@ -73,6 +61,37 @@ pub trait StoreAdmin: Send + Sync {
     /// [`StoreError`] if the store cannot be read.
     async fn sizes(&self) -> Result<Vec<MonthSize>, StoreError>;
 
+    /// Makes everything written before this call visible to lists; comparisons, tests and demonstrations wait on it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be reached.
+    async fn refresh(&self) -> Result<(), StoreError>;
+}
+
+/// The administrative port that changes the store. Its calls cross tenants.
+#[async_trait]
+pub trait StoreAdmin: StoreOverview {
+    /// Takes the right to write, where only one process may have it, and keeps it until the store is closed. Call it
+    /// before anything is promised to anyone. A process that is about to let go is waited for, for a moment.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] that names the process that has it; trying again helps once that has ended.
+    async fn claim(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Makes the store ready (templates, folders), or brings an older set-up to this version. Idempotent.
+    ///
+    /// # Errors
+    /// [`StoreError`] with what to do.
+    async fn install(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Drops one month of all kinds and tenants, with its graphs. Answers how many indices or files went.
+    ///
+    /// # Errors
+    /// [`StoreError`]; some of the month may be gone then, and a second call continues.
+    async fn drop_month(&self, month: Month) -> Result<usize, StoreError>;
+
     /// Ends writing and leaves everything tidy; later writes answer a fault. Nothing is lost without it.
     async fn close(&self) {}
 
@@ -83,18 +102,19 @@ pub trait StoreAdmin: Send + Sync {
     async fn catch_up(&self) -> Result<(), StoreError> {
         Ok(())
     }
-
-    /// Makes everything written before this call visible to lists; tests and demonstrations wait on it.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the store cannot be reached.
-    async fn refresh(&self) -> Result<(), StoreError>;
 }
 
 /// The read port. A record that lies in two months (a run resumed in a later month) is answered once, in its newest
 /// revision.
 #[async_trait]
 pub trait LogReader: Send + Sync {
+    /// Whether a question could be answered now. Reads a little, writes nothing and takes no right that a writer needs; cheap
+    /// enough to be called every second.
+    ///
+    /// # Errors
+    /// [`StoreError`] that a question would meet.
+    async fn ready(&self) -> Result<(), StoreError>;
+
     /// One record with its payloads as stored and, for a run, its graph put back.
     ///
     /// # Errors
@@ -261,17 +281,24 @@ pub struct StateEntry {
     pub version: StateVersion,
 }
 
-/// The port to difylog's own state, beside the documents. Reads see every acknowledged write.
+/// What difylog remembers of its own work, beside the documents. Reads see every acknowledged write.
 #[async_trait]
-pub trait StateStore: Send + Sync {
+pub trait StateReader: Send + Sync {
     /// # Errors
     /// [`StoreError`] if the store cannot be reached. So for every method here.
     async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError>;
 
     /// Every entry whose key begins with `prefix`, by key.
     async fn states(&self, prefix: &str) -> Result<Vec<StateEntry>, StoreError>;
+}
 
+/// The port that changes that state. On every store any process may, whichever of them writes documents.
+#[async_trait]
+pub trait StateStore: StateReader {
     /// Writes if the stored version is `expected` (`None`: absent). Answers the new version, or `None` if it is another.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be reached. So for every method here.
     async fn put_state(
         &self,
         key: &str,
@@ -283,10 +310,16 @@ pub trait StateStore: Send + Sync {
     async fn delete_state(&self, key: &str, expected: StateVersion) -> Result<bool, StoreError>;
 }
 
-/// Everything a store does.
-pub trait Store: BulkSink + StoreAdmin + LogReader + LogQueries + LogScan + Eraser + StateStore {}
+/// Everything that can be read, and nothing else: what commands and servers that only read are given. It has no way to
+/// write, so it needs no right that a writer takes, and leaves no trace.
+pub trait ReadStore: LogReader + LogQueries + LogScan + StoreOverview + StateReader {}
 
-impl<T: BulkSink + StoreAdmin + LogReader + LogQueries + LogScan + Eraser + StateStore> Store for T {}
+impl<T: LogReader + LogQueries + LogScan + StoreOverview + StateReader> ReadStore for T {}
+
+/// Everything a store does.
+pub trait Store: ReadStore + BulkSink + StoreAdmin + Eraser + StateStore {}
+
+impl<T: ReadStore + BulkSink + StoreAdmin + Eraser + StateStore> Store for T {}
 
 /// A read or an administrative call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -43,6 +43,8 @@ mod sqlite_faults;
 mod sqlite_kill;
 #[path = "contract/sqlite_life.rs"]
 mod sqlite_life;
+#[path = "contract/sqlite_readers.rs"]
+mod sqlite_readers;
 #[path = "contract/sqlite_search.rs"]
 mod sqlite_search;
 #[path = "contract/state.rs"]

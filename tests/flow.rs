@@ -9,6 +9,8 @@
 )]
 #![allow(clippy::float_cmp, reason = "metrics are counts")]
 
+#[path = "flow/beside.rs"]
+mod beside;
 #[path = "flow/corpus.rs"]
 mod corpus;
 #[path = "flow/crashes.rs"]

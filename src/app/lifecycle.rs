@@ -1,14 +1,14 @@
 //! Opens what comparing, cleaning up, restoring and rolling back work on: Dify's database and the store.
 
-use super::{AppError, Stores, open_stores};
+use super::{AppError, Readers, Stores, open_readers, open_stores};
 use crate::backfill::{LifeError, StoreSide};
 use crate::config::{Settings, StoreKind};
 use crate::postgres::Database;
 
-/// Both sides.
+/// Both sides; the store is only read.
 pub struct Lifecycle {
     pub database: Database,
-    pub stores: Stores,
+    pub readers: Readers,
     /// Which store this is, for reports.
     pub store_name: String,
 }
@@ -17,8 +17,8 @@ impl Lifecycle {
     /// The store as a comparison needs it.
     #[must_use]
     pub fn side(&self) -> StoreSide<'_> {
-        let store = &*self.stores.store;
-        StoreSide { reader: store, walks: store, admin: store, texts: &*self.stores.payloads }
+        let store = &*self.readers.store;
+        StoreSide { reader: store, walks: store, overview: store, texts: &*self.readers.payloads }
     }
 }
 
@@ -41,9 +41,20 @@ pub async fn open_lifecycle(settings: &Settings, r#use: Use) -> Result<Lifecycle
         Use::Change => Database::open(&settings.postgres),
     };
     let database = database.map_err(LifeError::from)?;
+    let readers = open_readers(settings)?;
+    readers.store.check().await?;
+    Ok(Lifecycle { database, readers, store_name: store_name(settings) })
+}
+
+/// Opens the store to remove from it. Where one process writes, that is this one until the store is closed, or it says which
+/// one is.
+///
+/// # Errors
+/// Settings that cannot be used, and a store that is not set up, cannot be reached, or is written by another process.
+pub async fn open_removal(settings: &Settings) -> Result<Stores, AppError> {
     let stores = open_stores(settings)?;
-    stores.store.check().await?;
-    Ok(Lifecycle { database, stores, store_name: store_name(settings) })
+    stores.store.claim().await?;
+    Ok(stores)
 }
 
 /// Where the settings find the store.

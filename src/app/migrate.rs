@@ -135,6 +135,7 @@ async fn open_for_writing(kind: StoreKind, store: &dyn Store) -> Result<(), AppE
             StoreKind::Sqlite => store.install().await?,
             StoreKind::Elastic => store.check().await?,
         };
+        store.claim().await?;
         store.probe().await.map_err(StoreError::from)
     };
     opened.await.map_err(|error| match (kind, error) {

@@ -6,33 +6,39 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{AppError, Stores, open_stores, upkeep};
-use crate::config::Settings;
+use super::{AppError, open_payloads, upkeep};
+use crate::config::{Settings, StoreKind};
 use crate::http::api::Api;
 use crate::postgres::Database;
 use crate::query::{DifyDirectory, Directory, LogService, NoDirectory, Ports};
-use crate::store::Store;
+use crate::store::elastic::ElasticStore;
+use crate::store::sqlite::{SqliteEraser, SqliteReader};
+use crate::store::{Eraser, ReadStore};
 use crate::telemetry::{self, system_clock};
 
 /// The read path over the store that the settings name. Nothing is created.
 ///
 /// # Errors
 /// Settings that cannot be used.
-pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn Store>), AppError> {
-    let Stores { store, payloads, .. } = open_stores(settings)?;
+pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn ReadStore>), AppError> {
+    let (store, eraser): (Arc<dyn ReadStore>, Arc<dyn Eraser>) = match settings.store.kind {
+        StoreKind::Elastic => {
+            let store = Arc::new(ElasticStore::new(settings.store.elastic.clone())?);
+            (store.clone(), store)
+        }
+        StoreKind::Sqlite => {
+            let settings = &settings.store.sqlite;
+            (Arc::new(SqliteReader::new(settings.clone())), Arc::new(SqliteEraser::new(settings.clone())))
+        }
+    };
+    let payloads = open_payloads(settings)?;
     let directory: Arc<dyn Directory> = if settings.serve.names {
         Arc::new(DifyDirectory::new(Database::open(&settings.postgres)?))
     } else {
         Arc::new(NoDirectory)
     };
-    let ports = Ports {
-        queries: store.clone(),
-        scan: store.clone(),
-        eraser: store.clone(),
-        payloads,
-        directory,
-        clock: system_clock(),
-    };
+    let ports =
+        Ports { queries: store.clone(), scan: store.clone(), eraser, payloads, directory, clock: system_clock() };
     Ok((LogService::new(ports), store))
 }
 
@@ -56,6 +62,5 @@ pub async fn run_serve(settings: Settings, stop: CancellationToken) -> Result<()
     let served = api.serve(listener).await;
     until.cancel();
     let _ = folding.await;
-    store.close().await;
     served.map_err(|error| AppError::Other(format!("serve: {error}")))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{AppError, Stores, open_stores};
+use super::{AppError, Readers, open_readers};
 use crate::amqp::{QueueDepth, queue_depths, server_version};
 use crate::backfill::VALIDATION;
 use crate::backfill::state::{MigrationStatus, migrations};
@@ -14,7 +14,7 @@ use crate::domain::query::{MonthCount, MonthSize, Scan};
 use crate::domain::{Kind, Month, Timestamp};
 use crate::postgres::Database;
 use crate::retention::schedule::LAST as RETENTION;
-use crate::store::{Store, StoreError};
+use crate::store::{ReadStore, StoreError};
 use crate::telemetry::system_clock;
 
 /// One part of the picture, or why it cannot be seen.
@@ -76,7 +76,7 @@ impl Lag {
 /// # Errors
 /// Settings that cannot be used; what cannot be reached is part of the picture.
 pub async fn status(settings: &Settings) -> Result<Status, AppError> {
-    let Stores { store, .. } = open_stores(settings)?;
+    let Readers { store, .. } = open_readers(settings)?;
     let database = Database::open(&settings.postgres);
     let version = async {
         let client = database.map_err(|error| error.to_string())?.client().await.map_err(|error| error.to_string())?;
@@ -105,7 +105,6 @@ pub async fn status(settings: &Settings) -> Result<Status, AppError> {
         queues,
         lag,
     };
-    store.close().await;
     Ok(picture)
 }
 
@@ -113,12 +112,12 @@ fn shown<T>(found: Result<T, StoreError>) -> Part<T> {
     found.map_err(|error| error.to_string())
 }
 
-async fn remembered(store: &dyn Store, key: &str) -> Result<Option<Value>, StoreError> {
+async fn remembered(store: &dyn ReadStore, key: &str) -> Result<Option<Value>, StoreError> {
     Ok(store.state(key).await?.map(|entry| entry.value))
 }
 
 /// When the newest record was created.
-async fn newest(store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
+async fn newest(store: &dyn ReadStore) -> Result<Option<Timestamp>, StoreError> {
     let mut newest = None;
     for kind in Kind::ALL {
         newest = newest.max(store.scan_end(&Scan::all(kind, 1)).await?.map(|end| end.created_at));
@@ -126,7 +125,7 @@ async fn newest(store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
     Ok(newest)
 }
 
-async fn months(store: &dyn Store) -> Result<BTreeMap<(Month, &'static str), MonthStatus>, StoreError> {
+async fn months(store: &dyn ReadStore) -> Result<BTreeMap<(Month, &'static str), MonthStatus>, StoreError> {
     let mut months: BTreeMap<_, MonthStatus> = BTreeMap::new();
     for MonthCount { month, kind, documents } in store.counts().await? {
         months.entry((month, kind)).or_default().documents = Some(documents);

@@ -100,7 +100,7 @@ impl Restore<'_> {
     /// # Errors
     /// [`LifeError`] if either side cannot be used; another call goes on.
     pub async fn run(&self) -> Result<Outcome, LifeError> {
-        self.store.admin.refresh().await?;
+        self.store.overview.refresh().await?;
         let mut outcome = Outcome::default();
         let throttle = Throttle::new(self.plan.rate);
         let client = self.database.client().await?;

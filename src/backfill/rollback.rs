@@ -15,7 +15,7 @@ use super::validate::cursor;
 use crate::domain::query::{Content, Scan};
 use crate::domain::{Document, Kind, Origin, RecordId, TenantId, Timestamp};
 use crate::postgres::{Catalogue, Client, Database, lookup};
-use crate::store::{Eraser, Erasure, LogScan, Remains, StateStore, StoreAdmin, StoreError};
+use crate::store::{Eraser, Erasure, LogScan, Remains, StateStore, StoreError, StoreOverview};
 
 /// Documents met at a time.
 const PAGE: usize = 500;
@@ -27,7 +27,7 @@ pub struct Rollback<'a> {
     pub database: &'a Database,
     pub walks: &'a dyn LogScan,
     pub eraser: &'a dyn Eraser,
-    pub admin: &'a dyn StoreAdmin,
+    pub overview: &'a dyn StoreOverview,
     pub origin: Origin,
     /// Take documents back whose rows PostgreSQL does not have any more: they are lost.
     pub force_missing: bool,
@@ -60,7 +60,7 @@ impl Rollback<'_> {
     /// # Errors
     /// [`LifeError`] if either side cannot be used; another call goes on.
     pub async fn run(&self) -> Result<Outcome, LifeError> {
-        self.admin.refresh().await?;
+        self.overview.refresh().await?;
         let mut outcome = Outcome::default();
         let client = self.database.client().await?;
         let catalogue = Catalogue::read(&client).await?;

@@ -16,7 +16,7 @@ use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId, Timestamp};
 use crate::postgres::{Order, Place};
 use crate::store::lease::{names, put_own};
-use crate::store::{StateStore, StateVersion, StoreError};
+use crate::store::{StateReader, StateStore, StateVersion, StoreError};
 use crate::telemetry::Clock;
 
 /// Prefix of every entry of migrations.
@@ -107,7 +107,7 @@ pub struct MigrationStatus {
 ///
 /// # Errors
 /// The store cannot be read, or holds a state that another version of difylog wrote.
-pub async fn migrations(store: &dyn StateStore) -> Result<Vec<MigrationStatus>, MigrateError> {
+pub async fn migrations(store: &dyn StateReader) -> Result<Vec<MigrationStatus>, MigrateError> {
     let mut found: BTreeMap<Uuid, (Option<MigrationEntry>, BTreeMap<String, Checkpoint>)> = BTreeMap::new();
     for state in store.states(PREFIX).await? {
         let name = state.key.trim_start_matches(PREFIX);

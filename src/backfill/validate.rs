@@ -115,7 +115,7 @@ impl Validation<'_> {
             ..request.created
         };
         let request = Request { created, ..request };
-        self.store.admin.refresh().await?;
+        self.store.overview.refresh().await?;
         let source = Source::open(self.database, &request).await?;
         let (mut tally, mut days) = (Tally::default(), Days::default());
         if let Some(rows) = request.sample {

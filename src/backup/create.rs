@@ -15,8 +15,8 @@ use crate::store::StateStore;
 use crate::store::copies::{BackupId, CopyName, Mark, MonthState};
 use crate::store::lease::Lease;
 
-/// Names of leases are no state worth keeping.
-const LEASES: &str = "lease/";
+/// Leases, and requests to the process that writes, are no state worth keeping.
+const OF_THE_MOMENT: [&str; 2] = ["lease/", "erasure/"];
 /// So that one process at a time makes or removes backups.
 const LEASE: &str = "lease/backup";
 /// How long a process that died keeps others from it.
@@ -63,7 +63,8 @@ impl Backup {
         }
         let mut manifest = Manifest::new(id.clone(), self.source.clone(), began);
         let kept = self.sweep(&earlier).await?;
-        for entry in self.store.states("").await?.into_iter().filter(|entry| !entry.key.starts_with(LEASES)) {
+        let of_the_moment = |key: &str| OF_THE_MOMENT.iter().any(|prefix| key.starts_with(prefix));
+        for entry in self.store.states("").await?.into_iter().filter(|entry| !of_the_moment(&entry.key)) {
             manifest.state.insert(entry.key, entry.value);
         }
         let last = earlier.iter().rev().find(|manifest| manifest.source == self.source);

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Failure;
 use super::output::table;
-use crate::app::{self, Stores};
+use crate::app::{self, Readers};
 use crate::config::Loaded;
 
 #[derive(Debug, Args)]
@@ -15,7 +15,7 @@ pub(super) struct CountsArguments {
 }
 
 pub(super) async fn run(arguments: &CountsArguments, loaded: &Loaded) -> Result<(), Failure> {
-    let Stores { store, .. } = app::open_stores(&loaded.settings)?;
+    let Readers { store, .. } = app::open_readers(&loaded.settings)?;
     let mut shown = table(&["month", "kind", "documents"]);
     for count in store.counts().await? {
         if arguments.json {

@@ -52,7 +52,10 @@ impl From<RetentionError> for Failure {
 }
 
 pub(super) async fn run(command: RetentionCommand, loaded: &Loaded) -> Result<(), Failure> {
-    let stores = app::open_stores(&loaded.settings)?;
+    let stores = match command {
+        RetentionCommand::Plan(_) => app::open_stores(&loaded.settings)?,
+        RetentionCommand::Apply(_) => app::open_removal(&loaded.settings).await?,
+    };
     let retention = app::retention(&loaded.settings, &stores);
     let outcome = match command {
         RetentionCommand::Plan(PlanArguments { json }) => retention.plan().await.map(|plan| print_plan(&plan, json)),

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::amqp;
-use crate::app::{self, Stores};
+use crate::app::{self, Readers, Stores};
 use crate::config::{self, ConfigError, Loaded, Settings};
 
 #[derive(Debug, Args)]
@@ -93,7 +93,7 @@ pub(super) async fn check(
     }
     let loaded = load()?;
     println!("# settings in force, secrets masked\n{}", loaded.shown);
-    let Stores { store, payloads, .. } = app::open_stores(&loaded.settings)?;
+    let Readers { store, payloads } = app::open_readers(&loaded.settings)?;
     let reports = [
         report("store", store.check().await.map_err(|error| error.to_string())),
         report("payloads", payloads.probe().await.map(|()| vec![]).map_err(|error| error.to_string())),

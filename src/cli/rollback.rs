@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Failure;
 use super::output::table;
 use super::scope::{spinner, until_signals};
-use crate::app::{self, AppError, Use};
+use crate::app::{self, AppError, Stores, Use};
 use crate::backfill::rollback::{Outcome, Rollback, forget, refuse_running};
 use crate::config::Loaded;
 use crate::domain::Origin;
@@ -43,18 +43,24 @@ Exit code 1 means that documents stayed because PostgreSQL does not have their r
 
 pub(super) async fn run(arguments: RollbackArguments, loaded: &Loaded) -> Result<(), Failure> {
     let lifecycle = app::open_lifecycle(&loaded.settings, Use::Change).await?;
-    let state = &*lifecycle.stores.store;
+    // A dry run removes nothing: it goes on beside a worker.
+    let Stores { store, .. } = if arguments.execute {
+        app::open_removal(&loaded.settings).await?
+    } else {
+        app::open_stores(&loaded.settings)?
+    };
+    let state = &*store;
     refuse_running(state, arguments.migration, system_clock()()).await.map_err(AppError::from)?;
     let bar = spinner();
     let progress = |outcome: &Outcome| bar.set_message(format!("{} documents", outcome.removed.values().sum::<u64>()));
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let store = &*lifecycle.stores.store;
+    let store = &*store;
     let rollback = Rollback {
         database: &lifecycle.database,
         walks: store,
         eraser: store,
-        admin: store,
+        overview: store,
         origin: Origin::new(arguments.migration),
         force_missing: arguments.force_missing,
         execute: arguments.execute,

@@ -172,6 +172,19 @@ impl Month {
         Self { year, month }.start()
     }
 
+    /// The month so many later, or earlier where negative, as far as the calendar of records reaches.
+    #[must_use]
+    pub fn shifted(self, months: i64) -> Self {
+        const FIRST: i64 = 1970 * 12;
+        const LAST: i64 = 2262 * 12 + 11;
+        let number = i64::from(self.year) * 12 + i64::from(self.month) - 1;
+        let shifted = number.saturating_add(months).clamp(FIRST, LAST);
+        // Within the clamp both parts fit.
+        let year = i32::try_from(shifted / 12).unwrap_or(self.year);
+        let month = u32::try_from(shifted % 12 + 1).unwrap_or(self.month);
+        Self { year, month }
+    }
+
     /// `2026.11`, the spelling of index names.
     #[must_use]
     pub fn dotted(self) -> String {
@@ -251,6 +264,22 @@ mod tests {
         ] {
             let month: Month = month.parse().unwrap();
             assert_eq!((month.start(), month.end()), (start.parse().unwrap(), end.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn months_are_shifted_over_years_and_stop_at_the_ends() {
+        let month = |text: &str| text.parse::<Month>().unwrap();
+        for (from, by, to) in [
+            ("2026-11", 0, "2026-11"),
+            ("2026-11", 2, "2027-01"),
+            ("2026-11", -11, "2025-12"),
+            ("2026-01", -1, "2025-12"),
+            ("1970-02", -5, "1970-01"),
+            ("2262-12", 1, "2262-12"),
+            ("2026-11", i64::MIN, "1970-01"),
+        ] {
+            assert_eq!(month(from).shifted(by), month(to), "{from} {by}");
         }
     }
 

@@ -43,7 +43,7 @@ use self::auth::Keys;
 use self::problem::Problem;
 pub use self::settings::{ApiKey, InvalidServe, Right, ServeSettings, TlsSettings};
 use crate::query::LogService;
-use crate::store::BulkSink;
+use crate::store::LogReader;
 
 /// A store that needs longer to answer a probe is not ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ pub struct Api {
     keys: Arc<Keys>,
     settings: Arc<ServeSettings>,
     permits: Arc<Semaphore>,
-    sink: Arc<dyn BulkSink>,
+    reader: Arc<dyn LogReader>,
     metrics: PrometheusHandle,
     stopping: CancellationToken,
 }
@@ -70,13 +70,13 @@ impl Api {
     pub fn new(
         service: LogService,
         settings: ServeSettings,
-        sink: Arc<dyn BulkSink>,
+        reader: Arc<dyn LogReader>,
         metrics: PrometheusHandle,
         stopping: CancellationToken,
     ) -> Result<Self, InvalidServe> {
         let keys = Arc::new(Keys::new(settings.all_keys()?));
         let permits = Arc::new(Semaphore::new(settings.concurrency.into()));
-        Ok(Self { service, keys, settings: Arc::new(settings), permits, sink, metrics, stopping })
+        Ok(Self { service, keys, settings: Arc::new(settings), permits, reader, metrics, stopping })
     }
 
     /// Every route.
@@ -131,7 +131,7 @@ async fn readyz(State(api): State<Api>) -> Response {
     let problem = if api.stopping.is_cancelled() {
         Some("stopping".to_owned())
     } else {
-        match tokio::time::timeout(PROBE_TIMEOUT, api.sink.probe()).await {
+        match tokio::time::timeout(PROBE_TIMEOUT, api.reader.ready()).await {
             Ok(Ok(())) => None,
             Ok(Err(fault)) => Some(fault.to_string()),
             Err(_) => Some(format!("store did not answer within {} s", PROBE_TIMEOUT.as_secs())),

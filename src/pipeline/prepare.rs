@@ -2,6 +2,7 @@
 //!
 //! Pure work on one message; what cannot become a document comes out as a refusal with the receipt it belongs to.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use super::receipt::{Content, Delivery, Receipt};
 use crate::codec::{self, Cleaned, Decoded, truncate};
 use crate::domain::record::RecordKey;
-use crate::domain::{Disposition, Document, Graph, Month, Origin, Record, Refusal, Revision};
+use crate::domain::{Disposition, Document, Graph, Month, Origin, Record, Refusal, RefusalClass, Revision};
 
 /// A value with the right to settle the delivery it came from.
 pub struct Envelope<T> {
@@ -72,16 +73,36 @@ impl Preparation {
     }
 
     fn accept(&mut self, record: Record, receipt: Receipt, limits: &PrepareLimits, received: Instant) {
+        if let Some(refusal) = limits.refuse_month(record.created_at().month()) {
+            self.refusals.push(Envelope { payload: refusal, receipt });
+            return;
+        }
         let payload = prepare_record(record, Vec::new(), None, &limits.truncate, received);
         self.envelopes.push(Envelope { payload, receipt });
     }
 }
 
 /// Limits on what one message may be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PrepareLimits {
     pub decode: codec::DecodeLimits,
     pub truncate: truncate::Limits,
+    /// In which months the records of messages may lie. Rows that are prepared already are not asked.
+    pub months: RangeInclusive<Month>,
+}
+
+impl PrepareLimits {
+    /// A month that is too far away takes a file or indices for a date that most often is a mistake.
+    fn refuse_month(&self, month: Month) -> Option<Refusal> {
+        let (first, last) = (self.months.start(), self.months.end());
+        let setting = match month {
+            month if month < *first => "pipeline.months_back",
+            month if month > *last => "pipeline.months_ahead",
+            _ => return None,
+        };
+        let detail = format!("created_at lies in {month}, outside {first} to {last}: {setting} bounds it");
+        Some(Refusal::new(RefusalClass::DateOutOfRange, detail))
+    }
 }
 
 /// Decodes one delivery into envelopes and refusals; every receipt of it is in one of the two.

@@ -1,5 +1,6 @@
 //! What can be set about the flow, with defaults and the rules between the settings.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -7,6 +8,7 @@ use serde::Deserialize;
 use super::limit::RefusalLimits;
 use super::window::BatchLimits;
 use crate::backoff::Backoff;
+use crate::domain::{Month, Timestamp};
 
 /// Settings of the flow; `config/default.toml` documents each.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -35,6 +37,11 @@ pub struct PipelineSettings {
     pub release_seconds: u64,
     /// Largest message after decompression, in bytes; larger ones are dead-lettered.
     pub max_message_bytes: usize,
+    /// How many months before the current one a record may lie; an older one is dead-lettered. Each month is a file or
+    /// indices of its own, so dates without a bound are files without one.
+    pub months_back: u32,
+    /// How many months after the current one a record may lie.
+    pub months_ahead: u32,
     /// When to pause instead of dead-lettering.
     pub refusal_limits: RefusalLimits,
 }
@@ -53,6 +60,8 @@ impl Default for PipelineSettings {
             breaker_threshold: 5,
             release_seconds: 300,
             max_message_bytes: 128 << 20,
+            months_back: 60,
+            months_ahead: 1,
             refusal_limits: RefusalLimits::default(),
         }
     }
@@ -70,6 +79,9 @@ impl PipelineSettings {
             ("pipeline.requests_in_flight", self.requests_in_flight),
             ("pipeline.max_message_bytes", self.max_message_bytes),
             ("pipeline.breaker_threshold", self.breaker_threshold as usize),
+            // At midnight of a month's end, and with a producer whose clock is ahead, the neighbours are current as well.
+            ("pipeline.months_back", self.months_back as usize),
+            ("pipeline.months_ahead", self.months_ahead as usize),
         ];
         let mut broken: Vec<String> = at_least_one
             .iter()
@@ -93,6 +105,12 @@ impl PipelineSettings {
             broken.push("pipeline.refusal_limits.store_ratio must be between 0 and 1".into());
         }
         if broken.is_empty() { Ok(()) } else { Err(broken) }
+    }
+
+    /// The months in which records may lie.
+    pub(super) fn months(&self, now: Timestamp) -> RangeInclusive<Month> {
+        let month = now.month();
+        month.shifted(-i64::from(self.months_back))..=month.shifted(self.months_ahead.into())
     }
 
     pub(super) fn batch(&self) -> BatchLimits {
@@ -134,6 +152,8 @@ mod tests {
         assert!(broken(|s| s.requests_in_flight = 0).contains("pipeline.requests_in_flight"));
         assert!(broken(|s| s.breaker_threshold = 0).contains("pipeline.breaker_threshold"));
         assert!(broken(|s| s.max_message_bytes = 0).contains("pipeline.max_message_bytes"));
+        assert!(broken(|s| s.months_back = 0).contains("pipeline.months_back"));
+        assert!(broken(|s| s.months_ahead = 0).contains("pipeline.months_ahead"));
         assert!(broken(|s| s.backoff_first_ms = 60_000).contains("pipeline.backoff_first_ms"));
         assert!(broken(|s| s.idle_ms = 1_000).contains("pipeline.idle_ms"));
         assert!(broken(|s| s.release_seconds = 1_800).contains("pipeline.release_seconds"));

@@ -1,6 +1,7 @@
 //! The flow over the scripted double: every fate of a delivery, under a paused clock.
 
 mod faults;
+mod months;
 mod order;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use super::receipt::{Content, Outcome, Receipt, Settlement, Settlements};
 use super::stats::PipelineStats;
 use super::*;
 use crate::codec::{Message, Source, encode_native, truncate::Limits};
-use crate::domain::{BulkAction, Record, Refusal, RefusalClass, RetryCause, Timestamp, Verdict};
+use crate::domain::{BulkAction, Record, Refusal, RefusalClass, RetryCause, Verdict};
 use crate::store::memory::MemorySink;
 use crate::store::payload::{PayloadSettings, PayloadStore};
 use crate::synthetic::{Generator, Shape};
@@ -52,7 +53,7 @@ impl Flow {
             payloads,
             gate: keeper,
             stats: Arc::clone(&stats),
-            clock: Arc::new(|| Timestamp::MIN),
+            clock: Arc::new(|| "2026-11-30T12:00:00".parse().unwrap()),
             seed: 1,
         };
         let (deliveries, inbox) = channel(64);

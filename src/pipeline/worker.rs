@@ -110,7 +110,7 @@ impl Pipeline {
         let decode = crate::codec::DecodeLimits { message_bytes: settings.max_message_bytes };
         ports.stats.beat((ports.clock)());
         Self {
-            limits: PrepareLimits { decode, truncate },
+            limits: PrepareLimits { decode, truncate, months: settings.months((ports.clock)()) },
             window: Window::new(settings.batch(), now),
             ready: VecDeque::new(),
             held: Vec::new(),
@@ -153,6 +153,7 @@ impl Pipeline {
             return;
         }
         let now = Instant::now();
+        self.limits.months = self.settings.months((self.ports.clock)());
         let mut cleaned = Cleaned::default();
         let (mut known, collapsed_before) = (0, self.window.collapsed());
         for delivery in inbox.drain(..) {

@@ -42,8 +42,8 @@ pub use self::settings::{ElasticSettings, InvalidSetting, Search, Secret, Tenanc
 pub use self::snapshots::{Repository, SnapshotCopies};
 use self::state::State;
 use super::{
-    self as store, BulkSink, Erasure, LogReader, LogScan, Remains, StateEntry, StateStore, StateVersion, StoreAdmin,
-    StoreError,
+    self as store, BulkSink, Erasure, LogReader, LogScan, Remains, StateEntry, StateReader, StateStore, StateVersion,
+    StoreAdmin, StoreError, StoreOverview,
 };
 use crate::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
 use crate::domain::record::RecordKey;
@@ -114,21 +114,9 @@ impl BulkSink for ElasticStore {
 }
 
 #[async_trait]
-impl StoreAdmin for ElasticStore {
-    async fn install(&self) -> Result<Vec<String>, StoreError> {
-        self.admin().install().await
-    }
-
+impl StoreOverview for ElasticStore {
     async fn check(&self) -> Result<Vec<String>, StoreError> {
         self.admin().check().await
-    }
-
-    async fn drop_month(&self, month: Month) -> Result<usize, StoreError> {
-        let dropped = self.admin().drop_places(month, None).await?;
-        for place in &dropped {
-            self.indices.forget(*place);
-        }
-        Ok(dropped.len())
     }
 
     async fn counts(&self) -> Result<Vec<MonthCount>, StoreError> {
@@ -145,7 +133,26 @@ impl StoreAdmin for ElasticStore {
 }
 
 #[async_trait]
+impl StoreAdmin for ElasticStore {
+    async fn install(&self) -> Result<Vec<String>, StoreError> {
+        self.admin().install().await
+    }
+
+    async fn drop_month(&self, month: Month) -> Result<usize, StoreError> {
+        let dropped = self.admin().drop_places(month, None).await?;
+        for place in &dropped {
+            self.indices.forget(*place);
+        }
+        Ok(dropped.len())
+    }
+}
+
+#[async_trait]
 impl LogReader for ElasticStore {
+    async fn ready(&self) -> Result<(), StoreError> {
+        Ok(self.admin().ready().await?)
+    }
+
     async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
         Ok(self.reader().record(key).await?)
     }
@@ -156,7 +163,7 @@ impl LogReader for ElasticStore {
 }
 
 #[async_trait]
-impl StateStore for ElasticStore {
+impl StateReader for ElasticStore {
     async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError> {
         Ok(self.state_index().get(key).await?)
     }
@@ -164,7 +171,10 @@ impl StateStore for ElasticStore {
     async fn states(&self, prefix: &str) -> Result<Vec<StateEntry>, StoreError> {
         self.state_index().list(prefix).await
     }
+}
 
+#[async_trait]
+impl StateStore for ElasticStore {
     async fn put_state(
         &self,
         key: &str,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{BulkSink, StateEntry, StateStore, StateVersion, StoreError};
+use super::{BulkSink, StateEntry, StateReader, StateStore, StateVersion, StoreError};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Document, FaultKind, Month, Refusal, SinkFault, Verdict};
 
@@ -157,7 +157,7 @@ impl MemoryState {
 }
 
 #[async_trait]
-impl StateStore for MemoryState {
+impl StateReader for MemoryState {
     async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError> {
         Ok(self.lock().by_key.get(key).cloned())
     }
@@ -166,7 +166,10 @@ impl StateStore for MemoryState {
         let entries = self.lock();
         Ok(entries.by_key.values().filter(|entry| entry.key.starts_with(prefix)).cloned().collect())
     }
+}
 
+#[async_trait]
+impl StateStore for MemoryState {
     async fn put_state(
         &self,
         key: &str,

@@ -26,9 +26,11 @@
 mod admin;
 mod backup;
 mod conditions;
+mod connect;
 mod decode;
 mod encode;
 mod erase;
+mod eraser;
 mod fault;
 mod files;
 mod lock;
@@ -36,7 +38,10 @@ mod months;
 mod newest;
 mod pool;
 mod queries;
+mod question;
 mod read;
+mod reader;
+mod requests;
 mod scan;
 mod schema;
 mod search;
@@ -48,39 +53,44 @@ mod write;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 pub use self::backup::SqliteCopies;
 use self::encode::Row;
+pub use self::eraser::SqliteEraser;
 use self::fault::Fault;
 use self::files::WriteFiles;
 use self::pool::ReadPool;
+use self::reader::Reads;
+pub use self::reader::SqliteReader;
 pub use self::settings::{SqliteSettings, Synchronous};
 use self::state::StateFile;
 use self::write::Request;
 use self::writer::{Command, Writer};
-use super::{
-    BulkSink, Eraser, Erasure, LogReader, LogScan, Remains, StateEntry, StateStore, StateVersion, StoreAdmin,
-    StoreError,
-};
-use crate::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
-use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
+use super::{BulkSink, Eraser, Erasure, Remains, StateStore, StateVersion, StoreAdmin, StoreError};
+use crate::domain::{BulkAction, Month, SinkFault, TenantId, Timestamp, Verdict};
 
 /// Below this many bytes of text, making rows takes less time than handing them to another thread.
 const INLINE_BYTES: usize = 32 * 1024;
 
-/// The store over one directory.
+/// How long a process that has the right to write is waited for, and how often it is looked whether it still has it: a
+/// server that deletes without a worker keeps it for a moment.
+const CLAIM: Duration = Duration::from_secs(2);
+const CLAIM_PAUSE: Duration = Duration::from_millis(50);
+
+/// The store over one directory: the one that writes, and reads as well.
 pub struct SqliteStore {
     settings: SqliteSettings,
     writer: Writer,
     pool: Arc<ReadPool>,
     state: StateFile,
+    reader: SqliteReader,
 }
 
 impl SqliteStore {
-    /// Starts the writer thread. Touches no file: a store that is only read from leaves no trace.
+    /// Starts the writer thread. Touches no file.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the system gives no thread.
@@ -89,25 +99,23 @@ impl SqliteStore {
         let state = StateFile::new(settings.clone());
         let writer = Writer::spawn(WriteFiles::new(settings.clone(), Arc::clone(&pool), state.clone()))
             .map_err(|error| StoreError::Unavailable(format!("the sqlite writer cannot start: {error}")))?;
-        Ok(Self { settings, writer, pool, state })
+        let reader = SqliteReader::within(settings.clone(), Arc::clone(&pool), state.clone());
+        Ok(Self { settings, writer, pool, state, reader })
     }
 
-    /// Runs a question on a thread that may wait for the disk.
-    async fn read<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&ReadPool) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let pool = Arc::clone(&self.pool);
-        blocking(move || question(&pool)).await
-    }
-
-    /// Works with the state on a thread that may wait for the disk.
+    /// Changes the state on a thread that may wait for the disk.
     async fn with_state<T: Send + 'static>(
         &self,
         work: impl FnOnce(&StateFile) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let state = self.state.clone();
         blocking(move || work(&state)).await
+    }
+}
+
+impl Reads for SqliteStore {
+    fn reader(&self) -> &SqliteReader {
+        &self.reader
     }
 }
 
@@ -146,27 +154,25 @@ impl BulkSink for SqliteStore {
 
 #[async_trait]
 impl StoreAdmin for SqliteStore {
-    async fn install(&self) -> Result<Vec<String>, StoreError> {
-        Ok(self.writer.ask(Command::Install).await??)
+    async fn claim(&self) -> Result<(), StoreError> {
+        let until = tokio::time::Instant::now() + CLAIM;
+        loop {
+            match self.writer.ask(Command::Claim).await? {
+                Err(Fault::Unavailable(_)) if tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(CLAIM_PAUSE).await;
+                }
+                claimed => return Ok(claimed?),
+            }
+        }
     }
 
-    async fn check(&self) -> Result<Vec<String>, StoreError> {
-        let settings = self.settings.clone();
-        self.read(move |pool| admin::check(&settings, pool)).await
+    async fn install(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.writer.ask(Command::Install).await??)
     }
 
     async fn drop_month(&self, month: Month) -> Result<usize, StoreError> {
         let found = self.writer.ask(|answer| Command::DropMonth(month, answer)).await??;
         Ok(usize::from(found))
-    }
-
-    async fn counts(&self) -> Result<Vec<MonthCount>, StoreError> {
-        self.read(admin::counts).await
-    }
-
-    async fn sizes(&self) -> Result<Vec<MonthSize>, StoreError> {
-        let settings = self.settings.clone();
-        self.read(move |pool| admin::sizes(&settings, pool)).await
     }
 
     /// Ends writing and leaves the files tidy: each month's log is moved into its database. Later calls of `apply`
@@ -181,54 +187,6 @@ impl StoreAdmin for SqliteStore {
 
     async fn catch_up(&self) -> Result<(), StoreError> {
         Ok(self.writer.ask(Command::CatchUp).await?)
-    }
-
-    /// Nothing to do: what is committed is visible.
-    async fn refresh(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl LogReader for SqliteStore {
-    async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
-        self.read(move |pool| read::record(pool, key)).await
-    }
-
-    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
-        let ids = ids.to_vec();
-        self.read(move |pool| read::records(pool, tenant_id, kind, &ids)).await
-    }
-}
-
-#[async_trait]
-impl LogScan for SqliteStore {
-    async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, StoreError> {
-        let scan = scan.clone();
-        self.read(move |pool| scan::scan(pool, &scan)).await
-    }
-
-    async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {
-        let scan = scan.clone();
-        self.read(move |pool| scan::count(pool, &scan)).await
-    }
-
-    async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, StoreError> {
-        let scan = scan.clone();
-        self.read(move |pool| scan::end(pool, &scan)).await
-    }
-
-    async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {
-        self.read(move |pool| scan::owners(pool, kind, id)).await
-    }
-
-    async fn children(&self, tenant_id: TenantId, run_ids: &[RecordId]) -> Result<Vec<RecordKey>, StoreError> {
-        let runs = run_ids.to_vec();
-        self.read(move |pool| scan::children(pool, tenant_id, &runs)).await
-    }
-
-    async fn tenant_counts(&self, month: Month) -> Result<Vec<TenantCount>, StoreError> {
-        self.read(move |pool| scan::tenant_counts(pool, month)).await
     }
 }
 
@@ -264,16 +222,6 @@ impl Eraser for SqliteStore {
 
 #[async_trait]
 impl StateStore for SqliteStore {
-    async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError> {
-        let key = key.to_owned();
-        self.with_state(move |state| state.get(&key)).await
-    }
-
-    async fn states(&self, prefix: &str) -> Result<Vec<StateEntry>, StoreError> {
-        let prefix = prefix.to_owned();
-        self.with_state(move |state| state.list(&prefix)).await
-    }
-
     async fn put_state(
         &self,
         key: &str,

@@ -3,7 +3,7 @@
 use difylog::domain::query::{AppLogFilter, Page, RunFilter};
 use difylog::domain::{Record, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
-use difylog::store::{BulkSink as _, LogQueries as _, LogReader as _, StoreAdmin as _, StoreError};
+use difylog::store::{BulkSink as _, LogQueries as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
 use elasticsearch::http::headers::HeaderMap;
 use elasticsearch::http::{Method, transport::Transport};
 use serde_json::{Value, json};

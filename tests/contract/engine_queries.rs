@@ -9,7 +9,7 @@ use difylog::domain::query::{
 };
 use difylog::domain::{AppId, JsonText, Kind, Record, RecordId, RunStatus, TenantId, WorkflowRun};
 use difylog::store::elastic::{ElasticStore, Tenancy};
-use difylog::store::{BulkSink as _, LogQueries as _, LogReader as _, StoreAdmin as _, Subject};
+use difylog::store::{BulkSink as _, LogQueries as _, LogReader as _, StoreAdmin as _, StoreOverview as _, Subject};
 
 use crate::engine::settings;
 use crate::records::{self, app, app_log, at, ended, id, later, node, paused_and_resumed, run, tenant};

@@ -6,7 +6,7 @@ use difylog::domain::document::{PayloadField, Truncation};
 use difylog::domain::query::{AppLogFilter, LogKeyword, NodeFilter, Page, RunFilter, TextField, TextFilter};
 use difylog::domain::{BulkAction, JsonText, Record, RecordId, TenantId, WorkflowRun};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Search, Tenancy};
-use difylog::store::{BulkSink as _, LogQueries as _, StoreAdmin as _, StoreError};
+use difylog::store::{BulkSink as _, LogQueries as _, StoreAdmin as _, StoreError, StoreOverview as _};
 
 use crate::engine::settings;
 use crate::records::{self, app, app_log, at, id, node, run, tenant};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use difylog::domain::{BulkAction, FaultKind, Record, RecordId, SinkFault, TenantId, Verdict};
 use difylog::store::sqlite::{SqliteSettings, SqliteStore};
-use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreError};
+use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
 use tempfile::TempDir;
 
 use crate::nodes::nodes_of_run;

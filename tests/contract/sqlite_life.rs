@@ -6,7 +6,7 @@ use std::sync::Arc;
 use difylog::domain::{AppLog, NodeExecution, Record, Verdict};
 use difylog::store::copies::{CopyName, MonthCopies as _};
 use difylog::store::sqlite::{SqliteCopies, SqliteSettings, SqliteStore};
-use difylog::store::{BulkSink as _, LogReader as _, StateStore as _, StoreAdmin as _, StoreError};
+use difylog::store::{BulkSink as _, LogReader as _, StateReader as _, StateStore as _, StoreAdmin as _, StoreError};
 use serde_json::json;
 
 use crate::records::{self, actions, app, app_log, at, id, json as text, node, run, tenant};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use difylog::domain::{FaultKind, SinkFault};
 use difylog::store::elastic::{ElasticSettings, ElasticStore};
-use difylog::store::{BulkSink as _, StoreAdmin as _, StoreError};
+use difylog::store::{BulkSink as _, StoreAdmin as _, StoreError, StoreOverview as _};
 
 use crate::scripted_engine::{Reply, ScriptedEngine};
 use crate::{BULK, app_logs, settings, store};

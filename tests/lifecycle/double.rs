@@ -13,7 +13,7 @@ use difylog::domain::record::RecordKey;
 use difylog::domain::{Document, JsonText, Kind, Month, Origin, Record, RecordId, Revision, TenantId, Timestamp};
 use difylog::postgres::{Catalogue, Database, Range, Selection, Walk};
 use difylog::store::payload::PayloadError;
-use difylog::store::{Eraser, Erasure, LogReader, LogScan, Remains, StoreAdmin, StoreError};
+use difylog::store::{Eraser, Erasure, LogReader, LogScan, Remains, StoreError, StoreOverview};
 use futures::StreamExt as _;
 
 /// Done once, after the store was first asked for records by their ids.
@@ -68,7 +68,7 @@ impl Double {
     }
 
     pub fn side(&self) -> StoreSide<'_> {
-        StoreSide { reader: self, walks: self, admin: self, texts: self }
+        StoreSide { reader: self, walks: self, overview: self, texts: self }
     }
 
     pub fn lose_full_texts(&self) {
@@ -149,6 +149,10 @@ impl Eraser for Double {
 
 #[async_trait]
 impl LogReader for Double {
+    async fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
         Ok(self.records(key.tenant_id, key.kind, &[key.id]).await?.pop())
     }
@@ -164,17 +168,9 @@ impl LogReader for Double {
 }
 
 #[async_trait]
-impl StoreAdmin for Double {
-    async fn install(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
-    }
-
+impl StoreOverview for Double {
     async fn check(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
-    }
-
-    async fn drop_month(&self, _: Month) -> Result<usize, StoreError> {
-        unreachable!()
     }
 
     async fn counts(&self) -> Result<Vec<MonthCount>, StoreError> {

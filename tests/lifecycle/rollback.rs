@@ -12,7 +12,7 @@ async fn roll_back(pair: &Pair, origin: Origin, execute: bool, force_missing: bo
         database: &pair.database,
         walks: &pair.store,
         eraser: &pair.store,
-        admin: &pair.store,
+        overview: &pair.store,
         origin,
         force_missing,
         execute,

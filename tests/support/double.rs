@@ -150,6 +150,10 @@ impl BulkSink for Double {
 
 #[async_trait]
 impl LogReader for Double {
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.all().map(drop)
+    }
+
     async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
         Ok(self.records(key.tenant_id, key.kind, &[key.id]).await?.pop())
     }

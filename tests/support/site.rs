@@ -234,7 +234,7 @@ impl Drop for Worker {
 
 /// An address that nobody listens on, below the range from which the system takes ports for connections: one of those
 /// could be taken again before the worker binds it.
-fn free_address() -> String {
+pub fn free_address() -> String {
     const PORTS: Range<u32> = 10_000..20_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {

@@ -108,8 +108,14 @@ impl Admin<'_> {
         if problems.is_empty() { Ok(lines) } else { Err(StoreError::NotSetUp(problems.join(", "))) }
     }
 
-    /// Whether the server answers and every template is there in this version or a newer one. One small request.
+    /// Whether a request to write could succeed.
     pub(super) async fn probe(&self) -> Result<(), SinkFault> {
+        self.ready().await
+    }
+
+    /// Whether the server answers and every template is there in this version or a newer one. One small request, which
+    /// reads.
+    pub(super) async fn ready(&self) -> Result<(), SinkFault> {
         let path = format!("/_index_template/{}", self.names.everything());
         let query = [("filter_path", "index_templates.name,index_templates.index_template.version")];
         let found = self.read_templates(&Request::new(Method::Get, &path).query(&query)).await?;

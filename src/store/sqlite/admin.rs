@@ -5,34 +5,41 @@ use std::fs;
 use rusqlite::Connection;
 
 use super::fault::Fault;
-use super::pool::ReadPool;
+use super::question::Question;
 use super::{SqliteSettings, months, schema, tables};
 use crate::domain::query::{MonthCount, MonthSize};
 
 /// How many month files there are, after a first look at the tables of each, and a line for each that is empty. Reading
 /// whole files would take minutes; `PRAGMA integrity_check` of the `sqlite3` program does that.
-pub fn check(settings: &SqliteSettings, pool: &ReadPool) -> Result<Vec<String>, Fault> {
-    let months = pool.months()?;
+pub fn check(settings: &SqliteSettings, question: &Question) -> Result<Vec<String>, Fault> {
+    let months = question.months()?;
     let count = months.len();
     let mut empty = Vec::new();
     for month in months {
-        if pool.read(month, look)?.is_none() {
+        if question.read(month, look)?.is_none() {
             empty.push(format!("{}: empty", months::path(&settings.dir, month).display()));
         }
     }
-    let bytes: u64 = sizes(settings, pool)?.iter().map(|size| size.bytes).sum();
+    let bytes: u64 = sizes(settings, question)?.iter().map(|size| size.bytes).sum();
     let line =
         format!("{}: {count} month files of schema {}, {} KiB", settings.dir.display(), schema::VERSION, bytes / 1024);
     let sqlite = format!("SQLite {}", rusqlite::version());
     Ok([sqlite, line].into_iter().chain(empty).collect())
 }
 
+/// Looks into the newest month.
+pub fn ready(question: &Question) -> Result<(), Fault> {
+    let Some(newest) = question.months()?.into_iter().next() else { return Ok(()) };
+    question.read(newest, |connection| connection.query_row("SELECT 1", (), |_| Ok(())))?;
+    Ok(())
+}
+
 /// Documents per month and kind, oldest month first.
-pub fn counts(pool: &ReadPool) -> Result<Vec<MonthCount>, Fault> {
+pub fn counts(question: &Question) -> Result<Vec<MonthCount>, Fault> {
     let mut counts = Vec::new();
-    for month in pool.months()?.into_iter().rev() {
+    for month in question.months()?.into_iter().rev() {
         for (kind, table) in tables::COUNTED {
-            if let Some(documents) = pool.read(month, |connection| count(connection, table))? {
+            if let Some(documents) = question.read(month, |connection| count(connection, table))? {
                 counts.push(MonthCount { month, kind, documents });
             }
         }
@@ -41,8 +48,8 @@ pub fn counts(pool: &ReadPool) -> Result<Vec<MonthCount>, Fault> {
 }
 
 /// What the files of each month take, oldest month first; tables share them.
-pub fn sizes(settings: &SqliteSettings, pool: &ReadPool) -> Result<Vec<MonthSize>, Fault> {
-    let months = pool.months()?.into_iter().rev();
+pub fn sizes(settings: &SqliteSettings, question: &Question) -> Result<Vec<MonthSize>, Fault> {
+    let months = question.months()?.into_iter().rev();
     let size = |month| {
         let files = months::paths(&settings.dir, month);
         // A file beside the database comes and goes with its connections.

@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -13,8 +12,8 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::fault::Fault;
 use super::lock::DirLock;
-use super::pool::ReadPool;
-use super::{SqliteSettings, SqliteStore, blocking, months};
+use super::question::Question;
+use super::{SqliteReader, SqliteSettings, blocking, months};
 use crate::domain::Month;
 use crate::store::copies::{CopyName, Mark, MonthCopies, MonthState};
 use crate::store::{LogScan, StoreError};
@@ -25,7 +24,7 @@ const SETTLED: Duration = Duration::from_secs(60);
 
 /// The copies of one directory's months, in a folder of their own.
 pub struct SqliteCopies {
-    pool: Arc<ReadPool>,
+    reader: SqliteReader,
     settings: SqliteSettings,
     folder: PathBuf,
     clock: Clock,
@@ -35,7 +34,7 @@ impl SqliteCopies {
     /// Touches no file yet.
     #[must_use]
     pub fn new(settings: SqliteSettings, folder: PathBuf, clock: Clock) -> Self {
-        Self { pool: Arc::new(ReadPool::new(settings.clone())), settings, folder, clock }
+        Self { reader: SqliteReader::new(settings.clone()), settings, folder, clock }
     }
 
     fn folder_of(&self, name: &CopyName) -> PathBuf {
@@ -55,34 +54,34 @@ impl MonthCopies for SqliteCopies {
     }
 
     async fn months(&self) -> Result<Vec<MonthState>, StoreError> {
-        let (pool, settings) = (Arc::clone(&self.pool), self.settings.clone());
+        let settings = self.settings.clone();
         let now = u64::try_from((self.clock)().micros())
             .map_or(UNIX_EPOCH, |micros| UNIX_EPOCH.checked_add(Duration::from_micros(micros)).unwrap_or(UNIX_EPOCH));
-        blocking(move || {
+        let states = move |question: &Question| {
             let mut states = Vec::new();
-            for month in pool.months()?.into_iter().rev() {
+            for month in question.months()?.into_iter().rev() {
                 let mark = mark(&settings.dir, month, now).map_err(|error| Fault::of_io(&error, &settings.dir))?;
                 states.push(MonthState { month, mark });
             }
             Ok(states)
-        })
-        .await
+        };
+        self.reader.read(states).await
     }
 
     async fn copy(&self, name: &CopyName) -> Result<bool, StoreError> {
-        let (pool, month) = (Arc::clone(&self.pool), name.month);
+        let month = name.month;
         let (folder, file) = (self.folder_of(name), self.file_of(name));
-        blocking(move || {
+        let copying = move |question: &Question| {
             let io = |error: &io::Error| Fault::of_io(error, &folder);
             fs::create_dir_all(&folder).map_err(|error| io(&error))?;
-            let copied = pool.read(month, |source| Ok(copy(source, &file)))?.transpose()?;
+            let copied = question.read(month, |source| Ok(copy(source, &file)))?.transpose()?;
             if copied.is_none() {
                 fs::remove_dir(&folder).map_err(|error| io(&error))?;
             }
             months::sync_dir(folder.parent().unwrap_or(&folder)).map_err(|error| io(&error))?;
             Ok(copied.is_some())
-        })
-        .await
+        };
+        self.reader.read(copying).await
     }
 
     async fn copies(&self) -> Result<Vec<CopyName>, StoreError> {
@@ -97,7 +96,7 @@ impl MonthCopies for SqliteCopies {
             return Err(StoreError::Unavailable(detail));
         }
         let settings = SqliteSettings { dir: self.folder_of(name), ..self.settings.clone() };
-        Ok(Box::new(SqliteStore::new(settings)?))
+        Ok(Box::new(SqliteReader::new(settings)))
     }
 
     /// Nothing to do: a copy is read where it lies.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Transaction};
 use super::fault::Fault;
 use super::files::WriteFiles;
 use super::newest;
-use super::pool::ReadPool;
+use super::question::Question;
 use super::tables;
 use crate::domain::record::RecordKey;
 use crate::domain::{Month, TenantId, Timestamp};
@@ -25,7 +25,7 @@ struct Removal {
 /// See [`Eraser::erase`](crate::store::Eraser::erase). One transaction per month.
 pub fn erase(files: &mut WriteFiles, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, Fault> {
     let mut erased = vec![false; erasures.len()];
-    let found = removals(files.readers(), erasures)?;
+    let found = removals(&files.question(), erasures)?;
     // Older copies first: were the newest gone and they not, a crash in between would bring one of them up.
     for is_newest in [false, true] {
         for (month, removals) in &found {
@@ -48,8 +48,8 @@ pub fn erase(files: &mut WriteFiles, erasures: &[Erasure], remains: Remains) -> 
 }
 
 /// Where the copies of records lie, month by month; what must not be removed is left out.
-fn removals(pool: &ReadPool, erasures: &[Erasure]) -> Result<Vec<(Month, Vec<Removal>)>, Fault> {
-    pool.ask(|months| {
+fn removals(question: &Question, erasures: &[Erasure]) -> Result<Vec<(Month, Vec<Removal>)>, Fault> {
+    question.ask(|months| {
         let mut by_month: Vec<(Month, Vec<Removal>)> = months.iter().map(|file| (file.month, Vec::new())).collect();
         for (position, erasure) in erasures.iter().enumerate() {
             let copies = newest::copies(months, erasure.key)?;
@@ -83,6 +83,22 @@ fn erase_one(connection: &Connection, key: RecordKey, remains: Remains) -> rusql
         bury.execute((kind.as_str(), tenant_id.as_bytes(), id.as_bytes(), at.micros()))?;
     }
     Ok(gone)
+}
+
+/// Per erasure, whether a tombstone of exactly this instant lies in some month: an earlier attempt at the same request did
+/// it.
+pub fn erased_at(question: &Question, erasures: &[Erasure], at: Timestamp) -> Result<Vec<bool>, Fault> {
+    let sql = "SELECT 1 FROM tombstones WHERE kind = ?1 AND tenant_id = ?2 AND id = ?3 AND at = ?4";
+    question.ask(|months| {
+        let mut erased = vec![false; erasures.len()];
+        for file in months {
+            for (slot, Erasure { key, .. }) in erased.iter_mut().zip(erasures).filter(|(slot, _)| !**slot) {
+                let values = (key.kind.as_str(), key.tenant_id.as_bytes(), key.id.as_bytes(), at.micros());
+                *slot = file.ask(|connection| connection.prepare_cached(sql)?.exists(values))?;
+            }
+        }
+        Ok(erased)
+    })
 }
 
 /// Removes the graphs of a tenant. Answers how many.

@@ -20,6 +20,10 @@ pub enum Fault {
     NotSetUp(String),
     /// The value itself is refused. Concerns one action only.
     Refused(String),
+    /// A file came, went or was written to while it was read: the question is asked again, and nobody is told.
+    Moved,
+    /// Nobody waits for the answer any more.
+    GivenUp,
 }
 
 impl Fault {
@@ -54,6 +58,8 @@ impl Fault {
             Self::Unavailable(detail) | Self::Damaged(detail) | Self::NotSetUp(detail) | Self::Refused(detail) => {
                 detail
             }
+            Self::Moved => String::from("files changed while they were read; try again"),
+            Self::GivenUp => String::from("the question was given up"),
         }
     }
 }
@@ -77,7 +83,7 @@ impl From<Fault> for SinkFault {
     fn from(fault: Fault) -> Self {
         let kind = match fault {
             Fault::NotSetUp(_) => FaultKind::NotSetUp,
-            Fault::Unavailable(_) | Fault::Damaged(_) | Fault::Refused(_) => FaultKind::Storage,
+            _ => FaultKind::Storage,
         };
         Self::new(kind, fault.detail())
     }
@@ -88,7 +94,7 @@ impl From<Fault> for StoreError {
         match fault {
             Fault::NotSetUp(detail) => Self::NotSetUp(detail),
             Fault::Damaged(detail) => Self::Corrupt(detail),
-            Fault::Unavailable(detail) | Fault::Refused(detail) => Self::Unavailable(detail),
+            other => Self::Unavailable(other.detail()),
         }
     }
 }

@@ -14,8 +14,9 @@ use super::fault::Fault;
 use super::lock::{DirLock, missing_directory};
 use super::months::{self, FileIdentity};
 use super::pool::ReadPool;
+use super::question::Question;
 use super::state::StateFile;
-use super::{SqliteSettings, schema, search};
+use super::{SqliteSettings, requests, schema, search};
 use crate::domain::{Month, Timestamp};
 
 /// Bytes of a page, for new files. A row of a node takes 1.5 to 3 KB: pages of 4 KiB would leave half of each empty.
@@ -32,6 +33,9 @@ const CACHES_KIB: i64 = 49_152;
 /// Written by a probe: enough that a full disk notices.
 const PROBE_BYTES: usize = 256 * 1024;
 
+/// Microseconds after which requests are looked through although nobody wrote: some may have been left behind.
+const SWEEP: i64 = 30_000_000;
+
 /// The write connections of a directory.
 pub struct WriteFiles {
     settings: SqliteSettings,
@@ -44,6 +48,9 @@ pub struct WriteFiles {
     open: Vec<OpenMonth>,
     /// Months whose search index is known to be up to date, or cannot be brought there.
     indexed: HashSet<Month>,
+    /// When requests of other processes were last looked through, and what the state was then.
+    swept: Option<Timestamp>,
+    seen: Option<i64>,
 }
 
 struct OpenMonth {
@@ -55,7 +62,16 @@ struct OpenMonth {
 
 impl WriteFiles {
     pub fn new(settings: SqliteSettings, readers: Arc<ReadPool>, state: StateFile) -> Self {
-        Self { settings, readers, state, lock: None, open: Vec::new(), indexed: HashSet::new() }
+        Self {
+            settings,
+            readers,
+            state,
+            lock: None,
+            open: Vec::new(),
+            indexed: HashSet::new(),
+            swept: None,
+            seen: None,
+        }
     }
 
     /// Runs `work` in one transaction on a month's file and commits it durably. After any fault the connection is
@@ -74,6 +90,43 @@ impl WriteFiles {
         }
         self.keep(file);
         Ok(done)
+    }
+
+    /// Takes the right to write into the directory, and keeps it.
+    pub fn claim(&mut self) -> Result<(), Fault> {
+        self.ensure_lock()
+    }
+
+    /// As [`Self::claim`]; `false`: another process has it.
+    pub fn try_claim(&mut self) -> Result<bool, Fault> {
+        if !self.holds_lock() {
+            self.let_go();
+            self.lock = DirLock::take(&self.settings.dir)?.ok();
+        }
+        Ok(self.lock.is_some())
+    }
+
+    /// Carries out what other processes asked of the one that writes, if that is this one and anything may have been asked
+    /// since the last call.
+    pub fn serve_new_requests(&mut self, now: Timestamp) {
+        if !self.holds_lock() {
+            return;
+        }
+        let is_due = self.swept.is_none_or(|swept| now.micros().saturating_sub(swept.micros()) >= SWEEP);
+        let changes = self.state.changes().ok().flatten();
+        if !is_due && changes == self.seen {
+            return;
+        }
+        match self.serve_requests(now) {
+            Ok(()) => (self.swept, self.seen) = (Some(now), changes),
+            Err(fault) => warn!("requests of other processes cannot be answered: {}", fault.detail()),
+        }
+    }
+
+    /// Carries out what other processes asked of the one that writes.
+    pub fn serve_requests(&mut self, now: Timestamp) -> Result<(), Fault> {
+        let state = self.state.clone();
+        requests::serve(self, &state, now)
     }
 
     /// Whether a write could succeed: the lock is ours and the disk takes a file.
@@ -107,9 +160,9 @@ impl WriteFiles {
         Ok(done)
     }
 
-    /// Reads what is committed.
-    pub fn readers(&self) -> &ReadPool {
-        &self.readers
+    /// Asks about what is committed.
+    pub fn question(&self) -> Question {
+        Question::of_writer(Arc::clone(&self.readers))
     }
 
     /// Deletes a month. Answers whether there was one.
@@ -153,7 +206,7 @@ impl WriteFiles {
     /// do. Does nothing before the directory was first written to, and gives a month up that cannot be indexed: questions
     /// then read its rows.
     pub fn catch_up(&mut self) -> bool {
-        if !self.settings.search_index || !self.lock.as_ref().is_some_and(DirLock::holds) {
+        if !self.settings.search_index || !self.holds_lock() {
             return false;
         }
         let Ok(months) = months::newest_first(&self.settings.dir) else { return false };
@@ -206,13 +259,21 @@ impl WriteFiles {
         }
     }
 
-    fn ensure_lock(&mut self) -> Result<(), Fault> {
-        if self.lock.as_ref().is_some_and(DirLock::holds) {
-            return Ok(());
-        }
-        // Files of a directory that is gone must not be written any more, and its lock is worth nothing.
+    fn holds_lock(&self) -> bool {
+        self.lock.as_ref().is_some_and(DirLock::holds)
+    }
+
+    /// Files of a directory that is gone must not be written any more, and its lock is worth nothing.
+    fn let_go(&mut self) {
         self.open.clear();
         self.lock = None;
+    }
+
+    fn ensure_lock(&mut self) -> Result<(), Fault> {
+        if self.holds_lock() {
+            return Ok(());
+        }
+        self.let_go();
         self.lock = Some(DirLock::acquire(&self.settings.dir)?);
         Ok(())
     }

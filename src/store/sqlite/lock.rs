@@ -21,6 +21,11 @@ pub struct DirLock {
 impl DirLock {
     /// Takes the lock, or says who has it.
     pub fn acquire(dir: &Path) -> Result<Self, Fault> {
+        Self::take(dir)?.map_err(Fault::Unavailable)
+    }
+
+    /// Takes the lock; the inner error says who has it.
+    pub fn take(dir: &Path) -> Result<Result<Self, String>, Fault> {
         let path = dir.join(NAME);
         let io = |error: &std::io::Error| Fault::of_io(error, &path);
         let mut file = OpenOptions::new()
@@ -32,12 +37,12 @@ impl DirLock {
             .map_err(|error| missing_directory(dir).unwrap_or_else(|| io(&error)))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Fault::Unavailable(held(dir, &mut file))),
+            Err(TryLockError::WouldBlock) => return Ok(Err(held(dir, &mut file))),
             Err(TryLockError::Error(error)) => return Err(io(&error)),
         }
         record_pid(&mut file).map_err(|error| io(&error))?;
         let identity = FileIdentity::of(&path).map_err(|error| io(&error))?;
-        Ok(Self { _file: file, identity, path })
+        Ok(Ok(Self { _file: file, identity, path }))
     }
 
     /// Whether the directory is still the one that was locked: a volume may have been unmounted under us.

@@ -3,6 +3,7 @@
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::domain::Month;
 
@@ -71,6 +72,48 @@ impl FileIdentity {
     pub fn is_still_at(self, path: &Path) -> bool {
         Self::of(path).is_ok_and(|now| now == self)
     }
+}
+
+/// A database and the log beside it, as they were at one moment: while it stays the same, nothing was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    pub identity: FileIdentity,
+    database: Written,
+    /// `None`: there is no log, so no process has the database open to write.
+    log: Option<Written>,
+}
+
+/// Bytes of a file, and when the last of them was written.
+type Written = (u64, SystemTime);
+
+impl Stamp {
+    /// The files that the path names now.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let written = |metadata: &Metadata| metadata.modified().map(|at| (metadata.len(), at));
+        let database = fs::metadata(path)?;
+        let log = match fs::metadata(log_of(path)) {
+            Ok(metadata) => Some(written(&metadata)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { identity: FileIdentity::from_metadata(&database), database: written(&database)?, log })
+    }
+
+    /// Whether no process has the database open to write: all of it lies in the one file.
+    pub const fn is_tidy(&self) -> bool {
+        self.log.is_none()
+    }
+
+    /// Whether nothing was written since.
+    pub fn is_current(&self, path: &Path) -> bool {
+        Self::of(path).is_ok_and(|now| now == *self)
+    }
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    PathBuf::from(log)
 }
 
 #[cfg(test)]

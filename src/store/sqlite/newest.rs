@@ -2,7 +2,7 @@
 //! of equal ones that of the later month. No other month is looked into for what has ended: an end ranks above everything
 //! else, and what has ended does not start again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use rusqlite::types::Value;
@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::conditions::blob;
 use super::fault::Fault;
-use super::pool::OpenMonth;
+use super::question::OpenMonth;
 use super::{decode, tables};
 use crate::domain::query::TimeRange;
 use crate::domain::record::RecordKey;
@@ -32,7 +32,8 @@ pub fn copies(months: &[OpenMonth], key: RecordKey) -> Result<Vec<(Revision, &Op
     Ok(copies)
 }
 
-/// The month of the newest copy. Months that are more likely to hold it come first.
+/// The month of the newest copy. Months that are more likely to hold it come first: where an ended copy is found, no other
+/// month is opened.
 pub fn place<'m>(
     months: impl IntoIterator<Item = &'m OpenMonth>,
     key: RecordKey,
@@ -62,6 +63,29 @@ pub fn is_superseded(months: &[OpenMonth], key: RecordKey, revision: Revision, m
         }
     }
     Ok(false)
+}
+
+/// Those of a month's copies of which another month holds a newer one. It goes from month to month, not from copy to copy:
+/// each month is opened once.
+pub fn superseded(
+    months: &[OpenMonth],
+    month: Month,
+    copies: &[(RecordKey, Revision)],
+) -> Result<HashSet<RecordKey>, Fault> {
+    let unended: Vec<_> = copies.iter().filter(|(_, revision)| !revision.has_ended()).collect();
+    let mut superseded = HashSet::new();
+    if unended.is_empty() {
+        return Ok(superseded);
+    }
+    for file in months.iter().filter(|file| file.month != month) {
+        for (key, revision) in &unended {
+            let other = file.ask(|connection| revision_of(connection, *key))?;
+            if other.is_some_and(|other| (other, file.month) > (*revision, month)) {
+                superseded.insert(*key);
+            }
+        }
+    }
+    Ok(superseded)
 }
 
 /// What has not ended: [`Revision::has_ended`]. They are few, and an index holds them apart.
@@ -94,14 +118,20 @@ impl Superseded {
             "SELECT tenant_id, id, revision FROM {table} INDEXED BY {table}_unended WHERE {UNENDED}{condition}"
         );
         for file in months.iter().filter(|file| file.overlaps(created)) {
+            let mut unended = Vec::new();
             file.each_row(&sql, &values, |row| {
-                let (tenant_id, id) = file.ask(|_| Ok((decode::tenant(row, 0)?, decode::id(row, 1)?)))?;
-                let revision = Revision::from_stored(file.ask(|_| row.get(2))?);
-                if is_superseded(months, RecordKey { tenant_id, kind, id }, revision, file.month)? {
-                    found.by_month.entry(file.month).or_default().push((tenant_id, id));
-                }
+                let copy = || {
+                    let key = RecordKey { tenant_id: decode::tenant(row, 0)?, kind, id: decode::id(row, 1)? };
+                    Ok((key, Revision::from_stored(row.get(2)?)))
+                };
+                unended.push(copy().map_err(|error| file.fault(&error))?);
                 Ok(ControlFlow::Continue(()))
             })?;
+            let superseded = superseded(months, file.month, &unended)?;
+            if !superseded.is_empty() {
+                let keys = superseded.into_iter().map(|key| (key.tenant_id, key.id)).collect();
+                found.by_month.insert(file.month, keys);
+            }
         }
         Ok(found)
     }

@@ -1,54 +1,73 @@
-//! Connections that read: opened on demand, read-only, kept for the next question. They see what is committed and never
-//! hold up the writer.
-//!
-//! A question that spans months asks [`ReadPool::ask`]: it works on one snapshot per file, so that whatever is written
-//! meanwhile, a record that lies in two months is met in the same two revisions from beginning to end.
+//! The connections that read a folder: opened on demand, kept for the next question, bounded in number whatever the number
+//! of months and of askers, and closed when they have not been used for a while.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::SqliteSettings;
+use super::connect::{Connected, Slot};
 use super::fault::Fault;
 use super::lock::missing_directory;
-use super::months::{self, FileIdentity};
-use super::schema::{self, State};
-use super::text;
+use super::months;
 use crate::domain::Month;
-use crate::domain::query::TimeRange;
 
-/// Idle connections kept, over all months: a year of monthly files for eight questions at once.
-const IDLE: usize = 96;
+/// Connections at most, over all questions and idle ones: a year of months for 20 questions at once. With its page cache and
+/// its schema each takes about 300 KB.
+const CONNECTIONS: usize = 256;
 
-/// How often a question is asked again because a file was replaced under it.
-const ATTEMPTS: usize = 3;
+/// Files that one connection may have open: the database, its log, and the memory that the log shares.
+const FILES: u64 = 3;
 
-/// Page cache of one read connection, in KiB.
-const CACHE_KIB: i64 = 256;
+/// Questions at once, per core; more wait for their turn. They compute as much as they wait for the disk.
+const QUESTIONS_PER_CORE: usize = 8;
+
+/// Connections that a question is sure of. It reads one month and looks into another; more of them save opening again.
+const CONNECTIONS_PER_QUESTION: usize = 8;
+
+/// How long an idle connection is kept. It holds its file open, also after the file was deleted.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// The read connections of a directory.
 pub struct ReadPool {
     settings: SqliteSettings,
+    connections: usize,
+    /// Connections that are open.
+    taken: Arc<AtomicUsize>,
+    questions: Arc<Semaphore>,
     /// The one used last is last. `None` once closed.
-    idle: Mutex<Option<Vec<OpenMonth>>>,
+    idle: Mutex<Option<Vec<Connected>>>,
+    /// Whether a task looks after the idle ones.
+    is_swept: AtomicBool,
     /// Shared by all questions, taken alone to delete a month.
     gate: RwLock<()>,
 }
 
-/// A month's file, as a question sees it.
-pub struct OpenMonth {
-    pub month: Month,
-    path: PathBuf,
-    identity: FileIdentity,
-    connection: Connection,
-}
-
 impl ReadPool {
     pub fn new(settings: SqliteSettings) -> Self {
-        Self { settings, idle: Mutex::new(Some(Vec::new())), gate: RwLock::default() }
+        let connections = connections(open_files());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let questions = (connections / CONNECTIONS_PER_QUESTION).min(cores * QUESTIONS_PER_CORE).max(1);
+        Self {
+            settings,
+            connections,
+            taken: Arc::default(),
+            questions: Arc::new(Semaphore::new(questions)),
+            idle: Mutex::new(Some(Vec::new())),
+            is_swept: AtomicBool::new(false),
+            gate: RwLock::default(),
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.settings.dir
+    }
+
+    pub fn path(&self, month: Month) -> PathBuf {
+        months::path(&self.settings.dir, month)
     }
 
     /// The months there are, newest first.
@@ -57,44 +76,43 @@ impl ReadPool {
         months::newest_first(dir).map_err(|error| missing_directory(dir).unwrap_or_else(|| Fault::of_io(&error, dir)))
     }
 
-    /// Runs a question on all months, newest first, each in one snapshot. It may run again if a file is replaced
-    /// meanwhile.
-    pub fn ask<T>(&self, question: impl Fn(&[OpenMonth]) -> Result<T, Fault>) -> Result<T, Fault> {
-        self.attempt(Self::months, question)
+    /// Waits for the right to ask a question.
+    pub async fn permit(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let permit = Arc::clone(&self.questions).acquire_owned().await;
+        permit.map_err(|_| Fault::Unavailable(String::from("the sqlite store is closed")))
     }
 
-    /// Runs a question on one month; `None` if the month has gone, or has nothing in it yet.
-    pub fn read<T>(
-        &self,
-        month: Month,
-        question: impl Fn(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>, Fault> {
-        self.attempt(|_| Ok(vec![month]), |files| files.first().map(|file| file.ask(&question)).transpose())
+    /// As long as it is held, no month is deleted by this process.
+    pub fn share(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempt<T>(
-        &self,
-        months: impl Fn(&Self) -> Result<Vec<Month>, Fault>,
-        question: impl Fn(&[OpenMonth]) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let _shared = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        for _ in 0..ATTEMPTS {
-            let mut files = Vec::new();
-            for month in months(self)? {
-                files.extend(self.open(month)?);
-            }
-            let answer = question(&files);
-            // Another process dropped a month meanwhile: what was read may be of two files.
-            if !files.iter().all(OpenMonth::is_current) {
-                continue;
-            }
-            // After an error the connections are closed: the next question meets the files as they are then.
-            let answer = answer?;
-            self.put_back(files)?;
-            return Ok(answer);
+    /// A connection to a month; `None` if there is nothing in it. Where connections are short an idle one of another month
+    /// is closed, then `let_go` is asked to close one of the question's own. A question that has none to spare gets one
+    /// more than the bound: at most two of them does each question read at once.
+    pub fn open(&self, month: Month, let_go: impl Fn() -> bool) -> Result<Option<Connected>, Fault> {
+        if let Some(connected) = self.take_idle(month) {
+            return Ok(Some(connected));
         }
-        let dir = self.settings.dir.display();
-        Err(Fault::Unavailable(format!("{dir}: a file is replaced again and again")))
+        let slot = loop {
+            if let Some(slot) = Slot::take(&self.taken, self.connections) {
+                break slot;
+            }
+            if !self.close_oldest() && !let_go() {
+                match Slot::take(&self.taken, usize::MAX) {
+                    Some(slot) => break slot,
+                    None => return Err(Fault::Unavailable(String::from("too many open files"))),
+                }
+            }
+        };
+        Connected::open(&self.path(month), month, self.settings.busy_timeout(), slot)
+    }
+
+    /// Keeps a connection for the next question.
+    pub fn put_back(&self, connected: Connected) {
+        if let Some(idle) = &mut *self.lock() {
+            idle.push(connected);
+        }
     }
 
     /// Runs work on files while no connection of this pool has one open. Deleting a file that is open here would let its
@@ -102,7 +120,7 @@ impl ReadPool {
     pub fn without_readers<T>(&self, month: Month, work: impl FnOnce() -> T) -> T {
         let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(idle) = &mut *self.lock() {
-            idle.retain(|file| file.month != month);
+            idle.retain(|connected| connected.month != month);
         }
         work()
     }
@@ -112,105 +130,74 @@ impl ReadPool {
         self.lock().take();
     }
 
-    /// A month with its snapshot begun.
-    fn open(&self, month: Month) -> Result<Option<OpenMonth>, Fault> {
-        let opened = match self.take_idle(month) {
-            Some(file) => Some(file),
-            None => OpenMonth::open(&self.settings, month)?,
-        };
-        if let Some(file) = &opened {
-            // Only the first read of a transaction takes the snapshot.
-            file.ask(|connection| connection.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1;"))?;
+    /// Sees to it that idle connections are closed in time. Called within a runtime.
+    pub fn look_after(self: &Arc<Self>) {
+        if self.is_swept.swap(true, Ordering::AcqRel) {
+            return;
         }
-        Ok(opened)
+        let pool = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(IDLE / 2).await;
+                let Some(pool) = pool.upgrade() else { return };
+                if pool.sweep(IDLE) == 0 {
+                    pool.is_swept.store(false, Ordering::Release);
+                    return;
+                }
+            }
+        });
     }
 
-    fn take_idle(&self, month: Month) -> Option<OpenMonth> {
+    /// Closes idle connections that have not been used for a while, or whose file is another one now. Answers how many stay.
+    fn sweep(&self, age: Duration) -> usize {
+        let mut guard = self.lock();
+        let Some(idle) = guard.as_mut() else { return 0 };
+        idle.retain(|connected| {
+            connected.idle_since.elapsed() < age && connected.is_current(&self.path(connected.month))
+        });
+        idle.len()
+    }
+
+    fn take_idle(&self, month: Month) -> Option<Connected> {
         let mut guard = self.lock();
         let idle = guard.as_mut()?;
-        let index = idle.iter().rposition(|file| file.month == month)?;
-        // The file may have been dropped or replaced meanwhile, by this process or another.
-        Some(idle.remove(index)).filter(OpenMonth::is_current)
+        let index = idle.iter().rposition(|connected| connected.month == month)?;
+        // The file may have been written, dropped or replaced meanwhile, by this process or another.
+        Some(idle.remove(index)).filter(|connected| connected.is_current(&self.path(month)))
     }
 
-    fn put_back(&self, files: Vec<OpenMonth>) -> Result<(), Fault> {
-        for file in &files {
-            file.ask(|connection| connection.execute_batch("COMMIT"))?;
-        }
-        if let Some(idle) = &mut *self.lock() {
-            idle.extend(files);
-            let surplus = idle.len().saturating_sub(IDLE);
-            idle.drain(..surplus);
-        }
-        Ok(())
+    fn close_oldest(&self) -> bool {
+        let mut guard = self.lock();
+        let Some(idle) = guard.as_mut().filter(|idle| !idle.is_empty()) else { return false };
+        let oldest = idle.remove(0);
+        drop(guard);
+        drop(oldest);
+        true
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<OpenMonth>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Connected>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl OpenMonth {
-    /// Runs a part of a question on this month; its error names the file.
-    pub fn ask<'m, T>(&'m self, question: impl FnOnce(&'m Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
-        question(&self.connection).map_err(|error| Fault::of(&error, &self.path))
-    }
-
-    /// Goes over the rows of a statement until `each` breaks.
-    pub fn each_row(
-        &self,
-        sql: &str,
-        values: &[Value],
-        mut each: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, Fault>,
-    ) -> Result<(), Fault> {
-        let mut statement = self.ask(|connection| connection.prepare_cached(sql))?;
-        let mut rows = self.ask(|_| statement.query(params_from_iter(values)))?;
-        while let Some(row) = self.ask(|_| rows.next())? {
-            if each(row)?.is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the month has an instant of the range.
-    pub fn overlaps(&self, range: TimeRange) -> bool {
-        range.from.is_none_or(|from| from < self.month.end())
-            && range.until.is_none_or(|until| self.month.start() < until)
-    }
-
-    fn open(settings: &SqliteSettings, month: Month) -> Result<Option<Self>, Fault> {
-        let path = months::path(&settings.dir, month);
-        let identity = match FileIdentity::of(&path) {
-            Ok(identity) => identity,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Fault::of_io(&error, &path)),
-        };
-        let opened = connect(settings, &path)
-            .map_err(|error| Fault::of(&error, &path))
-            .and_then(|connection| schema::state(&connection, &path).map(|state| (connection, state)));
-        match opened {
-            Ok((connection, State::Current)) => Ok(Some(Self { month, path, identity, connection })),
-            Ok((_, State::Empty)) => Ok(None),
-            Ok((_, State::Older(version))) => {
-                Err(Fault::NotSetUp(format!("{} has the older schema {version}", path.display())))
-            }
-            // Dropped since it was listed.
-            Err(_) if !path.exists() => Ok(None),
-            Err(fault) => Err(fault),
-        }
-    }
-
-    fn is_current(&self) -> bool {
-        self.identity.is_still_at(&self.path)
-    }
+/// Files that the process may have open.
+fn open_files() -> u64 {
+    rlimit::Resource::NOFILE.get().map_or(1_024, |(soft, _)| soft)
 }
 
-fn connect(settings: &SqliteSettings, path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(settings.busy_timeout())?;
-    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    text::add_functions(&connection)?;
-    Ok(connection)
+/// Half of the files are for reading; the rest is for clients, the writer and the servers.
+fn connections(files: u64) -> usize {
+    usize::try_from(files / 2 / FILES).unwrap_or(usize::MAX).clamp(2 * CONNECTIONS_PER_QUESTION, CONNECTIONS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_keep_within_the_limit_of_files() {
+        assert_eq!(connections(1_024), 170);
+        assert_eq!(connections(64), 16);
+        assert_eq!(connections(u64::MAX), CONNECTIONS);
+    }
 }

@@ -9,7 +9,8 @@ mod lists;
 use async_trait::async_trait;
 use chrono_tz::Tz;
 
-use super::{SqliteStore, read};
+use super::read;
+use super::reader::Reads;
 use crate::domain::query::{
     AppLogFilter, AppLogPage, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, NodeFilter, NodeSummary,
     Page, RunFilter, RunSummary, Total,
@@ -18,25 +19,25 @@ use crate::domain::{RecordId, TenantId};
 use crate::store::{LogQueries, StoreError, Subject};
 
 #[async_trait]
-impl LogQueries for SqliteStore {
+impl<R: Reads> LogQueries for R {
     async fn run_summaries(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, StoreError> {
         let ids = ids.to_vec();
-        self.read(move |pool| read::run_summaries(pool, tenant_id, &ids)).await
+        self.reader().read(move |question| read::run_summaries(question, tenant_id, &ids)).await
     }
 
     async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, StoreError> {
         let (filter, page) = (filter.clone(), *page);
-        self.read(move |pool| pool.ask(|months| lists::runs(months, &filter, &page))).await
+        self.reader().read(move |question| question.ask(|months| lists::runs(months, &filter, &page))).await
     }
 
     async fn nodes(&self, filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, StoreError> {
         let (filter, page) = (filter.clone(), *page);
-        self.read(move |pool| pool.ask(|months| lists::nodes(months, &filter, &page))).await
+        self.reader().read(move |question| question.ask(|months| lists::nodes(months, &filter, &page))).await
     }
 
     async fn documents(&self, subject: &Subject, page: &Page) -> Result<DocumentPage, StoreError> {
         let (subject, page) = (subject.clone(), *page);
-        self.read(move |pool| pool.ask(|months| lists::documents(months, &subject, &page))).await
+        self.reader().read(move |question| question.ask(|months| lists::documents(months, &subject, &page))).await
     }
 
     async fn search_runs(
@@ -54,7 +55,7 @@ impl LogQueries for SqliteStore {
             };
             Ok(found(rows, total))
         };
-        self.read(move |pool| pool.ask(search)).await
+        self.reader().read(move |question| question.ask(search)).await
     }
 
     async fn search_nodes(
@@ -72,27 +73,27 @@ impl LogQueries for SqliteStore {
             };
             Ok(found(rows, total))
         };
-        self.read(move |pool| pool.ask(search)).await
+        self.reader().read(move |question| question.ask(search)).await
     }
 
     async fn app_logs(&self, filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, StoreError> {
         let filter = filter.clone();
-        self.read(move |pool| pool.ask(|months| app_logs::page(months, &filter, offset, limit))).await
+        self.reader().read(move |question| question.ask(|months| app_logs::page(months, &filter, offset, limit))).await
     }
 
     async fn daily(&self, filter: &RunFilter, zone: Tz) -> Result<Vec<Day>, StoreError> {
         let filter = filter.clone();
-        self.read(move |pool| pool.ask(|months| counts::daily(months, &filter, zone))).await
+        self.reader().read(move |question| question.ask(|months| counts::daily(months, &filter, zone))).await
     }
 
     async fn facet(&self, subject: &Subject, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError> {
         let subject = subject.clone();
-        self.read(move |pool| pool.ask(|months| counts::facet(months, &subject, facet, limit))).await
+        self.reader().read(move |question| question.ask(|months| counts::facet(months, &subject, facet, limit))).await
     }
 
     async fn histogram(&self, subject: &Subject, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
         let subject = subject.clone();
-        self.read(move |pool| pool.ask(|months| counts::histogram(months, &subject, seconds))).await
+        self.reader().read(move |question| question.ask(|months| counts::histogram(months, &subject, seconds))).await
     }
 }
 

@@ -3,21 +3,21 @@
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::fault::Fault;
-use super::pool::{OpenMonth, ReadPool};
+use super::question::{OpenMonth, Question};
 use super::{decode, newest, tables};
 use crate::domain::query::RunSummary;
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, JsonText, Kind, Record, RecordId, TenantId};
 
 /// See [`LogReader::record`](crate::store::LogReader::record).
-pub fn record(pool: &ReadPool, key: RecordKey) -> Result<Option<Document>, Fault> {
-    pool.ask(|months| whole(months, key))
+pub fn record(question: &Question, key: RecordKey) -> Result<Option<Document>, Fault> {
+    question.ask(|months| whole(months, key))
 }
 
 /// See [`LogQueries::records`](crate::store::LogQueries::records).
-pub fn records(pool: &ReadPool, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, Fault> {
+pub fn records(question: &Question, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, Fault> {
     let ids = distinct(ids);
-    pool.ask(|months| {
+    question.ask(|months| {
         // Most often all lie in one month: where the last one was found, the next is looked for first.
         let mut order: Vec<&OpenMonth> = months.iter().collect();
         let mut found = Vec::new();
@@ -32,9 +32,9 @@ pub fn records(pool: &ReadPool, tenant_id: TenantId, kind: Kind, ids: &[RecordId
 }
 
 /// See [`LogQueries::run_summaries`](crate::store::LogQueries::run_summaries).
-pub fn run_summaries(pool: &ReadPool, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, Fault> {
+pub fn run_summaries(question: &Question, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, Fault> {
     let ids = distinct(ids);
-    pool.ask(|months| {
+    question.ask(|months| {
         let found = ids.iter().map(|&id| run_summary(months, tenant_id, id));
         found.filter_map(Result::transpose).collect()
     })

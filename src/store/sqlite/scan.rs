@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 use super::conditions::{self, Conditions, blob};
 use super::fault::Fault;
 use super::newest::{self, Superseded};
-use super::pool::{OpenMonth, ReadPool};
+use super::question::{OpenMonth, Question};
 use super::{decode, read, tables};
 use crate::domain::query::{Content, Cursor, Scan, TenantCount, TimeRange};
 use crate::domain::record::RecordKey;
@@ -22,8 +22,8 @@ const ANSWER_BYTES: usize = 16 << 20;
 const IDS: usize = 500;
 
 /// See [`LogScan::scan`](crate::store::LogScan::scan).
-pub fn scan(pool: &ReadPool, scan: &Scan) -> Result<Vec<Document>, Fault> {
-    pool.ask(|months| {
+pub fn scan(question: &Question, scan: &Scan) -> Result<Vec<Document>, Fault> {
+    question.ask(|months| {
         let mut stretch = Stretch { scan, documents: Vec::new(), bytes: 0 };
         for file in in_range(months, scan) {
             stretch.read_month(months, file)?;
@@ -36,8 +36,8 @@ pub fn scan(pool: &ReadPool, scan: &Scan) -> Result<Vec<Document>, Fault> {
 }
 
 /// See [`LogScan::scan_count`](crate::store::LogScan::scan_count).
-pub fn count(pool: &ReadPool, scan: &Scan) -> Result<u64, Fault> {
-    pool.ask(|months| {
+pub fn count(question: &Question, scan: &Scan) -> Result<u64, Fault> {
+    question.ask(|months| {
         let one_tenant = match scan.tenants.as_slice() {
             [tenant] => Some(*tenant),
             _ => None,
@@ -64,10 +64,10 @@ pub fn count(pool: &ReadPool, scan: &Scan) -> Result<u64, Fault> {
 }
 
 /// See [`LogScan::scan_end`](crate::store::LogScan::scan_end).
-pub fn end(pool: &ReadPool, scan: &Scan) -> Result<Option<Cursor>, Fault> {
+pub fn end(question: &Question, scan: &Scan) -> Result<Option<Cursor>, Fault> {
     let scan = Scan { after: None, ..scan.clone() };
     let (sql, values) = last(&scan);
-    pool.ask(|months| {
+    question.ask(|months| {
         for file in in_range(months, &scan).rev() {
             let found = file.ask(|connection| {
                 let mut statement = connection.prepare_cached(&sql)?;
@@ -90,9 +90,9 @@ fn last(scan: &Scan) -> (String, Vec<Value>) {
 }
 
 /// See [`LogScan::owners`](crate::store::LogScan::owners).
-pub fn owners(pool: &ReadPool, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, Fault> {
+pub fn owners(question: &Question, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, Fault> {
     let sql = format!("SELECT DISTINCT tenant_id FROM {} WHERE id = ?1", tables::of(kind).name);
-    pool.ask(|months| {
+    question.ask(|months| {
         let mut owners = Vec::new();
         for file in months {
             owners.extend(file.ask(|connection| {
@@ -108,8 +108,8 @@ pub fn owners(pool: &ReadPool, kind: Kind, id: RecordId) -> Result<Vec<TenantId>
 }
 
 /// See [`LogScan::children`](crate::store::LogScan::children).
-pub fn children(pool: &ReadPool, tenant_id: TenantId, runs: &[RecordId]) -> Result<Vec<RecordKey>, Fault> {
-    pool.ask(|months| {
+pub fn children(question: &Question, tenant_id: TenantId, runs: &[RecordId]) -> Result<Vec<RecordKey>, Fault> {
+    question.ask(|months| {
         let nodes = ids_by(months, Kind::NodeExecution, tenant_id, "workflow_run_id", runs)?;
         let offloads = ids_by(months, Kind::Offload, tenant_id, "node_execution_id", &nodes)?;
         let logs = ids_by(months, Kind::AppLog, tenant_id, "workflow_run_id", runs)?;
@@ -151,12 +151,12 @@ fn ids_by(
 }
 
 /// See [`LogScan::tenant_counts`](crate::store::LogScan::tenant_counts).
-pub fn tenant_counts(pool: &ReadPool, month: Month) -> Result<Vec<TenantCount>, Fault> {
+pub fn tenant_counts(question: &Question, month: Month) -> Result<Vec<TenantCount>, Fault> {
     let mut counts = BTreeMap::new();
     for kind in Kind::ALL {
         // Counted along the index of identities.
         let sql = format!("SELECT tenant_id, count(*) FROM {} GROUP BY tenant_id", tables::of(kind).name);
-        let rows = pool.read(month, |connection| {
+        let rows = question.read(month, |connection| {
             let mut statement = connection.prepare(&sql)?;
             let rows = statement.query_map((), |row| Ok((decode::tenant(row, 0)?, row.get::<_, i64>(1)?)))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()

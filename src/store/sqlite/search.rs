@@ -11,7 +11,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Transaction};
 
 use super::fault::Fault;
-use super::pool::OpenMonth;
+use super::question::OpenMonth;
 use super::{tables, text};
 use crate::domain::Kind;
 use crate::domain::query::TextField;

@@ -7,13 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, TransactionBehavior};
 
 use super::SqliteSettings;
+use super::connect;
 use super::fault::Fault;
 use super::lock::missing_directory;
-use super::months::FileIdentity;
+use super::months::{FileIdentity, Stamp};
 use crate::domain::{Month, Timestamp};
 use crate::store::{StateEntry, StateVersion};
 
 const NAME: &str = "state.sqlite";
+
+/// How often the file is read again because a writer came meanwhile.
+const ATTEMPTS: usize = 3;
 
 /// `dyls`: tells the file from any other.
 const APPLICATION_ID: i32 = 0x6479_6c73;
@@ -31,7 +35,8 @@ CREATE TABLE retired_months (month TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT
 #[derive(Clone)]
 pub struct StateFile {
     settings: SqliteSettings,
-    open: Arc<Mutex<Option<Open>>>,
+    /// `None`: it is only read, and opened for each look.
+    open: Option<Arc<Mutex<Option<Open>>>>,
 }
 
 struct Open {
@@ -50,10 +55,15 @@ enum Access {
 
 impl StateFile {
     pub fn new(settings: SqliteSettings) -> Self {
-        Self { settings, open: Arc::default() }
+        Self { settings, open: Some(Arc::default()) }
     }
 
-    /// See [`StateStore::state`](crate::store::StateStore::state).
+    /// The file, to be read only.
+    pub fn to_read(settings: SqliteSettings) -> Self {
+        Self { settings, open: None }
+    }
+
+    /// See [`StateReader::state`](crate::store::StateReader::state).
     pub fn get(&self, key: &str) -> Result<Option<StateEntry>, Fault> {
         let found = self.with(Access::Read, |connection| {
             let mut statement = connection.prepare_cached("SELECT key, value, version FROM state WHERE key = ?1")?;
@@ -62,7 +72,7 @@ impl StateFile {
         found.flatten().map(parsed).transpose()
     }
 
-    /// See [`StateStore::states`](crate::store::StateStore::states).
+    /// See [`StateReader::states`](crate::store::StateReader::states).
     pub fn list(&self, prefix: &str) -> Result<Vec<StateEntry>, Fault> {
         const BY_PREFIX: &str =
             "SELECT key, value, version FROM state WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key";
@@ -108,6 +118,11 @@ impl StateFile {
         Ok(deleted.is_some_and(|rows| rows > 0))
     }
 
+    /// A number that is another one after another connection wrote to the file; `None`: there is no file.
+    pub fn changes(&self) -> Result<Option<i64>, Fault> {
+        self.with(Access::Read, |connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
+    }
+
     /// Marks a month, so that late writes do not bring it back.
     pub fn retire(&self, month: Month, at: Timestamp) -> Result<(), Fault> {
         let upsert = "INSERT INTO retired_months (month, at) VALUES (?1, ?2) \
@@ -135,26 +150,49 @@ impl StateFile {
 
     /// Closes the file, so that it lies tidy.
     pub fn close(&self) {
-        self.lock().take();
+        if let Some(open) = &self.open {
+            lock(open).take();
+        }
     }
 
     /// Runs work on the file; `None` if it is only to be read and not there.
     fn with<T>(
         &self,
         access: Access,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+        work: impl Fn(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, Fault> {
         let path = self.path();
-        let mut open = self.lock();
+        let absent = || missing_directory(&self.settings.dir).map_or(Ok(None), Err);
+        let Some(open) = &self.open else {
+            return if path.exists() { self.look(&path, work).map(Some) } else { absent() };
+        };
+        let mut open = lock(open);
         if !open.as_ref().is_some_and(|open| open.identity.is_still_at(&path)) {
             *open = None;
             if access == Access::Read && !path.exists() {
-                return missing_directory(&self.settings.dir).map_or(Ok(None), Err);
+                return absent();
             }
             *open = Some(self.connect(&path)?);
         }
         let Some(Open { connection, .. }) = &mut *open else { return Ok(None) };
         work(connection).map(Some).map_err(|error| Fault::of(&error, &path))
+    }
+
+    /// Reads the file without a trace.
+    fn look<T>(&self, path: &Path, work: impl Fn(&mut Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
+        let mut answer = Err(Fault::Moved);
+        for _ in 0..ATTEMPTS {
+            let stamp = Stamp::of(path).map_err(|error| Fault::of_io(&error, path))?;
+            let opened = connect::read_only(path, stamp.is_tidy(), self.settings.busy_timeout());
+            answer = opened
+                .map_err(|error| Fault::of(&error, path))
+                .and_then(|connection| refuse_foreign(&connection, path).map(|()| connection))
+                .and_then(|mut connection| work(&mut connection).map_err(|error| Fault::of(&error, path)));
+            if !stamp.is_tidy() || stamp.is_current(path) {
+                break;
+            }
+        }
+        answer
     }
 
     fn connect(&self, path: &Path) -> Result<Open, Fault> {
@@ -171,9 +209,23 @@ impl StateFile {
     fn path(&self) -> PathBuf {
         self.settings.dir.join(NAME)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(open: &Mutex<Option<Open>>) -> std::sync::MutexGuard<'_, Option<Open>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Refuses a file that is not ours, or of a newer version.
+fn refuse_foreign(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    let value = |pragma: &str| {
+        let value = connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+        value.map_err(|error| Fault::of(&error, path))
+    };
+    let refused = |detail: &str| Err(Fault::Damaged(format!("{}: {detail}", path.display())));
+    match (value("application_id")?, value("user_version")?) {
+        (APPLICATION_ID, VERSION) => Ok(()),
+        (APPLICATION_ID, _) => refused("written by a newer difylog: upgrade difylog"),
+        _ => refused("not a file of difylog: move it away"),
     }
 }
 
@@ -183,7 +235,6 @@ fn prepare(connection: &mut Connection, path: &Path, synchronous: &str) -> Resul
     let value = |connection: &Connection, pragma: &str| {
         connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).map_err(fault)
     };
-    let refused = |detail: &str| Err(Fault::Damaged(format!("{}: {detail}", path.display())));
     if value(connection, "application_id")? == 0 && value(connection, "schema_version")? == 0 {
         connection.pragma_update(None, "journal_mode", "wal").map_err(fault)?;
     }
@@ -196,9 +247,7 @@ fn prepare(connection: &mut Connection, path: &Path, synchronous: &str) -> Resul
             transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault)?;
             transaction.pragma_update(None, "user_version", VERSION).map_err(fault)?;
         }
-        (APPLICATION_ID, _) if value(&transaction, "user_version")? == VERSION => {}
-        (APPLICATION_ID, _) => return refused("written by a newer difylog: upgrade difylog"),
-        _ => return refused("not a file of difylog: move it away"),
+        _ => refuse_foreign(&transaction, path)?,
     }
     transaction.commit().map_err(fault)
 }

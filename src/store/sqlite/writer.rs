@@ -1,7 +1,7 @@
 //! The writer: one thread that owns the write connections and takes everything that waits into one group.
 
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use tokio::runtime::Runtime;
@@ -15,6 +15,7 @@ use super::files::WriteFiles;
 use super::write::{Request, write_group};
 use crate::domain::{Month, TenantId, Timestamp};
 use crate::store::{Erasure, Remains};
+use crate::telemetry::system_clock;
 
 /// Requests that wait for the writer; what waits beyond them waits in `apply`.
 const QUEUE: usize = 16;
@@ -29,9 +30,14 @@ const GROUP_BYTES: usize = 32 << 20;
 /// acknowledgement should not wait for the index.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How often requests of other processes are looked for, at least.
+const TICK: Duration = Duration::from_millis(50);
+
 /// Work for the writer thread, each with the place of its answer.
 pub enum Command {
     Write(Request),
+    /// Takes the right to write.
+    Claim(oneshot::Sender<Result<(), Fault>>),
     Probe(oneshot::Sender<Result<(), Fault>>),
     Install(oneshot::Sender<Result<Vec<String>, Fault>>),
     DropMonth(Month, oneshot::Sender<Result<bool, Fault>>),
@@ -106,16 +112,22 @@ enum Quiet {
 }
 
 impl Inbox {
-    /// The next command; `Ok(None)`: none for now, and other work may be done. `Err`: there will be none.
+    /// The next command; `Ok(None)`: none for now, and other work may be done; it waits at most [`TICK`]. `Err`: there will
+    /// be none.
     fn next(&mut self) -> Result<Option<Command>, ()> {
+        let mut within = |pause| self.runtime.block_on(async { timeout(pause, self.queue.recv()).await });
         let next = match self.quiet {
-            Quiet::Done => self.queue.blocking_recv().ok_or(()).map(Some),
+            Quiet::Done => match within(TICK) {
+                Ok(command) => command.ok_or(()).map(Some),
+                // There is still nothing else to do.
+                Err(_) => return Ok(None),
+            },
             Quiet::Now => match self.queue.try_recv() {
                 Ok(command) => Ok(Some(command)),
                 Err(TryRecvError::Empty) => Ok(None),
                 Err(TryRecvError::Disconnected) => Err(()),
             },
-            Quiet::NotYet => match self.runtime.block_on(async { timeout(PAUSE, self.queue.recv()).await }) {
+            Quiet::NotYet => match within(PAUSE) {
                 Ok(command) => command.ok_or(()).map(Some),
                 Err(_) => Ok(None),
             },
@@ -128,13 +140,19 @@ impl Inbox {
 fn run(mut files: WriteFiles, mut inbox: Inbox) {
     let mut waiting = None;
     let mut caught_up = Vec::new();
+    let clock = system_clock();
+    let mut ticked = Instant::now();
     loop {
+        if ticked.elapsed() >= TICK {
+            files.serve_new_requests(clock());
+            ticked = Instant::now();
+        }
         let command = match waiting.take() {
             Some(command) => command,
             None => match inbox.next() {
                 Ok(Some(command)) => command,
                 Ok(None) => {
-                    if !files.catch_up() {
+                    if inbox.quiet == Quiet::Now && !files.catch_up() {
                         inbox.quiet = Quiet::Done;
                         caught_up.drain(..).for_each(|answer| reply(answer, ()));
                     }
@@ -149,6 +167,7 @@ fn run(mut files: WriteFiles, mut inbox: Inbox) {
                 waiting = next;
                 write_group(&mut files, group);
             }
+            Command::Claim(answer) => reply(answer, files.claim()),
             Command::Probe(answer) => reply(answer, files.probe()),
             Command::Install(answer) => reply(answer, files.install()),
             Command::DropMonth(month, answer) => reply(answer, files.drop_month(month)),

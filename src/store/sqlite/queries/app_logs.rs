@@ -16,7 +16,7 @@ use crate::domain::record::RecordKey;
 use crate::domain::{AppLog, Kind, RecordId, Revision, TenantId};
 use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
-use crate::store::sqlite::pool::OpenMonth;
+use crate::store::sqlite::question::OpenMonth;
 use crate::store::sqlite::{decode, newest, read, tables};
 
 /// Runs that are remembered for a keyword, 16 bytes each; with more, every log's run is looked into.

@@ -11,29 +11,41 @@ use rusqlite::Row;
 use super::filters::Rows;
 use crate::domain::query::{Day, Facet, FacetCount, HistogramBucket, RunFilter, Total};
 use crate::domain::record::RecordKey;
-use crate::domain::{Kind, RecordId, Revision, Timestamp};
+use crate::domain::{Kind, Revision, Timestamp};
 use crate::store::Subject;
 use crate::store::sqlite::conditions::Conditions;
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::newest::{self, Superseded};
-use crate::store::sqlite::pool::OpenMonth;
+use crate::store::sqlite::question::OpenMonth;
 use crate::store::sqlite::{decode, tables};
 
-/// Counts rows up to a bound. Few enough are met for each to be looked up in the other months.
+/// Copies that have not ended and are looked up in the other months at a time.
+const UNENDED: usize = 1_000;
+
+/// Counts rows up to a bound.
 pub fn up_to(months: &[OpenMonth], rows: &Rows, bound: u64) -> Result<Total, Fault> {
     let table = tables::of(rows.kind).name;
     let mut total = Total { value: 0, exact: true };
     for file in months.iter().filter(|file| file.overlaps(rows.created)) {
         let conditions = rows.conditions_in(file)?;
         let sql = format!("SELECT id, revision FROM {table} {}", conditions.clause());
+        let mut unended = Vec::new();
         file.each_row(&sql, conditions.values(), |row| {
-            let (id, revision) = file.ask(|_| Ok((decode::id(row, 0)?, Revision::from_stored(row.get(1)?))))?;
-            if is_newest(months, file, rows, id, revision)? {
-                total.exact = total.value < bound;
-                total.value += u64::from(total.exact);
+            let copy = || Ok((decode::id(row, 0)?, Revision::from_stored(row.get(1)?)));
+            let (id, revision) = copy().map_err(|error| file.fault(&error))?;
+            if revision.has_ended() {
+                add(&mut total, 1, bound);
+            } else {
+                unended.push((RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id }, revision));
+            }
+            if unended.len() >= UNENDED {
+                add(&mut total, newest_among(months, file, &mut unended)?, bound);
             }
             Ok(if total.exact { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
+        if total.exact {
+            add(&mut total, newest_among(months, file, &mut unended)?, bound);
+        }
         if !total.exact {
             break;
         }
@@ -41,15 +53,15 @@ pub fn up_to(months: &[OpenMonth], rows: &Rows, bound: u64) -> Result<Total, Fau
     Ok(total)
 }
 
-fn is_newest(
-    months: &[OpenMonth],
-    file: &OpenMonth,
-    rows: &Rows,
-    id: RecordId,
-    revision: Revision,
-) -> Result<bool, Fault> {
-    let key = RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id };
-    Ok(!newest::is_superseded(months, key, revision, file.month)?)
+fn add(total: &mut Total, more: u64, bound: u64) {
+    let sum = total.value + more;
+    *total = Total { value: sum.min(bound), exact: total.exact && sum <= bound };
+}
+
+/// How many of a month's copies no other month has newer. Takes them.
+fn newest_among(months: &[OpenMonth], file: &OpenMonth, copies: &mut Vec<(RecordKey, Revision)>) -> Result<u64, Fault> {
+    let superseded = newest::superseded(months, file.month, copies)?;
+    Ok((std::mem::take(copies).len() - superseded.len()) as u64)
 }
 
 /// The months that may have such rows, newest first, each with conditions that leave older copies out.

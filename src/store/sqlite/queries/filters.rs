@@ -7,7 +7,7 @@ use crate::domain::{Kind, TenantId};
 use crate::store::Subject;
 use crate::store::sqlite::conditions::{self, Conditions, blob};
 use crate::store::sqlite::fault::Fault;
-use crate::store::sqlite::pool::OpenMonth;
+use crate::store::sqlite::question::OpenMonth;
 use crate::store::sqlite::search::{Search, column, is_json};
 
 /// Rows of one kind that a filter demands, in every month.

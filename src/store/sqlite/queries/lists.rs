@@ -10,10 +10,10 @@ use crate::domain::query::{
     Direction, DocumentPage, NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TimeRange,
 };
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, Kind, RecordId, Revision, TenantId};
+use crate::domain::{Document, Kind, RecordId, Revision};
 use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
-use crate::store::sqlite::pool::OpenMonth;
+use crate::store::sqlite::question::OpenMonth;
 use crate::store::sqlite::{decode, newest, read, tables};
 use crate::store::{STRETCH_BYTES, Subject};
 
@@ -135,27 +135,15 @@ fn month<T: Listed>(months: &[OpenMonth], file: &OpenMonth, rows: &Rows, page: &
         let found: Vec<T> = self::rows(file, rows.kind, &conditions, &wanted)?;
         let is_last = found.len() < wanted.limit;
         after = found.last().map(Listed::position);
-        for row in found {
-            if is_newest(months, file, rows, row.identity())? {
-                list.push(row);
-            }
-        }
+        let key = |id| RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id };
+        let copies: Vec<_> = found.iter().map(Listed::identity).map(|(id, revision)| (key(id), revision)).collect();
+        let superseded = newest::superseded(months, file.month, &copies)?;
+        list.extend(found.into_iter().filter(|row| !superseded.contains(&key(row.identity().0))));
         if is_last {
             break;
         }
     }
     Ok(list)
-}
-
-fn is_newest(
-    months: &[OpenMonth],
-    file: &OpenMonth,
-    rows: &Rows,
-    (id, revision): (RecordId, Revision),
-) -> Result<bool, Fault> {
-    let tenant_id: TenantId = rows.tenant_id;
-    let key = RecordKey { tenant_id, kind: rows.kind, id };
-    Ok(!newest::is_superseded(months, key, revision, file.month)?)
 }
 
 fn rows<T: Listed>(file: &OpenMonth, kind: Kind, conditions: &Conditions, page: &Page) -> Result<Vec<T>, Fault> {
@@ -202,8 +190,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::AppId;
     use crate::domain::query::TextField;
+    use crate::domain::{AppId, TenantId};
     use crate::store::sqlite::schema;
     use crate::store::sqlite::search::Search;
 

@@ -1,0 +1,163 @@
+//! What reads a folder, and only reads: it has no writer thread, takes no lock, creates no file. The store that also writes
+//! reads through one as well.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::fault::Fault;
+use super::pool::ReadPool;
+use super::question::{GivenUp, Question};
+use super::state::StateFile;
+use super::{SqliteSettings, admin, blocking, read, scan};
+use crate::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
+use crate::domain::record::RecordKey;
+use crate::domain::{Document, Kind, Month, RecordId, TenantId};
+use crate::store::{LogReader, LogScan, StateEntry, StateReader, StoreError, StoreOverview};
+
+/// The files of one directory, to be read. A question whose asker goes away ends soon, and waits its turn while many others
+/// are being answered.
+pub struct SqliteReader {
+    settings: SqliteSettings,
+    pool: Arc<ReadPool>,
+    state: StateFile,
+}
+
+/// What answers questions through a reader: the reader itself, and the store that also writes.
+pub trait Reads: Send + Sync {
+    fn reader(&self) -> &SqliteReader;
+}
+
+impl Reads for SqliteReader {
+    fn reader(&self) -> &SqliteReader {
+        self
+    }
+}
+
+/// Gives a question up when its asker goes away.
+struct Asker(GivenUp);
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
+impl SqliteReader {
+    /// Touches no file.
+    #[must_use]
+    pub fn new(settings: SqliteSettings) -> Self {
+        let pool = Arc::new(ReadPool::new(settings.clone()));
+        let state = StateFile::to_read(settings.clone());
+        Self { settings, pool, state }
+    }
+
+    /// Of a store that also writes, and shares its state.
+    pub(super) fn within(settings: SqliteSettings, pool: Arc<ReadPool>, state: StateFile) -> Self {
+        Self { settings, pool, state }
+    }
+
+    /// Runs a question on a thread that may wait for the disk.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        answer: impl FnOnce(&Question) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = self.pool.permit().await?;
+        let asker = Asker(GivenUp::default());
+        let question = Question::new(Arc::clone(&self.pool), asker.0.clone(), permit);
+        let answered = blocking(move || answer(&question)).await;
+        self.pool.look_after();
+        answered
+    }
+
+    /// Reads the state on a thread that may wait for the disk.
+    async fn remembered<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&StateFile) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let state = self.state.clone();
+        blocking(move || work(&state)).await
+    }
+}
+
+#[async_trait]
+impl<R: Reads> LogReader for R {
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.reader().read(admin::ready).await
+    }
+
+    async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
+        self.reader().read(move |question| read::record(question, key)).await
+    }
+
+    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
+        let ids = ids.to_vec();
+        self.reader().read(move |question| read::records(question, tenant_id, kind, &ids)).await
+    }
+}
+
+#[async_trait]
+impl<R: Reads> StoreOverview for R {
+    async fn check(&self) -> Result<Vec<String>, StoreError> {
+        let settings = self.reader().settings.clone();
+        self.reader().read(move |question| admin::check(&settings, question)).await
+    }
+
+    async fn counts(&self) -> Result<Vec<MonthCount>, StoreError> {
+        self.reader().read(admin::counts).await
+    }
+
+    async fn sizes(&self) -> Result<Vec<MonthSize>, StoreError> {
+        let settings = self.reader().settings.clone();
+        self.reader().read(move |question| admin::sizes(&settings, question)).await
+    }
+
+    /// Nothing to do: what is committed is visible.
+    async fn refresh(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl<R: Reads> LogScan for R {
+    async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, StoreError> {
+        let scan = scan.clone();
+        self.reader().read(move |question| scan::scan(question, &scan)).await
+    }
+
+    async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {
+        let scan = scan.clone();
+        self.reader().read(move |question| scan::count(question, &scan)).await
+    }
+
+    async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, StoreError> {
+        let scan = scan.clone();
+        self.reader().read(move |question| scan::end(question, &scan)).await
+    }
+
+    async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {
+        self.reader().read(move |question| scan::owners(question, kind, id)).await
+    }
+
+    async fn children(&self, tenant_id: TenantId, run_ids: &[RecordId]) -> Result<Vec<RecordKey>, StoreError> {
+        let runs = run_ids.to_vec();
+        self.reader().read(move |question| scan::children(question, tenant_id, &runs)).await
+    }
+
+    async fn tenant_counts(&self, month: Month) -> Result<Vec<TenantCount>, StoreError> {
+        self.reader().read(move |question| scan::tenant_counts(question, month)).await
+    }
+}
+
+#[async_trait]
+impl<R: Reads> StateReader for R {
+    async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError> {
+        let key = key.to_owned();
+        self.reader().remembered(move |state| state.get(&key)).await
+    }
+
+    async fn states(&self, prefix: &str) -> Result<Vec<StateEntry>, StoreError> {
+        let prefix = prefix.to_owned();
+        self.reader().remembered(move |state| state.list(&prefix)).await
+    }
+}
