@@ -200,12 +200,25 @@ def test_a_broker_that_hangs_holds_up_no_one(configure: Configure, silent_port: 
 
 def test_the_queue_is_bounded_and_what_does_not_fit_is_counted(configure: Configure, silent_port: int) -> None:
     configure(
-        amqp_url=f"amqp://guest:guest@127.0.0.1:{silent_port}/%2f", amqp_timeout_seconds="30", queue_bytes=str(1 << 20)
-    )
+        amqp_url=f"amqp://guest:guest@127.0.0.1:{silent_port}/%2f", amqp_timeout_seconds="30", spool_bytes="0",
+        queue_bytes=str(1 << 20),
+    )  # fmt: skip
     # The thread is held up by the silent broker with its first batch.
     taken = [producer.offer(event(inputs="x" * 10_000)) for _ in range(200)]
     assert taken.count(True) < 110
     assert producer.producer().counts["lost"] == taken.count(False) > 0
+    producer.producer()._publisher.close()
+
+
+def test_a_burst_that_the_queue_has_no_room_for_goes_into_the_spool(configure: Configure, silent_port: int) -> None:
+    settings = configure(
+        amqp_url=f"amqp://guest:guest@127.0.0.1:{silent_port}/%2f", amqp_timeout_seconds="30", queue_bytes=str(1 << 20)
+    )
+    assert all(producer.offer(event(inputs="x" * 10_000)) for _ in range(200))
+    counts = producer.producer().counts
+    assert counts["spilled"] > 90
+    assert counts["lost"] == 0
+    assert spooled(settings) >= counts["spilled"]
     producer.producer()._publisher.close()
 
 

@@ -1,7 +1,8 @@
 """The producer: one per process, a queue bounded in bytes and a thread (a greenlet under gevent) that publishes.
 
-`offer` never waits for a broker or a disk. What the broker does not confirm goes into the spool, which is drained when
-it does again. What the spool cannot take is counted, logged, and told to the event.
+`offer` never waits for a broker. What the broker does not confirm, and what the queue has no room for, goes into the
+spool, which is drained when the broker takes events again. What the spool cannot take is counted, logged, and told to
+the event.
 """
 
 import atexit
@@ -25,6 +26,8 @@ BATCH_EVENTS = 200
 BATCH_BYTES = 1 << 20
 # Between two looks at the spool and the heartbeats, while there is nothing to publish.
 TICK_SECONDS = 1.0
+# How long a caller that finds the queue full waits for others that do.
+OVERFLOW_SECONDS = 0.05
 # Between two lines of the log about events that are lost.
 COMPLAIN_SECONDS = 30.0
 
@@ -38,6 +41,9 @@ class Producer:
         self._settings = settings
         self._publisher = publisher or Publisher(settings)
         self._spool = Spool(settings.spool_dir, settings.spool_bytes) if settings.spool_bytes else None
+        # For callers that find the queue full; a handle of SQLite belongs to one thread at a time.
+        self._overflow = Spool(settings.spool_dir, settings.spool_bytes, tries=2) if settings.spool_bytes else None
+        self._overflow_lock = threading.Lock()
         self._queue: deque[Event] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -50,9 +56,10 @@ class Producer:
         self._thread.start()
 
     def offer(self, event: Event) -> bool:
-        """Takes an event and returns True, or returns False if the queue is full or the event too large.
+        """Takes an event and returns True, or returns False if it is too large or there is no room anywhere.
 
-        Returns at once, in some microseconds.
+        Returns in some microseconds; with a full queue it writes to the spool, in some milliseconds, at most in
+        OVERFLOW_SECONDS and the time of one commit.
         """
         if event.size > self._settings.event_bytes:
             self._lose([event], "larger than DIFYLOG_EVENT_BYTES", tell=False)
@@ -63,11 +70,25 @@ class Producer:
                 self._queue.append(event)
                 self._bytes += event.size
         if not taken:
-            self._lose([event], "the queue is full (DIFYLOG_QUEUE_BYTES)", tell=False)
-            return False
+            return self._spill(event)
         if not self._wake.is_set():
             self._wake.set()
         return True
+
+    def _spill(self, event: Event) -> bool:
+        why = "the queue is full (DIFYLOG_QUEUE_BYTES), and so is the spool, or it cannot be written"
+        if self._overflow is not None and self._overflow_lock.acquire(timeout=OVERFLOW_SECONDS):
+            try:
+                if not self._overflow.put([_entry(event, encode(event))]):
+                    self._spool_may_hold = True
+                    self.counts["spilled"] += 1
+                    return True
+            except (SpoolError, NoRecord, ValueError, TypeError) as error:
+                why = f"{why}: {error}" if isinstance(error, SpoolError) else "no record"
+            finally:
+                self._overflow_lock.release()
+        self._lose([event], why, tell=False)
+        return False
 
     def stop(self, seconds: float) -> None:
         """Publishes or spools what is queued and ends the thread, within about `seconds`."""
@@ -118,6 +139,9 @@ class Producer:
         self._publisher.close(politely=True)
         if self._spool:
             self._spool.close()
+        if self._overflow:
+            with self._overflow_lock:
+                self._overflow.close()
 
     def _batch(self) -> list[Event]:
         batch: list[Event] = []
@@ -156,7 +180,7 @@ class Producer:
         if self._spool is None:
             self._lose(events, "the broker does not confirm, and there is no spool (DIFYLOG_SPOOL_BYTES is 0)")
             return
-        entries = [Entry(event.need, event.kind, event.tenant_id, event.id, body) for event, body in left]
+        entries = [_entry(event, body) for event, body in left]
         try:
             left_out = self._spool.put(entries)
         except SpoolError as error:
@@ -219,6 +243,10 @@ class Producer:
         if now - self._complained_at >= COMPLAIN_SECONDS:
             self._complained_at = now
             logger.error("%d events of Dify's log do not reach difylog: %s; %d so far", count, why, self.counts["lost"])
+
+
+def _entry(event: Event, body: bytes) -> Entry:
+    return Entry(event.need, event.kind, event.tenant_id, event.id, body)
 
 
 def _array(bodies: Sequence[bytes]) -> bytes:

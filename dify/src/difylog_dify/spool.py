@@ -71,9 +71,10 @@ class Spooled:
 class Spool:
     """A spool folder. One instance belongs to one process and one thread."""
 
-    def __init__(self, folder: str | Path, max_bytes: int) -> None:
+    def __init__(self, folder: str | Path, max_bytes: int, *, tries: int = LOCK_TRIES) -> None:
         self.folder = Path(folder)
         self._max_bytes = max_bytes
+        self._tries = tries
         self._connection: sqlite3.Connection | None = None
 
     @property
@@ -119,12 +120,12 @@ class Spool:
             raise SpoolError(f"{self.path}: {error}") from error
 
     def _begun(self) -> sqlite3.Connection:
-        for tries in range(1, LOCK_TRIES + 1):
+        for tries in range(1, self._tries + 1):
             try:
                 connection = self._open()
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as error:
-                if tries == LOCK_TRIES or not _is_busy(error):
+                if tries == self._tries or not _is_busy(error):
                     self._set_aside_if_damaged(error)
                     raise SpoolError(f"{self.path}: {error}") from error
                 time.sleep(LOCK_MILLISECONDS / 1000)
