@@ -3,18 +3,11 @@
 The program is `DIFYLOG_BINARY`, or what `cargo build` made of this repository.
 """
 
-import hashlib
-import os
-import socket
-import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import models.workflow
 import pytest
@@ -28,83 +21,13 @@ from repositories.elasticsearch_api_workflow_node_execution_repository import (
 )
 from repositories.elasticsearch_api_workflow_run_repository import ElasticsearchAPIWorkflowRunRepository
 
-from conftest import APP, REPOSITORY, START, TENANT, USER, WORKFLOW, wait_for
+from conftest import APP, START, TENANT, USER, WORKFLOW, wait_for
 from difylog_dify import events, patches, producer
 from difylog_dify.sessions import Listener
+from site_of_difylog import KEY, Site
 from test_repositories import node, nodes, run, runs
 
-KEY = "key-of-the-tests"
 APP_MODEL = SimpleNamespace(id=APP, tenant_id=TENANT)
-
-CONFIG = """
-[store]
-kind = "sqlite"
-[store.sqlite]
-dir = "{folder}/store"
-[payloads]
-dir = "{folder}/payloads"
-[amqp]
-urls = ["{amqp}"]
-native_exchange = "{name}"
-dead_letter_exchange = "{name}.dlx"
-dead_letter_queue = "{name}.dead"
-[[amqp.queues]]
-name = "{name}.events"
-source = "native"
-[http]
-listen = ""
-[serve]
-listen = "127.0.0.1:{port}"
-[[serve.keys]]
-name = "tests"
-sha256 = "{sha256}"
-admin = true
-rights = ["read", "delete"]
-"""
-
-
-class Site:
-    """A worker and an API over SQLite files."""
-
-    def __init__(self, folder: Path, amqp: str) -> None:
-        binary = os.environ.get("DIFYLOG_BINARY") or REPOSITORY / "target/debug/difylog"
-        assert os.access(binary, os.X_OK), "there is no difylog program: run `cargo build`, or set DIFYLOG_BINARY"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.exchange, self.url = f"dify.{uuid4()}", f"http://127.0.0.1:{port}"
-        config = folder / "difylog.toml"
-        sha256 = hashlib.sha256(KEY.encode()).hexdigest()
-        config.write_text(CONFIG.format(folder=folder, amqp=amqp, name=self.exchange, port=port, sha256=sha256))
-        self._command = [str(binary), "--config", str(config)]
-        self._log = (folder / "difylog.log").open("ab")
-        self.processes: list[subprocess.Popen] = []
-        assert self.start("setup").wait(60) == 0
-        try:
-            self.processes = [self.start("worker"), self.start("serve")]
-            wait_for(self._answers)
-        except BaseException:
-            self.stop()
-            raise
-
-    def start(self, role: str) -> subprocess.Popen:
-        return subprocess.Popen([*self._command, role], stdout=self._log, stderr=self._log)
-
-    def _answers(self) -> bool:
-        assert all(process.poll() is None for process in self.processes), "a difylog process has ended"
-        try:
-            urllib.request.urlopen(f"{self.url}/healthz", timeout=5).close()  # noqa: S310 - the address is ours
-        except urllib.error.HTTPError:
-            return True
-        except OSError:
-            return False
-        return True
-
-    def stop(self) -> None:
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.wait(60)
-        self._log.close()
 
 
 @pytest.fixture

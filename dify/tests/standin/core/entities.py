@@ -9,6 +9,11 @@ class Status(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     PAUSED = "paused"
+    PENDING = "pending"
+    EXCEPTION = "exception"
+    STOPPED = "stopped"
+    RETRY = "retry"
+    PARTIAL_SUCCEEDED = "partial-succeeded"
 
 
 @dataclass
