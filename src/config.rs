@@ -108,6 +108,13 @@ pub fn load(
     if let Some(path) = file {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        // Read once before: the error of the merge would print the line, and with it a password.
+        if let Err(error) = text.parse::<toml::Table>() {
+            let line =
+                error.span().map_or(0, |span| 1 + text.get(..span.start).unwrap_or_default().matches('\n').count());
+            let said = error.message();
+            return Err(ConfigError::Invalid(format!("{}, line {line}: not TOML: {said}", path.display())));
+        }
         builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
     }
     for (key, value) in environment.overrides()? {
@@ -120,11 +127,26 @@ pub fn load(
     let shown = rules::masked(&merged)?;
     let settings: Settings = serde_path_to_error::deserialize(merged).map_err(|error| {
         let path = error.path().to_string();
-        let problem = error.into_inner().to_string();
+        let problem = without_value(&path, error.into_inner().to_string());
         ConfigError::Invalid(if path == "." { problem } else { format!("{path}: {problem}") })
     })?;
     rules::check(&settings)?;
     Ok(Loaded { settings, shown })
+}
+
+/// What is wrong with a value, without the value where that may be secret. `invalid type: string "…", expected …` is
+/// what such a problem reads.
+fn without_value(path: &str, problem: String) -> String {
+    let may_be_secret = environment::SECRET_KEYS.iter().any(|key| path.starts_with(key))
+        || problem.contains("://")
+        || problem.contains('@');
+    match problem.rsplit_once(", expected ") {
+        Some((found, expected)) if may_be_secret => {
+            let found = found.split_once(['"', '`']).map_or("", |(found, _)| found.trim_end());
+            format!("{found}, expected {expected}")
+        }
+        _ => problem,
+    }
 }
 
 fn invalid(error: impl std::fmt::Display) -> ConfigError {

@@ -2,6 +2,7 @@
 //!
 //! Pure data and pure functions. Nothing here reads a clock, does I/O, or knows a wire format or a server.
 
+pub mod address;
 pub mod app_log;
 pub mod document;
 pub mod id;
@@ -16,6 +17,7 @@ pub mod run;
 pub mod time;
 pub mod verdict;
 
+pub use address::{Address, InvalidAddress};
 pub use app_log::AppLog;
 pub use document::{BulkAction, Document, Graph, GraphHash, Origin, Truncation};
 pub use id::{AppId, RecordId, TenantId};

@@ -1,71 +1,18 @@
 //! The section `amqp` of the configuration: defaults, and the rules that are checked before anything starts.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use lapin::uri::{AMQPScheme, AMQPUri};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::error::AmqpError;
 use crate::codec::Source;
 
-/// A broker's address. Its password is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BrokerUrl(AMQPUri);
+mod url;
 
-impl BrokerUrl {
-    pub(super) fn uri(&self) -> AMQPUri {
-        self.0.clone()
-    }
-
-    /// `host:port`, for messages.
-    pub fn authority(&self) -> String {
-        format!("{}:{}", self.0.authority.host, self.0.authority.port)
-    }
-
-    fn is_tls(&self) -> bool {
-        self.0.scheme == AMQPScheme::AMQPS
-    }
-}
-
-impl FromStr for BrokerUrl {
-    type Err = &'static str;
-
-    /// The text is not repeated in the error: it may hold a password.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self).map_err(|_| "not a broker's URL (expected amqp[s]://user:password@host:port/vhost)")
-    }
-}
-
-impl fmt::Display for BrokerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut masked = self.0.clone();
-        "***".clone_into(&mut masked.authority.userinfo.password);
-        f.write_str(&masked.to_string().replacen(":%2A%2A%2A@", ":***@", 1))
-    }
-}
-
-impl fmt::Debug for BrokerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for BrokerUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for BrokerUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+pub use url::{BrokerUrl, InvalidBrokerUrl};
 
 /// What a queue is on the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -136,6 +83,7 @@ const fn default_consumers() -> NonZeroU16 {
 #[serde(deny_unknown_fields, default)]
 pub struct AmqpSettings {
     /// The nodes of one cluster, tried in turn.
+    #[serde(deserialize_with = "url::list")]
     pub urls: Vec<BrokerUrl>,
     /// PEM file of the authority that signed the broker's certificate, beside those of the system.
     pub ca_file: Option<PathBuf>,
@@ -173,7 +121,7 @@ impl Default for AmqpSettings {
             forward_to: None,
         };
         Self {
-            urls: "amqp://guest:guest@127.0.0.1:5672/%2f".parse().into_iter().collect(),
+            urls: BrokerUrl::list("amqp://guest:guest@127.0.0.1:5672/%2f").unwrap_or_default(),
             ca_file: None,
             verify: true,
             heartbeat_seconds: NonZeroU16::MIN.saturating_add(29),

@@ -44,7 +44,7 @@ pub(super) const SECRET_KEYS: &[&str] = &[
     "migrate.dify_s3.secret_access_key",
 ];
 
-/// Keys that hold lists; one text sets a list of one.
+/// Keys that hold lists; one text sets a list of one, or of what it joins by `;` or `,` where those are addresses.
 const LISTS: &[&str] = &["amqp.urls", "store.elastic.hosts", "store.elastic.dedicated_tenants", "amqp.queues"];
 
 /// The variables of a process, or made up by a test.
@@ -124,6 +124,10 @@ fn value(variable: &str, key: &str, text: &str) -> Result<Value, ConfigError> {
         let json: serde_json::Value = serde_json::from_str(trimmed)
             .map_err(|error| environment_error(variable, &format!("not valid JSON at column {}", error.column())))?;
         return Ok(from_json(json));
+    }
+    if key == "store.elastic.hosts" {
+        let hosts = trimmed.split([',', ';']).map(str::trim).filter(|host| !host.is_empty());
+        return Ok(Value::from(hosts.map(Value::from).collect::<Vec<_>>()));
     }
     if LISTS.contains(&key) {
         return Ok(Value::from(vec![Value::from(trimmed)]));

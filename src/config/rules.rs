@@ -1,10 +1,10 @@
 //! Rules between sections, and settings as text with the secrets masked.
 
 use config::Config;
-use url::Url;
 
 use super::environment::SECRET_KEYS;
 use super::{ConfigError, Settings, StoreKind};
+use crate::domain::address::redacted;
 
 /// Checks every rule of every section that is in force, and those between sections.
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
@@ -90,37 +90,26 @@ pub(super) fn masked(merged: &Config) -> Result<String, ConfigError> {
             mask(value);
         }
     }
-    if let Some(hosts) = root.pointer_mut("/store/elastic/hosts") {
-        mask_urls(hosts);
-    }
+    mask_logins(&mut root);
     toml::to_string(&root).map_err(super::invalid)
 }
 
+/// A secret: of an address, all but its password may be shown.
 fn mask(value: &mut serde_json::Value) {
     match value {
-        serde_json::Value::Array(_) => mask_urls(value),
+        serde_json::Value::Array(entries) => entries.iter_mut().for_each(mask),
         serde_json::Value::Null => {}
-        serde_json::Value::String(text) if text.contains("://") => *text = without_password(text),
+        serde_json::Value::String(text) if text.contains("://") => *text = redacted(text),
         other => *other = "***".into(),
     }
 }
 
-fn mask_urls(value: &mut serde_json::Value) {
-    for entry in value.as_array_mut().into_iter().flatten() {
-        if let serde_json::Value::String(text) = entry {
-            *text = without_password(text);
-        }
+/// A login may stand in any address, also where it is refused or has no meaning.
+fn mask_logins(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Array(entries) => entries.iter_mut().for_each(mask_logins),
+        serde_json::Value::Object(members) => members.values_mut().for_each(mask_logins),
+        serde_json::Value::String(text) if text.contains("://") && text.contains('@') => *text = redacted(text),
+        _ => {}
     }
-}
-
-fn without_password(text: &str) -> String {
-    let Ok(mut url) = Url::parse(text) else { return "***".to_owned() };
-    if url.password().is_some() {
-        let _ = url.set_password(Some("***"));
-    }
-    // PostgreSQL's URLs may carry a password in the query.
-    if url.query_pairs().any(|(name, _)| name.contains("password")) {
-        url.set_query(Some("***"));
-    }
-    url.to_string()
 }

@@ -133,3 +133,81 @@ fn arguments_override_everything() {
     let loaded = load(None, &environment(&[("DIFYLOG__STORE__KIND", "elastic")]), &overrides).unwrap();
     assert_eq!(loaded.settings.store.kind, StoreKind::Sqlite);
 }
+
+#[test]
+fn lists_joined_in_one_text_are_lists() {
+    let settings = with(&[
+        ("AMQP_URL", "amqp://u:p@a:1//;amqp://u:q@b:2//"),
+        ("ELASTICSEARCH_HOSTS", "search-1:9200,https://search-2:9200"),
+    ])
+    .unwrap()
+    .settings;
+    let brokers: Vec<_> = settings.amqp.urls.iter().map(crate::amqp::BrokerUrl::authority).collect();
+    assert_eq!(brokers, ["a:1", "b:2"]);
+    assert_eq!(settings.store.elastic.hosts, ["http://search-1:9200", "https://search-2:9200"]);
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_named_without_its_text() {
+    for text in
+        ["[log]\nformat = \"json\"\n[postgres]\nurl = \"postgres://u:hunter2@h/d", "[store]\npassword = hunter2@x"]
+    {
+        let error = from_text(text).unwrap_err().to_string();
+        let line = text.lines().count();
+        assert!(error.contains(&format!("line {line}")) && !error.contains("hunter2"), "{error}");
+    }
+}
+
+/// What an operator sees of settings, or of what is wrong with them.
+fn seen(loaded: Result<Loaded, ConfigError>) -> String {
+    match loaded {
+        Ok(Loaded { settings, shown }) => {
+            let payloads = crate::store::payload::PayloadStore::open(&settings.payloads).err();
+            let brokers: Vec<_> = settings.amqp.urls.iter().map(|url| (url.authority(), url.to_string())).collect();
+            format!("{shown}\n{settings:?}\n{brokers:?}\n{}\n{payloads:?}", settings.postgres.url.authority())
+        }
+        Err(error) => format!("{error}\n{error:?}"),
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn no_piece_of_a_password_is_ever_shown(password in "[QXZKW79@:/?#;,%\\[\\]&=+ !$'\"|^~`{}<>é\t]{4,12}") {
+        let login = |scheme: &str| format!("{scheme}://QQ:{password}@127.0.0.1:1/v");
+        let amqp = login("amqp");
+        for (variable, value) in [
+            ("AMQP_URL", amqp.clone()),
+            ("AMQP_URL", format!("amqp://u:p@h:1//;{amqp}")),
+            ("AMQP_URL", format!("amqp:/{password}@h")),
+            ("DIFYLOG__AMQP__URLS", serde_json::json!([amqp]).to_string()),
+            ("DIFYLOG__AMQP__URLS", serde_json::json!({ "a": amqp }).to_string()),
+            ("PG_URL", login("postgres")),
+            ("PG_URL", format!("postgres://127.0.0.1:1/v?password={password}")),
+            ("PG_URL", format!("host=127.0.0.1 password={password}")),
+            ("ELASTICSEARCH_HOSTS", login("http")),
+            ("DIFYLOG__PAYLOADS__S3__ENDPOINT", login("https")),
+            ("DIFYLOG__POSTGRES__POOL_SIZE", login("postgres")),
+        ] {
+            let variables = [(variable, value.as_str()), ("DIFYLOG__PAYLOADS__S3__BUCKET", "b"), ("DIFYLOG__STORE__KIND", "elastic")];
+            check_hidden(&password, &seen(with(&variables)));
+        }
+        for text in [
+            format!("[amqp]\nurls = \"{amqp}\""),
+            format!("[amqp]\nurls = [\"{amqp}\""),
+            format!("[postgres]\nurl = '{}'\npassword = [\"{password}\"]", login("postgres")),
+        ] {
+            check_hidden(&password, &seen(from_text(&text)));
+        }
+    }
+}
+
+/// Pieces without a letter are left out: punctuation stands in any text.
+fn check_hidden(password: &str, seen: &str) {
+    let characters: Vec<_> = password.chars().collect();
+    for piece in characters.windows(4).filter(|piece| piece.iter().any(char::is_ascii_uppercase)) {
+        let piece: String = piece.iter().collect();
+        assert!(!seen.contains(&piece), "{piece} of {password}: {seen}");
+    }
+}

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tokio_postgres::Config;
 
+use crate::domain::address::{Address, InvalidAddress};
+
 /// Settings of the connection to Dify's database; `config/default.toml` documents each.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -60,21 +62,37 @@ pub struct PostgresUrl {
     config: Config,
 }
 
-/// A text that the driver cannot read. The text is not repeated: it may hold a password.
+/// A text that cannot be read. The text is not repeated: it may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a PostgreSQL URL (expected postgres://USER:PASSWORD@HOST:PORT/DATABASE)")]
-pub struct InvalidUrl;
+pub enum InvalidUrl {
+    #[error("not a PostgreSQL URL (expected postgres://USER:PASSWORD@HOST:PORT/DATABASE)")]
+    Driver,
+    #[error("not a PostgreSQL URL (expected postgres://USER:PASSWORD@HOST:PORT/DATABASE): {0}")]
+    Address(#[from] InvalidAddress),
+}
 
 impl std::str::FromStr for PostgresUrl {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        let config: Config = text.parse().map_err(|_| InvalidUrl)?;
+        let text = if text.contains("://") { with_login_escaped(text)? } else { text.to_owned() };
+        let config: Config = text.parse().map_err(|_| InvalidUrl::Driver)?;
         if config.get_hosts().is_empty() {
-            return Err(InvalidUrl);
+            return Err(InvalidUrl::Driver);
         }
-        Ok(Self { text: text.to_owned(), config })
+        Ok(Self { text, config })
     }
+}
+
+/// The driver ends the password at the first `@` and takes the rest of it for the host, which it prints.
+fn with_login_escaped(text: &str) -> Result<String, InvalidUrl> {
+    let address = Address::parse(text)?;
+    let login = match (address.user, address.password) {
+        (Some(user), Some(password)) => format!("{user}:{password}"),
+        (Some(user), None) => user.to_owned(),
+        (None, _) => return Ok(text.to_owned()),
+    };
+    Ok(text.replacen(&format!("{login}@"), &format!("{}@", login.replace('@', "%40")), 1))
 }
 
 impl Default for PostgresUrl {
@@ -131,6 +149,25 @@ mod tests {
         };
         let shown = format!("{settings:?}");
         assert!(shown.contains("db.example:5433/dify") && !shown.contains("hunter"), "{shown}");
+    }
+
+    #[test]
+    fn the_password_ends_at_the_last_at_sign() {
+        let url: PostgresUrl = "postgres://dify:Secret@Tail9@127.0.0.1:1/dify".parse().unwrap();
+        assert_eq!(
+            (url.authority().as_str(), url.config().get_password()),
+            ("127.0.0.1:1/dify", Some(&b"Secret@Tail9"[..]))
+        );
+        let url: PostgresUrl = "postgres://d@x:a%40b@db/dify?sslmode=disable".parse().unwrap();
+        assert_eq!((url.config().get_user(), url.config().get_password()), (Some("d@x"), Some(&b"a@b"[..])));
+        for text in [
+            "postgres://u:a/b@db/dify",
+            "postgres://u:1/b@db/dify",
+            "postgres://u:a?b@db/dify",
+            "postgres://u:a#b@db/x",
+        ] {
+            assert!(text.parse::<PostgresUrl>().unwrap_err().to_string().contains("%2F"), "{text}");
+        }
     }
 
     #[test]

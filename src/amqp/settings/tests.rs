@@ -55,10 +55,62 @@ fn passwords_are_never_shown() {
         format!("{settings:?}"),
         serde_json::to_string(&settings).unwrap(),
         settings.urls[0].to_string(),
-        "amqp//u:hunter2@host".parse::<BrokerUrl>().unwrap_err().to_owned(),
+        "amqp//u:hunter2@host".parse::<BrokerUrl>().unwrap_err().to_string(),
     ];
     for text in shown {
         assert!(!text.contains("hunter2"), "{text}");
     }
     assert_eq!(settings.urls[0].to_string(), "amqps://difylog:***@broker.example:5671/%2Fprod");
+}
+
+#[test]
+fn an_ipv6_address_is_the_host() {
+    let url: BrokerUrl = "amqp://u:p@[2001:db8::5]:5673/%2f".parse().unwrap();
+    assert_eq!((url.authority().as_str(), url.uri().authority.host.as_str()), ("[2001:db8::5]:5673", "2001:db8::5"));
+    assert_eq!("amqps://[::1]".parse::<BrokerUrl>().unwrap().authority(), "[::1]:5671");
+    assert!("amqp://u:p@2001:db8::5:5673/".parse::<BrokerUrl>().is_err());
+}
+
+#[test]
+fn a_list_as_celery_takes_it_is_a_list() {
+    for text in
+        ["amqp://u:p@a:1//;amqp://u:q@b:2//", "amqp://u:p@a:1/, amqp://u:q@b:2/%2f", "amqp://u:p@a:1;amqp://u:q@b:2;"]
+    {
+        let urls = BrokerUrl::list(text).unwrap();
+        let seen: Vec<_> = urls.iter().map(|url| (url.authority(), url.virtual_host())).collect();
+        assert_eq!(seen, [("a:1".to_owned(), "/"), ("b:2".to_owned(), "/")], "{text}");
+        assert_eq!(urls[1].uri().authority.userinfo.password, "q");
+        for json in [serde_json::json!({ "urls": text }), serde_json::json!({ "urls": [text] })] {
+            assert_eq!(serde_json::from_value::<AmqpSettings>(json).unwrap().urls, urls);
+        }
+    }
+    assert_eq!(BrokerUrl::list("amqp://u:12;amqp://x@a:1"), Err(InvalidBrokerUrl::Logins));
+    assert!(BrokerUrl::list("amqp://u:p@a:1,b:2/v").is_err());
+}
+
+#[test]
+fn odd_passwords_are_used_rightly_or_refused_with_a_hint() {
+    let password = |text: &str| text.parse::<BrokerUrl>().map(|url| url.uri().authority.userinfo.password);
+    assert_eq!(password("amqp://u:p@ss@h:1/v"), Ok("p@ss".to_owned()));
+    assert_eq!(password("amqp://u:a;b,c:d[e]%f@h:1/v"), Ok("a;b,c:d[e]%f".to_owned()));
+    assert_eq!(password("amqp://u:%2F%3F%25@h:1/v"), Ok("/?%".to_owned()));
+    for text in ["amqp://u:p/x@h", "amqp://u:1/x@h", "amqp://u:p#x@h", "amqp://u:p?x@h", "amqp://u:p x@h"] {
+        assert!(password(text).unwrap_err().to_string().contains("%2"), "{text}");
+    }
+    for text in
+        ["amqp:/u:p@h", "amqp:u:p@h", "pyamqp://u:p@h", "redis://h", "amqp://u:%ff@h", "amqp://h?frame_max=x", ""]
+    {
+        assert!(password(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn an_empty_virtual_host_is_the_default_one() {
+    for (text, host) in
+        [("amqp://h", "/"), ("amqp://h/", "/"), ("amqp://h//", "/"), ("amqp://h/%2f", "/"), ("amqp://h/a%2Fb", "a/b")]
+    {
+        assert_eq!(text.parse::<BrokerUrl>().unwrap().virtual_host(), host, "{text}");
+    }
+    let tuned: BrokerUrl = "amqp://h/v?frame_max=8192&ssl=x".parse().unwrap();
+    assert_eq!(tuned.uri().query.frame_max, Some(8192));
 }

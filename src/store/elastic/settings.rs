@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use crate::domain::TenantId;
+use crate::domain::address::Address;
 
 /// A text that never shows in a log, an error or `Debug`.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -179,12 +180,15 @@ impl ElasticSettings {
 }
 
 fn host_url(host: &str) -> Result<Url, InvalidSetting> {
+    if host.contains("://") {
+        let address = Address::parse(host).map_err(|error| invalid("hosts", format!("not a URL: {error}")))?;
+        if address.user.is_some() {
+            return Err(invalid("hosts", "no credentials in the URL: set username and password"));
+        }
+    }
     let url = Url::parse(host).map_err(|error| invalid("hosts", format!("not a URL ({error})")))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(invalid("hosts", "a URL that begins with http:// or https://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("hosts", "no credentials in the URL: set username and password"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(invalid("hosts", "no query and no fragment"));

@@ -9,6 +9,7 @@ use object_store::{ClientOptions, RetryConfig};
 use serde::Deserialize;
 
 use super::PayloadError;
+use crate::domain::address::{Address, redacted};
 
 /// Settings of the payload store.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -69,6 +70,13 @@ impl S3Settings {
         if self.access_key_id.is_some() != self.secret_access_key.is_some() {
             return invalid("s3.access_key_id and s3.secret_access_key are needed together, or neither");
         }
+        if let Some(endpoint) = &self.endpoint {
+            let address = Address::parse(endpoint)
+                .map_err(|error| PayloadError::Settings(format!("s3.endpoint is not a URL: {error}")))?;
+            if address.user.is_some() {
+                return invalid("s3.endpoint holds credentials: set s3.access_key_id and s3.secret_access_key instead");
+            }
+        }
         let http = self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         if http && !self.allow_http {
             return invalid("s3.endpoint has no TLS: use https, or set s3.allow_http");
@@ -97,7 +105,7 @@ impl fmt::Debug for S3Settings {
         f.debug_struct("S3Settings")
             .field("bucket", &self.bucket)
             .field("region", &self.region)
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.endpoint.as_deref().map(redacted))
             .field("access_key_id", &self.access_key_id)
             .field("secret_access_key", &self.secret_access_key.as_ref().map(|_| "***"))
             .field("allow_http", &self.allow_http)
