@@ -149,6 +149,23 @@ fn files_are_short_and_say_what_they_own() {
 }
 
 #[test]
+fn the_compose_file_opens_nothing_to_other_machines_and_pins_its_images() {
+    let compose = fs::read_to_string(root().join("docker-compose.yml")).unwrap();
+    let values = |key: &'static str| compose.lines().filter_map(move |line| line.trim().strip_prefix(key));
+    for ports in values("ports:") {
+        let (all, local) = (ports.matches('"').count() / 2, ports.matches("\"127.0.0.1:").count());
+        assert!(all > 0 && all == local, "{ports}");
+    }
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    let from = dockerfile.lines().filter_map(|line| line.strip_prefix("FROM "));
+    for image in values("image:").chain(from) {
+        let tag = image.split(':').nth(1).unwrap_or_default();
+        assert!(tag.starts_with(|first: char| first.is_ascii_digit()) && tag.contains('.'), "{image} is not pinned");
+    }
+    assert!(!compose.contains("guest"), "the default login is for the broker's own host");
+}
+
+#[test]
 fn no_test_is_ignored_and_nothing_sleeps() {
     // Spelled apart, so that this file does not find itself.
     let forbidden =
