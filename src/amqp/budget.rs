@@ -9,13 +9,13 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// A message in flight is its body, the records decoded from it, and the request that carries them to the store: three
+/// A message in flight is its body and properties, the records decoded from it, and the request that carries them to the store: three
 /// times the body, near enough.
 const COPIES: u64 = 3;
 
-/// What a body of that size counts.
-pub fn weight(body_bytes: usize) -> u64 {
-    COPIES.saturating_mul(body_bytes as u64)
+/// What a message of that size counts, its properties included.
+pub fn weight(message_bytes: usize) -> u64 {
+    COPIES.saturating_mul(message_bytes as u64)
 }
 
 /// The budget, in weight.
@@ -43,13 +43,14 @@ impl Budget {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// Takes a body in, or gives it back when there is no room. A body heavier than the whole budget is taken in when
-    /// it is alone. Its weight is counted until the last clone of the answer is dropped, wherever that is.
+    /// Takes the body of a message in, whose properties have so many bytes, or gives it back when there is no room. One
+    /// heavier than the whole budget is taken in when it is alone. Its weight is counted until the last clone of the
+    /// answer is dropped, wherever that is; the properties are kept no longer than the body.
     ///
     /// # Errors
     /// The body.
-    pub fn admit(self: &Arc<Self>, body: Vec<u8>) -> Result<Bytes, Vec<u8>> {
-        let weight = weight(body.len());
+    pub fn admit(self: &Arc<Self>, body: Vec<u8>, properties: usize) -> Result<Bytes, Vec<u8>> {
+        let weight = weight(body.len().saturating_add(properties));
         let fits = |used: u64| used.checked_add(weight).filter(|&sum| sum <= self.limit || used == 0);
         match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits) {
             Ok(before) => {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::budget::{Budget, Window};
 use super::delivery::{Original, short};
 use super::error::AmqpError;
+use super::frame::header_bytes;
 use super::gate;
 use super::ledger::{Ledger, Outboxes, Patience};
 use super::outbox::Confirmed;
@@ -261,10 +262,13 @@ impl Session {
     fn take_in(&mut self, arrival: Arrival, now: Instant) {
         let Arrival { delivery_tag: tag, exchange, routing_key, properties, data, .. } = arrival;
         let length = data.len();
+        // A small body can come under large headers, which a dead letter keeps until it is confirmed.
+        let headers = header_bytes(&properties);
+        let whole = length.saturating_add(headers);
         self.shared.stats.add_received(1);
-        self.window.saw(length);
+        self.window.saw(whole);
         let admitted = match self.pipeline {
-            Some(_) => self.shared.budget.admit(data).ok(),
+            Some(_) => self.shared.budget.admit(data, headers).ok(),
             None => None,
         };
         let Some(body) = admitted else {
@@ -272,7 +276,7 @@ impl Session {
             self.ledger.hold(tag, Original { exchange, routing_key, properties, body }, now);
             self.ledger.give_back(tag);
             if self.pipeline.is_some() {
-                self.overflowed(length, now);
+                self.overflowed(whole, now);
             }
             return;
         };
@@ -293,14 +297,14 @@ impl Session {
     }
 
     /// A message did not fit into the budget: stop, and subscribe again with a window that fits.
-    fn overflowed(&mut self, body_bytes: usize, now: Instant) {
+    fn overflowed(&mut self, message_bytes: usize, now: Instant) {
         if matches!(self.intake, Intake::Subscribed { .. }) {
             let before = self.window.prefetch();
             self.window.overflowed(now);
             let (queue, prefetch) = (&self.queue.name, self.window.prefetch());
             tracing::info!(
                 queue,
-                body_bytes,
+                message_bytes,
                 before,
                 prefetch,
                 "messages fill amqp.memory_budget_bytes; prefetch lowered"

@@ -98,7 +98,7 @@ pub struct AmqpSettings {
     pub native_exchange: String,
     pub dead_letter_exchange: String,
     pub dead_letter_queue: String,
-    /// Bytes of messages in flight, over all queues. A message counts three times its body.
+    /// Bytes of messages in flight, over all queues. A message counts three times its body and headers.
     pub memory_budget_bytes: u64,
     /// A larger message becomes a dead letter undecoded.
     pub max_message_bytes: u64,

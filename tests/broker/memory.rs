@@ -1,6 +1,11 @@
 //! Memory is bounded by the bytes of the messages, not by their number.
 
-use crate::harness::{Site, ack, message};
+use std::collections::BTreeMap;
+
+use lapin::BasicProperties;
+use lapin::types::AMQPValue;
+
+use crate::harness::{Site, ack, message, publish_on};
 
 const MIB: usize = 1 << 20;
 
@@ -40,7 +45,9 @@ async fn a_message_heavier_than_the_budget_passes_alone() {
         let delivery = worker.next().await;
         let bytes = message(&delivery).body.len();
         if bytes > 100 {
-            assert_eq!(worker.stats.bytes_in_flight(), 9 * MIB as u64, "alone");
+            let used = worker.stats.bytes_in_flight();
+            // The properties are counted as well.
+            assert!((9 * MIB as u64..9 * MIB as u64 + 1_000).contains(&used), "alone: {used}");
         }
         sizes.push(bytes);
         ack(delivery);
@@ -48,5 +55,23 @@ async fn a_message_heavier_than_the_budget_passes_alone() {
     sizes.sort_unstable();
     assert_eq!(sizes, [100, 100, 3 * MIB, 3 * MIB]);
     worker.eventually("all acked", |stats| stats.acked() == 4).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_count_as_bodies_do() {
+    let mut site = Site::shared().await.set_up().await;
+    site.settings.memory_budget_bytes = MIB as u64;
+    let pad = BTreeMap::from([("pad".into(), AMQPValue::LongString("p".repeat(100_000).into()))]);
+    let properties = BasicProperties::default().with_headers(pad.into());
+    publish_on(&site.channel, site.queue(), (0..12).map(|_| vec![b'1']), &properties).await;
+    let mut worker = site.worker();
+    for _ in 0..4 {
+        // Some 300,000 each: three fit.
+        let held = worker.take(3).await;
+        assert!(worker.stats.bytes_in_flight() > 900_000 && worker.stats.bytes_in_flight() <= MIB as u64);
+        held.into_iter().for_each(ack);
+    }
+    worker.eventually("all acked", |stats| stats.acked() == 12).await;
     worker.stop().await;
 }

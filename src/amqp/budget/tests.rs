@@ -6,12 +6,12 @@ use futures::FutureExt;
 #[test]
 fn a_body_counts_until_its_last_clone_is_gone() {
     let budget = Budget::new(100);
-    let body = budget.admit(vec![0; 30]).unwrap();
+    let body = budget.admit(vec![0; 30], 0).unwrap();
     assert_eq!(budget.used(), 90);
     let part = body.slice(3..5);
     drop(body);
     assert_eq!(budget.used(), 90, "a part keeps the whole in memory");
-    assert_eq!(budget.admit(vec![0; 4]).unwrap_err().len(), 4, "no room");
+    assert_eq!(budget.admit(vec![0; 4], 0).unwrap_err().len(), 4, "no room");
     drop(part);
     assert_eq!((budget.used(), budget.peak()), (0, 90));
 }
@@ -19,11 +19,11 @@ fn a_body_counts_until_its_last_clone_is_gone() {
 #[test]
 fn a_body_heavier_than_the_budget_is_admitted_alone() {
     let budget = Budget::new(100);
-    let small = budget.admit(vec![0; 1]).unwrap();
-    assert!(budget.admit(vec![0; 1000]).is_err());
+    let small = budget.admit(vec![0; 1], 0).unwrap();
+    assert!(budget.admit(vec![0; 1000], 0).is_err());
     drop(small);
-    let large = budget.admit(vec![0; 1000]).unwrap();
-    assert!(budget.admit(vec![0; 1]).is_err());
+    let large = budget.admit(vec![0; 1000], 0).unwrap();
+    assert!(budget.admit(vec![0; 1], 0).is_err());
     drop(large);
     assert_eq!(budget.used(), 0);
 }
@@ -32,7 +32,7 @@ fn a_body_heavier_than_the_budget_is_admitted_alone() {
 async fn waits_for_room() {
     let budget = Budget::new(100);
     budget.room_for(1_000_000).await;
-    let body = budget.admit(vec![0; 20]).unwrap();
+    let body = budget.admit(vec![0; 20], 0).unwrap();
     budget.room_for(40).await;
     let mut waiting = std::pin::pin!(budget.room_for(41));
     assert!(waiting.as_mut().now_or_never().is_none());
