@@ -14,11 +14,13 @@ mod consumer;
 pub mod dead_letter;
 pub mod delivery;
 pub mod error;
+mod events;
+mod frame;
 mod gate;
-mod greeting;
 pub mod ledger;
 pub mod letter;
 mod outbox;
+mod patience;
 pub mod publisher;
 pub mod settings;
 pub mod stats;
@@ -28,12 +30,13 @@ pub mod topology;
 pub use captured::captured_message;
 pub use dead_letter::{DeadLetters, Found, Inspect, Listed, Pace, ReplayReport, Selection, Shown};
 pub use error::AmqpError;
-pub use greeting::server_version;
-pub use publisher::{EventPublisher, Outgoing};
+pub use events::EventPublisher;
+pub use patience::Patience;
+pub use publisher::Outgoing;
 pub use settings::{AmqpSettings, BrokerUrl, QueueSettings, QueueType};
 pub use stats::BrokerStats;
 pub use supervisor::Consumption;
-pub use topology::{QueueDepth, check, queue_depths, set_up};
+pub use topology::{BrokerState, QueueDepth, broker_state, check, queue_depths, set_up};
 
 /// The log filter that a process with a broker must carry. lapin logs every message that the broker returns with its
 /// whole body, which is user data; all that is worth knowing comes back as an error and is logged here.

@@ -102,6 +102,10 @@ async fn readyz(State(watched): State<Watched>) -> Response {
     if watched.pipeline.is_breaker_open() {
         reasons.push("breaker open: the store does not take documents".to_owned());
     }
+    if let Some(reason) = watched.broker.publishing_blocked() {
+        let reason = crate::domain::verdict::bounded(reason);
+        reasons.push(format!("the broker blocks publishers ({reason}): dead letters and forwarded messages wait"));
+    }
     match tokio::time::timeout(PROBE_TIMEOUT, watched.sink.probe()).await {
         Ok(Ok(())) => {}
         Ok(Err(fault)) => reasons.push(fault.to_string()),
@@ -135,6 +139,7 @@ fn publish_broker_stats(broker: &BrokerStats) {
     gauge!(names::UNSETTLED).set(broker.in_flight() as f64);
     gauge!(names::BYTES_IN_FLIGHT).set(broker.bytes_in_flight() as f64);
     gauge!(names::OLDEST_UNACKED).set(broker.oldest_unacked(Instant::now()).unwrap_or_default().as_secs_f64());
+    gauge!(names::PUBLISHING_BLOCKED).set(if broker.publishing_blocked().is_some() { 1.0 } else { 0.0 });
     gauge!(names::CONSUMERS).set(broker.consuming() as f64);
     counter!(names::ABANDONED).absolute(abandoned());
 }

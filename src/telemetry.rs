@@ -35,6 +35,8 @@ pub mod names {
     pub const OLDEST_UNACKED: &str = "difylog_oldest_unacked_seconds";
     /// Consumers that are consuming.
     pub const CONSUMERS: &str = "difylog_consumers";
+    /// 1 while the broker blocks publishers: dead letters and forwarded messages wait.
+    pub const PUBLISHING_BLOCKED: &str = "difylog_publishing_blocked";
     /// Dead letters published and confirmed, by `reason`.
     pub const DEAD_LETTERS: &str = "difylog_dead_letters_total";
     /// Documents, by `outcome`: stored, superseded, known (durable by the cache), collapsed, refused, held.
@@ -92,6 +94,7 @@ fn describe() {
     describe_gauge!(names::BYTES_IN_FLIGHT, "Bytes reserved for deliveries in flight");
     describe_gauge!(names::OLDEST_UNACKED, "Age of the oldest unsettled delivery");
     describe_gauge!(names::CONSUMERS, "Consumers that are consuming");
+    describe_gauge!(names::PUBLISHING_BLOCKED, "1 while the broker blocks publishers (low memory or disk)");
     describe_counter!(names::DEAD_LETTERS, "Dead letters published and confirmed, by reason");
     describe_counter!(names::DOCUMENTS, "Documents by outcome");
     describe_histogram!(names::BATCH, "Documents per bulk request");

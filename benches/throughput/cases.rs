@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use difylog::amqp::{Consumption, EventPublisher, Outgoing, captured_message, set_up};
+use difylog::amqp::{Consumption, EventPublisher, Outgoing, Patience, captured_message, set_up};
 use difylog::codec::encode_native;
 use difylog::config::{self, Environment, Settings};
 use difylog::domain::{BulkAction, SinkFault, Verdict};
@@ -67,7 +67,8 @@ fn settings(url: &str, load: &str, folder: &TempDir) -> Settings {
 
 /// Fills the queue before anything is measured.
 async fn fill(settings: &Settings, load: &str, messages: u64) -> u64 {
-    let publisher = EventPublisher::connect(&settings.amqp).await.unwrap();
+    let patience = Patience::new(std::time::Duration::from_secs(60), |_| {});
+    let publisher = EventPublisher::connect(&settings.amqp, patience).await.unwrap();
     let mut sent = 0;
     while sent < messages {
         let batch = if load == "native" { native(&publisher, sent) } else { captured(&settings.amqp.queues[0].name) };

@@ -3,21 +3,23 @@
 
 use std::time::Duration;
 
+use futures::{Stream, StreamExt as _};
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties};
-use tokio::sync::Mutex;
+use lapin::{Channel, Connection, ConnectionProperties, Event};
+use tokio::sync::{Mutex, watch};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::error::{AmqpError, Reply, reply};
+use super::error::AmqpError;
 use super::settings::{AmqpSettings, BrokerUrl};
 
 /// What it takes to connect.
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) urls: Vec<BrokerUrl>,
+    urls: Vec<BrokerUrl>,
     authority: Option<String>,
     heartbeat: u16,
-    pub(super) timeout: Duration,
+    timeout: Duration,
     name: String,
 }
 
@@ -37,14 +39,14 @@ impl Connector {
         })
     }
 
-    /// Tries each host once.
-    pub async fn connect(&self) -> Result<Connection, AmqpError> {
+    /// Tries each host once. Returns the connection, and where it leads.
+    pub async fn connect(&self) -> Result<(Connection, &BrokerUrl), AmqpError> {
         let mut last = AmqpError::setting("amqp.urls", "names no broker");
         for url in &self.urls {
             match self.connect_to(url).await {
                 Ok(connection) => {
                     tracing::info!(broker = url.authority(), connection = self.name, "connected to the broker");
-                    return Ok(connection);
+                    return Ok((connection, url));
                 }
                 Err(error) => last = error,
             }
@@ -59,27 +61,21 @@ impl Connector {
         let connecting = Connection::connect_uri_with_config(self.uri(url), properties, self.tls(), runtime);
         match tokio::time::timeout(self.timeout, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => {
-                let said = error.to_string();
-                Err(match reply(&error) {
-                    Reply::AccessRefused => AmqpError::AccessRefused { broker, said },
-                    _ => AmqpError::Unreachable { broker, said },
-                })
+            Ok(Err(error)) => Err(AmqpError::connecting(broker, url.is_tls(), &error)),
+            Err(_) => {
+                let said = format!("no answer within amqp.connect_timeout_seconds ({})", self.timeout.as_secs());
+                let remedy =
+                    "check host and port in amqp.urls, and the firewalls between; a port for TLS needs amqps://";
+                Err(AmqpError::Unreachable { broker, said, remedy })
             }
-            Err(_) => Err(AmqpError::Unreachable { broker, said: self.silence() }),
         }
     }
 
-    /// What is said of a host that does not answer.
-    pub(super) fn silence(&self) -> String {
-        format!("no answer within amqp.connect_timeout_seconds ({})", self.timeout.as_secs())
-    }
-
-    pub(super) fn tls(&self) -> OwnedTLSConfig {
+    fn tls(&self) -> OwnedTLSConfig {
         OwnedTLSConfig { identity: None, cert_chain: self.authority.clone() }
     }
 
-    pub(super) fn uri(&self, url: &BrokerUrl) -> AMQPUri {
+    fn uri(&self, url: &BrokerUrl) -> AMQPUri {
         let mut uri = url.uri();
         uri.query.heartbeat = Some(self.heartbeat);
         uri.query.connection_timeout = u64::try_from(self.timeout.as_millis()).ok();
@@ -106,30 +102,63 @@ pub(super) const GOODBYE: Duration = Duration::from_secs(2);
 pub(super) struct Link {
     connector: Connector,
     state: Mutex<State>,
+    /// Why the broker blocks publishers on the connection, while it does.
+    blocked: watch::Sender<Option<String>>,
 }
 
 #[derive(Default)]
 struct State {
     connection: Option<Connection>,
+    /// Hears of blocks, as long as the connection is used.
+    _hearing: Option<AbortOnDropHandle<()>>,
+    /// `host:port` and the virtual host.
+    to: Option<(String, String)>,
     /// So that an outage is logged once, not per attempt.
     down: bool,
 }
 
 impl Link {
     pub fn new(connector: Connector) -> Self {
-        Self { connector, state: Mutex::default() }
+        Self { connector, state: Mutex::default(), blocked: watch::Sender::new(None) }
+    }
+
+    /// Why the broker blocks publishers on the connection, while it does. A broker says so only when something is
+    /// published.
+    pub fn blocked(&self) -> watch::Receiver<Option<String>> {
+        self.blocked.subscribe()
+    }
+
+    /// Returns `host:port` and the virtual host of the connection, if there is one.
+    pub async fn connected_to(&self) -> Option<(String, String)> {
+        self.state.lock().await.to.clone()
+    }
+
+    /// The brokers, for messages.
+    pub fn broker(&self) -> String {
+        self.connector.urls.iter().map(BrokerUrl::authority).collect::<Vec<_>>().join(" or ")
     }
 
     /// A new channel; connects first if need be, trying each host once.
     pub async fn channel(&self) -> Result<Channel, AmqpError> {
+        Ok(self.channel_and_frame_max().await?.0)
+    }
+
+    /// A new channel, and the longest frame that its connection carries; 0: any.
+    pub async fn channel_and_frame_max(&self) -> Result<(Channel, u32), AmqpError> {
         let mut state = self.state.lock().await;
-        if let Some(connection) = state.connection.take_if(|connection| !connection.status().connected()) {
+        if state.connection.as_ref().is_some_and(|connection| !connection.status().connected()) {
             tracing::warn!(connection = self.connector.name, "connection to the broker lost");
-            drop(connection);
+            *state = State { down: state.down, ..State::default() };
+            self.blocked.send_replace(None);
         }
         if state.connection.is_none() {
             match self.connector.connect().await {
-                Ok(connection) => *state = State { connection: Some(connection), down: false },
+                Ok((connection, url)) => {
+                    let to = Some((url.authority(), url.virtual_host().to_owned()));
+                    let hearing = hear(connection.events_listener(), self.blocked.clone(), self.connector.name.clone());
+                    let hearing = Some(AbortOnDropHandle::new(tokio::spawn(hearing)));
+                    *state = State { connection: Some(connection), _hearing: hearing, to, down: false };
+                }
                 Err(error) => {
                     if !std::mem::replace(&mut state.down, true) {
                         tracing::error!(%error, connection = self.connector.name, "no broker; trying until there is one");
@@ -141,12 +170,18 @@ impl Link {
         let Some(connection) = &state.connection else {
             return Err(AmqpError::setting("amqp.urls", "names no broker"));
         };
+        // The client sends nothing at all while it is blocked; a new connection would be blocked as well.
+        if let Some(said) = self.blocked.borrow().clone() {
+            return Err(AmqpError::Blocked { broker: self.broker(), said });
+        }
+        let frame_max = connection.configuration().frame_max();
         let opening = tokio::time::timeout(self.connector.timeout, connection.create_channel());
         if let Ok(opened) = opening.await {
-            return opened.map_err(AmqpError::broker("opening a channel"));
+            return opened.map(|channel| (channel, frame_max)).map_err(AmqpError::broker("opening a channel"));
         }
         // Nobody waits behind a connection that does not answer: the next attempt makes a new one.
-        state.connection = None;
+        *state = State::default();
+        self.blocked.send_replace(None);
         let said = format!("no answer within {} s", self.connector.timeout.as_secs());
         Err(AmqpError::Broker { doing: "opening a channel", said })
     }
@@ -162,5 +197,27 @@ impl Link {
         };
         // One whose goodbye is not answered is closed when it is dropped.
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+}
+
+/// Logs when the broker begins and ends to block publishers, and keeps its reason.
+async fn hear(events: impl Stream<Item = Event>, blocked: watch::Sender<Option<String>>, connection: String) {
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Event::ConnectionBlocked(reason) => {
+                tracing::warn!(
+                    connection,
+                    reason,
+                    "the broker blocks publishers: it is short of memory or disk; what is to be published waits"
+                );
+                blocked.send_replace(Some(reason));
+            }
+            Event::ConnectionUnblocked => {
+                tracing::info!(connection, "the broker takes messages of publishers again");
+                blocked.send_replace(None);
+            }
+            _ => {}
+        }
     }
 }

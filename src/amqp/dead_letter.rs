@@ -6,20 +6,20 @@
 //! replayed: replaying it again changes nothing in the store, since every snapshot is stored by its revision.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::connection::{Connector, Link};
 use super::error::AmqpError;
-use super::letter::{self, Heading};
-use super::publisher::{Fate, GROUP, GROUP_BYTES, Outgoing, Publisher};
-use super::settings::AmqpSettings;
+use super::letter::Heading;
+use super::patience::Patience;
+use super::settings::{AmqpSettings, QueueSettings};
 use crate::codec::Message;
 use crate::domain::{Kind, TenantId, Timestamp};
-use walk::{Step, Walk};
+use replay::Replay;
+use walk::Walk;
 
+mod replay;
 mod walk;
 
 /// Finds tenant and kind in a letter's message; `None` when it cannot be read, which is why many letters are here.
@@ -34,6 +34,8 @@ pub struct Found {
     pub heading: Heading,
     pub tenant: Option<TenantId>,
     pub kind: Option<Kind>,
+    /// Why it is no letter that a replay would publish; `None` if it is one.
+    pub doubt: Option<String>,
 }
 
 /// Which letters are meant; an empty selection means all.
@@ -47,6 +49,8 @@ pub struct Selection {
     pub since: Option<Timestamp>,
     /// Letters before this instant.
     pub until: Option<Timestamp>,
+    /// Only what a replay would skip.
+    pub doubtful: bool,
 }
 
 impl Selection {
@@ -58,6 +62,7 @@ impl Selection {
             && self.reason.as_ref().is_none_or(|reason| found.heading.reason == *reason)
             && self.since.is_none_or(|since| at.is_some_and(|at| at >= since))
             && self.until.is_none_or(|until| at.is_some_and(|at| at < until))
+            && (!self.doubtful || found.doubt.is_some())
     }
 }
 
@@ -94,32 +99,53 @@ pub struct ReplayReport {
     pub selected: u64,
     /// Back in their queues, confirmed.
     pub replayed: u64,
-    /// Selected, but nothing says which queue they came from; they stay.
-    pub without_queue: u64,
+    /// Selected, but no letters that may be replayed; they stay. [`Found::doubt`] says why.
+    pub skipped: u64,
+    /// Position of the first one skipped, and why.
+    pub doubt: Option<(u64, String)>,
     /// Not taken by their queue; they stay.
     pub refused: u64,
-    /// The first refusal, in the broker's words.
-    pub complaint: Option<String>,
+    /// Positions of the first ones refused, with the broker's words.
+    pub complaints: Vec<(u64, String)>,
 }
+
+/// Refused letters that a replay names.
+const NAMED: usize = 10;
 
 /// The dead-letter queue.
 pub struct DeadLetters {
     link: Link,
+    /// For publishing, so that a message that breaks its connection does not end the walk.
+    publishing: Link,
     queue: String,
+    /// The only queues that letters are replayed to.
+    queues: Vec<QueueSettings>,
+    patience: Patience,
 }
 
 impl DeadLetters {
-    /// Prepares; nothing is connected yet.
+    /// Prepares; nothing is connected yet. `patience` is for a replay while the broker blocks publishers.
     ///
     /// # Errors
     /// The CA file cannot be read.
-    pub fn new(settings: &AmqpSettings) -> Result<Self, AmqpError> {
-        let link = Link::new(Connector::new(settings, "dead letters")?);
-        Ok(Self { link, queue: settings.dead_letter_queue.clone() })
+    pub fn new(settings: &AmqpSettings, patience: Patience) -> Result<Self, AmqpError> {
+        let link = |purpose| Ok::<_, AmqpError>(Link::new(Connector::new(settings, purpose)?));
+        Ok(Self {
+            link: link("dead letters")?,
+            publishing: link("dead letters: publishing")?,
+            queue: settings.dead_letter_queue.clone(),
+            queues: settings.queues.clone(),
+            patience,
+        })
     }
 
     pub async fn close(self) {
+        self.publishing.close().await;
         self.link.close().await;
+    }
+
+    async fn walk(&self) -> Result<Walk<'_>, AmqpError> {
+        Walk::begin(&self.link, &self.queue, &self.queues).await
     }
 
     /// Tells of each selected letter, in the order of the queue.
@@ -132,7 +158,7 @@ impl DeadLetters {
         inspect: Inspect<'_>,
         each: &mut (dyn FnMut(Found) + Send),
     ) -> Result<Listed, AmqpError> {
-        let mut walk = Walk::begin(&self.link, &self.queue).await?;
+        let mut walk = self.walk().await?;
         let mut listed = Listed::default();
         while let Some(step) = walk.next(Some(inspect)).await? {
             listed.walked += 1;
@@ -150,7 +176,7 @@ impl DeadLetters {
     /// # Errors
     /// As [`Self::list`].
     pub async fn show(&self, position: u64, inspect: Inspect<'_>) -> Result<Option<Shown>, AmqpError> {
-        let mut walk = Walk::begin(&self.link, &self.queue).await?;
+        let mut walk = self.walk().await?;
         let mut shown = None;
         while let Some(step) = walk.next(Some(inspect)).await? {
             if step.found.position == position {
@@ -168,7 +194,7 @@ impl DeadLetters {
     /// # Errors
     /// As [`Self::list`]; letters before the fault are gone.
     pub async fn purge(&self, selection: &Selection, inspect: Inspect<'_>) -> Result<u64, AmqpError> {
-        let mut walk = Walk::begin(&self.link, &self.queue).await?;
+        let mut walk = self.walk().await?;
         let mut purged = 0;
         while let Some(step) = walk.next(selection.reading(inspect)).await? {
             if selection.matches(&step.found) {
@@ -192,14 +218,7 @@ impl DeadLetters {
         inspect: Inspect<'_>,
         progress: &mut (dyn FnMut(&ReplayReport) + Send),
     ) -> Result<ReplayReport, AmqpError> {
-        let mut replay = Replay {
-            walk: Walk::begin(&self.link, &self.queue).await?,
-            publisher: Publisher::open(&self.link).await?,
-            group: Vec::new(),
-            bytes: 0,
-            pacer: Pacer::new(pace.rate),
-            report: ReplayReport::default(),
-        };
+        let mut replay = Replay::new(self, self.walk().await?, pace.rate);
         while pace.limit.is_none_or(|limit| replay.report.selected < limit)
             && let Some(step) = replay.walk.next(selection.reading(inspect)).await?
         {
@@ -208,16 +227,29 @@ impl DeadLetters {
                 continue;
             }
             replay.report.selected += 1;
-            match step.found.heading.queue.clone() {
-                None => replay.report.without_queue += 1,
-                Some(_) if pace.dry_run => {}
-                Some(queue) => replay.add(step, &queue, progress).await?,
+            match (&step.found.doubt, step.found.heading.queue.clone()) {
+                (Some(doubt), _) => replay.report.skip(step.found.position, doubt),
+                (None, None) => replay.report.skip(step.found.position, "does not say which queue it came from"),
+                (None, Some(_)) if pace.dry_run => {}
+                (None, Some(queue)) => replay.add(step, &queue, progress).await?,
             }
         }
         replay.send(progress).await?;
-        replay.walk.end().await;
-        replay.publisher.close().await;
-        Ok(replay.report)
+        Ok(replay.end().await)
+    }
+}
+
+impl ReplayReport {
+    fn skip(&mut self, position: u64, doubt: &str) {
+        self.skipped += 1;
+        self.doubt.get_or_insert_with(|| (position, doubt.to_owned()));
+    }
+
+    fn refuse(&mut self, position: u64, complaint: String) {
+        self.refused += 1;
+        if self.complaints.len() < NAMED {
+            self.complaints.push((position, complaint));
+        }
     }
 }
 
@@ -225,85 +257,6 @@ impl Selection {
     /// Decoding a body only to learn what nobody asks for is left out.
     fn reading<'a>(&self, inspect: Inspect<'a>) -> Option<Inspect<'a>> {
         (self.tenant.is_some() || self.kind.is_some()).then_some(inspect)
-    }
-}
-
-struct Replay<'a> {
-    walk: Walk<'a>,
-    publisher: Publisher,
-    group: Vec<(u64, Outgoing)>,
-    bytes: usize,
-    pacer: Pacer,
-    report: ReplayReport,
-}
-
-impl Replay<'_> {
-    async fn add(
-        &mut self,
-        step: Step,
-        queue: &str,
-        progress: &mut (dyn FnMut(&ReplayReport) + Send),
-    ) -> Result<(), AmqpError> {
-        self.bytes += step.found.body_bytes;
-        self.group.push((step.tag, letter::replay(step.original, queue)));
-        if self.group.len() >= self.pacer.group || self.bytes >= GROUP_BYTES {
-            self.send(progress).await?;
-        }
-        Ok(())
-    }
-
-    /// Publishes the group; acks the letters whose messages are confirmed.
-    async fn send(&mut self, progress: &mut (dyn FnMut(&ReplayReport) + Send)) -> Result<(), AmqpError> {
-        self.bytes = 0;
-        let (tags, messages): (Vec<u64>, Vec<Outgoing>) = std::mem::take(&mut self.group).into_iter().unzip();
-        if tags.is_empty() {
-            return Ok(());
-        }
-        self.pacer.wait(tags.len()).await;
-        let fates = self.publisher.publish(&messages).await?;
-        let mut confirmed = Vec::with_capacity(tags.len());
-        for ((tag, message), fate) in tags.into_iter().zip(&messages).zip(fates) {
-            let why = match fate {
-                Fate::Confirmed => {
-                    confirmed.push(tag);
-                    continue;
-                }
-                Fate::Refused => "it refuses the message".to_owned(),
-                Fate::Unroutable(said) => said,
-            };
-            self.report.refused += 1;
-            self.report.complaint.get_or_insert_with(|| format!("queue {}: {why}", message.routing_key));
-        }
-        self.report.replayed += confirmed.len() as u64;
-        progress(&self.report);
-        self.walk.ack(&confirmed).await
-    }
-}
-
-/// Spreads letters over time.
-struct Pacer {
-    /// Letters to send together, so that a rate is kept within about a tenth of a second.
-    group: usize,
-    each: Duration,
-    next: Instant,
-}
-
-impl Pacer {
-    fn new(rate: Option<NonZeroU32>) -> Self {
-        let (group, each) = match rate {
-            None => (GROUP, Duration::ZERO),
-            Some(rate) => {
-                let tenth = usize::try_from(rate.get().div_ceil(10)).unwrap_or(GROUP);
-                (tenth.min(GROUP), Duration::from_secs(1) / rate.get())
-            }
-        };
-        Self { group, each, next: Instant::now() }
-    }
-
-    async fn wait(&mut self, letters: usize) {
-        tokio::time::sleep_until(self.next).await;
-        let after = self.each.saturating_mul(u32::try_from(letters).unwrap_or(u32::MAX));
-        self.next = self.next.max(Instant::now()) + after;
     }
 }
 

@@ -1,10 +1,15 @@
 //! What must be confirmed by the broker before a delivery is acked: dead letters and forwarded messages. An order is
 //! tried until it is confirmed, for ever; its ledger hears of it then, and only then.
 //!
+//! Its memory is bounded by the deliveries that it works for, which the prefetch windows and the memory budget bound: it
+//! holds their bodies, which the budget counts, and their headers once, whatever the number of letters. A group is copied
+//! while it is sent, which its size bounds.
+//!
 //! A confirm that is lost with its channel makes an order be published twice: at least once is the promise.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -21,9 +26,14 @@ use super::settings::{AmqpSettings, QueueSettings};
 use super::stats::BrokerStats;
 use super::supervisor::RECONNECT;
 use super::topology;
+use crate::backoff::Backoff;
 use crate::domain::RefusalClass;
 use crate::pipeline::receipt::Letter;
 use crate::telemetry::Clock;
+
+/// The pauses of a message that the broker does not take. Each attempt costs a channel, or the connection that others
+/// publish on as well.
+const ALONE: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(300) };
 
 /// What to publish for one delivery.
 pub(super) struct Order {
@@ -127,9 +137,8 @@ impl Outbox {
             Purpose::Forward { to } => (false, vec![(letter::forward(original, &to), None)]),
             Purpose::DeadLetter(letters) => {
                 let (at, exchange) = ((self.clock)(), &self.settings.dead_letter_exchange);
-                let write =
-                    |one: &Letter| (letter::write(&original, &queue, one, at, exchange), Some(one.refusal.class));
-                (true, letters.iter().map(write).collect())
+                let written = letter::write(&original, &queue, &letters, at, exchange);
+                (true, written.into_iter().map(|one| (one.message, Some(one.class))).collect())
             }
         };
         self.parcels.push_back(Parcel {
@@ -149,9 +158,11 @@ impl Outbox {
         if chosen.is_empty() {
             return;
         }
-        let group: Vec<Outgoing> =
-            chosen.iter().flat_map(|parcel| parcel.unconfirmed.iter().map(|(message, _)| message.clone())).collect();
-        match self.attempt(&group).await {
+        if let Err(error) = self.open().await {
+            self.rest(chosen, Some(error.to_string()));
+            return;
+        }
+        match self.attempt(&mut chosen).await {
             Ok(fates) => {
                 let mut fates = fates.into_iter();
                 let mut complaint = None;
@@ -160,12 +171,18 @@ impl Outbox {
                 }
                 self.rest(chosen, complaint);
             }
+            Err(AmqpError::NotTakenOver(said)) => {
+                self.publisher = None;
+                self.set_apart(chosen, &said);
+            }
             Err(error) => {
                 self.publisher = None;
-                match error {
-                    AmqpError::NotTakenOver(said) => self.set_apart(chosen, &said),
-                    error => self.rest(chosen, Some(error.to_string())),
+                // It may be one of the messages that ends the connection without a word: were they tried together again,
+                // those before it would be published at each attempt.
+                if chosen.len() > 1 {
+                    chosen.iter_mut().for_each(|parcel| parcel.alone = parcel.alone.or(Some(0)));
                 }
+                self.rest(chosen, Some(error.to_string()));
             }
         }
     }
@@ -183,22 +200,40 @@ impl Outbox {
                 continue;
             }
             messages += parcel.unconfirmed.len();
-            bytes += parcel.unconfirmed.iter().map(|(message, _)| message.body_bytes()).sum::<usize>();
+            bytes += parcel.unconfirmed.iter().map(|(message, _)| message.bytes()).sum::<usize>();
             chosen.push(parcel);
         }
         self.parcels = waiting;
         chosen
     }
 
-    async fn attempt(&mut self, group: &[Outgoing]) -> Result<Vec<Fate>, AmqpError> {
-        let publisher = if let Some(publisher) = &self.publisher {
-            publisher
-        } else {
+    /// Opens the publishing channel, if there is none.
+    async fn open(&mut self) -> Result<(), AmqpError> {
+        if self.publisher.is_none() {
             // Somebody may have deleted the exchange: that is how a publishing channel breaks by itself.
             topology::declare_dead_letters(&self.link, &self.settings).await?;
-            self.publisher.insert(Publisher::open(&self.link).await?)
+            self.publisher = Some(Publisher::open(&self.link).await?);
+        }
+        Ok(())
+    }
+
+    async fn attempt(&mut self, chosen: &mut [Parcel]) -> Result<Vec<Fate>, AmqpError> {
+        let Some(publisher) = &self.publisher else {
+            return Ok(Vec::new());
         };
-        publisher.publish(group).await
+        let mut group = Vec::new();
+        for (message, _) in chosen.iter_mut().flat_map(|parcel| &mut parcel.unconfirmed) {
+            if let Some(left_out) = publisher.fit(message) {
+                let key = message.routing_key.as_str();
+                tracing::warn!(
+                    routing_key = key,
+                    left_out,
+                    "headers of a message are left out of its dead letter or copy: they exceed the broker's frame_max"
+                );
+            }
+            group.push(message.clone());
+        }
+        publisher.publish(&group).await
     }
 
     /// Keeps of a parcel what was not confirmed, and answers for it if that is nothing.
@@ -211,13 +246,8 @@ impl Outbox {
                 false
             }
             fate => {
-                let why = match fate {
-                    Some(Fate::Unroutable(said)) => format!("no queue gets it ({said})"),
-                    _ => "the queue refuses it".to_owned(),
-                };
-                complaint.get_or_insert_with(|| {
-                    format!("exchange `{}`, routing key `{}`: {why}", message.exchange, message.routing_key)
-                });
+                let why = fate.as_ref().and_then(Fate::complaint).unwrap_or_else(|| "not tried".to_owned());
+                complaint.get_or_insert_with(|| destination(message, class.is_some(), &why));
                 true
             }
         });
@@ -240,7 +270,7 @@ impl Outbox {
             }
             self.stats.add_publish_failures(parcel.unconfirmed.len() as u64);
             parcel.alone = Some(failures);
-            parcel.not_before = Some(Instant::now() + RECONNECT.pause(failures, &mut self.rng));
+            parcel.not_before = Some(Instant::now() + ALONE.pause(failures, &mut self.rng));
         } else {
             for parcel in &mut parcels {
                 parcel.alone = Some(0);
@@ -270,4 +300,16 @@ impl Outbox {
             self.parcels.push_back(parcel);
         }
     }
+}
+
+/// Where a message should go, why it does not get there, and what an operator can do.
+fn destination(message: &Outgoing, is_letter: bool, why: &str) -> String {
+    let (exchange, key) = (&message.exchange, &message.routing_key);
+    if is_letter {
+        return format!("dead letter for exchange {exchange} (amqp.dead_letter_exchange), routing key {key}: {why}");
+    }
+    format!(
+        "message for queue {key} (amqp.queues[].forward_to): {why}; start the worker that reads this queue and declares \
+         it, or restart difylog, which declares it, or take forward_to out of the settings"
+    )
 }

@@ -7,15 +7,14 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation};
 
-use super::connection::{Connector, Link};
-use super::delivery::short;
-use super::error::{AmqpError, Reply, reply};
-use super::settings::AmqpSettings;
-use crate::domain::{Kind, TenantId};
+use super::connection::Link;
+use super::error::{AmqpError, is_of_a_message};
+use super::frame::{header_bytes, header_limit};
+use super::letter;
 
 /// Most messages of a group.
 pub const GROUP: usize = 256;
-/// A group is closed when its bodies reach this many bytes.
+/// A group is closed when its messages reach this many bytes.
 pub const GROUP_BYTES: usize = 8 << 20;
 
 /// A message to publish.
@@ -31,6 +30,11 @@ impl Outgoing {
     pub fn body_bytes(&self) -> usize {
         self.body.len()
     }
+
+    /// The bytes of body and properties.
+    pub(super) fn bytes(&self) -> usize {
+        self.body.len().saturating_add(header_bytes(&self.properties))
+    }
 }
 
 /// What became of a published message.
@@ -42,45 +46,76 @@ pub(super) enum Fate {
     Refused,
     /// No queue is bound for it.
     Unroutable(String),
+    /// It was not sent: its properties have so many bytes, and this many would fit a frame.
+    TooLarge { bytes: usize, limit: usize },
+}
+
+impl Fate {
+    /// Why the message is not in a queue; `None` if it is.
+    pub fn complaint(&self) -> Option<String> {
+        match self {
+            Self::Confirmed => None,
+            Self::Refused => Some("the queue refuses it".to_owned()),
+            Self::Unroutable(said) => Some(format!("no queue gets it ({said})")),
+            Self::TooLarge { bytes, limit } => {
+                Some(format!("its headers have {bytes} bytes, and the broker's frame_max leaves room for {limit}"))
+            }
+        }
+    }
 }
 
 /// A channel in confirm mode. It must not be used by anybody else.
 pub(super) struct Publisher {
     channel: Channel,
+    /// Bytes that the properties of a message may have.
+    header_limit: usize,
 }
 
 impl Publisher {
     pub async fn open(link: &Link) -> Result<Self, AmqpError> {
-        let channel = link.channel().await?;
+        let (channel, frame_max) = link.channel_and_frame_max().await?;
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await
             .map_err(AmqpError::broker("asking for confirms"))?;
-        Ok(Self { channel })
+        Ok(Self { channel, header_limit: header_limit(frame_max) })
     }
 
-    /// Publishes a group, in order, and waits for all of its confirms.
+    /// Leaves headers out of a message that would not fit a frame. Returns what was left out, if anything.
+    pub fn fit(&self, message: &mut Outgoing) -> Option<String> {
+        letter::fit(message, self.header_limit)
+    }
+
+    /// Publishes a group, in order, and waits for all of its confirms. What does not fit a frame is not sent.
     ///
     /// # Errors
     /// The channel broke: any of the messages may or may not be in its queue. [`AmqpError::NotTakenOver`] if it broke
     /// because of one of them, such as one larger than the broker's `max_message_size`.
     pub async fn publish(&self, group: &[Outgoing]) -> Result<Vec<Fate>, AmqpError> {
-        let fault = |error: lapin::Error| match reply(&error) {
-            Reply::PreconditionFailed => AmqpError::NotTakenOver(error.to_string()),
-            _ => AmqpError::broker("publishing")(error),
+        let fault = |error: lapin::Error| {
+            if is_of_a_message(&error) {
+                return AmqpError::NotTakenOver(error.to_string());
+            }
+            AmqpError::broker("publishing")(error)
         };
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let sent = in_order(group.iter().map(|message| {
+        let mut fates: Vec<Fate> = group.iter().map(|message| self.before_sending(message)).collect();
+        let sendable = group.iter().zip(&fates).filter(|(_, fate)| **fate == Fate::Confirmed);
+        let mut sent = in_order(sendable.map(|(message, _)| {
             let (exchange, routing_key) = (message.exchange.clone(), message.routing_key.clone());
             self.channel.basic_publish(exchange, routing_key, options, &message.body, message.properties.clone())
-        }));
-        let mut fates = Vec::with_capacity(group.len());
+        }))
+        .await
+        .into_iter();
         let mut returned = Vec::new();
-        for confirm in sent.await {
+        for fate in fates.iter_mut().filter(|fate| **fate == Fate::Confirmed) {
+            let Some(confirm) = sent.next() else { break };
             let confirmation = confirm.map_err(fault)?.await.map_err(fault)?;
-            fates.push(if confirmation.is_ack() { Fate::Confirmed } else { Fate::Refused });
             if let Confirmation::NotRequested = confirmation {
                 return Err(AmqpError::NotTakenOver("the channel is not in confirm mode".to_owned()));
+            }
+            if !confirmation.is_ack() {
+                *fate = Fate::Refused;
             }
             returned.extend(confirmation.take_message());
         }
@@ -88,6 +123,12 @@ impl Publisher {
             mark_returned(group, &mut fates, &message)?;
         }
         Ok(fates)
+    }
+
+    /// What becomes of a message if the broker agrees.
+    fn before_sending(&self, message: &Outgoing) -> Fate {
+        let (bytes, limit) = (header_bytes(&message.properties), self.header_limit);
+        if bytes > limit { Fate::TooLarge { bytes, limit } } else { Fate::Confirmed }
     }
 
     pub async fn close(self) {
@@ -100,7 +141,7 @@ impl Publisher {
 /// necessarily its own, so the group is searched for its like.
 fn mark_returned(group: &[Outgoing], fates: &mut [Fate], message: &BasicReturnMessage) -> Result<(), AmqpError> {
     let place = group.iter().zip(fates.iter()).position(|(sent, fate)| {
-        !matches!(fate, Fate::Unroutable(_))
+        !matches!(fate, Fate::Unroutable(_) | Fate::TooLarge { .. })
             && sent.exchange == message.exchange
             && sent.routing_key == message.routing_key
             && sent.body == message.data
@@ -132,65 +173,6 @@ pub(super) async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec
     done
 }
 
-/// Publishes events for a command: everything is confirmed, or the error says what was not.
-pub struct EventPublisher {
-    link: Link,
-    publisher: Publisher,
-    native_exchange: ShortString,
-}
-
-impl EventPublisher {
-    /// Connects.
-    ///
-    /// # Errors
-    /// No broker, or it refuses.
-    pub async fn connect(settings: &AmqpSettings) -> Result<Self, AmqpError> {
-        let link = Link::new(Connector::new(settings, "publish")?);
-        let publisher = Publisher::open(&link).await?;
-        Ok(Self { link, publisher, native_exchange: short(&settings.native_exchange) })
-    }
-
-    /// A native event for the topic exchange.
-    pub fn native(&self, kind: Kind, tenant: TenantId, body: Bytes) -> Outgoing {
-        let properties = BasicProperties::default()
-            .with_content_type(short("application/json"))
-            .with_content_encoding(short("utf-8"))
-            .with_delivery_mode(PERSISTENT);
-        let routing_key = short(&format!("{kind}.{tenant}"));
-        Outgoing { exchange: self.native_exchange.clone(), routing_key, properties, body }
-    }
-
-    /// Publishes messages and returns when the broker has confirmed each.
-    ///
-    /// # Errors
-    /// The broker refused a message, had no queue for it, or was lost; messages before it may be published.
-    pub async fn publish(&self, messages: &[Outgoing]) -> Result<(), AmqpError> {
-        let mut rest = messages;
-        while !rest.is_empty() {
-            let (group, after) = rest.split_at(group_length(rest));
-            for (message, fate) in group.iter().zip(self.publisher.publish(group).await?) {
-                let key = &message.routing_key;
-                match fate {
-                    Fate::Confirmed => {}
-                    Fate::Refused => {
-                        return Err(AmqpError::NotTakenOver(format!("routing key {key}: the queue refuses it")));
-                    }
-                    Fate::Unroutable(said) => {
-                        return Err(AmqpError::NotTakenOver(format!("routing key {key}: no queue gets it ({said})")));
-                    }
-                }
-            }
-            rest = after;
-        }
-        Ok(())
-    }
-
-    pub async fn close(self) {
-        self.publisher.close().await;
-        self.link.close().await;
-    }
-}
-
 /// `delivery_mode` of messages that survive a restart of the broker.
 pub(super) const PERSISTENT: u8 = 2;
 
@@ -199,7 +181,7 @@ pub(super) fn group_length(messages: &[Outgoing]) -> usize {
     let mut bytes = 0_usize;
     let within = messages.iter().take(GROUP).take_while(|message| {
         let fits = bytes < GROUP_BYTES;
-        bytes = bytes.saturating_add(message.body.len());
+        bytes = bytes.saturating_add(message.bytes());
         fits
     });
     within.count()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::budget::Budget;
@@ -23,6 +24,8 @@ pub struct BrokerStats {
     publish_failures: AtomicU64,
     consuming: AtomicUsize,
     letters: [AtomicU64; RefusalClass::ALL.len()],
+    /// Why the broker blocks publishers, while it does.
+    blocked: watch::Receiver<Option<String>>,
     /// Per consumer, milliseconds from `epoch` to the receipt of its oldest unsettled delivery; `NOTHING` without one.
     oldest: Box<[AtomicU64]>,
     epoch: Instant,
@@ -32,7 +35,7 @@ pub struct BrokerStats {
 const NOTHING: u64 = u64::MAX;
 
 impl BrokerStats {
-    pub(super) fn new(consumers: usize, budget: Arc<Budget>) -> Self {
+    pub(super) fn new(consumers: usize, budget: Arc<Budget>, blocked: watch::Receiver<Option<String>>) -> Self {
         Self {
             received: AtomicU64::new(0),
             acked: AtomicU64::new(0),
@@ -43,6 +46,7 @@ impl BrokerStats {
             publish_failures: AtomicU64::new(0),
             consuming: AtomicUsize::new(0),
             letters: std::array::from_fn(|_| AtomicU64::new(0)),
+            blocked,
             oldest: (0..consumers).map(|_| AtomicU64::new(NOTHING)).collect(),
             epoch: Instant::now(),
             budget,
@@ -96,6 +100,12 @@ impl BrokerStats {
         self.letters.get(class as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
+    /// Returns why the broker blocks publishers, while it does: dead letters and forwarded messages wait, and with them
+    /// their deliveries. A broker says so only when something is published.
+    pub fn publishing_blocked(&self) -> Option<String> {
+        self.blocked.borrow().clone()
+    }
+
     /// Consumers that are subscribed now.
     pub fn consuming(&self) -> usize {
         self.consuming.load(Ordering::Relaxed)
@@ -106,7 +116,7 @@ impl BrokerStats {
         self.oldest.len()
     }
 
-    /// Weight of the message bodies in memory: three times their bytes.
+    /// Weight of the messages in memory: three times the bytes of their bodies and headers.
     pub fn bytes_in_flight(&self) -> u64 {
         self.budget.used()
     }

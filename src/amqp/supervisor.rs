@@ -35,7 +35,7 @@ pub struct Consumption {
     budget: Arc<Budget>,
     clock: Clock,
     consuming: Connector,
-    publishing: Connector,
+    publishing: Link,
 }
 
 impl Consumption {
@@ -46,9 +46,9 @@ impl Consumption {
     pub fn new(settings: AmqpSettings, clock: Clock) -> Result<Self, AmqpError> {
         let consumers = settings.queues.iter().map(|queue| usize::from(queue.consumers.get())).sum();
         let budget = Budget::new(settings.memory_budget_bytes);
-        let stats = Arc::new(BrokerStats::new(consumers, Arc::clone(&budget)));
         let consuming = Connector::new(&settings, "worker: consuming")?;
-        let publishing = Connector::new(&settings, "worker: publishing")?;
+        let publishing = Link::new(Connector::new(&settings, "worker: publishing")?);
+        let stats = Arc::new(BrokerStats::new(consumers, Arc::clone(&budget), publishing.blocked()));
         Ok(Self { settings: Arc::new(settings), stats, budget, clock, consuming, publishing })
     }
 
@@ -65,7 +65,7 @@ impl Consumption {
         drain: CancellationToken,
         patience: Duration,
     ) {
-        let publishing = Arc::new(Link::new(self.publishing));
+        let publishing = Arc::new(self.publishing);
         let outbox = || {
             let (settings, stats) = (Arc::clone(&self.settings), Arc::clone(&self.stats));
             Outbox::start(Arc::clone(&publishing), settings, stats, Arc::clone(&self.clock))

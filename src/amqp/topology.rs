@@ -8,7 +8,11 @@ use lapin::{Channel, ExchangeKind, Queue};
 use super::connection::{Connector, Link, answered};
 use super::delivery::{long, short};
 use super::error::{AmqpError, Reply, reply};
+use super::patience::{Patience, patiently};
+use super::publisher::{Outgoing, Publisher};
 use super::settings::{AmqpSettings, QueueSettings, QueueSource, QueueType};
+
+mod arguments;
 
 /// Declares everything the settings name. Answers what is there now, one line each.
 ///
@@ -21,16 +25,102 @@ pub async fn set_up(settings: &AmqpSettings) -> Result<Vec<String>, AmqpError> {
     done
 }
 
-/// Looks whether everything is there, changing nothing.
+/// Looks whether everything is there and the broker takes messages, changing nothing. Returns what is there, and what can
+/// be lost in it, a line each.
 ///
 /// # Errors
-/// The first thing that is missing or cannot be reached.
+/// The first thing that is missing or cannot be reached; [`AmqpError::Blocked`] while the broker blocks publishers.
 pub async fn check(settings: &AmqpSettings) -> Result<Vec<String>, AmqpError> {
     let depths = queue_depths(settings).await?;
-    Ok(depths
+    let mut lines: Vec<String> = depths
         .into_iter()
         .map(|depth| format!("queue {}: {} messages, {} consumers", depth.queue, depth.ready, depth.consumers))
-        .collect())
+        .collect();
+    let link = Link::new(Connector::new(settings, "check")?);
+    let found = async {
+        lines.extend(answered("looking at the queues", risks(&link, settings)).await?);
+        answered("trying to publish", takes_messages(&link)).await
+    };
+    let found = found.await;
+    link.close().await;
+    found.map(|()| lines)
+}
+
+/// What can be lost in the queues that the settings name, as far as AMQP tells.
+async fn risks(link: &Link, settings: &AmqpSettings) -> Result<Vec<String>, AmqpError> {
+    let mut queues = Vec::new();
+    for queue in &settings.queues {
+        let likely = match queue.source {
+            QueueSource::Celery => of_type(QueueType::Classic),
+            QueueSource::Native => native_arguments(settings, queue),
+        };
+        queues.push((queue.name.as_str(), likely));
+        queues.extend(queue.forward_to.as_deref().map(|name| (name, of_type(QueueType::Classic))));
+    }
+    queues.push((&settings.dead_letter_queue, of_type(QueueType::Classic)));
+    let mut lines = Vec::new();
+    for (name, likely) in queues {
+        match arguments::declared(link, name, likely).await? {
+            Some(declared) => {
+                lines.extend(declared.risks().into_iter().map(|risk| format!("warning: queue {name} {risk}")));
+            }
+            None => lines.push(format!(
+                "warning: it cannot be seen what queue {name} may lose (the user has no right to configure it)"
+            )),
+        }
+    }
+    lines.push(
+        "policies of the broker (length, expiry, dead-letter exchange) are not visible over AMQP: rabbitmqctl list_queues \
+         name policy"
+            .to_owned(),
+    );
+    Ok(lines)
+}
+
+/// Publishes a message that no queue gets: a broker says that it blocks publishers only to those that publish.
+async fn takes_messages(link: &Link) -> Result<(), AmqpError> {
+    let publisher = Publisher::open(link).await?;
+    let message = Outgoing {
+        exchange: short(""),
+        routing_key: short(&format!("difylog.check.{}", uuid::Uuid::new_v4())),
+        properties: lapin::BasicProperties::default(),
+        body: bytes::Bytes::new(),
+    };
+    let patience = Patience::new(std::time::Duration::ZERO, |_| {});
+    match patiently(link, &patience, publisher.publish(std::slice::from_ref(&message))).await {
+        Err(error @ AmqpError::Blocked { .. }) => Err(error),
+        // A user that may not publish to the default exchange needs to only where something is forwarded.
+        _ => Ok(()),
+    }
+}
+
+/// A broker that was reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerState {
+    /// `host:port`
+    pub address: String,
+    pub virtual_host: String,
+    /// Why it blocks publishers, if it does.
+    pub blocked: Option<String>,
+}
+
+/// Connects, and looks whether the broker takes messages. Returns which broker it is and what it says; AMQP's client does
+/// not tell the broker's version.
+///
+/// # Errors
+/// No broker answers, or it refuses access.
+pub async fn broker_state(settings: &AmqpSettings) -> Result<BrokerState, AmqpError> {
+    let link = Link::new(Connector::new(settings, "status")?);
+    let tried = answered("trying to publish", takes_messages(&link)).await;
+    let connected = link.connected_to().await;
+    link.close().await;
+    let blocked = match tried {
+        Ok(()) => None,
+        Err(AmqpError::Blocked { said, .. }) => Some(said),
+        Err(error) => return Err(error),
+    };
+    let (address, virtual_host) = connected.unwrap_or_default();
+    Ok(BrokerState { address, virtual_host, blocked })
 }
 
 /// The depth of one queue.
@@ -119,6 +209,33 @@ pub(super) async fn declare_queue(
 
 /// The dead-letter exchange and queue.
 pub(super) async fn declare_dead_letters(link: &Link, settings: &AmqpSettings) -> Result<(), AmqpError> {
+    let declared = declare_dead_letters_alone(link, settings).await;
+    unless_there(link, declared, &settings.dead_letter_exchange, &settings.dead_letter_queue).await
+}
+
+/// A user without the right to declare may use what an operator has declared.
+async fn unless_there(
+    link: &Link,
+    declared: Result<(), AmqpError>,
+    exchange: &str,
+    queue: &str,
+) -> Result<(), AmqpError> {
+    let Err(error @ AmqpError::Forbidden { .. }) = declared else {
+        return declared;
+    };
+    let channel = link.channel().await?;
+    let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+    let kind = ExchangeKind::Topic;
+    if channel.exchange_declare(short(exchange), kind, passive, FieldTable::default()).await.is_err()
+        || existing_queue(&channel, queue).await?.is_none()
+    {
+        return Err(error);
+    }
+    close(channel).await;
+    Ok(())
+}
+
+async fn declare_dead_letters_alone(link: &Link, settings: &AmqpSettings) -> Result<(), AmqpError> {
     let channel = link.channel().await?;
     let (exchange, queue) = (&settings.dead_letter_exchange, &settings.dead_letter_queue);
     declare_exchange(&channel, exchange, ExchangeKind::Topic, "set amqp.dead_letter_exchange to another name").await?;
@@ -142,17 +259,27 @@ async fn declare_plain(link: &Link, name: &str) -> Result<(), AmqpError> {
 
 async fn declare_native(link: &Link, settings: &AmqpSettings, queue: &QueueSettings) -> Result<(), AmqpError> {
     declare_dead_letters(link, settings).await?;
+    let declared = declare_native_alone(link, settings, queue).await;
+    unless_there(link, declared, &settings.native_exchange, &queue.name).await
+}
+
+async fn declare_native_alone(link: &Link, settings: &AmqpSettings, queue: &QueueSettings) -> Result<(), AmqpError> {
     let channel = link.channel().await?;
     let exchange = &settings.native_exchange;
     declare_exchange(&channel, exchange, ExchangeKind::Topic, "set amqp.native_exchange to another name").await?;
-    let mut arguments = of_type(queue.queue_type);
-    arguments.insert(short("x-dead-letter-exchange"), long(settings.dead_letter_exchange.as_str()));
+    let arguments = native_arguments(settings, queue);
     let remedy = "make amqp.queues[].queue_type and amqp.dead_letter_exchange what the queue was created with, \
                   or drain and delete the queue";
     declare_exact(&channel, &queue.name, arguments, remedy).await?;
     bind(&channel, &queue.name, exchange, "#").await?;
     close(channel).await;
     Ok(())
+}
+
+fn native_arguments(settings: &AmqpSettings, queue: &QueueSettings) -> FieldTable {
+    let mut arguments = of_type(queue.queue_type);
+    arguments.insert(short("x-dead-letter-exchange"), long(settings.dead_letter_exchange.as_str()));
+    arguments
 }
 
 /// Names the type even where it is classic: a virtual host may prefer another one, and a quorum queue without a
@@ -206,6 +333,7 @@ async fn declare_exact(
 fn declaration_fault(error: &lapin::Error, what: String, remedy: &'static str) -> AmqpError {
     match reply(error) {
         Reply::PreconditionFailed => AmqpError::Mismatch { what, said: error.to_string(), remedy },
+        Reply::AccessRefused => AmqpError::forbidden("declaring", error),
         _ => AmqpError::Broker { doing: "declaring", said: format!("{what}: {error}") },
     }
 }

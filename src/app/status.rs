@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{AppError, Readers, open_readers};
-use crate::amqp::{QueueDepth, queue_depths, server_version};
+use crate::amqp::{BrokerState, QueueDepth, broker_state, queue_depths};
 use crate::backfill::VALIDATION;
 use crate::backfill::state::{MigrationStatus, migrations};
 use crate::config::Settings;
@@ -46,8 +46,8 @@ pub struct Status {
     pub retention: Part<Option<Value>>,
     /// PostgreSQL's version.
     pub database: Part<String>,
-    /// The broker's product and version.
-    pub broker: Part<String>,
+    /// Which broker it is, and whether it takes messages.
+    pub broker: Part<BrokerState>,
     pub queues: Part<Vec<QueueDepth>>,
     pub lag: Part<Lag>,
 }
@@ -84,7 +84,7 @@ pub async fn status(settings: &Settings) -> Result<Status, AppError> {
         row.try_get(0).map_err(|error| error.to_string())
     };
     let queues = async { queue_depths(&settings.amqp).await.map_err(|error| error.to_string()) };
-    let broker = async { server_version(&settings.amqp).await.map_err(|error| error.to_string()) };
+    let broker = async { broker_state(&settings.amqp).await.map_err(|error| error.to_string()) };
     let (database, broker, queues) = tokio::join!(version, broker, queues);
     let lag = match &queues {
         Ok(depths) => shown(newest(&*store).await.map(|newest| {
@@ -178,7 +178,11 @@ impl Status {
             "validation": part(&self.validation, |found| json!(found)),
             "retention": part(&self.retention, |found| json!(found)),
             "postgres": part(&self.database, |version| json!({ "version": version })),
-            "broker": part(&self.broker, |version| json!({ "version": version })),
+            "broker": part(&self.broker, |broker| {
+                json!({
+                    "address": broker.address, "virtual_host": broker.virtual_host, "publishers_blocked": broker.blocked,
+                })
+            }),
             "queues": part(&self.queues, |depths| depths.iter().map(queue).collect()),
             "lag": part(&self.lag, lag),
         })

@@ -44,6 +44,9 @@ pub(super) struct Filter {
     /// Letters before this instant, ISO 8601
     #[arg(long)]
     until: Option<Timestamp>,
+    /// Only what a replay would skip: messages that are no letters of the queues that the settings name
+    #[arg(long)]
+    doubtful: bool,
 }
 
 impl Filter {
@@ -54,6 +57,7 @@ impl Filter {
             reason: self.reason.clone(),
             since: self.since,
             until: self.until,
+            doubtful: self.doubtful,
         }
     }
 }
@@ -92,6 +96,9 @@ pub(super) struct ReplayArguments {
     /// Letters at most
     #[arg(long)]
     limit: Option<u64>,
+    /// Seconds to wait while the broker blocks publishers; then the exit code is 4
+    #[arg(long, default_value_t = super::publish::WAIT_SECONDS)]
+    wait: u64,
 }
 
 #[derive(Debug, Args)]
@@ -104,7 +111,11 @@ pub(super) struct PurgeArguments {
 }
 
 pub(super) async fn run(command: DlqCommand, loaded: &Loaded) -> Result<(), Failure> {
-    let letters = DeadLetters::new(&loaded.settings.amqp)?;
+    let wait = match &command {
+        DlqCommand::Replay(arguments) => arguments.wait,
+        _ => 0,
+    };
+    let letters = DeadLetters::new(&loaded.settings.amqp, super::publish::patience(wait))?;
     let done = match command {
         DlqCommand::List(arguments) => list(&letters, &arguments).await,
         DlqCommand::Show(arguments) => show(&letters, &arguments).await,
@@ -126,7 +137,8 @@ fn inspect(message: &Message) -> Option<(TenantId, Kind)> {
 
 async fn list(letters: &DeadLetters, arguments: &ListArguments) -> Result<(), Failure> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    let mut shown = table(&["position", "reason", "attempts", "at", "queue", "tenant", "kind", "bytes", "detail"]);
+    let mut shown =
+        table(&["position", "reason", "attempts", "at", "queue", "tenant", "kind", "bytes", "detail", "doubt"]);
     let listed = letters
         .list(&arguments.filter.selection(), &inspect, &mut |found| {
             if !arguments.letters {
@@ -173,6 +185,8 @@ fn letter_json(found: &Found) -> serde_json::Value {
         "kind": found.kind.map(Kind::as_str),
         "sha256": heading.sha256,
         "bytes": found.body_bytes,
+        "left_out": heading.left_out,
+        "doubt": found.doubt,
     })
 }
 
@@ -189,6 +203,7 @@ fn letter_row(found: &Found) -> Vec<String> {
         or_dash(found.kind.map(|kind| kind.to_string())),
         found.body_bytes.to_string(),
         or_dash(heading.detail.clone()),
+        found.doubt.clone().unwrap_or_default(),
     ]
 }
 
@@ -222,20 +237,23 @@ async fn replay(letters: &DeadLetters, arguments: &ReplayArguments) -> Result<()
         eprintln!();
     }
     println!("{} letters looked at, {} selected", report.walked, report.selected);
-    if report.without_queue > 0 {
-        println!("{} do not say which queue they came from; they stay", report.without_queue);
+    if let Some((position, doubt)) = &report.doubt {
+        let skipped = report.skipped;
+        println!(
+            "{skipped} are not to be replayed and stay (dlq list --letters --doubtful); the first, at {position}: {doubt}"
+        );
     }
     if !arguments.execute {
-        println!(
-            "{} would be replayed; nothing was changed (--execute does it)",
-            report.selected - report.without_queue
-        );
+        println!("{} would be replayed; nothing was changed (--execute does it)", report.selected - report.skipped);
         return Ok(());
     }
     println!("{} replayed", report.replayed);
     if report.refused > 0 {
-        let complaint = report.complaint.unwrap_or_default();
-        return Err(Failure::Other(format!("{} were not taken and stay: {complaint}", report.refused)));
+        let named = report.complaints.iter().map(|(position, why)| format!("\n  at {position}: {why}"));
+        let more = report.refused.saturating_sub(report.complaints.len() as u64);
+        let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+        let named: String = named.collect();
+        return Err(Failure::Other(format!("{} were not taken and stay:{named}{more}", report.refused)));
     }
     Ok(())
 }

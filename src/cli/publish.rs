@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
 use super::Failure;
-use crate::amqp::{EventPublisher, Outgoing, captured_message, set_up};
+use crate::amqp::{EventPublisher, Outgoing, Patience, captured_message, set_up};
 use crate::codec::{self, Content, DecodeLimits, Message, Source};
 use crate::config::Loaded;
 use crate::domain::{Kind, Record, TenantId, Timestamp};
@@ -49,11 +49,31 @@ pub(super) struct PublishArguments {
     /// Messages per second at most [default: as fast as the broker confirms]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
+    /// Seconds to wait while the broker blocks publishers (it is short of memory or disk); then the exit code is 4, and
+    /// what was not confirmed may be published or not
+    #[arg(long, default_value_t = WAIT_SECONDS)]
+    wait: u64,
+}
+
+/// How long a broker that blocks publishers is waited for, unless it is said.
+pub(super) const WAIT_SECONDS: u64 = 15;
+
+/// Says what is waited for, on standard error.
+fn say_blocked(reason: &str, wait: u64) {
+    eprintln!(
+        "difylog: the broker blocks publishers ({}); waiting {wait} s for it",
+        reason.chars().filter(|character| !character.is_control()).collect::<String>()
+    );
+}
+
+/// How a command that publishes waits for a broker.
+pub(super) fn patience(wait: u64) -> Patience {
+    Patience::new(Duration::from_secs(wait), move |reason| say_blocked(reason, wait))
 }
 
 pub(super) async fn publish(arguments: PublishArguments, loaded: &Loaded) -> Result<(), Failure> {
     set_up(&loaded.settings.amqp).await?;
-    let publisher = EventPublisher::connect(&loaded.settings.amqp).await?;
+    let publisher = EventPublisher::connect(&loaded.settings.amqp, patience(arguments.wait)).await?;
     let mut out = Output::new(publisher, arguments.rate, arguments.generate);
     if let Some(path) = &arguments.events {
         for_each_line(path, async |number, line| {

@@ -50,7 +50,10 @@ fn show(status: &Status) {
     section("last validation", &status.validation, |found| remembered(found.as_ref()));
     section("last retention by a worker", &status.retention, |found| remembered(found.as_ref()));
     section("PostgreSQL", &status.database, String::clone);
-    section("broker", &status.broker, String::clone);
+    section("broker", &status.broker, |broker| {
+        let blocked = broker.blocked.as_ref().map(|reason| format!("; it blocks publishers: {reason}"));
+        format!("{}, virtual host {}{}", broker.address, broker.virtual_host, blocked.unwrap_or_default())
+    });
     section("queues", &status.queues, |depths| {
         let mut shown = table(&["queue", "messages waiting", "consumers"]);
         for depth in depths {

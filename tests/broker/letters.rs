@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use difylog::amqp::letter;
+use difylog::amqp::{AmqpError, EventPublisher, Patience, letter};
 use difylog::domain::{Disposition, RefusalClass};
 use lapin::options::{ExchangeDeleteOptions, QueueBindOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, message::Delivery as Arrival};
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Site, ack, message, publish_on, refusal, refuse};
+use crate::harness::{PATIENCE, Site, ack, message, publish_on, refusal, refuse};
 
 fn header(letter: &Arrival, name: &str) -> String {
     match letter.properties.headers().as_ref().unwrap().inner().get(name) {
@@ -176,4 +176,98 @@ async fn a_letter_that_breaks_the_channel_holds_up_no_other() {
     worker.eventually("all letters", |stats| stats.dead_lettered() == 10).await;
     worker.stop().await;
     assert_eq!(site.ready(&site.settings.dead_letter_queue).await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_fill_a_frame_are_left_out_of_the_letter() {
+    let site = Site::shared().await.set_up().await;
+    let small = |from: usize| (from..from + 10).map(|number| number.to_string().into_bytes());
+    let pad = BTreeMap::from([("pad".into(), AMQPValue::LongString("p".repeat(130_900).into()))]);
+    let padded = BasicProperties::default().with_headers(pad.into());
+    site.publish(site.queue(), small(0)).await;
+    publish_on(&site.channel, site.queue(), [b"99".to_vec()], &padded).await;
+    site.publish(site.queue(), small(10)).await;
+    let mut worker = site.worker();
+    worker.take(21).await.into_iter().for_each(refuse);
+    worker.eventually("all letters", |stats| stats.dead_lettered() == 21).await;
+    assert_eq!(worker.stats.publish_failures(), 0);
+    worker.stop().await;
+
+    let queue = &site.settings.dead_letter_queue;
+    assert_eq!((site.ready(queue).await, site.ready(site.queue()).await), (21, 0), "each has one letter");
+    for _ in 0..10 {
+        site.take(queue).await;
+    }
+    let letter = site.take(queue).await;
+    assert_eq!(letter.data, b"99");
+    assert_eq!(header(&letter, letter::LEFT_OUT), "pad (130909 bytes)");
+    assert_eq!(header(&letter, letter::REASON), "missing-field");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forwarded_message_goes_nowhere_else() {
+    let mut site = Site::shared().await;
+    let (own, second) = (site.queue().to_owned(), format!("{}.second", site.queue()));
+    site.settings.queues[0].forward_to = Some(second.clone());
+    let site = site.set_up().await;
+    let copies = || AMQPValue::FieldArray(vec![AMQPValue::LongString(own.clone().into())].into());
+    for name in ["CC", "BCC"] {
+        let headers = BTreeMap::from([(name.into(), copies()), ("task".into(), AMQPValue::LongString("t".into()))]);
+        let properties = BasicProperties::default().with_headers(headers.into());
+        publish_on(&site.channel, &second, [b"1".to_vec()], &properties).await;
+    }
+    // One that went through CC and one through BCC; what was published to the second queue itself is not looked at.
+    for _ in 0..2 {
+        site.take(&second).await;
+    }
+    let mut worker = site.worker();
+    worker.take(2).await.into_iter().for_each(ack);
+    worker.eventually("forwarded", |stats| stats.forwarded() == 2).await;
+    let stats = worker.stop().await;
+    assert_eq!(stats.received(), 2);
+    assert_eq!((site.ready(&own).await, site.ready(&second).await), (0, 2));
+    let forwarded = site.take(&second).await;
+    assert_eq!(header(&forwarded, "task"), "t");
+    assert_eq!(header(&forwarded, "CC"), "None");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_blocks_publishers_is_told_of_and_waited_for() {
+    let site = Site::alone().await.set_up().await;
+    site.publish_numbers(2).await;
+    let mut worker = site.worker();
+    let deliveries = worker.take(2).await;
+    let watermark = async |share: &'static str| {
+        let rabbit = site.rabbit.clone();
+        tokio::task::spawn_blocking(move || rabbit.ctl(&["set_vm_memory_high_watermark", share])).await.unwrap();
+    };
+    watermark("0.00001").await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let problem = loop {
+        match difylog::amqp::check(&site.settings).await {
+            Err(problem) => break problem,
+            // The alarm takes a moment to reach the connections.
+            Ok(_) => assert!(tokio::time::Instant::now() < deadline, "never blocked"),
+        }
+    };
+    assert!(matches!(&problem, AmqpError::Blocked { said, .. } if said.contains("memory")), "{problem}");
+    deliveries.into_iter().for_each(refuse);
+    worker.eventually("the block", |stats| stats.publishing_blocked().is_some()).await;
+
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let patience = {
+        let told = told.clone();
+        Patience::new(std::time::Duration::from_millis(200), move |reason| told.lock().unwrap().push(reason.to_owned()))
+    };
+    let publisher = EventPublisher::connect(&site.settings, patience).await.unwrap();
+    let tenant = "669dd85a-0949-4cda-99c9-4984b192aea0".parse().unwrap();
+    let event = publisher.native(difylog::domain::Kind::WorkflowRun, tenant, bytes::Bytes::from_static(b"{}"));
+    let given_up = publisher.publish(&[event]).await.unwrap_err();
+    assert!(matches!(given_up, AmqpError::Blocked { .. }), "{given_up}");
+    assert_eq!(told.lock().unwrap().len(), 1);
+
+    watermark("0.4").await;
+    worker.eventually("letters", |stats| stats.dead_lettered() == 2 && stats.publishing_blocked().is_none()).await;
+    worker.stop().await;
+    difylog::amqp::check(&site.settings).await.unwrap();
 }

@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 use difylog::amqp::settings::QueueSource;
-use difylog::amqp::{AmqpError, EventPublisher, captured_message};
+use difylog::amqp::{AmqpError, EventPublisher, Patience, captured_message};
 use difylog::domain::Kind;
 
-use crate::harness::{Site, ack, message};
+use crate::harness::{PATIENCE, Site, ack, message};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn native_events_are_routed_by_kind_and_tenant() {
     let site = Site::shared().await.set_up().await;
-    let publisher = EventPublisher::connect(&site.settings).await.unwrap();
+    let publisher = EventPublisher::connect(&site.settings, Patience::new(PATIENCE, |_| {})).await.unwrap();
     let tenant = "669dd85a-0949-4cda-99c9-4984b192aea0".parse().unwrap();
     let events: Vec<_> =
         (0..1_000).map(|_| publisher.native(Kind::WorkflowRun, tenant, Bytes::from_static(b"{}"))).collect();
@@ -33,7 +33,7 @@ async fn a_captured_message_reaches_the_codec_as_celery_sent_it() {
         "headers": {"task": "tasks.save", "compression": "application/x-gzip", "eta": null, "timelimit": [null, null]},
         "body_base64": "AP8="
     });
-    let publisher = EventPublisher::connect(&site.settings).await.unwrap();
+    let publisher = EventPublisher::connect(&site.settings, Patience::new(PATIENCE, |_| {})).await.unwrap();
     publisher.publish(&[captured_message(&line.to_string()).unwrap()]).await.unwrap();
 
     let mut worker = site.worker();
@@ -51,7 +51,7 @@ async fn a_captured_message_reaches_the_codec_as_celery_sent_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_no_queue_gets_is_an_error() {
     let site = Site::shared().await.set_up().await;
-    let publisher = EventPublisher::connect(&site.settings).await.unwrap();
+    let publisher = EventPublisher::connect(&site.settings, Patience::new(PATIENCE, |_| {})).await.unwrap();
     let line = r#"{"exchange": "", "routing_key": "nobody.reads.this", "body": "secret"}"#;
     let error = publisher.publish(&[captured_message(line).unwrap()]).await.unwrap_err();
     assert!(matches!(&error, AmqpError::NotTakenOver(said) if said.contains("nobody.reads.this")), "{error}");

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use difylog::amqp::{DeadLetters, Found, Pace, Selection};
+use difylog::amqp::{DeadLetters, Found, Pace, Patience, Selection, letter};
 use difylog::codec::Message;
 use difylog::domain::{Disposition, Kind, Refusal, RefusalClass, TenantId};
 use lapin::BasicProperties;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeleteOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
 
 use crate::harness::{PATIENCE, Site, ack, connect, number, publish_on, refuse};
 
@@ -17,6 +18,10 @@ const TENANT: &str = "669dd85a-0949-4cda-99c9-4984b192aea0";
 fn inspect(message: &Message) -> Option<(TenantId, Kind)> {
     let number: usize = std::str::from_utf8(&message.body).ok()?.parse().ok()?;
     number.is_multiple_of(2).then(|| (TENANT.parse().unwrap(), Kind::WorkflowRun))
+}
+
+fn patience() -> Patience {
+    Patience::new(PATIENCE, |_| {})
 }
 
 /// A site with letters 0..count; those divisible by three are of another reason.
@@ -31,7 +36,7 @@ async fn with_letters(count: usize) -> (Site, DeadLetters) {
     }
     worker.eventually("all letters", |stats| stats.dead_lettered() == count as u64).await;
     worker.stop().await;
-    let letters = DeadLetters::new(&site.settings).unwrap();
+    let letters = DeadLetters::new(&site.settings, patience()).unwrap();
     (site, letters)
 }
 
@@ -101,7 +106,7 @@ async fn letters_outlive_any_number_of_looks() {
     refuse(worker.next().await);
     worker.eventually("a letter", |stats| stats.dead_lettered() == 1).await;
     worker.stop().await;
-    let letters = DeadLetters::new(&site.settings).unwrap();
+    let letters = DeadLetters::new(&site.settings, patience()).unwrap();
     for _ in 0..5 {
         assert_eq!(reasons(&letters).await, BTreeMap::from([("missing-field".to_owned(), 1)]));
     }
@@ -146,7 +151,7 @@ async fn a_crash_between_confirm_and_ack_loses_nothing() {
     assert_eq!(site.ready(site.queue()).await, 20);
     site.ready_is(&site.settings.dead_letter_queue, 20).await;
 
-    let letters = DeadLetters::new(&site.settings).unwrap();
+    let letters = DeadLetters::new(&site.settings, patience()).unwrap();
     let report = letters.replay(&Selection::default(), Pace::default(), &inspect, &mut |_| {}).await.unwrap();
     assert_eq!(report.replayed, 20);
     assert_eq!(site.ready(&site.settings.dead_letter_queue).await, 0);
@@ -166,8 +171,8 @@ async fn a_letter_whose_queue_is_gone_stays() {
     let (site, letters) = with_letters(5).await;
     site.channel.queue_delete(site.queue().into(), QueueDeleteOptions::default()).await.unwrap();
     let report = letters.replay(&Selection::default(), Pace::default(), &inspect, &mut |_| {}).await.unwrap();
-    assert_eq!((report.replayed, report.refused), (0, 5));
-    assert!(report.complaint.unwrap().contains(site.queue()));
+    assert_eq!((report.replayed, report.refused, report.complaints.len()), (0, 5, 5));
+    assert!(report.complaints[0].1.contains(site.queue()));
     assert_eq!(site.ready(&site.settings.dead_letter_queue).await, 5);
 }
 
@@ -190,9 +195,80 @@ async fn letters_of_the_broker_itself_can_be_replayed() {
     second.delivery.ack(BasicAckOptions::default()).await.unwrap();
     site.ready_is(&site.settings.dead_letter_queue, 1).await;
 
-    let letters = DeadLetters::new(&site.settings).unwrap();
+    let letters = DeadLetters::new(&site.settings, patience()).unwrap();
     assert_eq!(reasons(&letters).await, BTreeMap::from([("broker:rejected".to_owned(), 1)]));
     let report = letters.replay(&Selection::default(), Pace::default(), &inspect, &mut |_| {}).await.unwrap();
     assert_eq!(report.replayed, 1);
     assert_eq!(site.take(site.queue()).await.data, b"0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_letters_of_the_settings_queues_are_replayed() {
+    let (site, letters) = with_letters(4).await;
+    let foreign = format!("{}.billing", site.queue());
+    for name in [&foreign, &format!("{foreign}.cc")] {
+        site.channel
+            .queue_declare(name.as_str().into(), QueueDeclareOptions::durable(), FieldTable::default())
+            .await
+            .unwrap();
+    }
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let copies = AMQPValue::FieldArray(vec![text(&format!("{foreign}.cc"))].into());
+    let dead_letters = site.settings.dead_letter_queue.clone();
+    for headers in [
+        vec![(letter::QUEUE, text(&foreign)), (letter::REASON, text("undecodable-body"))],
+        vec![(letter::QUEUE, text(&dead_letters)), (letter::REASON, text("undecodable-body"))],
+        vec![(letter::QUEUE, text(site.queue())), (letter::REASON, text("undecodable-body"))],
+        vec![(letter::QUEUE, text(&"q".repeat(5_000))), (letter::REASON, text(&"r".repeat(100_000)))],
+        vec![],
+    ] {
+        let headers: BTreeMap<_, _> = headers.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let properties = BasicProperties::default().with_headers(headers.into());
+        publish_on(&site.channel, &dead_letters, [b"2".to_vec()], &properties).await;
+    }
+    // One of ours, to which somebody added copies.
+    let ours = site.take(&dead_letters).await;
+    let mut headers = ours.properties.headers().clone().unwrap().inner().clone();
+    headers.insert("CC".into(), copies);
+    let properties = ours.properties.clone().with_headers(headers.into());
+    publish_on(&site.channel, &dead_letters, [ours.data], &properties).await;
+    site.take(&format!("{foreign}.cc")).await;
+
+    let doubtful = Selection { doubtful: true, ..Selection::default() };
+    let mut doubts = Vec::new();
+    letters.list(&doubtful, &inspect, &mut |found| doubts.push(found.doubt.unwrap())).await.unwrap();
+    assert_eq!(doubts.len(), 5, "{doubts:?}");
+    let report = letters.replay(&Selection::default(), Pace::default(), &inspect, &mut |_| {}).await.unwrap();
+    assert_eq!((report.selected, report.replayed, report.skipped, report.refused), (9, 4, 5, 0));
+    assert_eq!(report.doubt.unwrap().0, 4, "the first that was skipped");
+    assert_eq!((site.ready(site.queue()).await, site.ready(&dead_letters).await), (4, 5));
+    assert_eq!((site.ready(&foreign).await, site.ready(&format!("{foreign}.cc")).await), (0, 0));
+    assert_eq!(letters.purge(&doubtful, &inspect).await.unwrap(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_goes_on_after_a_letter_that_the_broker_does_not_take() {
+    let site = Site::alone().await.set_up().await;
+    let bodies = (0..20_usize).map(|number| format!("{number:0>width$}", width = if number == 7 { 2_000 } else { 3 }));
+    site.publish(site.queue(), bodies.map(String::into_bytes)).await;
+    let mut worker = site.worker();
+    worker.take(20).await.into_iter().for_each(refuse);
+    worker.eventually("all letters", |stats| stats.dead_lettered() == 20).await;
+    worker.stop().await;
+    let rabbit = site.rabbit.clone();
+    tokio::task::spawn_blocking(move || {
+        rabbit.ctl(&[
+            "eval",
+            "application:set_env(rabbit, max_message_size, 1000), persistent_term:put(max_message_size, 1000).",
+        ])
+    })
+    .await
+    .unwrap();
+    let letters = DeadLetters::new(&site.settings, patience()).unwrap();
+    let report = letters.replay(&Selection::default(), Pace::default(), &inspect, &mut |_| {}).await.unwrap();
+    assert_eq!((report.selected, report.replayed, report.refused), (20, 19, 1));
+    let (position, why) = &report.complaints[0];
+    assert!(*position == 8 && why.contains("larger than"), "{position}: {why}");
+    letters.close().await;
+    assert_eq!(site.ready(&site.settings.dead_letter_queue).await, 1);
 }

@@ -1,7 +1,7 @@
 //! What is declared, what is left alone, and what an operator is told.
 
 use difylog::amqp::settings::QueueSource;
-use difylog::amqp::{AmqpError, AmqpSettings, QueueType, check, queue_depths, server_version, set_up};
+use difylog::amqp::{AmqpError, AmqpSettings, QueueType, broker_state, check, queue_depths, set_up};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,7 +21,8 @@ async fn set_up_can_be_repeated_and_check_finds_what_is_missing() {
     let depths = queue_depths(&site.settings).await.unwrap();
     let ready: Vec<_> = depths.iter().map(|depth| (depth.queue.as_str(), depth.ready)).collect();
     assert_eq!(ready, [(site.queue(), 3), (site.settings.dead_letter_queue.as_str(), 0)]);
-    assert_eq!(check(&site.settings).await.unwrap().len(), 2);
+    let lines = check(&site.settings).await.unwrap();
+    assert!(lines.len() == 3 && lines.iter().all(|line| !line.starts_with("warning")), "{lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,21 +86,33 @@ async fn wrong_credentials_and_dead_hosts_are_told_apart_and_never_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_broker_says_its_version_and_nobody_else_does() {
+async fn a_broker_that_is_no_broker_or_lacks_something_is_told_with_what_to_do() {
     let site = Site::shared().await;
-    let version = server_version(&site.settings).await.unwrap();
-    let number = version.strip_prefix("RabbitMQ ").unwrap();
-    assert!(number.split('.').count() >= 3 && number.starts_with(|first: char| first.is_ascii_digit()), "{version}");
+    let state = broker_state(&site.settings).await.unwrap();
+    assert_eq!(
+        (state.address, state.virtual_host.as_str(), state.blocked),
+        (site.settings.urls[0].authority(), "/", None)
+    );
 
-    let too_long = [&[1, 0, 0][..], &u32::MAX.to_be_bytes()].concat();
-    let no_method = [&[1, 0, 0, 0, 0, 0, 2][..], b"??"].concat();
-    for (answer, says) in [
-        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "does not speak AMQP 0-9-1"),
-        (&b"AMQP\x00\x00\x09\x02"[..], "does not speak AMQP 0-9-1"),
-        (&too_long, "does not speak AMQP 0-9-1"),
-        (&no_method, "does not speak AMQP 0-9-1"),
-        (&b""[..], ""),
+    let name = uuid::Uuid::new_v4().simple().to_string();
+    let (rabbit, user) = (site.rabbit.clone(), name.clone());
+    tokio::task::spawn_blocking(move || rabbit.ctl(&["add_user", &user, "hunter2"])).await.unwrap();
+    let url = site.rabbit.url().to_owned();
+    let tls = url.replace("amqp://", "amqps://");
+    for (url, says) in [
+        (url.replace("guest:guest", "guest:hunter2"), "check the user and the password"),
+        (url.replace("%2f", "no-such-host"), "rabbitmqctl add_vhost"),
+        (url.replace("guest:guest", &format!("{name}:hunter2")), "set_permissions -p"),
+        (tls, "does the port speak TLS?"),
+        ("amqp://guest:hunter2@127.0.0.1:1".to_owned(), "check that it runs"),
     ] {
+        let settings = AmqpSettings { urls: vec![url.parse().unwrap()], ..site.settings.clone() };
+        let error = broker_state(&settings).await.unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains("amqp.urls") && !error.contains("hunter2"), "{error}");
+    }
+    for answer in
+        [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &b"AMQP\x00\x00\x09\x02"[..], &b"\x15\x03\x01\x00\x02\x02\x46"[..]]
+    {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("amqp://guest:hunter2@{}/%2f", listener.local_addr().unwrap());
         let settings = AmqpSettings { urls: vec![url.parse().unwrap()], ..site.settings.clone() };
@@ -108,11 +121,68 @@ async fn the_broker_says_its_version_and_nobody_else_does() {
             stream.read_exact(&mut [0; 8]).await.unwrap();
             stream.write_all(answer).await.unwrap();
         };
-        let (error, ()) = tokio::join!(server_version(&settings), stranger);
+        let (error, ()) = tokio::join!(broker_state(&settings), stranger);
         let error = error.unwrap_err();
         assert!(matches!(error, AmqpError::Unreachable { .. }), "{error}");
-        assert!(error.to_string().contains(says) && !error.to_string().contains("hunter2"), "{error}");
+        assert!(error.to_string().contains("without TLS") && !error.to_string().contains("hunter2"), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_may_not_declare_uses_what_is_there() {
+    let site = Site::shared().await;
+    let name = uuid::Uuid::new_v4().simple().to_string();
+    let (rabbit, user) = (site.rabbit.clone(), name.clone());
+    tokio::task::spawn_blocking(move || {
+        rabbit.ctl(&["add_user", &user, "x"]);
+        rabbit.ctl(&["set_permissions", &user, "^$", ".*", ".*"]);
+    })
+    .await
+    .unwrap();
+    let url = site.rabbit.url().replace("guest:guest", &format!("{name}:x"));
+    let limited = AmqpSettings { urls: vec![url.parse().unwrap()], ..site.settings.clone() };
+    let error = set_up(&limited).await.unwrap_err();
+    assert!(matches!(&error, AmqpError::Forbidden { right, .. } if *right == "configure"), "{error}");
+    assert!(error.to_string().contains(&site.settings.dead_letter_exchange), "{error}");
+
+    let site = site.set_up().await;
+    site.publish_numbers(2).await;
+    set_up(&limited).await.unwrap();
+    let mut worker = crate::harness::Worker::start(limited.clone());
+    ack(worker.next().await);
+    crate::harness::refuse(worker.next().await);
+    worker.eventually("settled", |stats| stats.acked() == 1 && stats.dead_lettered() == 1).await;
+    worker.stop().await;
+    let lines = check(&limited).await.unwrap();
+    assert!(lines.iter().any(|line| line.contains("cannot be seen")), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_tells_what_a_queue_can_lose() {
+    let mut site = Site::shared().await;
+    site.settings.queues[0].source = QueueSource::Celery;
+    let second = format!("{}.second", site.queue());
+    site.settings.queues[0].forward_to = Some(second.clone());
+    let declare = async |name: &str, arguments: Vec<(&str, AMQPValue)>| {
+        let arguments: std::collections::BTreeMap<_, _> =
+            arguments.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        site.channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments.into()).await.unwrap();
+    };
+    let quorum = AMQPValue::LongString("quorum".into());
+    declare(site.queue(), vec![("x-queue-type", quorum)]).await;
+    let limits = vec![("x-max-length", AMQPValue::LongInt(9)), ("x-message-ttl", AMQPValue::LongInt(1_000))];
+    declare(&second, limits).await;
+    let site = site.set_up().await;
+    let lines = check(&site.settings).await.unwrap();
+    let warning = |queue: &str, what: &str| {
+        let begin = format!("warning: queue {queue} ");
+        lines.iter().any(|line| line.starts_with(&begin) && line.contains(what))
+    };
+    assert!(warning(site.queue(), "delivery limit"), "{lines:?}");
+    assert!(warning(&second, "holds 9 messages") && warning(&second, "1000 ms"), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("warning")).count(), 3, "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("policies")), "{lines:?}");
+    assert_eq!(site.ready(&second).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,10 +191,13 @@ async fn tls_needs_an_authority_that_signed_the_brokers_certificate() {
     let settings = AmqpSettings { urls: vec![url.parse().unwrap()], ..AmqpSettings::default() };
     let distrusted = set_up(&settings).await.unwrap_err();
     assert!(matches!(distrusted, AmqpError::Unreachable { .. }), "{distrusted}");
+    assert!(distrusted.to_string().contains("amqp.ca_file"), "{distrusted}");
+    let plain = AmqpSettings { urls: vec![url.replace("amqps://", "amqp://").parse().unwrap()], ..settings.clone() };
+    let plain = set_up(&plain).await.unwrap_err();
+    assert!(plain.to_string().contains("needs amqps://"), "{plain}");
     let settings = AmqpSettings { ca_file: Some(authority), ..settings };
     settings.validate().unwrap();
     set_up(&settings).await.unwrap();
-    assert!(server_version(&settings).await.unwrap().starts_with("RabbitMQ "));
     let settings = AmqpSettings { ca_file: Some("/nowhere/ca.pem".into()), ..settings };
     let unreadable = set_up(&settings).await.unwrap_err().to_string();
     assert!(unreadable.starts_with("amqp.ca_file: cannot read /nowhere/ca.pem"), "{unreadable}");

@@ -1,6 +1,10 @@
 //! Which letters a selection means, and how a rate is kept.
 
+use tokio::time::Instant;
+
+use super::replay::Pacer;
 use super::*;
+use crate::amqp::publisher::GROUP;
 
 fn found(reason: &str, at: Option<&str>) -> Found {
     let heading = Heading {
@@ -14,9 +18,10 @@ fn found(reason: &str, at: Option<&str>) -> Found {
         source: None,
         sha256: None,
         at: at.map(|at| at.parse().unwrap()),
+        left_out: None,
     };
     let tenant = Some("669dd85a-0949-4cda-99c9-4984b192aea0".parse().unwrap());
-    Found { position: 1, body_bytes: 0, heading, tenant, kind: Some(Kind::WorkflowRun) }
+    Found { position: 1, body_bytes: 0, heading, tenant, kind: Some(Kind::WorkflowRun), doubt: None }
 }
 
 #[test]
@@ -35,6 +40,8 @@ fn a_selection_means_what_has_all_that_is_asked_for() {
     ] {
         assert_eq!(selection.matches(&letter), expected, "{selection:?}");
     }
+    let doubtful = Selection { doubtful: true, ..Selection::default() };
+    assert!(!doubtful.matches(&letter) && doubtful.matches(&Found { doubt: Some("forged".into()), ..letter.clone() }));
     let undated = found("invalid-id", None);
     assert!(!Selection { since: at("1970-01-01T00:00:00"), ..Selection::default() }.matches(&undated));
 }

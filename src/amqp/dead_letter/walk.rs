@@ -12,8 +12,9 @@ use lapin::types::FieldTable;
 use super::super::connection::{GOODBYE, Link};
 use super::super::delivery::{Original, short};
 use super::super::error::AmqpError;
-use super::super::letter::{Heading, header_text};
+use super::super::letter::{self, Heading, header_text};
 use super::super::publisher::in_order;
+use super::super::settings::QueueSettings;
 use super::super::topology::existing_queue;
 use super::{Found, Inspect};
 
@@ -24,6 +25,8 @@ pub(super) struct Walk<'a> {
     link: &'a Link,
     channel: Channel,
     queue: String,
+    /// Those that letters come from.
+    queues: &'a [QueueSettings],
     position: u64,
     /// Messages of the start that were not met yet. What arrives meanwhile lies behind them.
     left: u64,
@@ -39,12 +42,13 @@ pub(super) struct Step {
 }
 
 impl<'a> Walk<'a> {
-    pub async fn begin(link: &'a Link, queue: &str) -> Result<Self, AmqpError> {
+    pub async fn begin(link: &'a Link, queue: &str, queues: &'a [QueueSettings]) -> Result<Self, AmqpError> {
         let channel = link.channel().await?;
         let Some(there) = existing_queue(&channel, queue).await? else {
             return Err(AmqpError::Missing(format!("queue {queue} (amqp.dead_letter_queue)")));
         };
-        Ok(Self { link, channel, queue: queue.to_owned(), position: 0, left: there.message_count().into(), held: 0 })
+        let left = there.message_count().into();
+        Ok(Self { link, channel, queue: queue.to_owned(), queues, position: 0, left, held: 0 })
     }
 
     /// The next letter; with `inspect`, its tenant and kind as well.
@@ -67,7 +71,8 @@ impl<'a> Walk<'a> {
         let known = inspect.and_then(|inspect| heading.message(&original).and_then(|message| inspect(&message)));
         let (position, body_bytes) = (self.position, original.body.len());
         let (tenant, kind) = known.unzip();
-        Ok(Some(Step { tag, found: Found { position, body_bytes, heading, tenant, kind }, original }))
+        let doubt = letter::doubt(&heading, &original, self.queues);
+        Ok(Some(Step { tag, found: Found { position, body_bytes, heading, tenant, kind, doubt }, original }))
     }
 
     /// Removes letters from the queue.
