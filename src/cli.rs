@@ -59,7 +59,7 @@ enum Role {
     /// Run a worker: consume, store, ack. Start as many as you like
     Worker,
     /// Install or upgrade what the store and the broker need: templates, folders, queues
-    Setup,
+    Setup(roles::SetupArguments),
     /// Show the settings in force, secrets masked, and try every connection
     Check(roles::CheckArguments),
     /// Publish events: native ones from a file or standard input, captured messages, or made-up traffic
@@ -190,7 +190,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.role {
         Role::Dev(dev) => roles::dev(&start_logging(load(&dev.overrides())?)?).await,
         Role::Worker => roles::worker(start_logging(load(&[])?)?).await,
-        Role::Setup => roles::setup(&start_logging(load(&[])?)?).await,
+        Role::Setup(arguments) => roles::setup(&arguments, &start_logging(load(&[])?)?).await,
         Role::Check(check) => roles::check(&check, || load(&[])).await,
         Role::Publish(publish) => publish::publish(publish, &start_logging(load(&[])?)?).await,
         Role::Dlq(command) => dlq::run(command, &start_logging(load(&[])?)?).await,

@@ -5,6 +5,7 @@
 
 pub mod copies;
 pub mod elastic;
+mod error;
 pub mod lease;
 pub mod memory;
 pub mod payload;
@@ -14,14 +15,13 @@ use async_trait::async_trait;
 
 use chrono_tz::Tz;
 
+pub use self::error::StoreError;
 use crate::domain::query::{
     AppLogFilter, AppLogPage, Cursor, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, MonthCount,
     MonthSize, NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan, TenantCount,
 };
 use crate::domain::record::RecordKey;
-use crate::domain::{
-    BulkAction, Document, FaultKind, Kind, Month, RecordId, Revision, SinkFault, TenantId, Timestamp, Verdict,
-};
+use crate::domain::{BulkAction, Document, Kind, Month, RecordId, Revision, SinkFault, TenantId, Timestamp, Verdict};
 
 /// The write port.
 #[async_trait]
@@ -38,6 +38,12 @@ pub trait BulkSink: Send + Sync {
     /// # Errors
     /// The fault that a request would meet.
     async fn probe(&self) -> Result<(), SinkFault>;
+
+    /// Returns a number that changes when this process has made an index or a file, or met one that was gone: what was
+    /// durable in it may be durable no more. Starts at any value; costs nothing.
+    fn generation(&self) -> u64 {
+        0
+    }
 }
 
 /// What is there, and in which state: the administrative questions, which cross tenants and change nothing.
@@ -85,6 +91,15 @@ pub trait StoreAdmin: StoreOverview {
     /// # Errors
     /// [`StoreError`] with what to do.
     async fn install(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Gives the space of removed records back to the disk, and removes what is left of them in indices. A line for each
+    /// part; none where the store sees to it by itself. Takes as much free disk as the largest part, and its time.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a second call continues.
+    async fn compact(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// Drops one month of all kinds and tenants, with its graphs. Answers how many indices or files went.
     ///
@@ -320,35 +335,3 @@ impl<T: LogReader + LogQueries + LogScan + StoreOverview + StateReader> ReadStor
 pub trait Store: ReadStore + BulkSink + StoreAdmin + Eraser + StateStore {}
 
 impl<T: ReadStore + BulkSink + StoreAdmin + Eraser + StateStore> Store for T {}
-
-/// A read or an administrative call failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// The same call may succeed later.
-    #[error("store unavailable: {0}")]
-    Unavailable(String),
-    /// Credentials or rights are not enough.
-    #[error("store refused access: {0}")]
-    Unauthorized(String),
-    /// The store lacks what `difylog setup` installs, or has an older version of it.
-    #[error("store is not set up: {0}; run `difylog setup`")]
-    NotSetUp(String),
-    /// What the store holds or answers cannot be understood.
-    #[error("store holds or answers something unreadable: {0}")]
-    Corrupt(String),
-}
-
-impl From<SinkFault> for StoreError {
-    /// A read or an administrative call meets the same faults as a write.
-    fn from(fault: SinkFault) -> Self {
-        let detail = fault.to_string();
-        match fault.kind {
-            FaultKind::Unreachable | FaultKind::Overloaded | FaultKind::TooLarge | FaultKind::Storage => {
-                Self::Unavailable(detail)
-            }
-            FaultKind::Unauthorized => Self::Unauthorized(fault.detail),
-            FaultKind::NotSetUp => Self::NotSetUp(fault.detail),
-            FaultKind::Malformed => Self::Corrupt(detail),
-        }
-    }
-}

@@ -37,8 +37,12 @@ mod round_trip;
 mod scan;
 #[path = "contract/sqlite.rs"]
 mod sqlite;
+#[path = "contract/sqlite_erased.rs"]
+mod sqlite_erased;
 #[path = "contract/sqlite_faults.rs"]
 mod sqlite_faults;
+#[path = "contract/sqlite_files.rs"]
+mod sqlite_files;
 #[path = "contract/sqlite_kill.rs"]
 mod sqlite_kill;
 #[path = "contract/sqlite_life.rs"]

@@ -29,6 +29,14 @@ impl DevArguments {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct SetupArguments {
+    /// SQLite: also give the space of removed records back to the disk, and make the search index anew without them. Takes
+    /// as much free disk as the largest month file, and keeps writers away meanwhile
+    #[arg(long)]
+    compact: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct CheckArguments {
     /// Print every key with its default and meaning, and stop
     #[arg(long)]
@@ -69,10 +77,15 @@ async fn run_worker(settings: Settings) -> Result<(), Failure> {
     }
 }
 
-pub(super) async fn setup(loaded: &Loaded) -> Result<(), Failure> {
+pub(super) async fn setup(arguments: &SetupArguments, loaded: &Loaded) -> Result<(), Failure> {
     let Stores { store, payloads, .. } = app::open_stores(&loaded.settings)?;
     for line in store.install().await? {
         println!("store: {line}");
+    }
+    if arguments.compact {
+        for line in store.compact().await? {
+            println!("store: {line}");
+        }
     }
     store.catch_up().await?;
     payloads.probe().await.map_err(|error| Failure::App(app::AppError::Payloads(error.to_string())))?;

@@ -34,9 +34,11 @@ mod eraser;
 mod fault;
 mod files;
 mod lock;
+mod month_file;
 mod months;
 mod newest;
 mod pool;
+mod private;
 mod queries;
 mod question;
 mod read;
@@ -49,6 +51,7 @@ mod settings;
 mod state;
 mod tables;
 mod text;
+mod watch;
 mod write;
 mod writer;
 
@@ -67,6 +70,7 @@ use self::reader::Reads;
 pub use self::reader::SqliteReader;
 pub use self::settings::{SqliteSettings, Synchronous};
 use self::state::StateFile;
+use self::watch::Watch;
 use self::write::Request;
 use self::writer::{Command, Writer};
 use super::{BulkSink, Eraser, Erasure, Remains, StateStore, StateVersion, StoreAdmin, StoreError};
@@ -87,6 +91,7 @@ pub struct SqliteStore {
     pool: Arc<ReadPool>,
     state: StateFile,
     reader: SqliteReader,
+    watch: Arc<Watch>,
 }
 
 impl SqliteStore {
@@ -97,10 +102,12 @@ impl SqliteStore {
     pub fn new(settings: SqliteSettings) -> Result<Self, StoreError> {
         let pool = Arc::new(ReadPool::new(settings.clone()));
         let state = StateFile::new(settings.clone());
-        let writer = Writer::spawn(WriteFiles::new(settings.clone(), Arc::clone(&pool), state.clone()))
+        let watch = Arc::new(Watch::new(&settings.dir));
+        let files = WriteFiles::new(settings.clone(), Arc::clone(&pool), state.clone(), Arc::clone(&watch));
+        let writer = Writer::spawn(files)
             .map_err(|error| StoreError::Unavailable(format!("the sqlite writer cannot start: {error}")))?;
         let reader = SqliteReader::within(settings.clone(), Arc::clone(&pool), state.clone());
-        Ok(Self { settings, writer, pool, state, reader })
+        Ok(Self { settings, writer, pool, state, reader, watch })
     }
 
     /// Changes the state on a thread that may wait for the disk.
@@ -150,6 +157,10 @@ impl BulkSink for SqliteStore {
     async fn probe(&self) -> Result<(), SinkFault> {
         Ok(self.writer.ask(Command::Probe).await??)
     }
+
+    fn generation(&self) -> u64 {
+        self.watch.generation()
+    }
 }
 
 #[async_trait]
@@ -185,6 +196,10 @@ impl StoreAdmin for SqliteStore {
         let _ = self.writer.ask(Command::Close).await;
     }
 
+    async fn compact(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.writer.ask(Command::Compact).await??)
+    }
+
     async fn catch_up(&self) -> Result<(), StoreError> {
         Ok(self.writer.ask(Command::CatchUp).await?)
     }
@@ -194,6 +209,8 @@ impl StoreAdmin for SqliteStore {
 impl Eraser for SqliteStore {
     async fn erase(&self, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, StoreError> {
         let erasures = erasures.to_vec();
+        // The writer looks for the copies through the pool.
+        self.pool.look_after();
         Ok(self.writer.ask(|answer| Command::Erase(erasures, remains, answer)).await??)
     }
 

@@ -10,8 +10,8 @@ use difylog::domain::query::{Cursor, Facet, Page, RunFilter, Scan};
 use difylog::domain::{Kind, Record, Verdict};
 use difylog::store::sqlite::{SqliteEraser, SqliteReader, SqliteSettings, SqliteStore};
 use difylog::store::{
-    BulkSink as _, Eraser as _, Erasure, LogQueries as _, LogReader as _, LogScan as _, ReadStore, Remains,
-    StateReader as _, StateStore as _, StoreAdmin as _, StoreError, StoreOverview as _, Subject,
+    BulkSink as _, Eraser as _, Erasure, LogReader as _, ReadStore, Remains, StateReader as _, StateStore as _,
+    StoreAdmin as _, StoreError, StoreOverview as _, Subject,
 };
 use serde_json::json;
 

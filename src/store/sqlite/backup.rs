@@ -13,7 +13,7 @@ use rusqlite::backup::{Backup, StepResult};
 use super::fault::Fault;
 use super::lock::DirLock;
 use super::question::Question;
-use super::{SqliteReader, SqliteSettings, blocking, months};
+use super::{SqliteReader, SqliteSettings, blocking, months, private};
 use crate::domain::Month;
 use crate::store::copies::{CopyName, Mark, MonthCopies, MonthState};
 use crate::store::{LogScan, StoreError};
@@ -50,7 +50,7 @@ impl SqliteCopies {
 impl MonthCopies for SqliteCopies {
     async fn prepare(&self) -> Result<(), StoreError> {
         let folder = self.folder.clone();
-        blocking(move || fs::create_dir_all(&folder).map_err(|error| Fault::of_io(&error, &folder))).await
+        blocking(move || private::create_dir(&folder).map_err(|error| Fault::of_io(&error, &folder))).await
     }
 
     async fn months(&self) -> Result<Vec<MonthState>, StoreError> {
@@ -73,7 +73,7 @@ impl MonthCopies for SqliteCopies {
         let (folder, file) = (self.folder_of(name), self.file_of(name));
         let copying = move |question: &Question| {
             let io = |error: &io::Error| Fault::of_io(error, &folder);
-            fs::create_dir_all(&folder).map_err(|error| io(&error))?;
+            private::create_dir(&folder).map_err(|error| io(&error))?;
             let copied = question.read(month, |source| Ok(copy(source, &file)))?.transpose()?;
             if copied.is_none() {
                 fs::remove_dir(&folder).map_err(|error| io(&error))?;
@@ -157,11 +157,11 @@ fn list(folder: &Path) -> io::Result<Vec<CopyName>> {
 /// The copy has its name only once it is complete.
 fn copy(source: &Connection, path: &Path) -> Result<(), Fault> {
     let part = part(path);
-    remove(&part).map_err(|error| Fault::of_io(&error, path))?;
+    private::remove(&part).map_err(|error| Fault::of_io(&error, path))?;
     let copied = copy_pages(source, &part).and_then(|()| name_durably(&part, path));
     if copied.is_err() {
         // What is left of it is in the way of nothing: the next copy removes it.
-        let _ = remove(&part);
+        let _ = private::remove(&part);
     }
     copied
 }
@@ -170,6 +170,7 @@ fn copy(source: &Connection, path: &Path) -> Result<(), Fault> {
 /// that a writer needs.
 fn copy_pages(source: &Connection, part: &Path) -> Result<(), Fault> {
     let fault = |error: rusqlite::Error| Fault::of(&error, part);
+    private::create_file(part).map_err(|error| Fault::of_io(&error, part))?;
     let mut target = Connection::open(part).map_err(fault)?;
     let done = Backup::new(source, &mut target).and_then(|backup| backup.step(-1)).map_err(fault)?;
     if done != StepResult::Done {
@@ -182,15 +183,16 @@ fn copy_pages(source: &Connection, part: &Path) -> Result<(), Fault> {
 
 /// Takes the lock of the directory: whoever writes into it could make the month anew at the same moment.
 fn restore(dir: &Path, source: &Path, month: Month) -> Result<(), Fault> {
-    fs::create_dir_all(dir).map_err(|error| Fault::of_io(&error, dir))?;
+    private::create_dir(dir).map_err(|error| Fault::of_io(&error, dir))?;
     let _lock = DirLock::acquire(dir)?;
     let path = months::path(dir, month);
     if path.exists() {
         return Err(Fault::Unavailable(format!("{}: the store has this month already", path.display())));
     }
     let part = part(&path);
-    let copied = fs::copy(source, &part).map_err(|error| Fault::of_io(&error, source));
-    copied.and_then(|_| name_durably(&part, &path))
+    private::remove(&part).map_err(|error| Fault::of_io(&error, &part))?;
+    let copied = File::open(source).and_then(|mut from| io::copy(&mut from, &mut private::create_new(&part)?));
+    copied.map_err(|error| Fault::of_io(&error, source)).and_then(|_| name_durably(&part, &path))
 }
 
 /// Gives a finished file its name; durable when it answers.
@@ -207,11 +209,4 @@ fn part(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     PathBuf::from(name)
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

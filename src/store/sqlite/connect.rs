@@ -80,32 +80,34 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// `None`: the file is not there, or has no tables yet.
-    pub fn open(path: &Path, month: Month, busy: Duration, slot: Slot) -> Result<Option<Self>, Fault> {
+    /// `None`: the file is not there, or has no tables yet. `through_log`: as if a writer had it open.
+    pub fn open(
+        path: &Path,
+        month: Month,
+        busy: Duration,
+        through_log: bool,
+        slot: Slot,
+    ) -> Result<Option<Self>, Fault> {
         let stamp = match Stamp::of(path) {
             Ok(stamp) => stamp,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Fault::of_io(&error, path)),
         };
-        let opened = configured(path, stamp.is_tidy(), busy)
+        let is_tidy = stamp.is_tidy() && !through_log;
+        let opened = configured(path, is_tidy, busy)
             .map_err(|error| Fault::of(&error, path))
             .and_then(|connection| schema::state(&connection, path).map(|state| (connection, state)));
         match opened {
-            Ok((connection, State::Current)) => Ok(Some(Self {
-                month,
-                stamp,
-                is_tidy: stamp.is_tidy(),
-                connection,
-                idle_since: Instant::now(),
-                _slot: slot,
-            })),
+            Ok((connection, State::Current)) => {
+                Ok(Some(Self { month, stamp, is_tidy, connection, idle_since: Instant::now(), _slot: slot }))
+            }
             Ok((_, State::Empty)) => Ok(None),
             Ok((_, State::Older(version))) => {
                 Err(Fault::NotSetUp(format!("{} has the older schema {version}", path.display())))
             }
             // Dropped since it was listed, or a writer came.
             Err(_) if !path.exists() => Ok(None),
-            Err(_) if stamp.is_tidy() && !stamp.is_current(path) => Err(Fault::Moved),
+            Err(_) if is_tidy && !stamp.is_current(path) => Err(Fault::Moved),
             Err(fault) => Err(fault),
         }
     }

@@ -36,7 +36,7 @@ pub fn erase(files: &mut WriteFiles, erasures: &[Erasure], remains: Remains) -> 
             let remove = |transaction: &Transaction<'_>| {
                 removals.iter().map(|removal| erase_one(transaction, removal.key, remains)).collect()
             };
-            let gone: Vec<bool> = files.change_if_there(*month, remove)?.unwrap_or_default();
+            let gone: Vec<bool> = files.erase(*month, remove)?.unwrap_or_default();
             for (removal, gone) in removals.iter().zip(gone).filter(|_| is_newest) {
                 if let Some(slot) = erased.get_mut(removal.position) {
                     *slot = gone;

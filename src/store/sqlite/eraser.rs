@@ -13,6 +13,7 @@ use super::files::WriteFiles;
 use super::pool::ReadPool;
 use super::requests::{ErasureRequest, PREFIX, Step};
 use super::state::StateFile;
+use super::watch::Watch;
 use super::{SqliteSettings, blocking, erase};
 use crate::domain::{Month, TenantId, Timestamp};
 use crate::store::{Eraser, Erasure, Remains, StoreError};
@@ -55,8 +56,11 @@ impl SqliteEraser {
         work: impl FnOnce(&mut WriteFiles) -> Result<T, Fault> + Send + 'static,
     ) -> Result<Option<T>, StoreError> {
         let eraser = self.clone();
+        self.pool.look_after();
         blocking(move || {
-            let mut files = WriteFiles::new(eraser.settings.clone(), Arc::clone(&eraser.pool), eraser.state.clone());
+            let watch = Arc::new(Watch::new(&eraser.settings.dir));
+            let (settings, pool, state) = (eraser.settings.clone(), Arc::clone(&eraser.pool), eraser.state.clone());
+            let mut files = WriteFiles::new(settings, pool, state, watch);
             if !files.try_claim()? {
                 return Ok(None);
             }
@@ -154,7 +158,7 @@ impl Eraser for SqliteEraser {
 
     async fn erase_graphs(&self, tenant_id: TenantId, month: Month) -> Result<u64, StoreError> {
         self.only_alone(move |files| {
-            let gone = files.change_if_there(month, |rows| erase::erase_graphs(rows, tenant_id));
+            let gone = files.erase(month, |rows| erase::erase_graphs(rows, tenant_id));
             gone.map(Option::unwrap_or_default)
         })
         .await

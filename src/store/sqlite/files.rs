@@ -3,32 +3,24 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::Transaction;
 use tracing::warn;
 
 use super::erase;
 use super::fault::Fault;
-use super::lock::{DirLock, missing_directory};
-use super::months::{self, FileIdentity};
+use super::lock::DirLock;
+use super::month_file::MonthFile;
+use super::months;
 use super::pool::ReadPool;
 use super::question::Question;
 use super::state::StateFile;
-use super::{SqliteSettings, requests, schema, search};
+use super::watch::Watch;
+use super::{SqliteSettings, private, requests, schema, search};
 use crate::domain::{Month, Timestamp};
-
-/// Bytes of a page, for new files. A row of a node takes 1.5 to 3 KB: pages of 4 KiB would leave half of each empty.
-const PAGE_BYTES: i64 = 8_192;
-
-/// Pages of the log after which SQLite moves them into the database: 16 MiB. Fewer would write the pages of the
-/// indices, which random ids touch all over, again and again.
-const CHECKPOINT_PAGES: i64 = 2_000;
-
-/// Page cache of one write connection, in KiB: all that may be open share the second number.
-const CACHE_KIB: i64 = 8_192;
-const CACHES_KIB: i64 = 49_152;
 
 /// Written by a probe: enough that a full disk notices.
 const PROBE_BYTES: usize = 256 * 1024;
@@ -45,23 +37,20 @@ pub struct WriteFiles {
     state: StateFile,
     lock: Option<DirLock>,
     /// The month used last is last.
-    open: Vec<OpenMonth>,
+    open: Vec<MonthFile>,
     /// Months whose search index is known to be up to date, or cannot be brought there.
     indexed: HashSet<Month>,
+    /// Knows where months were written.
+    watch: Arc<Watch>,
+    /// Months whose log may still hold what was erased.
+    erased: HashSet<Month>,
     /// When requests of other processes were last looked through, and what the state was then.
     swept: Option<Timestamp>,
     seen: Option<i64>,
 }
 
-struct OpenMonth {
-    month: Month,
-    path: PathBuf,
-    identity: FileIdentity,
-    connection: Connection,
-}
-
 impl WriteFiles {
-    pub fn new(settings: SqliteSettings, readers: Arc<ReadPool>, state: StateFile) -> Self {
+    pub fn new(settings: SqliteSettings, readers: Arc<ReadPool>, state: StateFile, watch: Arc<Watch>) -> Self {
         Self {
             settings,
             readers,
@@ -69,6 +58,8 @@ impl WriteFiles {
             lock: None,
             open: Vec::new(),
             indexed: HashSet::new(),
+            watch,
+            erased: HashSet::new(),
             swept: None,
             seen: None,
         }
@@ -88,6 +79,7 @@ impl WriteFiles {
             let detail = format!("{}: the file was moved away or replaced while it was written", file.path.display());
             return Err(Fault::Unavailable(detail));
         }
+        self.watch.note(month, file.identity);
         self.keep(file);
         Ok(done)
     }
@@ -133,9 +125,14 @@ impl WriteFiles {
     pub fn probe(&mut self) -> Result<(), Fault> {
         self.ensure_lock()?;
         let path = self.settings.dir.join("difylog.probe");
-        let written = fs::write(&path, vec![0; PROBE_BYTES]).and_then(|()| fs::File::open(&path)?.sync_all());
+        // What an earlier probe left, or a link that somebody put there: its target is not touched.
+        private::remove(&path).map_err(|error| Fault::of_io(&error, &path))?;
+        let written = private::create_new(&path).and_then(|mut file| {
+            file.write_all(&vec![0; PROBE_BYTES])?;
+            file.sync_all()
+        });
         // What a full disk left of it must go as well.
-        let removed = fs::remove_file(&path);
+        let removed = private::remove(&path);
         written.and(removed).map_err(|error| Fault::of_io(&error, &path))
     }
 
@@ -145,7 +142,7 @@ impl WriteFiles {
         let io = |error: &std::io::Error| Fault::of_io(error, &dir);
         let mut done = Vec::new();
         if !dir.exists() {
-            fs::create_dir_all(&dir).map_err(|error| io(&error))?;
+            private::create_dir(&dir).map_err(|error| io(&error))?;
             if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 months::sync_dir(parent).map_err(|error| io(&error))?;
             }
@@ -169,6 +166,8 @@ impl WriteFiles {
     pub fn drop_month(&mut self, month: Month) -> Result<bool, Fault> {
         self.ensure_lock()?;
         self.open.retain(|file| file.month != month);
+        self.erased.remove(&month);
+        self.watch.forget(month);
         self.readers.without_readers(month, || delete(&self.settings.dir, month))
     }
 
@@ -202,6 +201,78 @@ impl WriteFiles {
         if self.has(month) { self.change(month, work).map(Some) } else { Ok(None) }
     }
 
+    /// Removes rows of a month in one transaction; what is removed does not stay in the file, nor in its log once no question
+    /// reads an earlier state.
+    pub fn erase<T>(
+        &mut self,
+        month: Month,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, Fault> {
+        let erased = self.change_if_there(month, work)?;
+        if erased.is_some() {
+            self.erased.insert(month);
+        }
+        Ok(erased)
+    }
+
+    /// Empties the logs of months from which something was erased, and closes months whose file is not there any more.
+    /// Where a question still reads an earlier state the log is left to the next call.
+    pub fn tidy(&mut self) {
+        self.open.retain(|file| file.identity.is_still_at(&file.path));
+        let months: Vec<Month> = self.erased.iter().copied().collect();
+        for month in months {
+            // A month that was removed meanwhile has no log, and is not made anew for its sake.
+            let emptied = if self.has(month) { self.empty_log(month) } else { Ok(true) };
+            if matches!(emptied, Ok(false)) {
+                continue;
+            }
+            self.erased.remove(&month);
+            if let Err(fault) = emptied {
+                warn!(%month, "the log of this month may hold what was erased: {}", fault.detail());
+            }
+        }
+    }
+
+    fn empty_log(&mut self, month: Month) -> Result<bool, Fault> {
+        let file = self.take(month)?;
+        let emptied = file.empty_log()?;
+        self.keep(file);
+        Ok(emptied)
+    }
+
+    /// Gives the space of removed rows back to the disk. A line for each month.
+    pub fn compact(&mut self) -> Result<Vec<String>, Fault> {
+        self.ensure_lock()?;
+        let dir = self.settings.dir.clone();
+        let mut lines = Vec::new();
+        for month in months::newest_first(&dir).map_err(|error| Fault::of_io(&error, &dir))? {
+            let file = self.take(month)?;
+            let freed = file.compact()?;
+            lines.push(format!("{}: {} KiB given back", file.path.display(), freed / 1024));
+            self.indexed.remove(&month);
+            self.erased.remove(&month);
+            self.keep(file);
+        }
+        Ok(lines)
+    }
+
+    /// Keeps the search index from falling behind further while writing does not pause: after so many rows were written,
+    /// about as many are indexed in each month where more than a bound wait.
+    pub fn keep_up(&mut self, rows: usize) {
+        if !self.settings.search_index {
+            return;
+        }
+        let far = |file: &MonthFile| file.behind().is_ok_and(|behind| behind > search::KEPT_UP);
+        let months: Vec<Month> = self.open.iter().filter(|file| far(file)).map(|file| file.month).collect();
+        for month in months {
+            for _ in 0..rows.div_ceil(search::STEP) + 1 {
+                if self.indexed.contains(&month) || !self.index(month) {
+                    break;
+                }
+            }
+        }
+    }
+
     /// Brings the search index of some month a step further, the newest month first. Answers whether there may be more to
     /// do. Does nothing before the directory was first written to, and gives a month up that cannot be indexed: questions
     /// then read its rows.
@@ -211,20 +282,24 @@ impl WriteFiles {
         }
         let Ok(months) = months::newest_first(&self.settings.dir) else { return false };
         let Some(month) = months.into_iter().find(|month| !self.indexed.contains(month)) else { return false };
+        self.index(month);
+        true
+    }
+
+    /// Brings the search index of a month a step further. Answers whether there is more to do.
+    fn index(&mut self, month: Month) -> bool {
         let more = self.transact(month, |transaction, path| {
             search::catch_up(transaction).map_err(|error| Fault::of(&error, path))
         });
         match more {
-            Ok(true) => {}
-            Ok(false) => {
-                self.indexed.insert(month);
-            }
+            Ok(true) => return true,
+            Ok(false) => {}
             Err(fault) => {
                 warn!(%month, "search index: {}; keywords are looked for in the rows", fault.detail());
-                self.indexed.insert(month);
             }
         }
-        true
+        self.indexed.insert(month);
+        false
     }
 
     /// Removes tombstones, and marks of months, older than an instant. Answers how many.
@@ -243,16 +318,16 @@ impl WriteFiles {
     }
 
     /// The month's file, out of the kept ones; whoever does not [`keep`](Self::keep) it closes it.
-    fn take(&mut self, month: Month) -> Result<OpenMonth, Fault> {
+    fn take(&mut self, month: Month) -> Result<MonthFile, Fault> {
         let kept = self.open.iter().position(|file| file.month == month).map(|index| self.open.remove(index));
         if let Some(file) = kept.filter(|file| file.identity.is_still_at(&file.path)) {
             return Ok(file);
         }
         self.ensure_lock()?;
-        OpenMonth::open(&self.settings, month)
+        MonthFile::open(&self.settings, month)
     }
 
-    fn keep(&mut self, file: OpenMonth) {
+    fn keep(&mut self, file: MonthFile) {
         self.open.push(file);
         if self.open.len() > self.settings.max_open_months.get() {
             self.open.remove(0);
@@ -265,6 +340,7 @@ impl WriteFiles {
 
     /// Files of a directory that is gone must not be written any more, and its lock is worth nothing.
     fn let_go(&mut self) {
+        self.erased.clear();
         self.open.clear();
         self.lock = None;
     }
@@ -282,33 +358,9 @@ impl WriteFiles {
 impl Drop for WriteFiles {
     /// The last connection of a file moves its log into the database as it closes; the lock goes after that.
     fn drop(&mut self) {
+        // With a reader that has a month open, this one is not the last: its log stays, and must hold nothing erased.
+        self.tidy();
         self.open.clear();
-    }
-}
-
-impl OpenMonth {
-    fn open(settings: &SqliteSettings, month: Month) -> Result<Self, Fault> {
-        let path = months::path(&settings.dir, month);
-        let fault =
-            |error: &rusqlite::Error| missing_directory(&settings.dir).unwrap_or_else(|| Fault::of(error, &path));
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(&path, flags).map_err(|error| fault(&error))?;
-        connection.busy_timeout(settings.busy_timeout()).map_err(|error| fault(&error))?;
-        // Looked at before anything is set: another program's file stays as it is.
-        schema::state(&connection, &path)?;
-        configure(&connection, settings).map_err(|error| fault(&error))?;
-        schema::migrate(&mut connection, &path)?;
-        let identity = FileIdentity::of(&path).map_err(|error| Fault::of_io(&error, &path))?;
-        Ok(Self { month, path, identity, connection })
-    }
-
-    fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>, &Path) -> Result<T, Fault>) -> Result<T, Fault> {
-        let Self { connection, path, .. } = self;
-        let fault = |error: rusqlite::Error| Fault::of(&error, path);
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
-        let done = work(&transaction, path)?;
-        transaction.commit().map_err(fault)?;
-        Ok(done)
     }
 }
 
@@ -323,19 +375,4 @@ fn delete(dir: &Path, month: Month) -> Result<bool, Fault> {
     }
     months::sync_dir(dir).map_err(|error| Fault::of_io(&error, dir))?;
     Ok(found)
-}
-
-fn configure(connection: &Connection, settings: &SqliteSettings) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", settings.synchronous.as_str())?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    let months = i64::try_from(settings.max_open_months.get()).unwrap_or(i64::MAX);
-    connection.pragma_update(None, "cache_size", -(CACHES_KIB / months).min(CACHE_KIB))?;
-    if let Some(bytes) = settings.max_file_bytes {
-        let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-        let pages = i64::try_from((bytes.get() / u64::from(page)).max(1)).unwrap_or(i64::MAX);
-        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
-    }
-    Ok(())
 }

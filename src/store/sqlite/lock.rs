@@ -1,11 +1,12 @@
 //! One writing process per directory. Readers take no lock.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
 use super::months::FileIdentity;
+use super::private;
 
 const NAME: &str = "difylog.lock";
 
@@ -28,13 +29,7 @@ impl DirLock {
     pub fn take(dir: &Path) -> Result<Result<Self, String>, Fault> {
         let path = dir.join(NAME);
         let io = |error: &std::io::Error| Fault::of_io(error, &path);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|error| missing_directory(dir).unwrap_or_else(|| io(&error)))?;
+        let mut file = private::open(&path).map_err(|error| missing_directory(dir).unwrap_or_else(|| io(&error)))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(Err(held(dir, &mut file))),

@@ -32,6 +32,12 @@ pub fn copies(months: &[OpenMonth], key: RecordKey) -> Result<Vec<(Revision, &Op
     Ok(copies)
 }
 
+/// Months in the order in which a record is looked for: the one that it most likely lies in, then the newest.
+pub fn likeliest_first(months: &[OpenMonth], near: Option<Month>) -> impl Iterator<Item = &OpenMonth> {
+    let is_near = move |file: &&OpenMonth| Some(file.month) == near;
+    months.iter().filter(is_near).chain(months.iter().filter(move |file| !is_near(file)))
+}
+
 /// The month of the newest copy. Months that are more likely to hold it come first: where an ended copy is found, no other
 /// month is opened.
 pub fn place<'m>(

@@ -82,6 +82,18 @@ impl ReadPool {
         permit.map_err(|_| Fault::Unavailable(String::from("the sqlite store is closed")))
     }
 
+    /// Questions that could begin now.
+    #[cfg(test)]
+    pub fn free_questions(&self) -> u32 {
+        u32::try_from(self.questions.available_permits()).unwrap_or(u32::MAX)
+    }
+
+    /// Waits until so many questions could begin.
+    #[cfg(test)]
+    pub async fn free(&self, questions: u32) {
+        drop(self.questions.acquire_many(questions).await.unwrap());
+    }
+
     /// As long as it is held, no month is deleted by this process.
     pub fn share(&self) -> RwLockReadGuard<'_, ()> {
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
@@ -90,8 +102,10 @@ impl ReadPool {
     /// A connection to a month; `None` if there is nothing in it. Where connections are short an idle one of another month
     /// is closed, then `let_go` is asked to close one of the question's own. A question that has none to spare gets one
     /// more than the bound: at most two of them does each question read at once.
-    pub fn open(&self, month: Month, let_go: impl Fn() -> bool) -> Result<Option<Connected>, Fault> {
-        if let Some(connected) = self.take_idle(month) {
+    ///
+    /// `through_log`: reads a month as if a writer had it open, whether or not one has.
+    pub fn open(&self, month: Month, through_log: bool, let_go: impl Fn() -> bool) -> Result<Option<Connected>, Fault> {
+        if let Some(connected) = self.take_idle(month).filter(|connected| !(connected.is_tidy && through_log)) {
             return Ok(Some(connected));
         }
         let slot = loop {
@@ -105,7 +119,7 @@ impl ReadPool {
                 }
             }
         };
-        Connected::open(&self.path(month), month, self.settings.busy_timeout(), slot)
+        Connected::open(&self.path(month), month, self.settings.busy_timeout(), through_log, slot)
     }
 
     /// Keeps a connection for the next question.
@@ -140,7 +154,7 @@ impl ReadPool {
             loop {
                 tokio::time::sleep(IDLE / 2).await;
                 let Some(pool) = pool.upgrade() else { return };
-                if pool.sweep(IDLE) == 0 {
+                if pool.sweep(IDLE) == 0 && pool.taken.load(Ordering::Acquire) == 0 {
                     pool.is_swept.store(false, Ordering::Release);
                     return;
                 }

@@ -87,7 +87,8 @@ impl Question {
         let mut absent: Vec<Month> = Vec::new();
         let mut attempts = 0;
         while attempts < ATTEMPTS {
-            let shelf = Rc::new(Shelf::new(Arc::clone(&self.pool), self.given_up.clone()));
+            let through_log = attempts + 1 == ATTEMPTS;
+            let shelf = Rc::new(Shelf::new(Arc::clone(&self.pool), self.given_up.clone(), through_log));
             let wanted = months()?.into_iter().filter(|month| !absent.contains(month));
             let files: Vec<_> = wanted.map(|month| OpenMonth::new(month, Rc::clone(&shelf))).collect();
             let answer = question(&files);
@@ -119,6 +120,10 @@ impl Question {
 struct Shelf {
     pool: Arc<ReadPool>,
     given_up: GivenUp,
+    /// Whether files may be written to meanwhile, whatever they look like: a writer that goes through all months (a
+    /// migration) would let a long question begin anew again and again. One that was closed in between may then be in
+    /// another state when it is opened again.
+    through_log: bool,
     /// The one asked last is last.
     open: RefCell<Vec<Rc<Connected>>>,
     first: RefCell<HashMap<Month, First>>,
@@ -135,8 +140,15 @@ struct First {
 }
 
 impl Shelf {
-    fn new(pool: Arc<ReadPool>, given_up: GivenUp) -> Self {
-        Self { pool, given_up, open: RefCell::default(), first: RefCell::default(), absent: RefCell::default() }
+    fn new(pool: Arc<ReadPool>, given_up: GivenUp, through_log: bool) -> Self {
+        Self {
+            pool,
+            given_up,
+            through_log,
+            open: RefCell::default(),
+            first: RefCell::default(),
+            absent: RefCell::default(),
+        }
     }
 
     fn get(&self, month: Month) -> Result<Rc<Connected>, Fault> {
@@ -147,14 +159,14 @@ impl Shelf {
             self.open.borrow_mut().push(Rc::clone(&found));
             return Ok(found);
         }
-        let opened = self.pool.open(month, || self.let_go())?;
+        let opened = self.pool.open(month, self.through_log, || self.let_go())?;
         let Some(mut opened) = opened else {
             self.absent.replace(Some(month));
             return Err(Fault::Moved);
         };
         opened.begin(&self.pool.path(month), &self.given_up)?;
         let first = First { stamp: opened.stamp, is_tidy: opened.is_tidy };
-        if *self.first.borrow_mut().entry(month).or_insert(first) != first {
+        if *self.first.borrow_mut().entry(month).or_insert(first) != first && !self.through_log {
             return Err(Fault::Moved);
         }
         let opened = Rc::new(opened);
@@ -168,10 +180,13 @@ impl Shelf {
         Some(open.remove(index))
     }
 
-    /// Closes the connection that was asked longest ago and is not being asked now. Answers whether there was one.
+    /// Closes the connection that was asked longest ago and is not being asked now; one of a month that is being written to
+    /// only where there is no other, since it will have changed when it is opened again. Answers whether there was one.
     fn let_go(&self) -> bool {
         let mut open = self.open.borrow_mut();
-        let idle = open.iter().position(|connected| Rc::strong_count(connected) == 1);
+        let is_idle = |connected: &Rc<Connected>| Rc::strong_count(connected) == 1;
+        let idle = open.iter().position(|connected| connected.is_tidy && is_idle(connected));
+        let idle = idle.or_else(|| open.iter().position(is_idle));
         idle.map(|index| open.remove(index)).is_some()
     }
 

@@ -7,7 +7,7 @@ use super::question::{OpenMonth, Question};
 use super::{decode, newest, tables};
 use crate::domain::query::RunSummary;
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, JsonText, Kind, Record, RecordId, TenantId};
+use crate::domain::{Document, JsonText, Kind, Month, Record, RecordId, TenantId};
 
 /// See [`LogReader::record`](crate::store::LogReader::record).
 pub fn record(question: &Question, key: RecordKey) -> Result<Option<Document>, Fault> {
@@ -35,16 +35,20 @@ pub fn records(question: &Question, tenant_id: TenantId, kind: Kind, ids: &[Reco
 pub fn run_summaries(question: &Question, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, Fault> {
     let ids = distinct(ids);
     question.ask(|months| {
-        let found = ids.iter().map(|&id| run_summary(months, tenant_id, id));
+        let found = ids.iter().map(|&id| run_summary(months, tenant_id, id, None));
         found.filter_map(Result::transpose).collect()
     })
 }
 
-/// A run without payloads, in its newest revision.
-pub fn run_summary(months: &[OpenMonth], tenant_id: TenantId, id: RecordId) -> Result<Option<RunSummary>, Fault> {
-    let Some((_, file)) = newest::place(months, RecordKey { tenant_id, kind: Kind::WorkflowRun, id })? else {
-        return Ok(None);
-    };
+/// A run without payloads, in its newest revision. `near`: the month that it most likely lies in, looked into first.
+pub fn run_summary(
+    months: &[OpenMonth],
+    tenant_id: TenantId,
+    id: RecordId,
+    near: Option<Month>,
+) -> Result<Option<RunSummary>, Fault> {
+    let key = RecordKey { tenant_id, kind: Kind::WorkflowRun, id };
+    let Some((_, file)) = newest::place(newest::likeliest_first(months, near), key)? else { return Ok(None) };
     let sql = format!("SELECT {} FROM workflow_runs AS r WHERE tenant_id = ?1 AND id = ?2", tables::RUNS.summary("r"));
     file.ask(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;

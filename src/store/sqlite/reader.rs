@@ -161,3 +161,58 @@ impl<R: Reads> StateReader for R {
         self.reader().remembered(move |state| state.list(&prefix)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::domain::BulkAction;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{BulkSink as _, StoreAdmin as _};
+    use crate::synthetic::{Generator, Shape};
+
+    /// A statement that ends only when it is interrupted.
+    const ENDLESS: &str = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_question_whose_asker_goes_away_ends_and_only_then_lets_the_next_begin() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = SqliteSettings { dir: dir.path().to_owned(), ..SqliteSettings::default() };
+        let store = SqliteStore::new(settings.clone()).unwrap();
+        store.install().await.unwrap();
+        let records = Generator::new(3, "2026-11-01T00:00:00".parse().unwrap(), Shape::default()).run();
+        let prepared = records.into_iter().map(|record| {
+            let document = crate::domain::Document {
+                revision: crate::domain::Revision::of(&record),
+                record,
+                graph: None,
+                truncated: Vec::new(),
+                origin: None,
+            };
+            BulkAction::Document(Arc::new(document))
+        });
+        store.apply(&prepared.collect::<Vec<_>>()).await.unwrap();
+        let reader = SqliteReader::new(settings);
+        let all = reader.pool.free_questions();
+        let (begun, begins) = std::sync::mpsc::channel();
+        let endless = move |question: &Question| {
+            question.ask(|months| {
+                begun.send(()).unwrap();
+                months.first().unwrap().ask(|connection| connection.query_row(ENDLESS, (), |row| row.get::<_, i64>(0)))
+            })
+        };
+        let asked =
+            tokio::spawn(
+                async move { (timeout(Duration::from_millis(50), reader.read(endless)).await.is_err(), reader) },
+            );
+        begins.recv_timeout(Duration::from_secs(60)).unwrap();
+        let (is_given_up, reader) = asked.await.unwrap();
+        assert!(is_given_up, "it has no end of its own");
+        // All of them are free only once the thread has ended.
+        let freed = timeout(Duration::from_secs(60), reader.pool.free(all)).await;
+        assert!(freed.is_ok(), "the question goes on although nobody waits for it");
+    }
+}

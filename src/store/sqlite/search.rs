@@ -27,6 +27,21 @@ const FAR: i64 = 50_000;
 const STEP_ROWS: i64 = 512;
 const STEP_BYTES: usize = 1 << 20;
 
+/// Rows per step, for the writer; and how many may wait before it indexes although writing does not pause. A question reads
+/// all of them.
+pub const STEP: usize = 512;
+pub const KEPT_UP: i64 = 10_000;
+
+/// Forgets everything; the next steps index all rows anew.
+pub const CLEAR: &str = "
+BEGIN IMMEDIATE;
+INSERT INTO workflow_runs_search (workflow_runs_search) VALUES ('delete-all');
+INSERT INTO workflow_node_executions_search (workflow_node_executions_search) VALUES ('delete-all');
+UPDATE search_indexed SET row = 0;
+DELETE FROM search_changed;
+COMMIT;
+";
+
 /// Version 4. `search_indexed` holds the greatest rowid up to which rows are indexed.
 ///
 /// A row that is deleted leaves the index with it, and if it was the last one, its rowid is given to the next row: the
@@ -147,6 +162,22 @@ impl Search {
         let hits = format!("SELECT count(*) FROM (SELECT 1 FROM {of}_search WHERE {of}_search MATCH ? LIMIT {FEW})");
         connection.prepare_cached(&hits)?.query_row([&self.expression], |row| row.get(0))
     }
+}
+
+/// Rows of a month that the index does not know as they are now, counted where there are few.
+pub fn behind(connection: &Connection) -> rusqlite::Result<i64> {
+    let mut behind = 0;
+    for kind in [Kind::WorkflowRun, Kind::NodeExecution] {
+        let of = tables::of(kind).name;
+        let sql = format!(
+            "SELECT (SELECT coalesce(max(rowid), 0) FROM {of}) - row \
+             + (SELECT count(*) FROM (SELECT 1 FROM search_changed WHERE of = '{of}' LIMIT {})) \
+             FROM search_indexed WHERE of = '{of}'",
+            KEPT_UP + 1
+        );
+        behind += connection.prepare_cached(&sql)?.query_row((), |row| row.get::<_, i64>(0))?;
+    }
+    Ok(behind)
 }
 
 /// Indexes some rows of a month. Answers whether there may be more.

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, TransactionBehavior};
 
 use super::SqliteSettings;
-use super::connect;
 use super::fault::Fault;
 use super::lock::missing_directory;
 use super::months::{FileIdentity, Stamp};
+use super::{connect, private};
 use crate::domain::{Month, Timestamp};
 use crate::store::{StateEntry, StateVersion};
 
@@ -199,6 +199,9 @@ impl StateFile {
         let fault =
             |error: rusqlite::Error| missing_directory(&self.settings.dir).unwrap_or_else(|| Fault::of(&error, path));
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if self.settings.dir.exists() {
+            private::create_file(path).map_err(|error| Fault::of_io(&error, path))?;
+        }
         let mut connection = Connection::open_with_flags(path, flags).map_err(fault)?;
         connection.busy_timeout(self.settings.busy_timeout()).map_err(fault)?;
         prepare(&mut connection, path, self.settings.synchronous.as_str())?;

@@ -33,6 +33,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How often requests of other processes are looked for, at least.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How often it is looked whether files are gone, and logs that may hold what was erased are emptied.
+const TIDY: Duration = Duration::from_millis(500);
+
 /// Work for the writer thread, each with the place of its answer.
 pub enum Command {
     Write(Request),
@@ -46,6 +49,8 @@ pub enum Command {
     Erase(Vec<Erasure>, Remains, oneshot::Sender<Result<Vec<bool>, Fault>>),
     EraseGraphs(Month, TenantId, oneshot::Sender<Result<u64, Fault>>),
     PurgeTombstones(Timestamp, oneshot::Sender<Result<u64, Fault>>),
+    /// Gives space back to the disk.
+    Compact(oneshot::Sender<Result<Vec<String>, Fault>>),
     /// Answers when the search indices of all months are up to date.
     CatchUp(oneshot::Sender<()>),
     /// Ends the thread once the files are closed.
@@ -141,11 +146,15 @@ fn run(mut files: WriteFiles, mut inbox: Inbox) {
     let mut waiting = None;
     let mut caught_up = Vec::new();
     let clock = system_clock();
-    let mut ticked = Instant::now();
+    let (mut ticked, mut tidied) = (Instant::now(), Instant::now());
     loop {
         if ticked.elapsed() >= TICK {
             files.serve_new_requests(clock());
             ticked = Instant::now();
+        }
+        if tidied.elapsed() >= TIDY {
+            files.tidy();
+            tidied = Instant::now();
         }
         let command = match waiting.take() {
             Some(command) => command,
@@ -165,7 +174,9 @@ fn run(mut files: WriteFiles, mut inbox: Inbox) {
             Command::Write(first) => {
                 let (group, next) = gather(first, &mut inbox.queue);
                 waiting = next;
+                let rows = group.iter().map(|request| request.rows.len()).sum();
                 write_group(&mut files, group);
+                files.keep_up(rows);
             }
             Command::Claim(answer) => reply(answer, files.claim()),
             Command::Probe(answer) => reply(answer, files.probe()),
@@ -174,10 +185,11 @@ fn run(mut files: WriteFiles, mut inbox: Inbox) {
             Command::RetireMonth(month, at, answer) => reply(answer, files.retire_month(month, at)),
             Command::Erase(erasures, remains, answer) => reply(answer, erase::erase(&mut files, &erasures, remains)),
             Command::EraseGraphs(month, tenant_id, answer) => {
-                let gone = files.change_if_there(month, |rows| erase::erase_graphs(rows, tenant_id));
+                let gone = files.erase(month, |rows| erase::erase_graphs(rows, tenant_id));
                 reply(answer, gone.map(Option::unwrap_or_default));
             }
             Command::PurgeTombstones(before, answer) => reply(answer, files.purge_tombstones(before)),
+            Command::Compact(answer) => reply(answer, files.compact()),
             Command::CatchUp(answer) => caught_up.push(answer),
             Command::Close(answer) => {
                 drop(files);

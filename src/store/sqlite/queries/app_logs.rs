@@ -32,7 +32,8 @@ pub fn page(months: &[OpenMonth], filter: &AppLogFilter, offset: u64, limit: usi
     let (logs, total) =
         if looks_at_runs { walk(months, filter, &files, offset, limit)? } else { skip(&files, offset, limit)? };
     let row = |log: AppLog| {
-        let run = read::run_summary(months, log.tenant_id, log.workflow_run_id)?;
+        let near = Some(log.created_at.month());
+        let run = read::run_summary(months, log.tenant_id, log.workflow_run_id, near)?;
         Ok(AppLogRow { log, run })
     };
     Ok(AppLogPage { rows: logs.into_iter().map(row).collect::<Result<_, Fault>>()?, total })
@@ -214,6 +215,7 @@ fn is_in_log(asked: &LogKeyword, keyword: &Keyword, log: &AppLog) -> bool {
 /// Whether the run of a log, in its newest revision, meets conditions.
 fn is_run(months: &[OpenMonth], log: &AppLog, mut conditions: Conditions) -> Result<bool, Fault> {
     let key = RecordKey { tenant_id: log.tenant_id, kind: Kind::WorkflowRun, id: log.workflow_run_id };
+    let months = newest::likeliest_first(months, Some(log.created_at.month()));
     let Some((_, file)) = newest::place(months, key)? else { return Ok(false) };
     conditions.add("tenant_id = ? AND id = ?", [blob(key.tenant_id.as_bytes()), blob(key.id.as_bytes())]);
     let sql = format!("SELECT 1 FROM workflow_runs {}", conditions.clause());

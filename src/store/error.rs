@@ -1,0 +1,52 @@
+//! Why a store could not be read or changed, and what may be told of it to whom.
+
+use crate::domain::{FaultKind, SinkFault};
+
+/// A read or an administrative call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The same call may succeed later.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// Credentials or rights are not enough.
+    #[error("store refused access: {0}")]
+    Unauthorized(String),
+    /// The store lacks what `difylog setup` installs, or has an older version of it.
+    #[error("store is not set up: {0}; run `difylog setup`")]
+    NotSetUp(String),
+    /// What the store holds or answers cannot be understood.
+    #[error("store holds or answers something unreadable: {0}")]
+    Corrupt(String),
+}
+
+impl StoreError {
+    /// Returns what an asker may be told who is no operator: no folder, process, host or index is in it. The whole text
+    /// belongs into the log.
+    #[must_use]
+    pub const fn public(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => {
+                "the store cannot answer now; try again later, or ask the operator, whose log says why"
+            }
+            Self::Unauthorized(_) | Self::NotSetUp(_) => {
+                "the store cannot be used until its operator has seen to it; the log says why"
+            }
+            Self::Corrupt(_) => "the store holds something unreadable; ask the operator, whose log says what",
+        }
+    }
+}
+
+impl From<SinkFault> for StoreError {
+    /// A read or an administrative call meets the same faults as a write.
+    fn from(fault: SinkFault) -> Self {
+        let detail = fault.to_string();
+        match fault.kind {
+            FaultKind::Unreachable | FaultKind::Overloaded | FaultKind::TooLarge | FaultKind::Storage => {
+                Self::Unavailable(detail)
+            }
+            FaultKind::Unauthorized => Self::Unauthorized(fault.detail),
+            FaultKind::NotSetUp => Self::NotSetUp(fault.detail),
+            FaultKind::Malformed => Self::Corrupt(detail),
+        }
+    }
+}
