@@ -115,23 +115,43 @@ def account() -> object:
     return found
 
 
+def certificates(folder: Path) -> None:
+    """Makes an authority, and a certificate of 127.0.0.1 that it signed: ca.pem, server.pem, server.key."""
+    names = {"ca": "/CN=authority of the tests", "server": "/CN=a server of the tests"}
+    for name, subject in names.items():
+        request = ["-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-subj", subject]
+        signed = ["-x509", "-days", "2", "-out", "ca.pem"] if name == "ca" else ["-out", "server.csr"]
+        subprocess.run(["openssl", "req", *request, *signed], cwd=folder, check=True, capture_output=True)
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    sign = ["-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2", "-extfile", "names"]
+    command = ["openssl", "x509", "-req", *sign, "-CAcreateserial", "-out", "server.pem"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    for name in ("ca.pem", "server.pem", "server.key"):
+        (folder / name).chmod(0o644)
+
+
 @pytest.fixture(scope="session")
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """A RabbitMQ of its own, which a test may stop and start."""
+    """A RabbitMQ of its own, with TLS as well, which a test may stop and start."""
     folder = tmp_path_factory.mktemp("rabbit") / "node"
+    tls = tmp_path_factory.mktemp("tls")
+    certificates(tls)
     script = REPOSITORY / "tests/servers/rabbitmq.sh"
 
     def run(verb: str, *arguments: str) -> str:
-        done = subprocess.run([script, verb, folder, *arguments], capture_output=True, text=True, timeout=240)
+        env = os.environ | {"RABBITMQ_TLS": str(tls)}
+        command = [script, verb, folder, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=env)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     # pytest's folders may be entered by their owner only, and the server has a user of its own.
-    for parent in (folder.parent, *folder.parent.parents):
+    for parent in (tls, folder.parent, *folder.parent.parents):
         if parent.stat().st_uid == os.getuid() and "pytest" in str(parent):
             parent.chmod(0o755)
-    url = next(line for line in run("start").splitlines() if line.startswith("AMQP_URL=")).split("=", 1)[1].strip("'\"")
-    yield SimpleNamespace(url=url, run=run)
+    started = dict(line.split("=", 1) for line in run("start").splitlines())
+    urls = {name: url.strip("'\"") for name, url in started.items()}
+    yield SimpleNamespace(url=urls["AMQP_URL"], tls_url=urls["AMQPS_URL"], authority=str(tls / "ca.pem"), run=run)
     run("stop")
 
 

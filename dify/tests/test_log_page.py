@@ -119,6 +119,13 @@ def test_rows_that_are_none_are_refused(api: Scripted, ask: Any, rows: list[Any]
         ask()
 
 
+@pytest.mark.parametrize("found", [[], "text", {"data": []}, {"total": -1, "data": []}, {"total": 1, "data": None}])
+def test_an_answer_of_another_shape_is_refused(api: Scripted, ask: Any, found: Any) -> None:
+    api.answers[PATH] = (200, found)
+    with pytest.raises(WrongAnswer):
+        ask()
+
+
 def test_it_falls_back_only_if_it_is_told_to(api: Scripted, ask: Any, configure: Callable[..., Any]) -> None:
     api.answers[PATH] = (503, {"code": "store_unavailable"})
     with pytest.raises(DifylogUnavailable):

@@ -107,6 +107,29 @@ def test_what_a_killed_process_has_spooled_is_drained_by_another(configure: Conf
     assert sorted(ids(queue.take())) == [f"00000000-0000-4000-8000-{number:012}" for number in range(50)]
 
 
+def test_a_process_that_has_nothing_of_its_own_to_say_drains_what_others_left(
+    configure: Configure, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer, "LOOK_SECONDS", 0.2)
+    settings = configure(amqp_url=queue.url, amqp_exchange=queue.exchange)
+    assert producer.producer().wait_until_idle(30)
+    one = event()
+    other = Spool(settings.spool_dir, settings.spool_bytes)
+    other.put([producer._entry(one, events.encode(one))])
+    other.close()
+    wait_for(lambda: one.id in ids(queue.take()))
+
+
+def test_an_event_whose_json_is_larger_than_it_seemed_is_told(configure: Configure, queue: Queue) -> None:
+    configure(amqp_url=queue.url, amqp_exchange=queue.exchange, event_bytes="2000")
+    told = threading.Event()
+    one = event(inputs='"' * 1200)
+    one.refused = told.set
+    assert producer.offer(one)
+    assert told.wait(30)
+    assert queue.take() == []
+
+
 def test_a_process_that_ends_leaves_nothing_behind_in_memory(configure: Configure, queue: Queue) -> None:
     settings = configure(amqp_url=queue.url, amqp_exchange=queue.exchange)
     code = """
@@ -182,6 +205,28 @@ def test_an_exchange_without_a_queue_is_no_delivery(configure: Configure, rabbit
     producer.offer(event())
     wait_for(lambda: producer.producer().counts["spooled"] == 1)
     assert spooled(settings) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "published"),
+    [
+        ("127.0.0.1", {"amqp_ca_file": "the authority"}, True),
+        ("127.0.0.1", {"amqp_verify": "false"}, True),
+        # The system does not know the authority, and the certificate is of another name.
+        ("127.0.0.1", {}, False),
+        ("localhost", {"amqp_ca_file": "the authority"}, False),
+    ],
+)
+def test_tls_is_checked(
+    configure: Configure, rabbit: SimpleNamespace, queue: Queue, host: str, options: dict[str, str], published: bool
+) -> None:
+    given = {name: rabbit.authority if value == "the authority" else value for name, value in options.items()}
+    url = rabbit.tls_url.replace("127.0.0.1", host)
+    configure(amqp_url=url, amqp_exchange=queue.exchange, **given)
+    producer.offer(event())
+    counts = producer.producer().counts
+    wait_for(lambda: counts["published"] or counts["spooled"])
+    assert (counts["published"], counts["spooled"]) == ((1, 0) if published else (0, 1))
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def test_without_a_tenant_an_admin_s_key_is_used_or_else_the_row_s_tenant(
 
 
 def test_an_id_that_is_none_never_gets_into_a_path(api: Scripted, runs: Any, nodes: Any) -> None:
-    for bad in ("../../../admin/runs/x", "", "x?full=true", str(uuid4()).upper(), "0" * 32):
+    for bad in ("../../../admin/runs/x", "", "x?full=true", str(uuid4()).upper(), "0" * 32, f"{uuid4()}\n"):
         assert runs.get_workflow_run_by_id(TENANT, APP, bad) is None
         runs.get_workflow_run_by_id(bad, APP, str(uuid4()))
         runs.get_paginated_workflow_runs(bad, APP, "debugging")
@@ -255,6 +255,8 @@ def test_reads_fall_back_only_if_they_are_told_to(
     assert runs.get_workflow_run_by_id(TENANT, APP, str(uuid4())) is None
     assert runs.get_workflow_runs_count(TENANT, APP, "app-run") == {"total": 0}
     assert nodes.get_executions_by_workflow_run(TENANT, APP, str(uuid4())) == []
+    api.answers[f"{A}/workflow-runs/count"] = (400, {"code": "invalid_param"})
+    assert runs.get_workflow_runs_count(TENANT, APP, "app-run") == {"total": 0}
     configure(api_url=api.url, api_key="k", reads="sql")
     before = len(api.requests)
     runs.get_paginated_workflow_runs(TENANT, APP, "app-run")
@@ -280,6 +282,25 @@ def test_the_nodes_of_a_run_come_whole_and_in_order(api: Scripted, nodes: Any) -
     found = nodes.get_executions_by_workflow_run(TENANT, APP, run_id)
     assert [row.id for row in found] == [answer["id"] for answer in answers]
     assert "order=asc" in api.requests[0][1]
+
+
+@pytest.mark.parametrize("answer", [[], "text", 5, True, {"data": {}}, {"data": [5]}, {"data": [{"row": 5}]}])
+def test_an_answer_of_another_shape_is_refused_everywhere(api: Scripted, runs: Any, nodes: Any, answer: Any) -> None:
+    api.answers["/"] = (200, answer)
+    a_run = str(uuid4())
+    for ask in (
+        lambda: runs.get_workflow_run_by_id(TENANT, APP, a_run),
+        lambda: runs.get_workflow_run_by_id_without_tenant(a_run),
+        lambda: runs.get_paginated_workflow_runs(TENANT, APP, "app-run"),
+        lambda: runs.get_workflow_runs_count(TENANT, APP, "app-run"),
+        lambda: runs.get_daily_token_cost_statistics(TENANT, APP, "app-run"),
+        lambda: runs.delete_runs_by_app(TENANT, APP),
+        lambda: nodes.get_execution_by_id(a_run, TENANT),
+        lambda: nodes.get_node_last_execution(TENANT, APP, WORKFLOW, "1"),
+        lambda: nodes.get_executions_by_workflow_run(TENANT, APP, a_run),
+    ):
+        with pytest.raises(WrongAnswer):
+            ask()
 
 
 @pytest.mark.parametrize("wrong", [{"tenant_id": OTHER_TENANT}, {"app_id": str(uuid4())}, {"workflow_run_id": None}])

@@ -112,6 +112,20 @@ def test_an_event_that_is_lost_later_completes_its_row_and_undoes_nothing(
     assert stored(sessions, WorkflowRun)[0].outputs == '{"a": 1}'
 
 
+def test_a_run_that_is_no_record_keeps_its_row_whole(
+    configure: Callable[..., Any], collector: Collector, sessions: Any, account: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(amqp_url=URL, mode="primary")
+
+    def refuse(*_: object) -> None:
+        raise events.NoRecord("workflow_run: app_id is missing")
+
+    monkeypatch.setattr(events, "snapshot", refuse)
+    runs(sessions, account).save(run())
+    assert stored(sessions, WorkflowRun)[0].inputs
+    assert collector.events == []
+
+
 def test_rag_pipelines_keep_their_rows_in_primary_mode(
     configure: Callable[..., Any], collector: Collector, sessions: Any, account: Any
 ) -> None:

@@ -67,6 +67,8 @@ def test_an_event_that_is_refused_again_and_again_is_set_aside(tmp_path: Path) -
         assert found.failed(bad) == (number == MAX_ATTEMPTS)
     assert ids(found) == ["good"]
     assert found.counts()["set_aside"] == 1
+    assert found.retry() == 1
+    assert ids(found) == ["bad", "good"]
 
 
 WRITER = """

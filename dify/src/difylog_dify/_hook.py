@@ -7,7 +7,7 @@ module names below. `DIFYLOG_HOOK=off` leaves it out.
 
 import os
 import sys
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 # Promised module name -> module of this package that defines the promised class.
@@ -81,16 +81,25 @@ class Finder:
     def find_spec(fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if fullname in ALIASES:
             # A Dify that has such a module itself keeps it.
-            own = PathFinder.find_spec(fullname, path, target)  # type: ignore[arg-type]
+            own = _found_by_others(fullname, path, target)
             return own or ModuleSpec(fullname, AliasLoader(ALIASES[fullname]))  # type: ignore[arg-type]
         function = PATCHED.get(fullname)
         if function is None:
             return None
-        spec = PathFinder.find_spec(fullname, path, target)  # type: ignore[arg-type]
+        spec = _found_by_others(fullname, path, target)
         if spec is None or spec.loader is None:
             return None
         spec.loader = PatchingLoader(spec.loader, function)  # type: ignore[assignment]
         return spec
+
+
+def _found_by_others(fullname: str, path: object, target: object) -> ModuleSpec | None:
+    for finder in sys.meta_path:
+        find_spec = None if finder is Finder else getattr(finder, "find_spec", None)
+        spec: ModuleSpec | None = find_spec(fullname, path, target) if find_spec is not None else None
+        if spec is not None:
+            return spec
+    return None
 
 
 def install() -> None:

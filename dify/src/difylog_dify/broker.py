@@ -102,12 +102,13 @@ class Publisher:
     def _tls(self) -> Any:
         if not self._settings.amqp_url.startswith("amqps:"):
             return False
-        options: dict[str, Any] = {"server_hostname": urlsplit(self._settings.amqp_url).hostname}
         if not self._settings.amqp_verify:
-            return options | {"cert_reqs": ssl.CERT_NONE}
-        # Without a file: the authorities of the system.
-        ca = self._settings.amqp_ca_file or ssl.get_default_verify_paths().cafile
-        return options | {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": ca}
+            return {"cert_reqs": ssl.CERT_NONE}
+        host = urlsplit(self._settings.amqp_url).hostname
+        options: dict[str, Any] = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": host}
+        if self._settings.amqp_ca_file:
+            options["ca_certs"] = self._settings.amqp_ca_file
+        return options
 
     def _lost(self, error: Exception) -> None:
         self.close()

@@ -43,7 +43,7 @@ class Capturing:
                 # Without a tenant or an app it is nobody's record: PostgreSQL decides what becomes of it.
                 logger.warning("not published: %s", error)
                 self._event = None
-            if self._strip:
+            if self._strip and self._event is not None:
                 for column in self.control_without:
                     setattr(row, column, None)
         return row

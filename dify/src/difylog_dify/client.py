@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 10.0
-_CODE = re.compile(r"^[a-z_]{1,40}$")
+# An export has many records: the bounds of an answer, so many times.
+EXPORT_BYTES, EXPORT_SECONDS = 16, 6
+_CODE = re.compile(r"[a-z_]{1,40}")
 
 
 class DifylogUnavailable(ServiceUnavailable):
@@ -134,7 +136,7 @@ class Client:
     def lines(self, path: str, params: Mapping[str, str | int | None]) -> Iterator[Any]:
         """Yields the JSON of each line of an export; raises as `get`, also in the middle. 404 raises, too."""
         begun: list[bytes] = []
-        for chunk in self._chunks("GET", path, params, b"", absent=DifylogUnavailable("it does not know the tenant")):
+        for chunk in self._chunks("GET", path, params, b"", is_export=True):
             first, *others = chunk.split(b"\n")
             begun.append(first)
             for piece in others:
@@ -144,11 +146,12 @@ class Client:
 
     def _chunks(
         self, method: str, path: str, params: Mapping[str, str | int | None] | None, body: bytes,
-        absent: DifylogUnavailable | None = None,
+        *, is_export: bool = False,
     ) -> Iterator[bytes]:  # fmt: skip
-        """Yields the body of a 200; nothing for a 404 unless `absent` is to be raised."""
+        """Yields the body of a 200; nothing for a 404, which of an export is an error."""
         self.breaker.enter()
-        until = time.monotonic() + self._settings.api_timeout
+        until = time.monotonic() + self._settings.api_timeout * (EXPORT_SECONDS if is_export else 1)
+        bound = self._settings.api_bytes * (EXPORT_BYTES if is_export else 1)
         try:
             response = self._transport.handle_request(self._request(method, path, params, body))
         except (httpx.HTTPError, OSError, ssl.SSLError) as error:
@@ -156,15 +159,15 @@ class Client:
         try:
             if response.status_code == 404:
                 self.breaker.succeeded()
-                if absent is not None:
-                    raise absent
+                if is_export:
+                    raise DifylogUnavailable("it does not know the tenant")
                 return
             if response.status_code != 200:
                 raise self._problem(response)
             size = 0
             for chunk in response.iter_raw():
                 size += len(chunk)
-                if size > self._settings.api_bytes:
+                if size > bound:
                     self.breaker.succeeded()
                     raise WrongAnswer("its answer is larger than DIFYLOG_API_BYTES")
                 if time.monotonic() > until:
@@ -200,7 +203,7 @@ class Client:
             code = problem.get("code", "")
         except (ValueError, AttributeError, httpx.HTTPError):
             pass
-        code = code if isinstance(code, str) and _CODE.match(code) else f"status {response.status_code}"
+        code = code if isinstance(code, str) and _CODE.fullmatch(code) else f"status {response.status_code}"
         if response.status_code == 400:
             self.breaker.succeeded()
             return Refused(code)

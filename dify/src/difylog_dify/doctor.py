@@ -190,6 +190,19 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 )  # fmt: skip
 
 
+def _retry_spool() -> int:
+    from difylog_dify.spool import Spool, SpoolError
+
+    found = settings.current()
+    try:
+        count = Spool(found.spool_dir, found.spool_bytes).retry()
+    except SpoolError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"{count} events will be tried again\n")
+    return 0
+
+
 def examine() -> list[Finding]:
     """Returns every finding. Publishes nothing, changes nothing but the spool's folder, which it creates."""
     return [finding for check in CHECKS for finding in check()]
@@ -198,9 +211,15 @@ def examine() -> list[Finding]:
 def main(arguments: list[str] | None = None) -> int:
     """Prints the findings; returns 1 if there is a fault."""
     parser = argparse.ArgumentParser(prog="difylog-dify")
-    parser.add_argument("command", choices=["doctor"], help="say what was found, and what to do")
+    commands = {
+        "doctor": "say what was found, and what to do",
+        "retry-spool": "try events again that the broker refused for good, after its limits were raised",
+    }
+    parser.add_argument("command", choices=list(commands), help="; ".join(f"{k}: {v}" for k, v in commands.items()))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    if options.command == "retry-spool":
+        return _retry_spool()
     # The script lies beside Python; Dify's modules lie in the folder of its API.
     for folder in (os.getcwd(), "/app/api"):
         if Path(folder, "app_factory.py").exists() and folder not in sys.path:

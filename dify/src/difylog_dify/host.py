@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from difylog_dify.client import DifylogUnavailable
+from difylog_dify.client import DifylogUnavailable, Refused
 from difylog_dify.settings import current
 
 Result = TypeVar("Result")
@@ -30,7 +30,7 @@ def answer(ask: Callable[[], Result], sql: Callable[[], Result]) -> Result:
         return sql()
     try:
         return ask()
-    except DifylogUnavailable:
+    except (DifylogUnavailable, Refused):
         if settings.falls_back:
             return sql()
         raise

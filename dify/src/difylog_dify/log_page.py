@@ -42,14 +42,14 @@ def paginate(
         found = client().get(path, {"page": page, "limit": limit} | _conditions(filters))
         if found is None:
             raise WrongAnswer("it does not know the tenant")
+        total, items = records.count(found, "total"), records.objects(found)
         if found.get("incomplete"):
             logger.warning(
                 "difylog cannot find every log by session id or e-mail: set serve.names = true and [postgres] there"
             )
             if current().falls_back:
                 return from_sql()
-        total = records.count(found, "total")
-        rows = [_row(item) for item in records.objects(found)]
+        rows = [_row(item) for item in items]
         if len(rows) > limit:
             raise WrongAnswer("it answers more rows than were asked for")
         _complete(session, ids[0], rows)

@@ -28,6 +28,8 @@ BATCH_BYTES = 1 << 20
 TICK_SECONDS = 1.0
 # How long a caller that finds the queue full waits for others that do.
 OVERFLOW_SECONDS = 0.05
+# Between two looks at a spool that was empty.
+LOOK_SECONDS = 15.0
 # Between two lines of the log about events that are lost.
 COMPLAIN_SECONDS = 30.0
 
@@ -51,6 +53,7 @@ class Producer:
         self._stopping = False
         self._abandon_at = float("inf")
         self._spool_may_hold = True
+        self._look_at = 0.0
         self._complained_at = float("-inf")
         self._thread = threading.Thread(target=self._run, name="difylog-producer", daemon=True)
         self._thread.start()
@@ -130,6 +133,9 @@ class Producer:
                     self._drain(once=True)
                 if self._stopping and not self._queue:
                     break
+                if time.monotonic() >= self._look_at:
+                    # A process that has ended may have left something.
+                    self._look_at, self._spool_may_hold = time.monotonic() + LOOK_SECONDS, True
                 self._drain(once=False)
                 self._publisher.heartbeat()
             except Exception:
@@ -158,7 +164,12 @@ class Producer:
         encoded: list[tuple[Event, bytes]] = []
         for event in batch:
             try:
-                encoded.append((event, encode(event)))
+                body = encode(event)
+                if len(body) > self._settings.event_bytes:
+                    # An estimate let it in.
+                    self._lose([event], "larger than DIFYLOG_EVENT_BYTES")
+                else:
+                    encoded.append((event, body))
             except (NoRecord, ValueError, TypeError) as error:
                 self._lose([event], f"no record: {error}" if isinstance(error, NoRecord) else "no record")
         left = encoded

@@ -12,7 +12,7 @@ from typing import Any
 
 from difylog_dify.client import WrongAnswer
 
-_UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 MAX_TEXT = 255
 Check = Callable[[Any], Any]
 
@@ -23,7 +23,7 @@ def _wrong(column: str) -> WrongAnswer:
 
 def is_uuid(value: object) -> bool:
     """Returns whether `value` is the text of a UUID as PostgreSQL and difylog write it."""
-    return isinstance(value, str) and _UUID.match(value) is not None
+    return isinstance(value, str) and _UUID.fullmatch(value) is not None
 
 
 def _uuid(value: Any) -> Any:
@@ -99,7 +99,7 @@ def columns(answer: Any, checks: Mapping[str, Check], expected: Mapping[str, str
     for column, check in checks.items():
         try:
             record[column] = check(answer.get(column))
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, RecursionError):
             raise _wrong(column) from None
     for column, value in expected.items():
         if value is not None and column in record and record[column] != value:
@@ -107,13 +107,13 @@ def columns(answer: Any, checks: Mapping[str, Check], expected: Mapping[str, str
     return record
 
 
-def truncated_fields(answer: Mapping[str, Any]) -> set[str]:
-    """Returns the payload columns of a node that difylog keeps in part."""
-    marks = answer.get("truncated") or []
+def truncated_fields(answer: Any) -> set[str]:
+    """Returns the payload columns of a record that difylog keeps in part."""
+    marks = (answer.get("truncated") if isinstance(answer, dict) else None) or []
     if not isinstance(marks, list):
         raise _wrong("truncated")
     fields = {str(mark.get("field")) for mark in marks if isinstance(mark, dict)}
-    return fields & {"inputs", "process_data", "outputs"}
+    return fields & {"graph", "inputs", "process_data", "outputs"}
 
 
 def fill(row: Any, record: Mapping[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from difylog_dify import records
 from difylog_dify.client import WrongAnswer, client
 
 PAGE = 100
-_TIME_RANGE = re.compile(r"^[0-9]{1,6}[dhms]$")
+_TIME_RANGE = re.compile(r"[0-9]{1,6}[dhms]")
 COUNTED = ("running", "succeeded", "failed", "stopped", "partial-succeeded")
 
 
@@ -20,7 +20,7 @@ def by_id(run_id: str, tenant_id: str | None, app_id: str | None = None) -> Any 
     """
     if tenant_id is None:
         found = client().get(f"/v1/admin/runs/{run_id}")
-        if found is not None and found.get("truncated"):
+        if found is not None and records.truncated_fields(found):
             tenant_id = records.columns(found, {"tenant_id": records.WHOLE_RUN["tenant_id"]}, {})["tenant_id"]
     if tenant_id is not None:
         found = client().get(f"/v1/tenants/{tenant_id}/runs/{run_id}", {"full": "true"})
@@ -81,7 +81,7 @@ def counts(
 ) -> dict[str, int]:
     """Returns the number of runs by status, as Dify's own method. At most `refresh_interval` late."""
     # Dify takes a range that it cannot read for none.
-    is_range = bool(time_range and _TIME_RANGE.match(time_range.lower()))
+    is_range = bool(time_range and _TIME_RANGE.fullmatch(time_range.lower()))
     params = {
         "triggered_from": triggered_from, "status": status or None,
         "time_range": time_range.lower() if is_range and time_range else None,
@@ -104,7 +104,7 @@ def daily(
         raise WrongAnswer("it does not know the tenant")
     days = records.objects(found)
     for day in days:
-        if not isinstance(day, dict) or not re.match(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", str(day.get("date"))):
+        if not isinstance(day, dict) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", str(day.get("date"))):
             raise WrongAnswer("a day has no date")
     return days
 

@@ -232,6 +232,12 @@ class Spool:
             connection.execute("UPDATE events SET attempts = attempts + 1 WHERE seq = ?", (event.seq,))
         return event.attempts + 1 >= MAX_ATTEMPTS
 
+    def retry(self) -> int:
+        """Puts events that were set aside back in line; returns how many."""
+        with self._transaction() as connection:
+            done = connection.execute("UPDATE events SET attempts = 0 WHERE attempts >= ?", (MAX_ATTEMPTS,))
+            return done.rowcount
+
     def counts(self) -> dict[str, int]:
         """Returns `events`, `bytes`, `set_aside` and `left_out` (in all)."""
         with self._transaction() as connection:
