@@ -6,6 +6,7 @@
 mod backup;
 mod lifecycle;
 mod migrate;
+mod payloads;
 mod serve;
 mod status;
 
@@ -16,11 +17,12 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 pub use self::backup::{open_backup, open_vault};
 pub use self::lifecycle::{Lifecycle, Use, open_lifecycle, open_removal};
 pub use self::migrate::{MigrationRun, open_migration};
+pub use self::payloads::payload_warnings;
 pub use self::serve::{open_logs, run_serve};
 pub use self::status::{ALL_KINDS, Lag, MonthStatus, Part, Status, status};
 use crate::amqp::{AmqpError, Consumption};
@@ -54,7 +56,7 @@ pub enum AppError {
     /// A setting of the store; `config` checks them before.
     #[error("store.elastic.{0}")]
     Setting(#[from] InvalidSetting),
-    #[error("payload store: {0}")]
+    #[error("{0}")]
     Payloads(String),
     #[error("{0}")]
     Broker(#[from] AmqpError),
@@ -145,13 +147,19 @@ fn holder() -> String {
 pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: CancellationToken) -> Result<(), AppError> {
     let stores = open_stores(&settings)?;
     let removal = settings.retention.interval().map(|interval| (retention(&settings, &stores), interval));
-    let Stores { store, payloads } = stores;
     // Before anything is taken from a queue: what could not be written would be held for minutes.
-    store.claim().await?;
-    for line in store.check().await? {
+    stores.store.claim().await?;
+    for line in stores.store.check().await? {
         info!("{line}");
     }
-    payloads.probe().await.map_err(|error| AppError::Payloads(error.to_string()))?;
+    stores.payloads.probe().await.map_err(|error| AppError::Payloads(error.to_string()))?;
+    for warning in payload_warnings(&settings, &stores.payloads, &*stores.store, Some(&*stores.store))
+        .await
+        .map_err(AppError::Payloads)?
+    {
+        warn!("{warning}");
+    }
+    let Stores { store, payloads } = stores;
     let metrics = telemetry::install_metrics().map_err(AppError::Other)?;
     let clock = system_clock();
     let (keeper, watch) = gate();

@@ -14,12 +14,13 @@ mod apply;
 pub mod plan;
 pub mod schedule;
 mod settings;
+mod sweep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::query::Scan;
-use crate::domain::{Kind, Month, Timestamp};
+use crate::domain::{Kind, Month, TenantId, Timestamp};
 use crate::store::payload::{PayloadError, PayloadStore};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Clock;
@@ -27,6 +28,7 @@ use crate::telemetry::Clock;
 pub use apply::StepReport;
 pub use plan::{MonthContent, Plan, Step, What};
 pub use settings::RetentionSettings;
+pub use sweep::{Swept, SweptMonth};
 
 /// Name of the lease, so that one of many workers removes at a time.
 const LEASE: &str = "lease/retention";
@@ -71,11 +73,20 @@ impl Retention {
         let stored = counts.iter().filter(|count| count.kind.parse::<Kind>().is_ok()).map(|count| count.documents);
         let mut plan = Plan { at: now, steps: Vec::new(), stored: stored.sum() };
         let Some(latest) = self.settings.latest_cutoff(now) else { return Ok(plan) };
-        let mut months: Vec<Month> = counts.iter().map(|count| count.month).collect();
+        let mut texts = self.texts_past_their_days(now).await?;
+        let mut months: Vec<Month> = counts.iter().map(|count| count.month).chain(texts.keys().copied()).collect();
         months.sort_unstable();
         months.dedup();
+        let stored: HashSet<Month> = counts.iter().map(|count| count.month).collect();
         for month in months.into_iter().filter(|month| month.start() < latest) {
-            let content = MonthContent { month, counts: self.store.tenant_counts(month).await? };
+            let counts = if stored.contains(&month) { self.store.tenant_counts(month).await? } else { Vec::new() };
+            let content = MonthContent { month, counts };
+            let mut left = texts.remove(&month).unwrap_or_default();
+            left.retain(|tenant| !content.counts.iter().any(|count| count.tenant_id == *tenant));
+            if !stored.contains(&month) {
+                plan.steps.extend(self.texts_without_records(month, &left).await?);
+                continue;
+            }
             for mut step in plan::steps(&content, &self.settings, now) {
                 if let What::Before { .. } = step.what {
                     step.records = self.due_in_part(&step).await?;
@@ -84,8 +95,38 @@ impl Retention {
                     plan.steps.push(step);
                 }
             }
+            // A month that goes as a whole takes everybody's texts along.
+            if !plan.steps.iter().any(|step| step.month == month && step.what == What::Month) {
+                plan.steps.extend(self.texts_without_records(month, &left).await?);
+            }
         }
         Ok(plan)
+    }
+
+    /// The months of which tenants have objects although all of it is past their days. Costs a listing of the months of
+    /// each tenant.
+    async fn texts_past_their_days(&self, now: Timestamp) -> Result<BTreeMap<Month, Vec<TenantId>>, RetentionError> {
+        let mut texts: BTreeMap<Month, Vec<TenantId>> = BTreeMap::new();
+        for tenant in self.payloads.tenants().await? {
+            let Some(cutoff) = self.settings.cutoff(tenant, now) else { continue };
+            for month in self.payloads.months_of(tenant).await?.into_iter().filter(|month| month.end() <= cutoff) {
+                texts.entry(month).or_default().push(tenant);
+            }
+        }
+        Ok(texts)
+    }
+
+    /// A step for each tenant that has objects of the month which nothing names.
+    async fn texts_without_records(&self, month: Month, tenants: &[TenantId]) -> Result<Vec<Step>, RetentionError> {
+        let mut steps = Vec::new();
+        for tenant in tenants.iter().copied() {
+            let found = self.sweep_texts(tenant, month, false).await?;
+            if found.objects > 0 {
+                let what = What::Texts { tenant, objects: found.objects };
+                steps.push(Step { month, what, records: BTreeMap::new() });
+            }
+        }
+        Ok(steps)
     }
 
     async fn due_in_part(&self, step: &Step) -> Result<BTreeMap<Kind, u64>, StoreError> {
@@ -105,7 +146,7 @@ impl Step {
     fn scan(&self, kind: Kind, limit: usize) -> Scan {
         let (tenants, until) = match &self.what {
             What::Month => (Vec::new(), self.month.end()),
-            What::Tenant(tenant) => (vec![*tenant], self.month.end()),
+            What::Tenant(tenant) | What::Texts { tenant, .. } => (vec![*tenant], self.month.end()),
             What::Before { until, tenants } => (tenants.clone(), *until),
         };
         let mut scan = Scan::all(kind, limit);

@@ -11,11 +11,14 @@ pub mod memory;
 pub mod payload;
 pub mod sqlite;
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 
 use chrono_tz::Tz;
 
 pub use self::error::StoreError;
+use crate::domain::document::ContentHash;
 use crate::domain::query::{
     AppLogFilter, AppLogPage, Cursor, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, MonthCount,
     MonthSize, NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan, TenantCount,
@@ -204,9 +207,36 @@ pub trait LogQueries: LogReader {
     async fn histogram(&self, subject: &Subject, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError>;
 }
 
+/// Which full texts of truncated payloads documents name. What no document names any more may be removed from the
+/// payload store.
+#[async_trait]
+pub trait TextNames: Send + Sync {
+    /// Returns the full texts that these records name, each with the month whose copy of the record names it; in no order,
+    /// each once. Sees every write that was acknowledged before, except where another one is under way.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read. So for every method here.
+    async fn texts_of(
+        &self,
+        tenant_id: TenantId,
+        kind: Kind,
+        ids: &[RecordId],
+    ) -> Result<Vec<(Month, ContentHash)>, StoreError>;
+
+    /// Returns which of `hashes` some document of the tenant and month names, older copies of a record included. Sees
+    /// every write that was acknowledged before. Costs one or two requests to an engine, and a walk over the truncated
+    /// documents of the month where they were written before version 3 of the index templates.
+    async fn named_texts(
+        &self,
+        tenant_id: TenantId,
+        month: Month,
+        hashes: &[ContentHash],
+    ) -> Result<HashSet<ContentHash>, StoreError>;
+}
+
 /// Questions that cross tenants: for administrative work only.
 #[async_trait]
-pub trait LogScan: Send + Sync {
+pub trait LogScan: TextNames {
     /// A stretch of a walk; see [`Scan`]. Newest revisions only.
     ///
     /// # Errors

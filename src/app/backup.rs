@@ -17,7 +17,7 @@ use crate::telemetry::system_clock;
 /// # Errors
 /// Settings that cannot be used.
 pub fn open_vault(settings: &Settings) -> Result<PayloadStore, AppError> {
-    PayloadStore::open(&settings.backup.vault()).map_err(|error| AppError::Payloads(format!("backup: {error}")))
+    PayloadStore::open_of("backup", &settings.backup.vault()).map_err(|error| AppError::Payloads(error.to_string()))
 }
 
 /// Opens the store that the settings name with its backups, or another of its kind: `at` is a directory of SQLite, or a

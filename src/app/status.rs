@@ -37,6 +37,8 @@ pub const ALL_KINDS: &str = "all";
 pub struct Status {
     /// The server's version, and what difylog has set up there.
     pub store: Part<Vec<String>>,
+    /// Where full texts are kept.
+    pub payloads: Part<String>,
     /// By month and kind.
     pub months: Part<BTreeMap<(Month, &'static str), MonthStatus>>,
     pub migrations: Part<Vec<MigrationStatus>>,
@@ -76,7 +78,7 @@ impl Lag {
 /// # Errors
 /// Settings that cannot be used; what cannot be reached is part of the picture.
 pub async fn status(settings: &Settings) -> Result<Status, AppError> {
-    let Readers { store, .. } = open_readers(settings)?;
+    let Readers { store, payloads } = open_readers(settings)?;
     let database = Database::open(&settings.postgres);
     let version = async {
         let client = database.map_err(|error| error.to_string())?.client().await.map_err(|error| error.to_string())?;
@@ -96,6 +98,7 @@ pub async fn status(settings: &Settings) -> Result<Status, AppError> {
     };
     let picture = Status {
         store: shown(store.check().await),
+        payloads: payloads.look().await.map_err(|error| error.to_string()),
         months: shown(months(&*store).await),
         migrations: migrations(&*store).await.map_err(|error| error.to_string()),
         validation: shown(remembered(&*store, VALIDATION).await),
@@ -142,6 +145,7 @@ impl Status {
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.store.is_ok()
+            && self.payloads.is_ok()
             && self.months.is_ok()
             && self.migrations.is_ok()
             && self.validation.is_ok()
@@ -173,6 +177,7 @@ impl Status {
         json!({
             "difylog": env!("CARGO_PKG_VERSION"),
             "store": part(&self.store, |lines| json!(lines)),
+            "payloads": part(&self.payloads, |place| json!({ "place": place })),
             "months": part(&self.months, months),
             "migrations": part(&self.migrations, |found| json!(found)),
             "validation": part(&self.validation, |found| json!(found)),

@@ -2,8 +2,7 @@
 //!
 //! Documents that a live message has overwritten since are no longer the migration's and stay. A document goes only while
 //! PostgreSQL still has its row, so that nothing is lost, and only in the revision that was met. Nothing remains in its
-//! place: the migration can be run again. Graphs and full texts may be shared with other documents; retention takes them
-//! with their month.
+//! place: the migration can be run again. Full texts that no other document names go as well; graphs go with their month.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,10 +11,12 @@ use uuid::Uuid;
 use super::LifeError;
 use super::state::{MigrationEntry, PREFIX};
 use super::validate::cursor;
+use crate::domain::document::ContentHash;
 use crate::domain::query::{Content, Scan};
-use crate::domain::{Document, Kind, Origin, RecordId, TenantId, Timestamp};
+use crate::domain::{Document, Kind, Month, Origin, RecordId, TenantId, Timestamp};
 use crate::postgres::{Catalogue, Client, Database, lookup};
-use crate::store::{Eraser, Erasure, LogScan, Remains, StateStore, StoreError, StoreOverview};
+use crate::store::payload::{PayloadStore, Younger};
+use crate::store::{Eraser, Erasure, LogScan, Remains, StateStore, StoreError, StoreOverview, TextNames};
 
 /// Documents met at a time.
 const PAGE: usize = 500;
@@ -28,6 +29,7 @@ pub struct Rollback<'a> {
     pub walks: &'a dyn LogScan,
     pub eraser: &'a dyn Eraser,
     pub overview: &'a dyn StoreOverview,
+    pub texts: &'a PayloadStore,
     pub origin: Origin,
     /// Take documents back whose rows PostgreSQL does not have any more: they are lost.
     pub force_missing: bool,
@@ -105,12 +107,29 @@ impl Rollback<'_> {
         }
         let erased = if self.execute {
             let erased = self.eraser.erase(&erasures, Remains::Nothing).await?;
+            self.remove_texts(page).await?;
             erased.into_iter().filter(|erased| *erased).count()
         } else {
             erasures.len()
         };
         outcome.overwritten += (erasures.len() - erased.min(erasures.len())) as u64;
         *outcome.removed.entry(kind).or_default() += erased as u64;
+        Ok(())
+    }
+}
+
+impl Rollback<'_> {
+    /// Removes the full texts that documents of a page named and none names any more.
+    async fn remove_texts(&self, page: &[Document]) -> Result<(), LifeError> {
+        let mut texts: BTreeMap<(TenantId, Month), Vec<ContentHash>> = BTreeMap::new();
+        for document in page.iter().filter(|document| !document.truncated.is_empty()) {
+            let named = document.truncated.iter().map(|mark| mark.sha256);
+            texts.entry((document.tenant_id(), document.month())).or_default().extend(named);
+        }
+        for ((tenant, month), texts) in texts {
+            let names: &dyn TextNames = self.walks;
+            self.texts.remove_unnamed::<LifeError>(names, tenant, month, &texts, Younger::Go).await?;
+        }
         Ok(())
     }
 }

@@ -15,8 +15,8 @@ use crate::store::StateStore;
 use crate::store::copies::{BackupId, CopyName, Mark, MonthState};
 use crate::store::lease::Lease;
 
-/// Leases, and requests to the process that writes, are no state worth keeping.
-const OF_THE_MOMENT: [&str; 2] = ["lease/", "erasure/"];
+/// Leases, requests to the process that writes, folders of hosts and the place of a sweep are no state worth keeping.
+const OF_THE_MOMENT: [&str; 4] = ["lease/", "erasure/", "payloads/folder/", "retention/sweep"];
 /// So that one process at a time makes or removes backups.
 const LEASE: &str = "lease/backup";
 /// How long a process that died keeps others from it.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
+use tracing::warn;
 
 use super::BackupError;
 use super::manifest::{Contents, KindContents};
@@ -18,6 +19,9 @@ use crate::store::payload::{Copied, PayloadStore};
 const PAGE: usize = 500;
 /// Payloads on their way at once.
 const PAYLOADS: usize = 4;
+
+/// Absent payloads of a month that are named in the log; the rest is counted.
+const NAMED: u64 = 20;
 
 /// What to do with the payloads that documents refer to.
 pub(super) enum Payloads<'p> {
@@ -103,16 +107,21 @@ impl Payloads<'_> {
         let references = documents.iter().flat_map(|document| {
             document.truncated.iter().map(|cut| (document.tenant_id(), document.month(), cut.sha256))
         });
-        let there = stream::iter(references.collect::<Vec<_>>()).map(async |(tenant_id, month, sha256)| match self {
-            Self::Copy { from, to } => {
-                from.copy_to(to, tenant_id, month, sha256).await.map(|copied| copied != Copied::Absent)
-            }
-            Self::Check(store) => store.has(tenant_id, month, sha256).await,
+        let there = stream::iter(references.collect::<Vec<_>>()).map(async |(tenant_id, month, sha256)| {
+            let (store, is_there) = match self {
+                Self::Copy { from, to } => (from, from.copy_to(to, tenant_id, month, sha256).await? != Copied::Absent),
+                Self::Check(store) => (store, store.has(tenant_id, month, sha256).await?),
+            };
+            Ok::<_, BackupError>((!is_there).then(|| store.object_name(tenant_id, month, sha256)))
         });
         let mut there = there.buffer_unordered(PAYLOADS);
-        while let Some(is_there) = there.try_next().await? {
+        while let Some(absent) = there.try_next().await? {
             contents.payloads += 1;
-            contents.absent_payloads += u64::from(!is_there);
+            let Some(object) = absent else { continue };
+            contents.absent_payloads += 1;
+            if contents.absent_payloads <= NAMED {
+                warn!(object, "a document names a full text that is not in the payload store");
+            }
         }
         Ok(())
     }

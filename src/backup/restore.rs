@@ -1,10 +1,13 @@
 //! Makes a store out of a backup.
 
+use std::time::Duration;
+
 use tracing::info;
 
 use super::manifest::Manifest;
 use super::{Backup, BackupError};
 use crate::domain::Month;
+use crate::store::TextNames;
 
 impl Backup {
     /// Restores months of a backup, all of them if none is named, where the store has none of these. Payloads come first:
@@ -27,6 +30,9 @@ impl Backup {
         for copy in wanted {
             let payloads = self.vault.copy_month_to(&self.payloads, copy.month.0).await?;
             self.copies.restore(&copy.name()).await?;
+            // A sweep of the store may have met them before the documents that name them, where they had been there long.
+            self.vault.copy_month_to(&self.payloads, copy.month.0).await?;
+            self.remove_unnamed(copy.month.0).await?;
             info!(month = %copy.month.0, documents = copy.contents.documents(), payloads, "restored");
         }
         self.store.install().await?;
@@ -35,6 +41,15 @@ impl Backup {
                 // What is there is newer.
                 self.store.put_state(key, value, None).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// The vault's folder of a month is of all its copies: what only another copy's documents name does not come back.
+    async fn remove_unnamed(&self, month: Month) -> Result<(), BackupError> {
+        let names: &dyn TextNames = &*self.store;
+        for tenant_id in self.vault.tenants().await? {
+            self.payloads.sweep_month::<BackupError>(names, tenant_id, month, Duration::ZERO, true).await?;
         }
         Ok(())
     }

@@ -45,6 +45,8 @@ pub struct Differences {
     pub different: Named,
     /// Payloads that the backup has and the store does not.
     pub absent_payloads: u64,
+    /// The names of the first of their objects.
+    pub absent: Vec<String>,
 }
 
 /// Records that something is wrong with.
@@ -145,7 +147,7 @@ impl Backup {
                         Some(stored) if hasher.hash(stored) != hasher.hash(document) => {
                             found.different.add(document.key());
                         }
-                        Some(_) => found.absent_payloads += self.absent_payloads(document).await?,
+                        Some(_) => self.absent_payloads(document, &mut found).await?,
                     }
                 }
             }
@@ -167,14 +169,16 @@ impl Backup {
     }
 
     /// Payloads of a document that the backup has and the store does not.
-    async fn absent_payloads(&self, document: &Document) -> Result<u64, BackupError> {
+    async fn absent_payloads(&self, document: &Document, found: &mut Differences) -> Result<(), BackupError> {
         let (tenant_id, month) = (document.tenant_id(), document.month());
-        let mut absent = 0;
         for cut in &document.truncated {
             let lost = !self.payloads.has(tenant_id, month, cut.sha256).await?
                 && self.vault.has(tenant_id, month, cut.sha256).await?;
-            absent += u64::from(lost);
+            found.absent_payloads += u64::from(lost);
+            if lost && found.absent.len() < NAMED {
+                found.absent.push(self.payloads.object_name(tenant_id, month, cut.sha256));
+            }
         }
-        Ok(absent)
+        Ok(())
     }
 }

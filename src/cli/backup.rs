@@ -192,7 +192,7 @@ fn words(outcome: &Outcome) -> String {
         Outcome::Equal => "equal".to_owned(),
         Outcome::Damaged => "DAMAGED: the copy is not what the manifest says".to_owned(),
         Outcome::Differs(found) => {
-            let Differences { newer, added, missing, different, absent_payloads } = found;
+            let Differences { newer, added, missing, different, absent_payloads, absent } = found;
             let counts = [
                 (*newer, "newer"),
                 (*added, "added"),
@@ -204,6 +204,7 @@ fn words(outcome: &Outcome) -> String {
                 counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
             said.extend(names("missing", missing));
             said.extend(names("different", different));
+            said.extend(absent.iter().map(|object| format!("absent: {object}")));
             said.join("\n")
         }
     }
@@ -229,6 +230,7 @@ fn line(check: &MonthCheck) -> Value {
             "missing": named(&found.missing),
             "different": named(&found.different),
             "absent_payloads": found.absent_payloads,
+            "absent": found.absent,
         }),
     };
     let holds = check.outcome.holds();

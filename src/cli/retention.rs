@@ -2,13 +2,16 @@
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::output::table;
+use super::scope::{spinner, until_signals};
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::Kind;
-use crate::retention::{Plan, RetentionError, Step, StepReport};
+use crate::retention::{Plan, Retention, RetentionError, Step, StepReport, Swept, SweptMonth};
+use crate::store::payload::Removed;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RetentionCommand {
@@ -16,6 +19,23 @@ pub(super) enum RetentionCommand {
     Plan(PlanArguments),
     /// Remove it: whole months are dropped, the rest is erased at retention.rate
     Apply(ApplyArguments),
+    /// Find full texts in the payload store that no record names; says what it would remove until it is told --execute
+    Sweep(SweepArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Records that are deleted or past their days take their full texts along. What is left belongs to \
+late events that were refused, or to a removal that was interrupted. Texts younger than retention.sweep_min_age_hours stay. \
+A sweep that was ended goes on where it was."
+)]
+pub(super) struct SweepArguments {
+    /// Remove them
+    #[arg(long)]
+    execute: bool,
+    /// JSON Lines instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -53,7 +73,8 @@ impl From<RetentionError> for Failure {
 
 pub(super) async fn run(command: RetentionCommand, loaded: &Loaded) -> Result<(), Failure> {
     let stores = match command {
-        RetentionCommand::Plan(_) => app::open_stores(&loaded.settings)?,
+        // A sweep changes nothing but the payload store: it goes on beside a worker.
+        RetentionCommand::Plan(_) | RetentionCommand::Sweep(_) => app::open_stores(&loaded.settings)?,
         RetentionCommand::Apply(_) => app::open_removal(&loaded.settings).await?,
     };
     let retention = app::retention(&loaded.settings, &stores);
@@ -63,9 +84,59 @@ pub(super) async fn run(command: RetentionCommand, loaded: &Loaded) -> Result<()
             let plan = retention.plan().await?;
             retention.apply(&plan, max_share).await.map(|reports| print_reports(&reports, json))
         }
+        RetentionCommand::Sweep(arguments) => {
+            let swept = sweep(&retention, &arguments).await;
+            stores.store.close().await;
+            return swept;
+        }
     };
     stores.store.close().await;
     Ok(outcome?)
+}
+
+async fn sweep(retention: &Retention, arguments: &SweepArguments) -> Result<(), Failure> {
+    let SweepArguments { execute, json } = *arguments;
+    let bar = spinner();
+    let each = |found: &SweptMonth| {
+        let at = format!("{} of tenant {}", found.month, found.tenant_id);
+        bar.set_message(at.clone());
+        if json {
+            println!("{}", swept_line(found, execute));
+        } else if found.removed.objects > 0 {
+            bar.suspend(|| println!("{at}: {}", amount(execute, found.removed)));
+        }
+    };
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let work = async { Ok(retention.sweep(execute, &each, &|| stopped.is_cancelled()).await?) };
+    let Swept { months, removed, complete } = until_signals(stop, work).await?;
+    bar.finish_and_clear();
+    if json {
+        let Removed { objects, bytes } = removed;
+        let total = json!({ "months": months, "full_texts": objects, "bytes": bytes, "complete": complete });
+        println!("{total}");
+        return Ok(());
+    }
+    println!("{} in {months} months of tenants", amount(execute, removed));
+    if !complete {
+        println!("stopped; the same command goes on");
+    } else if !execute {
+        println!("dry run: nothing was removed; --execute removes");
+    }
+    Ok(())
+}
+
+fn amount(execute: bool, Removed { objects, bytes }: Removed) -> String {
+    let verb = if execute { "removed" } else { "would remove" };
+    format!("{verb} {objects} full texts that no record names, {bytes} bytes")
+}
+
+fn swept_line(found: &SweptMonth, execute: bool) -> Value {
+    let Removed { objects, bytes } = found.removed;
+    json!({
+        "tenant_id": found.tenant_id.to_string(), "month": found.month.to_string(), "executed": execute,
+        "full_texts": objects, "bytes": bytes,
+    })
 }
 
 fn print_plan(plan: &Plan, json: bool) {

@@ -107,9 +107,14 @@ pub(super) async fn check(
     let loaded = load()?;
     println!("# settings in force, secrets masked\n{}", loaded.shown);
     let Readers { store, payloads } = app::open_readers(&loaded.settings)?;
+    let payload_store = async {
+        payloads.probe().await.map_err(|error| error.to_string())?;
+        let warnings = app::payload_warnings(&loaded.settings, &payloads, &*store, None).await?;
+        Ok(warnings.into_iter().map(|warning| format!("WARNING: {warning}")).collect())
+    };
     let reports = [
         report("store", store.check().await.map_err(|error| error.to_string())),
-        report("payloads", payloads.probe().await.map(|()| vec![]).map_err(|error| error.to_string())),
+        report("payloads", payload_store.await),
         report("broker", amqp::check(&loaded.settings.amqp).await.map_err(|error| error.to_string())),
     ];
     if reports.iter().all(|ok| *ok) { Ok(()) } else { Err(Failure::Unreachable) }

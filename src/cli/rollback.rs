@@ -36,15 +36,15 @@ pub(super) struct RollbackArguments {
 
 const AFTER_HELP: &str = "\
 What came live, and what a live message has overwritten since, is not the migration's and stays. A document goes only
-while PostgreSQL has its row, so nothing is lost. Canvases and full texts stay until their month goes: other documents may
-share them. Once everything is out, the migration is forgotten, and the same command line copies from the first row again.
+while PostgreSQL has its row, so nothing is lost. Full texts that no other document names go as well; canvases stay until
+their month goes. Once everything is out, the migration is forgotten, and the same command line copies from the first row again.
 
 Exit code 1 means that documents stayed because PostgreSQL does not have their rows: `difylog restore-pg` puts them back.";
 
 pub(super) async fn run(arguments: RollbackArguments, loaded: &Loaded) -> Result<(), Failure> {
     let lifecycle = app::open_lifecycle(&loaded.settings, Use::Change).await?;
     // A dry run removes nothing: it goes on beside a worker.
-    let Stores { store, .. } = if arguments.execute {
+    let Stores { store, payloads } = if arguments.execute {
         app::open_removal(&loaded.settings).await?
     } else {
         app::open_stores(&loaded.settings)?
@@ -61,6 +61,7 @@ pub(super) async fn run(arguments: RollbackArguments, loaded: &Loaded) -> Result
         walks: store,
         eraser: store,
         overview: store,
+        texts: &payloads,
         origin: Origin::new(arguments.migration),
         force_missing: arguments.force_missing,
         execute: arguments.execute,

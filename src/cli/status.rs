@@ -35,6 +35,7 @@ pub(super) async fn run(arguments: &StatusArguments, loaded: &Loaded) -> Result<
 fn show(status: &Status) {
     println!("difylog {}", env!("CARGO_PKG_VERSION"));
     section("store", &status.store, |lines| lines.join("\n"));
+    section("full texts", &status.payloads, String::clone);
     section("months", &status.months, |months| {
         let mut shown = table(&["month", "kind", "documents", "MB", "shards"]);
         for ((month, kind), found) in months {

@@ -74,8 +74,11 @@ impl Request {
     /// Sends the request and reads off the verdicts.
     pub async fn fly(self, sink: Arc<dyn BulkSink>, payloads: Arc<PayloadStore>) -> Landing {
         let begin = Instant::now();
-        let upload_faults = self.upload(&payloads).await;
+        let mut upload_faults = self.upload(&payloads).await;
         let answer = sink.apply(&self.actions).await.and_then(|verdicts| self.complete(verdicts));
+        if let Ok(verdicts) = &answer {
+            upload_faults.extend(self.lost_texts(verdicts, &payloads).await);
+        }
         let took = begin.elapsed();
         match answer {
             Ok(verdicts) => self.land(&verdicts, upload_faults, took),
@@ -104,6 +107,28 @@ impl Request {
             .filter_map(async |fault| fault)
             .collect()
             .await
+    }
+
+    /// Looks for the full texts of the documents that were stored. A removal of what no document names may have come
+    /// between the upload and the document (`store/payload/unnamed.rs`). Answers which envelopes begin again.
+    async fn lost_texts(&self, verdicts: &[Verdict], payloads: &PayloadStore) -> HashMap<usize, RetryCause> {
+        let own = verdicts.get(self.graphs.len()..).unwrap_or_default();
+        let mut lost = HashMap::new();
+        for (position, (Envelope { payload, .. }, verdict)) in self.envelopes.iter().zip(own).enumerate() {
+            if *verdict != Verdict::Stored {
+                continue;
+            }
+            let (tenant, month) = (payload.document.tenant_id(), payload.document.month());
+            for cut in &payload.offloads {
+                let detail = match payloads.has(tenant, month, cut.truncation.sha256).await {
+                    Ok(true) => continue,
+                    Ok(false) => "a full text was removed before its document was stored".to_owned(),
+                    Err(fault) => fault.to_string(),
+                };
+                lost.insert(position, RetryCause { status: None, detail });
+            }
+        }
+        lost
     }
 
     /// A sink that answers another number of verdicts than actions has broken its contract: nothing is believed.

@@ -1,13 +1,20 @@
-//! Deletes within one tenant. What is deleted leaves a tombstone, so that a late message does not bring it back.
+//! Deletes within one tenant. What is deleted leaves a tombstone, so that a late message does not bring it back. The full
+//! texts of its truncated payloads go with it, unless another record names them.
 //!
 //! Walks keep a cursor instead of asking for the first rows again: a list may show a deleted row until the store's next
 //! refresh.
 
+use std::collections::BTreeMap;
+
+use tracing::warn;
+
 use super::{NodeQuery, QueryError, RunQuery, TenantLogs};
+use crate::domain::document::ContentHash;
 use crate::domain::query::{Direction, NodeSummary, Page, RunSummary, SortBy, TimeRange};
 use crate::domain::record::RecordKey;
-use crate::domain::{AppId, Kind, RecordId, Timestamp};
-use crate::store::{Erasure, Remains};
+use crate::domain::{AppId, Kind, Month, RecordId, Timestamp};
+use crate::store::payload::Younger;
+use crate::store::{Erasure, Remains, TextNames};
 
 /// Records per request of a walk.
 const BATCH: usize = 500;
@@ -135,9 +142,43 @@ impl TenantLogs {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
+        let texts = self.texts_of(keys).await?;
         let erasures: Vec<_> = keys.iter().map(|key| Erasure { key: *key, revision: None }).collect();
         let gone = self.ports.eraser.erase(&erasures, Remains::Tombstone((self.ports.clock)())).await?;
+        for (month, texts) in texts {
+            if let Err(error) = self.remove_texts(month, &texts).await {
+                // The records are gone, and with them what a second call could know the texts by.
+                let tenant_id = self.tenant_id;
+                warn!(%tenant_id, %month, %error, "full texts of deleted records stay: `difylog retention sweep` removes them");
+            }
+        }
         Ok(keys.iter().zip(gone).filter(|(_, gone)| *gone).map(|(key, _)| *key).collect())
+    }
+
+    /// The full texts that records name, by month.
+    ///
+    /// # Errors
+    /// A store that cannot be read. The payload store as well: nothing is erased while its texts cannot go with it.
+    async fn texts_of(&self, keys: &[RecordKey]) -> Result<BTreeMap<Month, Vec<ContentHash>>, QueryError> {
+        let mut texts: BTreeMap<Month, Vec<ContentHash>> = BTreeMap::new();
+        for kind in [Kind::WorkflowRun, Kind::NodeExecution] {
+            let ids: Vec<_> = keys.iter().filter(|key| key.kind == kind).map(|key| key.id).collect();
+            if !ids.is_empty() {
+                for (month, text) in self.ports.scan.texts_of(self.tenant_id, kind, &ids).await? {
+                    texts.entry(month).or_default().push(text);
+                }
+            }
+        }
+        if let Some((month, text)) = texts.iter().find_map(|(month, texts)| Some((*month, *texts.first()?))) {
+            self.ports.payloads.has(self.tenant_id, month, text).await?;
+        }
+        Ok(texts)
+    }
+
+    async fn remove_texts(&self, month: Month, texts: &[ContentHash]) -> Result<(), QueryError> {
+        let names: &dyn TextNames = &*self.ports.scan;
+        self.ports.payloads.remove_unnamed::<QueryError>(names, self.tenant_id, month, texts, Younger::Go).await?;
+        Ok(())
     }
 
     fn key(&self, kind: Kind, id: RecordId) -> RecordKey {

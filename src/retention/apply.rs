@@ -7,15 +7,18 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use super::{LEASE, Plan, Retention, RetentionError, Step, What};
+use crate::domain::document::ContentHash;
 use crate::domain::query::Cursor;
 use crate::domain::{Document, Kind, TenantId};
 use crate::store::lease::Lease;
-use crate::store::{Erasure, Remains, StateStore};
+use crate::store::payload::Younger;
+use crate::store::{Erasure, Remains, StateStore, TextNames};
 
 /// How long a process that died keeps others from removing.
-const LEASE_DURATION: Duration = Duration::from_mins(5);
+pub(super) const LEASE_DURATION: Duration = Duration::from_mins(5);
 
-/// Runs first: what belongs to a run is never left without it for long.
+/// Children before their runs: what an interrupted removal leaves is found by the next one, which starts from the runs and
+/// from what is past its days. The other way round, nodes would be left that no run leads to.
 const ORDER: [Kind; 4] = [Kind::Offload, Kind::NodeExecution, Kind::AppLog, Kind::WorkflowRun];
 
 /// What became of one step.
@@ -62,7 +65,7 @@ impl Retention {
         Ok(reports)
     }
 
-    async fn keep(&self, lease: &mut Lease) -> Result<(), RetentionError> {
+    pub(super) async fn keep(&self, lease: &mut Lease) -> Result<(), RetentionError> {
         if lease.renew((self.clock)()).await? { Ok(()) } else { Err(RetentionError::Overtaken) }
     }
 
@@ -79,22 +82,28 @@ impl Retention {
                 if self.store.retire_month(step.month, Some(*tenant), now).await?.is_some() {
                     report.removed.clone_from(&step.records);
                 } else {
-                    report.removed = self.erase(step, lease).await?;
-                    self.store.erase_graphs(*tenant, step.month).await?;
+                    self.erase(step, lease, &mut report).await?;
                 }
-                report.payloads = self.payloads.drop_tenant_month(*tenant, step.month).await?;
+                report.payloads += self.payloads.drop_tenant_month(*tenant, step.month).await?;
             }
-            What::Before { .. } => report.removed = self.erase(step, lease).await?,
+            What::Before { .. } => self.erase(step, lease, &mut report).await?,
+            What::Texts { tenant, .. } => {
+                let removed = self.sweep_texts(*tenant, step.month, true).await?;
+                report.payloads = usize::try_from(removed.objects).unwrap_or(usize::MAX);
+            }
         }
         Ok(report)
     }
 
     /// Erases record by record, at most `retention.rate` a second.
-    async fn erase(&self, step: &Step, lease: &mut Lease) -> Result<BTreeMap<Kind, u64>, RetentionError> {
+    async fn erase(&self, step: &Step, lease: &mut Lease, report: &mut StepReport) -> Result<(), RetentionError> {
         let batch = self.settings.batch.get();
-        let mut removed = BTreeMap::new();
         let mut next_start = Instant::now();
         for kind in ORDER {
+            if let (Kind::WorkflowRun, What::Tenant(tenant)) = (kind, &step.what) {
+                // Before the runs that lead to them: were this interrupted after the last run, no plan would find them.
+                self.store.erase_graphs(*tenant, step.month).await?;
+            }
             let mut scan = step.scan(kind, usize::try_from(batch).unwrap_or(usize::MAX));
             loop {
                 sleep_until(next_start).await;
@@ -103,14 +112,33 @@ impl Retention {
                 scan.after = Some(Cursor { created_at: last.record.created_at(), id: last.record.id() });
                 let erasures: Vec<_> = found.iter().map(erasure).collect();
                 let erased = self.store.erase(&erasures, Remains::Tombstone((self.clock)())).await?;
-                *removed.entry(kind).or_default() += erased.iter().filter(|gone| **gone).count() as u64;
+                *report.removed.entry(kind).or_default() += erased.iter().filter(|gone| **gone).count() as u64;
+                report.payloads += self.erase_texts(step, &found).await?;
                 let seconds =
                     f64::from(u32::try_from(found.len()).unwrap_or(u32::MAX)) / f64::from(self.settings.rate.get());
                 next_start = Instant::now() + Duration::from_secs_f64(seconds);
                 self.keep(lease).await?;
             }
         }
-        Ok(removed)
+        Ok(())
+    }
+
+    /// Removes the full texts that only erased documents named. Where all of a tenant's month goes, its folder goes later.
+    async fn erase_texts(&self, step: &Step, erased: &[Document]) -> Result<usize, RetentionError> {
+        let mut texts: BTreeMap<TenantId, Vec<ContentHash>> = BTreeMap::new();
+        if matches!(step.what, What::Before { .. }) {
+            for document in erased {
+                let named = document.truncated.iter().map(|mark| mark.sha256);
+                texts.entry(document.tenant_id()).or_default().extend(named);
+            }
+        }
+        let mut removed = 0;
+        for (tenant, texts) in texts.into_iter().filter(|(_, texts)| !texts.is_empty()) {
+            let names: &dyn TextNames = &*self.store;
+            let gone = self.payloads.remove_unnamed(names, tenant, step.month, &texts, Younger::Go).await;
+            removed += gone.map_err(|error: RetentionError| error)?.objects;
+        }
+        Ok(usize::try_from(removed).unwrap_or(usize::MAX))
     }
 }
 
@@ -128,6 +156,9 @@ impl std::fmt::Display for What {
                 [tenant] => write!(f, "what tenant {tenant} created before {until}"),
                 _ => write!(f, "what {} tenants created before {until}", tenants.len()),
             },
+            Self::Texts { tenant, objects } => {
+                write!(f, "{objects} full texts of tenant {tenant} that no record names")
+            }
         }
     }
 }
@@ -138,7 +169,7 @@ impl Step {
     #[must_use]
     pub fn tenant(&self) -> Option<TenantId> {
         match &self.what {
-            What::Tenant(tenant) => Some(*tenant),
+            What::Tenant(tenant) | What::Texts { tenant, .. } => Some(*tenant),
             What::Before { tenants, .. } => match tenants.as_slice() {
                 [tenant] => Some(*tenant),
                 _ => None,

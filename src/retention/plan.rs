@@ -31,9 +31,12 @@ pub enum What {
     Month,
     /// Everything of one tenant; others keep theirs.
     Tenant(TenantId),
-    /// What was created before an instant within the month, of these tenants (empty: of all). Graphs and payloads stay
-    /// until the month is past: newer records may refer to them.
+    /// What was created before an instant within the month, of these tenants (empty: of all). Full texts go with the last
+    /// record of the month that names them; graphs stay until the month is past: newer runs may name them.
     Before { until: Timestamp, tenants: Vec<TenantId> },
+    /// Full texts of a tenant without any record in the month: of late events, which the store refused, and what an
+    /// interrupted removal left.
+    Texts { tenant: TenantId, objects: u64 },
 }
 
 /// What one month holds.
@@ -181,6 +184,7 @@ mod tests {
             let content = content(&created.month().to_string(), &[1, 2]);
             let due = steps(&content, &settings, now).iter().any(|step| match &step.what {
                 What::Month => true,
+                What::Texts { .. } => false,
                 What::Tenant(tenant) => *tenant == owner,
                 What::Before { until, tenants } => {
                     created < *until && (tenants.is_empty() || tenants.contains(&owner))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::{TenantId, Timestamp};
+use crate::store::payload::REWRITE_AFTER;
 
 /// Settings of retention.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -29,6 +30,9 @@ pub struct RetentionSettings {
     pub rate: NonZeroU32,
     /// Records per request.
     pub batch: NonZeroU32,
+    /// Hours that a full text stays after it was written, although no record names it: its record may be on the way.
+    #[serde(default = "one_day")]
+    pub sweep_min_age_hours: u32,
     /// Hours between the runs of the workers; 0: never, only by `difylog retention apply`.
     pub every_hours: u32,
 }
@@ -54,6 +58,10 @@ impl RetentionSettings {
         }
         if self.every_hours > 0 && self.days == 0 && self.tenants.values().all(|days| *days == 0) {
             broken.push("retention.every_hours is set, but nothing is ever removed: set retention.days".to_owned());
+        }
+        if Duration::from_hours(self.sweep_min_age_hours.into()) < 2 * REWRITE_AFTER {
+            broken
+                .push("retention.sweep_min_age_hours must be at least 2: a record on its way may name the text".into());
         }
         if broken.is_empty() { Ok(()) } else { Err(broken) }
     }
@@ -84,6 +92,12 @@ impl RetentionSettings {
         now.days_before(self.tombstone_days)
     }
 
+    /// Age from which on a full text that no record names is removed.
+    #[must_use]
+    pub fn sweep_min_age(&self) -> Duration {
+        Duration::from_hours(self.sweep_min_age_hours.into())
+    }
+
     /// Hours between the workers' runs.
     #[must_use]
     pub fn interval(&self) -> Option<Duration> {
@@ -93,6 +107,10 @@ impl RetentionSettings {
     fn cutoff_after(days: u32, now: Timestamp) -> Option<Timestamp> {
         (days > 0).then(|| now.days_before(days).start_of_day())
     }
+}
+
+const fn one_day() -> u32 {
+    24
 }
 
 fn by_tenant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<TenantId, u32>, D::Error> {

@@ -26,7 +26,10 @@ mod snapshots;
 mod state;
 mod templates;
 mod text;
+mod texts;
 mod verdicts;
+
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 
@@ -43,8 +46,9 @@ pub use self::snapshots::{Repository, SnapshotCopies};
 use self::state::State;
 use super::{
     self as store, BulkSink, Erasure, LogReader, LogScan, Remains, StateEntry, StateReader, StateStore, StateVersion,
-    StoreAdmin, StoreError, StoreOverview,
+    StoreAdmin, StoreError, StoreOverview, TextNames,
 };
+use crate::domain::document::ContentHash;
 use crate::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
@@ -186,6 +190,27 @@ impl StateStore for ElasticStore {
 
     async fn delete_state(&self, key: &str, expected: StateVersion) -> Result<bool, StoreError> {
         self.state_index().delete(key, expected).await
+    }
+}
+
+#[async_trait]
+impl TextNames for ElasticStore {
+    async fn texts_of(
+        &self,
+        tenant_id: TenantId,
+        kind: Kind,
+        ids: &[RecordId],
+    ) -> Result<Vec<(Month, ContentHash)>, StoreError> {
+        Ok(self.reader().texts_of(tenant_id, kind, ids).await?)
+    }
+
+    async fn named_texts(
+        &self,
+        tenant_id: TenantId,
+        month: Month,
+        hashes: &[ContentHash],
+    ) -> Result<HashSet<ContentHash>, StoreError> {
+        Ok(self.reader().named_texts(tenant_id, month, hashes).await?)
     }
 }
 

@@ -2,25 +2,31 @@
 //! names `object_store`.
 //!
 //! An object is named by its content, per tenant and month: `{tenant}/{YYYY-MM}/{sha256}.json.zst`. Writing it twice is
-//! writing it once, and it goes with its month. [`PayloadStore::put`] answers when the object is durable, so that an ack
+//! writing it once. It goes with its month, or once no document of the month names it (`unnamed`). [`PayloadStore::put`] answers when the object is durable, so that an ack
 //! may follow. It never retries for the pipeline, and never reads an object that it does not verify.
 
 mod copy;
 mod dify;
+mod folder;
 mod local;
+mod objects;
 mod settings;
+mod unnamed;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
 
 pub use self::copy::Copied;
 pub use self::dify::DifyStorage;
+pub use self::folder::Folder;
 use self::local::LocalDirectory;
 pub use self::settings::{PayloadSettings, S3Settings};
+pub use self::unnamed::{Removed, Younger};
 use crate::domain::document::ContentHash;
 use crate::domain::verdict::bounded;
 use crate::domain::{JsonText, Month, TenantId};
@@ -32,6 +38,13 @@ const LEVEL: i32 = 3;
 const MAX_TEXT: u64 = 1 << 30;
 
 const SUFFIX: &str = ".json.zst";
+
+/// An object of this age is written again by the next put of the same text. Every document is stored within this time
+/// after its texts were put, so an object that is much older and that no document names belongs to none under way.
+pub const REWRITE_AFTER: Duration = Duration::from_hours(1);
+
+/// Objects of one request for their deletion, at most: S3's bound.
+const DELETED_AT_ONCE: usize = 1_000;
 
 /// A payload could not be kept or fetched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,22 +78,40 @@ pub struct PayloadStore {
     /// The same objects as files, where their durability is up to us.
     local: Option<LocalDirectory>,
     prefix: Path,
+    /// The setting that says where it is, and what it says: for errors.
+    place: Arc<str>,
 }
 
 impl PayloadStore {
-    /// Opens the store. A local directory is created if it is not there; S3 is not called yet.
+    /// Opens the store of the section `[payloads]`. A local directory is created if it is not there; S3 is not called yet.
     ///
     /// # Errors
     /// [`PayloadError::Settings`] that names what cannot be used.
     pub fn open(settings: &PayloadSettings) -> Result<Self, PayloadError> {
-        if let Some(s3) = &settings.s3 {
-            return Ok(Self { objects: Arc::new(s3.client()?), local: None, prefix: Path::from(s3.prefix.as_str()) });
-        }
-        let local = LocalDirectory::open(&settings.dir)?;
-        Ok(Self { objects: local.objects(), local: Some(local), prefix: Path::default() })
+        Self::open_of("payloads", settings)
     }
 
-    /// Keeps a text, shared and not copied, under its hash; durable when it answers. A text that is already there is not sent again.
+    /// As [`Self::open`], of another section of the settings: errors name its keys.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_of(section: &str, settings: &PayloadSettings) -> Result<Self, PayloadError> {
+        if let Some(s3) = &settings.s3 {
+            let place = format!("{section}.s3 ({})", s3.place()).into();
+            let prefix = Path::from(s3.prefix.as_str());
+            return Ok(Self { objects: Arc::new(s3.client(&format!("{section}.s3"))?), local: None, prefix, place });
+        }
+        let setting = format!("{section}.dir");
+        let local = LocalDirectory::open(&settings.dir, &setting)?;
+        let place = format!("{setting} ({})", local.root().display()).into();
+        Ok(Self { objects: local.objects(), local: Some(local), prefix: Path::default(), place })
+    }
+
+    /// Keeps a text, shared and not copied, under its hash; durable when it answers. A text that is already there is not
+    /// sent again, unless it is older than [`REWRITE_AFTER`].
+    ///
+    /// A removal of what no document names can come between this call and the document that names the text. Whoever
+    /// stores that document asks [`Self::has`] after it is stored, and begins again where the text has gone.
     ///
     /// # Errors
     /// [`PayloadError`]; the text may or may not be there then.
@@ -92,13 +123,11 @@ impl PayloadStore {
         text: Arc<dyn AsRef<str> + Send + Sync>,
     ) -> Result<(), PayloadError> {
         let key = self.key(tenant_id, month, sha256);
-        if !self.holds(&key).await? {
+        // One that is written again is as young as the document that is about to name it: a sweep leaves it alone.
+        if self.head(&key).await?.is_none_or(|object| object.age >= REWRITE_AFTER) {
             let frame = blocking(move || zstd::bulk::compress((*text).as_ref().as_bytes(), LEVEL)).await?;
             let frame = frame.map_err(|error| PayloadError::Unavailable(format!("compression failed: {error}")))?;
-            match &self.local {
-                Some(local) => return local.put_durably(&key, frame.into()).await,
-                None => self.objects.put(&key, frame.into()).await?,
-            };
+            return self.write(&key, frame.into()).await;
         }
         match &self.local {
             // A crash may have come between the file's name and its durability.
@@ -125,7 +154,15 @@ impl PayloadStore {
         }
     }
 
-    /// Deletes a month of all tenants. Answers how many objects went.
+    /// Whether a text is there; it is not read.
+    ///
+    /// # Errors
+    /// [`PayloadError`] if the store cannot be asked.
+    pub async fn has(&self, tenant_id: TenantId, month: Month, sha256: ContentHash) -> Result<bool, PayloadError> {
+        Ok(self.head(&self.key(tenant_id, month, sha256)).await?.is_some())
+    }
+
+    /// Deletes a month of all tenants. Returns how many objects went.
     ///
     /// # Errors
     /// [`PayloadError`]; some of the month may be gone then, and a second call continues.
@@ -137,12 +174,18 @@ impl PayloadStore {
         Ok(deleted)
     }
 
-    /// Deletes a month of one tenant. Answers how many objects went.
+    /// Deletes a month of one tenant. Returns how many objects went; what is not named as an object of ours stays.
     ///
     /// # Errors
     /// [`PayloadError`]; some of it may be gone then, and a second call continues.
     pub async fn drop_tenant_month(&self, tenant_id: TenantId, month: Month) -> Result<usize, PayloadError> {
-        self.delete_all(self.prefix.clone().join(tenant_id.to_string()).join(month.to_string())).await
+        let mut deleted = 0;
+        let mut objects = self.objects_of(tenant_id, month).await?.try_chunks(DELETED_AT_ONCE);
+        while let Some(chunk) = objects.next().await {
+            let chunk = chunk.map_err(|error| error.1)?;
+            deleted += self.delete_all(chunk.into_iter().map(|object| object.key).collect()).await?;
+        }
+        Ok(deleted)
     }
 
     /// Whether a write could succeed now: writes a small object and deletes it.
@@ -151,39 +194,32 @@ impl PayloadStore {
     /// The error that a write would meet.
     pub async fn probe(&self) -> Result<(), PayloadError> {
         let key = self.prefix.clone().join("difylog.probe");
-        self.objects.put(&key, "probe".into()).await?;
-        match self.objects.delete(&key).await {
-            // Another process probes at the same moment and deleted it first.
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.write(&key, "probe".into()).await?;
+        // Another process may probe at the same moment and have deleted it first.
+        self.delete(&key).await.map(|_| ())
+    }
+
+    /// Returns where the payloads are, after a look that the place answers. Writes nothing.
+    ///
+    /// # Errors
+    /// The error that a read would meet.
+    pub async fn look(&self) -> Result<String, PayloadError> {
+        let tenants = self.tenants().await?.len();
+        Ok(format!("{}: full texts of {tenants} tenants", self.place))
+    }
+
+    /// The name of a text's object, below the folder or in the bucket.
+    #[must_use]
+    pub fn object_name(&self, tenant_id: TenantId, month: Month, sha256: ContentHash) -> String {
+        self.key(tenant_id, month, sha256).to_string()
     }
 
     fn key(&self, tenant_id: TenantId, month: Month, sha256: ContentHash) -> Path {
-        let month = self.prefix.clone().join(tenant_id.to_string()).join(month.to_string());
-        month.join(format!("{sha256}{SUFFIX}"))
+        self.folder(tenant_id, month).join(format!("{sha256}{SUFFIX}"))
     }
 
-    async fn holds(&self, key: &Path) -> Result<bool, PayloadError> {
-        match self.objects.head(key).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn delete_all(&self, prefix: Path) -> Result<usize, PayloadError> {
-        let keys = self.objects.list(Some(&prefix)).map_ok(|object| object.location).boxed();
-        let mut deletions = self.objects.delete_stream(keys);
-        let mut deleted = 0;
-        while let Some(deletion) = deletions.next().await {
-            match deletion {
-                // Another process deletes the same month.
-                Ok(_) | Err(object_store::Error::NotFound { .. }) => deleted += 1,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(deleted)
+    fn folder(&self, tenant_id: TenantId, month: Month) -> Path {
+        self.prefix.clone().join(tenant_id.to_string()).join(month.to_string())
     }
 }
 

@@ -51,6 +51,7 @@ mod settings;
 mod state;
 mod tables;
 mod text;
+mod texts;
 mod watch;
 mod write;
 mod writer;

@@ -1,9 +1,14 @@
 //! What only an engine has: templates, mappings, blocks, and a tenancy that changes. Each case has a prefix of its own.
 
+use std::sync::Arc;
+
+use difylog::domain::document::{PayloadField, Truncation};
 use difylog::domain::query::{AppLogFilter, Page, RunFilter};
-use difylog::domain::{Record, Verdict};
+use difylog::domain::{BulkAction, Document, Kind, Record, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
-use difylog::store::{BulkSink as _, LogQueries as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
+use difylog::store::{
+    BulkSink as _, LogQueries as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _, TextNames as _,
+};
 use elasticsearch::http::headers::HeaderMap;
 use elasticsearch::http::{Method, transport::Transport};
 use serde_json::{Value, json};
@@ -234,4 +239,39 @@ async fn what_was_written_in_another_tenancy_is_read_and_shows_once() {
         assert_eq!(page(0, 2).await, [log.id()]);
         assert_eq!(page(2, 2).await, [older.id()]);
     }
+}
+
+#[tokio::test]
+async fn texts_named_before_there_was_a_column_for_them_are_found() {
+    let bench = Bench::new("texts").await;
+    let (tenant_id, created_at) = (tenant(), at("2026-11-23T10:00:00"));
+    let index = format!("/{}-workflow-runs-{tenant_id}-2026.11", bench.settings.prefix);
+    let (keyword, number) = (json!({ "type": "keyword" }), json!({ "type": "long" }));
+    let mut properties = json!({
+        "id": keyword, "tenant_id": keyword, "created_at": { "type": "date_nanos" }, "revision": number,
+        "truncated": { "properties": { "field": keyword } },
+    });
+    let meta = json!({ "difylog": { "version": 3 } });
+    bench
+        .call(Method::Put, &index, json!({ "mappings": { "dynamic": false, "_meta": meta, "properties": properties } }))
+        .await;
+    let texts = ["one", "other", "nobody's"].map(records::sha256);
+    let mut ids = Vec::new();
+    for sha256 in &texts[..2] {
+        let (document, _) = records::split(Record::Run(Box::new(run(tenant_id, app(), created_at))));
+        ids.push(document.record.id());
+        let mark = Truncation { field: PayloadField::Inputs, original_bytes: 1, sha256: *sha256 };
+        let document = Document { truncated: vec![mark], graph: None, ..document };
+        bench.store.apply(&[BulkAction::Document(Arc::new(document))]).await.unwrap();
+        // The second one is written after the set-up of this version.
+        properties["truncated"]["properties"]["sha256"] = json!({ "type": "keyword" });
+        bench.call(Method::Put, &format!("{index}/_mapping"), json!({ "properties": properties })).await;
+    }
+    let month = created_at.month();
+    let named = bench.store.named_texts(tenant_id, month, &texts).await.unwrap();
+    assert_eq!(named, texts[..2].iter().copied().collect());
+    let of = bench.store.texts_of(tenant_id, Kind::WorkflowRun, &ids).await.unwrap();
+    let of: std::collections::HashSet<_> = of.into_iter().collect();
+    assert_eq!(of, texts[..2].iter().map(|text| (month, *text)).collect());
+    assert_eq!(bench.store.named_texts(tenant(), month, &texts).await, Ok(Default::default()), "another tenant");
 }

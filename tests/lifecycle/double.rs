@@ -1,6 +1,6 @@
 //! A store in memory, for what a real one cannot be made to do: change between two looks, or hold what nobody wrote.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use difylog::domain::record::RecordKey;
 use difylog::domain::{Document, JsonText, Kind, Month, Origin, Record, RecordId, Revision, TenantId, Timestamp};
 use difylog::postgres::{Catalogue, Database, Range, Selection, Walk};
 use difylog::store::payload::PayloadError;
-use difylog::store::{Eraser, Erasure, LogReader, LogScan, Remains, StoreError, StoreOverview};
+use difylog::store::{Eraser, Erasure, LogReader, LogScan, Remains, StoreError, StoreOverview, TextNames};
 use futures::StreamExt as _;
 
 /// Done once, after the store was first asked for records by their ids.
@@ -80,6 +80,26 @@ impl Double {
 impl FullTexts for Double {
     async fn full_text(&self, _: TenantId, _: Month, hash: ContentHash) -> Result<Option<JsonText>, PayloadError> {
         Ok(self.texts.lock().unwrap().get(&hash).cloned())
+    }
+}
+
+#[async_trait]
+impl TextNames for Double {
+    async fn texts_of(&self, _: TenantId, _: Kind, _: &[RecordId]) -> Result<Vec<(Month, ContentHash)>, StoreError> {
+        unreachable!()
+    }
+
+    async fn named_texts(
+        &self,
+        tenant_id: TenantId,
+        month: Month,
+        hashes: &[ContentHash],
+    ) -> Result<HashSet<ContentHash>, StoreError> {
+        let documents = self.documents();
+        let there =
+            documents.values().filter(|document| document.tenant_id() == tenant_id && document.month() == month);
+        let named: HashSet<_> = there.flat_map(|document| &document.truncated).map(|mark| mark.sha256).collect();
+        Ok(hashes.iter().filter(|hash| named.contains(hash)).copied().collect())
     }
 }
 

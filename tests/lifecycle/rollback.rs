@@ -2,17 +2,21 @@
 
 use difylog::backfill::rollback::{Outcome, Rollback};
 use difylog::domain::{Kind, Origin, Record, Revision, RunStatus};
+use difylog::store::payload::{PayloadSettings, PayloadStore};
 use uuid::Uuid;
 
 use crate::harness::{Pair, origin};
 use crate::postgres::Schema;
 
 async fn roll_back(pair: &Pair, origin: Origin, execute: bool, force_missing: bool) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = PayloadStore::open(&PayloadSettings { dir: folder.path().into(), s3: None }).unwrap();
     let rollback = Rollback {
         database: &pair.database,
         walks: &pair.store,
         eraser: &pair.store,
         overview: &pair.store,
+        texts: &texts,
         origin,
         force_missing,
         execute,

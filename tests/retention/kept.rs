@@ -20,7 +20,7 @@ pub const NOW: &str = "2026-11-25T02:00:00Z";
 pub struct Kept {
     pub store: Arc<dyn Store>,
     pub payloads: Arc<PayloadStore>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Kept {
@@ -48,7 +48,11 @@ impl Kept {
     async fn installed(store: Arc<dyn Store>, folder: TempDir) -> Self {
         store.install().await.unwrap();
         let settings = PayloadSettings { dir: folder.path().join("payloads"), s3: None };
-        Self { store, payloads: Arc::new(PayloadStore::open(&settings).unwrap()), _folder: folder }
+        Self { store, payloads: Arc::new(PayloadStore::open(&settings).unwrap()), folder }
+    }
+
+    pub fn payload_folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("payloads")
     }
 
     /// Stores records, each with its graph.

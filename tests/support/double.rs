@@ -6,15 +6,18 @@
 #[path = "double_filters.rs"]
 mod filters;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono_tz::Tz;
+use difylog::domain::document::ContentHash;
 use difylog::domain::query::*;
 use difylog::domain::record::RecordKey;
 use difylog::domain::*;
-use difylog::store::{BulkSink, Eraser, Erasure, LogQueries, LogReader, LogScan, Remains, StoreError, Subject};
+use difylog::store::{
+    BulkSink, Eraser, Erasure, LogQueries, LogReader, LogScan, Remains, StoreError, Subject, TextNames,
+};
 use filters::{finds_log, holds_node, holds_record, holds_run};
 
 #[derive(Default)]
@@ -321,6 +324,39 @@ impl LogQueries for Double {
         }
         let bucket = |(from, count)| HistogramBucket { from: Timestamp::from_micros(from).unwrap(), count };
         Ok(counts.into_iter().map(bucket).collect())
+    }
+}
+
+#[async_trait]
+impl TextNames for Double {
+    async fn texts_of(
+        &self,
+        tenant_id: TenantId,
+        kind: Kind,
+        ids: &[RecordId],
+    ) -> Result<Vec<(Month, ContentHash)>, StoreError> {
+        let mine = |document: &Document| {
+            let key = document.key();
+            key.tenant_id == tenant_id && key.kind == kind && ids.contains(&key.id)
+        };
+        let named = |document: Document| {
+            let month = document.month();
+            document.truncated.into_iter().map(move |mark| (month, mark.sha256))
+        };
+        let texts: BTreeSet<_> = self.all()?.into_iter().filter(mine).flat_map(named).collect();
+        Ok(texts.into_iter().collect())
+    }
+
+    async fn named_texts(
+        &self,
+        tenant_id: TenantId,
+        month: Month,
+        hashes: &[ContentHash],
+    ) -> Result<HashSet<ContentHash>, StoreError> {
+        let there = |document: &Document| document.tenant_id() == tenant_id && document.month() == month;
+        let documents = self.all()?.into_iter().filter(there);
+        let named: HashSet<_> = documents.flat_map(|document| document.truncated).map(|mark| mark.sha256).collect();
+        Ok(hashes.iter().filter(|hash| named.contains(hash)).copied().collect())
     }
 }
 

@@ -155,3 +155,24 @@ async fn abandoning_gives_back_what_is_held() {
     let (outcomes, _) = flow.finish().await;
     assert_eq!(outcomes.into_values().collect::<Vec<_>>(), vec![Outcome::Requeue; 3]);
 }
+
+/// A removal of what no document names may come between the upload of a text and the document that names it.
+#[tokio::test(start_paused = true)]
+async fn a_full_text_that_goes_before_its_document_is_stored_is_put_again() {
+    let limits = Limits { field_bytes: 2_000, document_bytes: 8_000 };
+    let mut flow = Flow::start_with(PipelineSettings::default(), limits);
+    let mut run = generator().run().remove(0);
+    let Record::Run(inner) = &mut run else { panic!("a run") };
+    inner.inputs = Some(crate::domain::JsonText::from_clean(format!(r#"{{"text": "{}"}}"#, "x".repeat(5_000))));
+    let payloads = flow.payloads.path().to_path_buf();
+    let folder = payloads.join(run.tenant_id().to_string());
+    flow.sink.script(Box::new(move |actions| {
+        std::fs::remove_dir_all(folder).unwrap();
+        Ok(vec![Verdict::Stored; actions.len()])
+    }));
+    flow.send_record(&run).await;
+    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    let document = flow.sink.documents().remove(0);
+    let store = PayloadStore::open(&PayloadSettings { dir: payloads, s3: None }).unwrap();
+    assert_eq!(store.has(document.tenant_id(), document.month(), document.truncated[0].sha256).await, Ok(true));
+}

@@ -12,7 +12,7 @@ use super::text;
 use crate::domain::Kind;
 
 /// Grows with every change of a mapping. Changes only ever add fields.
-pub(super) const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 3;
 
 /// Above the engines' own templates (100, 200), so that a general `*` or `logs-*` template of a site does not win.
 const PRIORITY: u64 = 500;
@@ -34,7 +34,7 @@ enum Field {
     Instant,
     /// A number that is only read back, from columnar storage.
     Number,
-    /// The marks of truncated payloads: which fields they are of.
+    /// The marks of truncated payloads: which fields they are of, and which full texts they name.
     Marks,
 }
 
@@ -103,7 +103,9 @@ impl Field {
             Self::Double => json!({ "type": "double" }),
             Self::Instant => json!({ "type": "date_nanos" }),
             Self::Number => json!({ "type": "long", "index": false }),
-            Self::Marks => json!({ "properties": { "field": Self::Keyword.mapping() } }),
+            Self::Marks => {
+                json!({ "properties": { "field": Self::Keyword.mapping(), "sha256": Self::Keyword.mapping() } })
+            }
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
 use super::{PayloadError, PayloadStore};
@@ -23,14 +22,6 @@ pub enum Copied {
 }
 
 impl PayloadStore {
-    /// Whether a payload is there; it is not read.
-    ///
-    /// # Errors
-    /// [`PayloadError`] if the store cannot be asked.
-    pub async fn has(&self, tenant_id: TenantId, month: Month, sha256: ContentHash) -> Result<bool, PayloadError> {
-        self.holds(&self.key(tenant_id, month, sha256)).await
-    }
-
     /// Copies one payload; durable when it answers.
     ///
     /// # Errors
@@ -43,7 +34,7 @@ impl PayloadStore {
         sha256: ContentHash,
     ) -> Result<Copied, PayloadError> {
         let there = target.key(tenant_id, month, sha256);
-        if target.holds(&there).await? {
+        if target.head(&there).await?.is_some() {
             return Ok(Copied::Before);
         }
         match self.bytes(&self.key(tenant_id, month, sha256)).await? {
@@ -59,12 +50,8 @@ impl PayloadStore {
     pub async fn copy_month_to(&self, target: &Self, month: Month) -> Result<u64, PayloadError> {
         let mut copied = 0;
         for tenant_id in self.tenants().await? {
-            let prefix = self.prefix.clone().join(tenant_id.to_string()).join(month.to_string());
-            let names = self.objects.list(Some(&prefix)).map_err(PayloadError::from).try_filter_map(async |object| {
-                let name = object.location.filename().and_then(|name| name.strip_suffix(super::SUFFIX));
-                // What is not ours stays where it is.
-                Ok(name.and_then(|name| name.parse::<ContentHash>().ok()))
-            });
+            let names = self.objects_of(tenant_id, month).await?;
+            let names = names.try_filter_map(async |object| Ok(object.sha256));
             let under_way = names.map_ok(|sha256| self.copy_to(target, tenant_id, month, sha256));
             let done = under_way.try_buffer_unordered(CONCURRENCY);
             copied += done.try_fold(0, async |sum, one| Ok(sum + u64::from(one == Copied::Now))).await?;
@@ -94,7 +81,8 @@ impl PayloadStore {
     /// [`PayloadError`] if the store cannot be read.
     pub async fn notes(&self, folder: &str) -> Result<Vec<String>, PayloadError> {
         let prefix = self.prefix.clone().join(folder);
-        let objects: Vec<_> = self.objects.list(Some(&prefix)).try_collect().await?;
+        let objects: Vec<_> =
+            self.objects.list(Some(&prefix)).try_collect().await.map_err(|error| self.fault(error))?;
         let name = |object: &object_store::ObjectMeta| {
             object.location.filename().and_then(|name| name.strip_suffix(".json")).map(str::to_owned)
         };
@@ -108,33 +96,10 @@ impl PayloadStore {
     /// # Errors
     /// [`PayloadError`] if the store refuses.
     pub async fn delete_note(&self, folder: &str, name: &str) -> Result<(), PayloadError> {
-        match self.objects.delete(&self.note_key(folder, name)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.delete(&self.note_key(folder, name)).await.map(|_| ())
     }
 
     fn note_key(&self, folder: &str, name: &str) -> Path {
         self.prefix.clone().join(folder).join(format!("{name}.json"))
-    }
-
-    pub(super) async fn tenants(&self) -> Result<Vec<TenantId>, PayloadError> {
-        let found = self.objects.list_with_delimiter(Some(&self.prefix)).await?;
-        Ok(found.common_prefixes.iter().filter_map(|prefix| prefix.filename()?.parse().ok()).collect())
-    }
-
-    pub(super) async fn bytes(&self, key: &Path) -> Result<Option<Bytes>, PayloadError> {
-        match self.objects.get(key).await {
-            Ok(found) => Ok(Some(found.bytes().await?)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn write(&self, key: &Path, content: Bytes) -> Result<(), PayloadError> {
-        match &self.local {
-            Some(local) => local.put_durably(key, content.into()).await,
-            None => Ok(self.objects.put(key, content.into()).await.map(|_| ())?),
-        }
     }
 }

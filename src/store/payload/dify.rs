@@ -36,7 +36,10 @@ impl DifyStorage {
     /// # Errors
     /// [`PayloadError::Settings`] that names what cannot be used.
     pub fn s3(settings: &S3Settings) -> Result<Self, PayloadError> {
-        Ok(Self { objects: Arc::new(settings.client()?), prefix: Path::from(settings.prefix.as_str()) })
+        Ok(Self {
+            objects: Arc::new(settings.client("migrate.dify_s3")?),
+            prefix: Path::from(settings.prefix.as_str()),
+        })
     }
 
     /// An object by the key in `upload_files`. `None`: there is none, or the key leads out of the storage.

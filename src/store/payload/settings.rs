@@ -62,13 +62,20 @@ impl Default for S3Settings {
 }
 
 impl S3Settings {
-    pub(super) fn client(&self) -> Result<AmazonS3, PayloadError> {
-        let invalid = |text: &str| Err(PayloadError::Settings(text.into()));
+    /// The bucket and its server, for errors.
+    pub(super) fn place(&self) -> String {
+        let endpoint = self.endpoint.as_deref().unwrap_or("AWS");
+        format!("bucket {} at {endpoint}", self.bucket)
+    }
+
+    /// `section`: its name in the settings, for errors.
+    pub(super) fn client(&self, section: &str) -> Result<AmazonS3, PayloadError> {
+        let invalid = |text: &str| Err(PayloadError::Settings(format!("{section}.{text}")));
         if self.bucket.is_empty() {
-            return invalid("s3.bucket is empty");
+            return invalid("bucket is empty");
         }
         if self.access_key_id.is_some() != self.secret_access_key.is_some() {
-            return invalid("s3.access_key_id and s3.secret_access_key are needed together, or neither");
+            return invalid("secret_access_key and access_key_id are needed together, or neither");
         }
         if let Some(endpoint) = &self.endpoint {
             let address = Address::parse(endpoint)
@@ -79,7 +86,7 @@ impl S3Settings {
         }
         let http = self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         if http && !self.allow_http {
-            return invalid("s3.endpoint has no TLS: use https, or set s3.allow_http");
+            return invalid("allow_http is false, and the endpoint has no TLS: use https, or set it");
         }
         // Times out well before the pipeline gives up; the pipeline itself holds and tries again, with its own pauses.
         let timeout = Duration::from_millis(self.timeout_ms);
@@ -96,7 +103,7 @@ impl S3Settings {
         if let (Some(id), Some(secret)) = (&self.access_key_id, &self.secret_access_key) {
             builder = builder.with_access_key_id(id).with_secret_access_key(secret);
         }
-        builder.build().map_err(|error| PayloadError::Settings(format!("s3: {error}")))
+        builder.build().map_err(|error| PayloadError::Settings(format!("{section}: {error}")))
     }
 }
 

@@ -1,7 +1,10 @@
 //! Over a local directory, and over an in-process server that speaks as much of S3 as is used.
 
+mod removal;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -123,6 +126,10 @@ async fn what_is_not_ours_stays() {
 struct Bucket {
     objects: Mutex<BTreeMap<String, Bytes>>,
     uploads: Mutex<usize>,
+    /// Keys of one page of a listing, which begins with an empty one then; 0: all keys come at once.
+    page: AtomicUsize,
+    /// Keys with this text cannot be deleted.
+    locked: Mutex<Option<String>>,
 }
 
 async fn answer(
@@ -139,7 +146,7 @@ async fn answer(
     let mut objects = bucket.objects.lock().unwrap();
     let key = uri.path().trim_start_matches("/logs").trim_start_matches('/').to_owned();
     match (method.as_str(), objects.get(&key)) {
-        ("GET", _) if key.is_empty() => listing(&objects, &query).into_response(),
+        ("GET", _) if key.is_empty() => listing(&objects, &query, bucket.page.load(Ordering::Relaxed)).into_response(),
         ("PUT", _) => {
             objects.insert(key, body);
             *bucket.uploads.lock().unwrap() += 1;
@@ -147,8 +154,10 @@ async fn answer(
         }
         ("POST", _) if query.contains_key("delete") => {
             let text = String::from_utf8(body.to_vec()).unwrap();
-            objects.retain(|key, _| !text.contains(&format!("<Key>{key}</Key>")));
-            deleted(&text).into_response()
+            let locked = bucket.locked.lock().unwrap().clone();
+            let is_locked = |key: &str| locked.as_ref().is_some_and(|locked| key.contains(locked));
+            objects.retain(|key, _| is_locked(key) || !text.contains(&format!("<Key>{key}</Key>")));
+            deleted(&text, is_locked).into_response()
         }
         ("DELETE", _) => {
             objects.remove(&key);
@@ -162,14 +171,21 @@ async fn answer(
     }
 }
 
-/// Says of every key of a request that it was deleted.
-fn deleted(request: &str) -> String {
+/// Says of every key of a request whether it was deleted.
+fn deleted(request: &str, is_locked: impl Fn(&str) -> bool) -> String {
     let keys = request.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>"));
-    let entries: Vec<_> = keys.map(|(key, _)| format!("<Deleted><Key>{key}</Key></Deleted>")).collect();
+    let entry = |key: &str| {
+        if is_locked(key) {
+            format!("<Error><Key>{key}</Key><Code>AccessDenied</Code><Message>locked</Message></Error>")
+        } else {
+            format!("<Deleted><Key>{key}</Key></Deleted>")
+        }
+    };
+    let entries: Vec<_> = keys.map(|(key, _)| entry(key)).collect();
     format!("<DeleteResult>{}</DeleteResult>", entries.concat())
 }
 
-fn listing(objects: &BTreeMap<String, Bytes>, query: &BTreeMap<String, String>) -> String {
+fn listing(objects: &BTreeMap<String, Bytes>, query: &BTreeMap<String, String>, page: usize) -> String {
     let prefix = query.get("prefix").map_or("", String::as_str);
     let mut entries = std::collections::BTreeSet::new();
     for (key, content) in objects.iter().filter(|(key, _)| key.starts_with(prefix)) {
@@ -182,7 +198,18 @@ fn listing(objects: &BTreeMap<String, Bytes>, query: &BTreeMap<String, String>) 
             ),
         });
     }
-    format!("<ListBucketResult>{}</ListBucketResult>", entries.into_iter().collect::<String>())
+    if page == 0 {
+        return format!("<ListBucketResult>{}</ListBucketResult>", entries.into_iter().collect::<String>());
+    }
+    let token = query.get("continuation-token").map(|token| token.parse::<usize>().unwrap());
+    let (first, length) = token.map_or((0, 0), |token| (token, page));
+    let next = first + length;
+    let more = next < entries.len();
+    let entries: String = entries.into_iter().skip(first).take(length).collect();
+    format!(
+        "<ListBucketResult>{entries}<IsTruncated>{more}</IsTruncated>\
+         <NextContinuationToken>{next}</NextContinuationToken></ListBucketResult>"
+    )
 }
 
 async fn s3() -> (S3Settings, Arc<Bucket>) {

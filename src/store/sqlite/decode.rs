@@ -290,7 +290,8 @@ impl<'r> Columns<'r> {
     }
 }
 
-fn truncations(text: &str) -> Option<Vec<Truncation>> {
+/// The marks of truncated payloads, from their column.
+pub fn truncations(text: &str) -> Option<Vec<Truncation>> {
     let marks: Vec<(String, u64, String)> = serde_json::from_str(text).ok()?;
     let mark = |(field, original_bytes, sha256): (String, u64, String)| {
         Some(Truncation { field: PayloadField::from_column(&field)?, original_bytes, sha256: sha256.parse().ok()? })

@@ -1,6 +1,7 @@
 //! What reads a folder, and only reads: it has no writer thread, takes no lock, creates no file. The store that also writes
 //! reads through one as well.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,11 +10,12 @@ use super::fault::Fault;
 use super::pool::ReadPool;
 use super::question::{GivenUp, Question};
 use super::state::StateFile;
-use super::{SqliteSettings, admin, blocking, read, scan};
+use super::{SqliteSettings, admin, blocking, read, scan, texts};
+use crate::domain::document::ContentHash;
 use crate::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId};
-use crate::store::{LogReader, LogScan, StateEntry, StateReader, StoreError, StoreOverview};
+use crate::store::{LogReader, LogScan, StateEntry, StateReader, StoreError, StoreOverview, TextNames};
 
 /// The files of one directory, to be read. A question whose asker goes away ends soon, and waits its turn while many others
 /// are being answered.
@@ -115,6 +117,29 @@ impl<R: Reads> StoreOverview for R {
     /// Nothing to do: what is committed is visible.
     async fn refresh(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl<R: Reads> TextNames for R {
+    async fn texts_of(
+        &self,
+        tenant_id: TenantId,
+        kind: Kind,
+        ids: &[RecordId],
+    ) -> Result<Vec<(Month, ContentHash)>, StoreError> {
+        let ids = ids.to_vec();
+        self.reader().read(move |question| texts::of(question, tenant_id, kind, &ids)).await
+    }
+
+    async fn named_texts(
+        &self,
+        tenant_id: TenantId,
+        month: Month,
+        hashes: &[ContentHash],
+    ) -> Result<HashSet<ContentHash>, StoreError> {
+        let hashes = hashes.to_vec();
+        self.reader().read(move |question| texts::named(question, tenant_id, month, &hashes)).await
     }
 }
 

@@ -16,7 +16,7 @@ use super::{search, text};
 pub const APPLICATION_ID: i32 = 0x6479_6c67;
 
 /// The version that this program writes and reads.
-pub const VERSION: i32 = 4;
+pub const VERSION: i32 = 5;
 
 /// Identity is (tenant, id): the rows themselves lie in order of arrival, which keeps large rows from being moved by
 /// random ids. STRICT refuses a value of another type; ANY is a text, plain or compressed.
@@ -109,8 +109,15 @@ CREATE INDEX workflow_runs_newest ON workflow_runs
     (tenant_id, app_id, created_at DESC, id DESC, triggered_from, status, created_by, total_tokens);
 ";
 
+/// What version 5 has besides: the rows whose payloads were cut, which are few, with the names of the full texts.
+const FULL_TEXTS: &str = "
+CREATE INDEX workflow_runs_truncated ON workflow_runs (tenant_id, truncated) WHERE truncated IS NOT NULL;
+CREATE INDEX workflow_node_executions_truncated ON workflow_node_executions (tenant_id, truncated)
+    WHERE truncated IS NOT NULL;
+";
+
 /// From version `n + 1` to `n + 2`.
-const UPGRADES: [&[&str]; VERSION as usize - 1] = [&[ORIGINS, WALKS], &[STATISTICS], &[search::SCHEMA]];
+const UPGRADES: [&[&str]; VERSION as usize - 1] = [&[ORIGINS, WALKS], &[STATISTICS], &[search::SCHEMA], &[FULL_TEXTS]];
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +157,7 @@ pub fn state(connection: &Connection, path: &Path) -> Result<State, Fault> {
 pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
     let migrated = match state(connection, path)? {
         State::Current => return Ok(()),
-        State::Empty => apply(connection, [TABLES, WALKS, STATISTICS, search::SCHEMA].into_iter()),
+        State::Empty => apply(connection, [TABLES, WALKS, STATISTICS, search::SCHEMA, FULL_TEXTS].into_iter()),
         State::Older(version) => {
             let done = usize::try_from(version - 1).unwrap_or(0);
             apply(connection, UPGRADES.iter().skip(done).copied().flatten().copied())

@@ -1,0 +1,207 @@
+//! Removal of full texts that no document names.
+//!
+//! A document may be on its way that names a text: its worker has put the text, or found it there, and stores the document
+//! a moment later. No lock spans the two stores, so each side looks again after it has acted:
+//!
+//! ```text
+//! writer   put the text → store the document → is the text still there? no: begin again
+//! removal  which are named? → delete the others → is one of them named now? yes: put it back
+//! ```
+//!
+//! Whichever order the steps of two processes fall into, one of them sees what the other did. What is put back is kept in
+//! memory until then. An object older than [`SETTLED`] need not be: a put would have written it again
+//! ([`super::REWRITE_AFTER`]), so no document under way relies on it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tracing::{error, info};
+
+use super::objects::Object;
+use super::{PayloadError, PayloadStore, REWRITE_AFTER};
+use crate::domain::document::ContentHash;
+use crate::domain::{Month, TenantId};
+use crate::store::{StoreError, TextNames};
+
+/// Objects of which one question asks whether they are named.
+const ASKED: usize = 500;
+
+/// Objects that are looked at again right before they are deleted, and how many at once.
+const BATCH: usize = 64;
+const CONCURRENCY: usize = 8;
+
+/// The age from which on an object is deleted without its bytes being kept for a moment.
+const SETTLED: Duration = Duration::from_secs(2 * REWRITE_AFTER.as_secs());
+
+/// Bytes of deleted objects that are kept until the second look; a single object may be larger.
+const HELD_BYTES: usize = 32 << 20;
+
+/// What is done with objects that were written a moment ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Younger {
+    /// Those younger than this stay: the document that names them may not be stored yet.
+    Stay(Duration),
+    /// They go as well, and come back should a document name them meanwhile.
+    Go,
+}
+
+/// What a removal did, or would do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub objects: u64,
+    /// As they are stored: compressed.
+    pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Removed {
+    fn add_assign(&mut self, other: Self) {
+        self.objects += other.objects;
+        self.bytes += other.bytes;
+    }
+}
+
+/// An object that was deleted, with its bytes where it may have to come back.
+struct Gone {
+    sha256: ContentHash,
+    frame: Option<Bytes>,
+    bytes: u64,
+}
+
+impl PayloadStore {
+    /// Removes those of some texts of a tenant and month that no document names. Returns what went.
+    ///
+    /// # Errors
+    /// If either store cannot be used; what is kept in memory is put back then, and a second call continues.
+    pub async fn remove_unnamed<E: From<StoreError> + From<PayloadError>>(
+        &self,
+        documents: &dyn TextNames,
+        tenant_id: TenantId,
+        month: Month,
+        texts: &[ContentHash],
+        younger: Younger,
+    ) -> Result<Removed, E> {
+        let mut removed = Removed::default();
+        for texts in texts.chunks(ASKED) {
+            let named = documents.named_texts(tenant_id, month, texts).await?;
+            let unnamed: Vec<ContentHash> = texts.iter().filter(|text| !named.contains(text)).copied().collect();
+            for batch in unnamed.chunks(BATCH) {
+                removed += self.remove_batch::<E>(documents, tenant_id, month, batch, younger).await?;
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn remove_batch<E: From<StoreError> + From<PayloadError>>(
+        &self,
+        documents: &dyn TextNames,
+        tenant_id: TenantId,
+        month: Month,
+        texts: &[ContentHash],
+        younger: Younger,
+    ) -> Result<Removed, E> {
+        let keys: Vec<_> = texts.iter().map(|text| self.key(tenant_id, month, *text)).collect();
+        let heads = stream::iter(keys).map(async |key| self.head(&key).await);
+        let found: Vec<Option<Object>> = heads.buffer_unordered(CONCURRENCY).try_collect().await?;
+        let (mut removed, mut held, mut gone, mut settled) = (Removed::default(), 0, Vec::new(), Vec::new());
+        for object in found.into_iter().flatten() {
+            let Some(sha256) = object.sha256 else { continue };
+            if matches!(younger, Younger::Stay(age) if object.age < age) {
+                continue;
+            }
+            if object.age >= SETTLED {
+                settled.push(object.key);
+                gone.push(Gone { sha256, frame: None, bytes: object.bytes });
+                continue;
+            }
+            let Some(frame) = self.bytes(&object.key).await? else { continue };
+            held += frame.len();
+            let mut one = vec![Gone { sha256, frame: Some(frame), bytes: object.bytes }];
+            self.delete(&object.key).await?;
+            gone.append(&mut one);
+            if held > HELD_BYTES {
+                self.delete_all(std::mem::take(&mut settled)).await?;
+                removed += self.put_back::<E>(documents, tenant_id, month, std::mem::take(&mut gone)).await?;
+                held = 0;
+            }
+        }
+        self.delete_all(settled).await?;
+        removed += self.put_back::<E>(documents, tenant_id, month, gone).await?;
+        Ok(removed)
+    }
+
+    /// The second look: what is named by now comes back. Returns what stays away.
+    async fn put_back<E: From<StoreError> + From<PayloadError>>(
+        &self,
+        documents: &dyn TextNames,
+        tenant_id: TenantId,
+        month: Month,
+        gone: Vec<Gone>,
+    ) -> Result<Removed, E> {
+        if gone.is_empty() {
+            return Ok(Removed::default());
+        }
+        let texts: Vec<ContentHash> = gone.iter().map(|gone| gone.sha256).collect();
+        let asked = documents.named_texts(tenant_id, month, &texts).await;
+        // While nobody can say, each may be named.
+        let named: HashSet<ContentHash> = asked.as_ref().map_or_else(|_| texts.iter().copied().collect(), Clone::clone);
+        let mut removed = Removed::default();
+        for Gone { sha256, frame, bytes } in gone {
+            if !named.contains(&sha256) {
+                removed += Removed { objects: 1, bytes };
+                continue;
+            }
+            match frame {
+                Some(frame) => {
+                    self.write(&self.key(tenant_id, month, sha256), frame).await?;
+                    info!(%tenant_id, %month, %sha256, "a full text is kept: a document may name it");
+                }
+                None if asked.is_ok() => {
+                    error!(%tenant_id, %month, %sha256, "a full text was removed while a document that names it was stored");
+                }
+                None => {}
+            }
+        }
+        asked?;
+        Ok(removed)
+    }
+
+    /// Goes over all objects of a tenant and month, and removes those that no document names and that are at least
+    /// `min_age` old, or only counts them. Memory is bounded, however many there are.
+    ///
+    /// # Errors
+    /// As [`Self::remove_unnamed`].
+    pub async fn sweep_month<E: From<StoreError> + From<PayloadError>>(
+        &self,
+        documents: &dyn TextNames,
+        tenant_id: TenantId,
+        month: Month,
+        min_age: Duration,
+        execute: bool,
+    ) -> Result<Removed, E> {
+        let mut removed = Removed::default();
+        let mut objects = self.objects_of(tenant_id, month).await?.try_chunks(ASKED);
+        while let Some(chunk) = objects.next().await {
+            let mut old = chunk.map_err(|error| error.1)?;
+            old.retain(|object| object.age >= min_age);
+            let texts: Vec<ContentHash> = old.iter().filter_map(|object| object.sha256).collect();
+            // What a process left that ended while it wrote: nothing ever names it.
+            let unfinished: Vec<_> = old.iter().filter(|object| object.sha256.is_none()).collect();
+            for object in &unfinished {
+                removed += Removed { objects: 1, bytes: object.bytes };
+            }
+            if execute {
+                self.delete_all(unfinished.into_iter().map(|object| object.key.clone()).collect()).await?;
+                let younger = Younger::Stay(min_age);
+                removed += self.remove_unnamed::<E>(documents, tenant_id, month, &texts, younger).await?;
+                continue;
+            }
+            let named = documents.named_texts(tenant_id, month, &texts).await?;
+            for object in old.iter().filter(|object| object.sha256.is_some_and(|text| !named.contains(&text))) {
+                removed += Removed { objects: 1, bytes: object.bytes };
+            }
+        }
+        Ok(removed)
+    }
+}
