@@ -54,7 +54,7 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Role {
-    /// Run a worker on SQLite with sensible defaults: no configuration, no search engine
+    /// Run a worker on SQLite and the API over it: no configuration, no search engine; prints a key
     Dev(roles::DevArguments),
     /// Run a worker: consume, store, ack. Start as many as you like
     Worker,
@@ -168,16 +168,20 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("difylog: cannot start the runtime: {error}");
+            output::complain!("difylog: cannot start the runtime: {error}");
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(arguments)) {
+    let outcome = runtime.block_on(run(arguments)).and_then(|()| match output::failure() {
+        Some(problem) => Err(Failure::Other(problem)),
+        None => Ok(()),
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let text = failure.to_string();
             if !text.is_empty() {
-                eprintln!("difylog: {text}");
+                output::complain!("difylog: {text}");
             }
             ExitCode::from(failure.code())
         }
@@ -188,7 +192,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let load =
         |overrides: &[(&str, String)]| config::load(arguments.config.as_deref(), &Environment::of_process(), overrides);
     match arguments.role {
-        Role::Dev(dev) => roles::dev(&start_logging(load(&dev.overrides())?)?).await,
+        Role::Dev(dev) => roles::dev(start_logging(load(&dev.overrides())?)?).await,
         Role::Worker => roles::worker(start_logging(load(&[])?)?).await,
         Role::Setup(arguments) => roles::setup(&arguments, &start_logging(load(&[])?)?).await,
         Role::Check(check) => roles::check(&check, || load(&[])).await,

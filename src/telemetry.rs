@@ -3,12 +3,15 @@
 //! Nothing here knows what is measured: modules count through the `metrics` facade with the names listed here, per batch
 //! and never per message where a batch is at hand. Payloads never get here.
 
-use std::sync::Arc;
+mod logging;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+pub use self::logging::{LogFormat, install_logging};
 use crate::domain::Timestamp;
 
 /// The wall clock, an input wherever it is needed.
@@ -61,6 +64,9 @@ pub mod names {
     pub const CLEANED: &str = "difylog_cleaned_values_total";
     /// Seconds per HTTP request up to the head of its answer, by `method`, `endpoint` and `status`.
     pub const REQUEST_SECONDS: &str = "difylog_http_request_seconds";
+    /// Connections that were closed for a bound, by `reason`: `made_room` (the one that rested longest), refused (every
+    /// one has a request), slow (the client took nothing of its answer).
+    pub const CONNECTIONS_CLOSED: &str = "difylog_http_connections_closed_total";
     /// Receipts that were dropped unspent and requeued.
     pub const ABANDONED: &str = "difylog_receipts_abandoned_total";
 }
@@ -69,11 +75,18 @@ const SECONDS: &[f64] =
     &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
 const COUNTS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0];
 
-/// Installs the recorder of this process and describes every metric.
+/// The recorder of this process, for every role that runs in it.
+static RECORDER: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+
+/// Returns the recorder of this process, which the first call installs; every metric is described.
 ///
 /// # Errors
-/// If a recorder is installed already.
+/// If something else installed a recorder.
 pub fn install_metrics() -> Result<PrometheusHandle, String> {
+    let mut recorder = RECORDER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*recorder {
+        return Ok(handle.clone());
+    }
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
         .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_documents".into()), COUNTS))
@@ -81,6 +94,7 @@ pub fn install_metrics() -> Result<PrometheusHandle, String> {
         .install_recorder()
         .map_err(|error| error.to_string())?;
     describe();
+    *recorder = Some(handle.clone());
     Ok(handle)
 }
 
@@ -107,30 +121,6 @@ fn describe() {
     describe_gauge!(names::GATE, "1 while consumers are told to stop");
     describe_counter!(names::CLEANED, "Values cleaned by the codec, by what");
     describe_histogram!(names::REQUEST_SECONDS, "Duration of HTTP requests up to the head of the answer");
+    describe_counter!(names::CONNECTIONS_CLOSED, "Connections closed for a bound, by reason");
     describe_counter!(names::ABANDONED, "Receipts dropped unspent and requeued");
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    #[default]
-    Text,
-    Json,
-}
-
-/// Starts logging to standard error. `filter` is a directive list such as `info` or `difylog=debug,lapin=warn`.
-///
-/// # Errors
-/// If the filter cannot be read, or logging was started before.
-pub fn install_logging(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => {
-            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            builder.with_ansi(colours).with_target(false).try_init().map_err(|error| error.to_string())
-        }
-        LogFormat::Json => builder.json().flatten_event(true).try_init().map_err(|error| error.to_string()),
-    }
 }

@@ -35,6 +35,9 @@ const CONFINED: &[(&str, &str)] = &[
     ("object_store", "src/store/payload"),
     ("axum", "src/http"),
     ("axum_server", "src/http"),
+    ("http_body", "src/http"),
+    ("hyper_util", "src/http"),
+    ("tower", "src/http"),
     ("tower_http", "src/http"),
     ("utoipa", "src/http"),
     ("tokio_postgres", "src/postgres"),
@@ -146,6 +149,21 @@ fn files_are_short_and_say_what_they_own() {
         wrong.push(format!("src/main.rs: {main} lines (at most 30)"));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// `println!` panics when the reader of a pipe goes away, and prints foreign text as it is.
+#[test]
+fn only_one_file_writes_to_standard_output_and_error() {
+    let mut wrong = Vec::new();
+    for (relative, text) in sources("src") {
+        let prints = |line: &&str| {
+            ["println!(", "print!(", "stdout().lock(", "stderr().lock("].iter().any(|word| line.contains(word))
+        };
+        if relative != "src/cli/output.rs" && !is_test(&relative) {
+            wrong.extend(product_lines(&text).filter(prints).map(|line| format!("{relative}: {}", line.trim())));
+        }
+    }
+    assert!(wrong.is_empty(), "print with say!, say_json! or complain! of src/cli/output.rs:\n{}", wrong.join("\n"));
 }
 
 #[test]

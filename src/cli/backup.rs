@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::output::table;
+use super::output::{Cell, say, say_json, table};
 use crate::app::{self, AppError};
 use crate::backup::manifest::{Manifest, Manifests};
 use crate::backup::{Backup, BackupError, Differences, MonthCheck, Named, Outcome};
@@ -101,14 +101,14 @@ pub(super) async fn run(command: BackupCommand, loaded: &Loaded) -> Result<(), F
             let manifest = find(settings, &backup).await?;
             let backup = app::open_backup(settings, into.as_deref(), Some(&manifest.source))?;
             closing(&backup, backup.restore(&manifest, &month)).await?;
-            println!("restored; `difylog backup verify {}` compares", manifest.id.0);
+            say!("restored; `difylog backup verify {}` compares", manifest.id.0);
         }
         BackupCommand::Verify(arguments) => verify(&arguments, settings).await?,
         BackupCommand::Delete(DeleteArguments { backup: id }) => {
             let manifest = find(settings, &id.to_string()).await?;
             let backup = app::open_backup(settings, None, Some(&manifest.source))?;
             closing(&backup, backup.delete(&id)).await?;
-            println!("backup {id} is removed");
+            say!("backup {id} is removed");
         }
     }
     Ok(())
@@ -146,7 +146,7 @@ async fn verify(arguments: &VerifyArguments, settings: &Settings) -> Result<(), 
 }
 
 fn print_json(manifest: &Manifest) {
-    println!("{}", json!(manifest));
+    say_json!("{}", json!(manifest));
 }
 
 fn print_manifests(manifests: &[Manifest]) {
@@ -170,21 +170,22 @@ fn print_manifests(manifests: &[Manifest]) {
             payloads,
         ]);
     }
-    println!("{shown}");
+    say!("{shown}");
 }
 
 fn print_checks(checks: &[MonthCheck], json: bool) {
     if json {
         for check in checks {
-            println!("{}", line(check));
+            say_json!("{}", line(check));
         }
         return;
     }
     let mut shown = table(&["month", "documents", "outcome"]);
     for check in checks {
-        shown.add_row([check.month.to_string(), check.documents.to_string(), words(&check.outcome)]);
+        let outcome = Cell::lines(words(&check.outcome).lines());
+        shown.add_row([Cell::from(check.month.to_string()), Cell::from(check.documents.to_string()), outcome]);
     }
-    println!("{shown}");
+    say!("{shown}");
 }
 
 fn words(outcome: &Outcome) -> String {

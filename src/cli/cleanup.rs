@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use super::output::table;
+use super::output::{say, say_json, shown_lines, table};
 use super::scope::{instant, spinner, until_signals};
 use crate::app::{self, AppError, Use};
 use crate::backfill::cleanup::{Cleanup, Outcome, Plan, Stay};
@@ -104,9 +104,9 @@ pub(super) async fn run(arguments: CleanupArguments, loaded: &Loaded) -> Result<
     let outcome = until_signals(stop, async { Ok(cleanup.run().await.map_err(AppError::from)?) }).await?;
     bar.finish_and_clear();
     if arguments.json {
-        println!("{}", value(&arguments, &outcome));
+        say_json!("{}", value(&arguments, &outcome));
     } else {
-        println!("{}", shown(&arguments, &outcome));
+        say!("{}", shown(&arguments, &outcome));
     }
     let unproved = [Stay::Missing, Stay::Different, Stay::Unreadable];
     let count: u64 = unproved.iter().filter_map(|stay| outcome.stayed.get(stay)).sum();
@@ -163,7 +163,7 @@ fn shown(arguments: &CleanupArguments, outcome: &Outcome) -> String {
     for (kind, freed) in &outcome.freed {
         rows.add_row([table_of(*kind).to_owned(), freed.rows.to_string(), freed.bytes.to_string()]);
     }
-    let mut parts = vec![outcome.plans.join("\n"), rows.to_string()];
+    let mut parts = vec![shown_lines(&outcome.plans), rows.to_string()];
     for (stay, count) in &outcome.stayed {
         parts.push(format!("{count} runs, or rows without one, stay: {}", stay.reason()));
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Failure;
-use super::output::table;
+use super::output::{say, say_json, table};
 use crate::app::{self, Readers};
 use crate::config::Loaded;
 
@@ -22,12 +22,12 @@ pub(super) async fn run(arguments: &CountsArguments, loaded: &Loaded) -> Result<
             let line = serde_json::json!({
                 "month": count.month.to_string(), "kind": count.kind, "documents": count.documents
             });
-            println!("{line}");
+            say_json!("{line}");
         }
         shown.add_row([count.month.to_string(), count.kind.to_owned(), count.documents.to_string()]);
     }
     if !arguments.json {
-        println!("{shown}");
+        say!("{shown}");
     }
     Ok(())
 }

@@ -3,18 +3,18 @@
 mod mask;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::num::NonZeroU32;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::Failure;
-use super::output::table;
+use super::output::{complain, overwrite, part, say, say_json, table};
 use crate::amqp::{DeadLetters, Found, Pace, ReplayReport, Selection};
 use crate::codec::{self, Content, DecodeLimits, Message};
 use crate::config::Loaded;
-use crate::domain::{Kind, TenantId, Timestamp};
+use crate::domain::{Kind, TenantId, Timestamp, printable};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DlqCommand {
@@ -144,7 +144,7 @@ async fn list(letters: &DeadLetters, arguments: &ListArguments) -> Result<(), Fa
             if !arguments.letters {
                 *counts.entry(found.heading.reason).or_default() += 1;
             } else if arguments.json {
-                println!("{}", letter_json(&found));
+                say_json!("{}", letter_json(&found));
             } else {
                 shown.add_row(letter_row(&found));
             }
@@ -152,19 +152,19 @@ async fn list(letters: &DeadLetters, arguments: &ListArguments) -> Result<(), Fa
         .await?;
     if arguments.letters {
         if !arguments.json {
-            println!("{shown}\n{} of {} letters", listed.selected, listed.walked);
+            say!("{shown}\n{} of {} letters", listed.selected, listed.walked);
         }
         return Ok(());
     }
     let mut shown = table(&["reason", "letters"]);
     for (reason, count) in &counts {
         if arguments.json {
-            println!("{}", json!({"reason": reason, "letters": count}));
+            say_json!("{}", json!({"reason": reason, "letters": count}));
         }
         shown.add_row([reason.clone(), count.to_string()]);
     }
     if !arguments.json {
-        println!("{shown}\n{} of {} letters", listed.selected, listed.walked);
+        say!("{shown}\n{} of {} letters", listed.selected, listed.walked);
     }
     Ok(())
 }
@@ -211,16 +211,17 @@ async fn show(letters: &DeadLetters, arguments: &ShowArguments) -> Result<(), Fa
     let missing = || Failure::Other(format!("no letter at position {}", arguments.position));
     let shown = letters.show(arguments.position, &inspect).await?.ok_or_else(missing)?;
     for (field, value) in letter_json(&shown.found).as_object().into_iter().flatten() {
-        println!("{field}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        say!("{field}: {}", printable(&text));
     }
-    println!("\nheaders and properties");
+    say!("\nheaders and properties");
     for (name, value) in &shown.headers {
-        println!("  {name}: {value}");
+        say!("  {}: {}", printable(name), printable(value));
     }
     if arguments.reveal {
-        println!("\nbody\n{}", String::from_utf8_lossy(&shown.body));
+        say!("\nbody\n{}", String::from_utf8_lossy(&shown.body));
     } else {
-        println!("\nbody, masked (--reveal prints it as it is)\n{}", mask::masked(&shown.body));
+        say!("\nbody, masked (--reveal prints it as it is)\n{}", mask::masked(&shown.body));
     }
     Ok(())
 }
@@ -229,27 +230,28 @@ async fn replay(letters: &DeadLetters, arguments: &ReplayArguments) -> Result<()
     let pace = Pace { dry_run: !arguments.execute, rate: arguments.rate, limit: arguments.limit };
     let mut progress = |report: &ReplayReport| {
         if io::stderr().is_terminal() {
-            eprint!("\r{} letters replayed", report.replayed);
+            overwrite(&format!("{} letters replayed", report.replayed));
         }
     };
     let report = letters.replay(&arguments.filter.selection(), pace, &inspect, &mut progress).await?;
     if io::stderr().is_terminal() && report.replayed > 0 {
-        eprintln!();
+        complain!("");
     }
-    println!("{} letters looked at, {} selected", report.walked, report.selected);
+    say!("{} letters looked at, {} selected", report.walked, report.selected);
     if let Some((position, doubt)) = &report.doubt {
         let skipped = report.skipped;
-        println!(
-            "{skipped} are not to be replayed and stay (dlq list --letters --doubtful); the first, at {position}: {doubt}"
+        say!(
+            "{skipped} are not to be replayed and stay (dlq list --letters --doubtful); the first, at {position}: {}",
+            printable(doubt)
         );
     }
     if !arguments.execute {
-        println!("{} would be replayed; nothing was changed (--execute does it)", report.selected - report.skipped);
+        say!("{} would be replayed; nothing was changed (--execute does it)", report.selected - report.skipped);
         return Ok(());
     }
-    println!("{} replayed", report.replayed);
+    say!("{} replayed", report.replayed);
     if report.refused > 0 {
-        let named = report.complaints.iter().map(|(position, why)| format!("\n  at {position}: {why}"));
+        let named = report.complaints.iter().map(|(position, why)| format!("\n  at {position}: {}", printable(why)));
         let more = report.refused.saturating_sub(report.complaints.len() as u64);
         let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
         let named: String = named.collect();
@@ -262,18 +264,17 @@ async fn purge(letters: &DeadLetters, arguments: &PurgeArguments) -> Result<(), 
     let selection = arguments.filter.selection();
     let selected = letters.list(&selection, &inspect, &mut |_| {}).await?.selected;
     if selected == 0 {
-        println!("no letter is selected");
+        say!("no letter is selected");
         return Ok(());
     }
     if !arguments.yes {
-        print!("{selected} letters will be deleted for good. Type their number to go on: ");
-        io::stdout().flush()?;
+        part(&format!("{selected} letters will be deleted for good. Type their number to go on: "));
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer)?;
         if answer.trim() != selected.to_string() {
             return Err(Failure::Other("nothing was deleted".into()));
         }
     }
-    println!("{} letters deleted", letters.purge(&selection, &inspect).await?);
+    say!("{} letters deleted", letters.purge(&selection, &inspect).await?);
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! `export`: every record of a tenant as JSON Lines on standard output, of any number, in constant memory.
 
-use std::io::Write as _;
 use std::pin::Pin;
 
 use clap::{Args, ValueEnum};
@@ -8,6 +7,7 @@ use futures::{Stream, TryStreamExt as _};
 
 use super::Failure;
 use super::logs::line;
+use super::output::{JsonLines, has_ended};
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::query::{Direction, TimeRange};
@@ -55,10 +55,14 @@ pub(super) async fn export(arguments: ExportArguments, loaded: &Loaded) -> Resul
         }
         What::Logs => Box::pin(logs.export_app_logs(app_id, created)),
     };
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = JsonLines::default();
     while let Some(document) = documents.try_next().await? {
         let document = if arguments.full { logs.full(document).await? } else { document };
-        writeln!(out, "{}", line(&document)?)?;
+        out.push(&line(&document)?);
+        if has_ended() {
+            break;
+        }
     }
-    Ok(out.flush()?)
+    out.flush();
+    Ok(())
 }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
 
 use super::Failure;
-use super::output::{cut, glimpse, table};
+use super::output::{cut, glimpse, has_ended, say, say_json, table};
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::query::RunSummary;
@@ -127,7 +127,7 @@ pub(super) async fn runs(command: RunsCommand, loaded: &Loaded) -> Result<(), Fa
             let page = service.tenant(arguments.tenant).run_page(&list).await?;
             show_runs(&page.runs, arguments.json);
             if let (true, false, Some(last)) = (page.has_more, arguments.json, page.runs.last()) {
-                println!("there are more: --after {}", last.id);
+                say!("there are more: --after {}", last.id);
             }
         }
         RunsCommand::Show(arguments) => {
@@ -148,8 +148,11 @@ pub(super) async fn nodes(command: NodesCommand, loaded: &Loaded) -> Result<(), 
             let mut nodes = std::pin::pin!(nodes);
             let mut shown = table(&["index", "title", "type", "status", "seconds", "created_at", "inputs", "outputs"]);
             while let Some(document) = nodes.try_next().await? {
+                if has_ended() {
+                    break;
+                }
                 if json {
-                    println!("{}", line(&document)?);
+                    say_json!("{}", line(&document)?);
                     continue;
                 }
                 let Record::Node(node) = &document.record else { continue };
@@ -165,7 +168,7 @@ pub(super) async fn nodes(command: NodesCommand, loaded: &Loaded) -> Result<(), 
                 ]);
             }
             if !json {
-                println!("{shown}");
+                say!("{shown}");
             }
         }
         NodesCommand::Show(arguments) => {
@@ -208,7 +211,7 @@ pub(super) async fn logs(arguments: LogsArguments, loaded: &Loaded) -> Result<()
                 "created_by": row.log.created_by.to_string(), "creator": creator,
                 "workflow_run_id": row.log.workflow_run_id.to_string(), "workflow_run": run,
             });
-            println!("{line}");
+            say_json!("{line}");
             continue;
         }
         let of_run = |text: fn(&RunSummary) -> String| row.run.as_ref().map_or_else(|| "–".into(), text);
@@ -223,7 +226,13 @@ pub(super) async fn logs(arguments: LogsArguments, loaded: &Loaded) -> Result<()
         ]);
     }
     if !arguments.json {
-        println!("{shown}\npage {} of {} logs in all", arguments.page, list.total);
+        say!("{shown}\npage {} of {} logs in all", arguments.page, list.total);
+        if list.creators.are_names_missing() {
+            say!("names are missing: Dify's PostgreSQL does not answer");
+        }
+        if list.incomplete {
+            say!("there may be more: not every session id and e-mail could be looked up");
+        }
     }
     Ok(())
 }
@@ -236,7 +245,7 @@ pub(super) fn line(document: &Document) -> Result<String, Failure> {
 fn show(document: &Document, json: bool) -> Result<(), Failure> {
     let text = line(document)?;
     if json {
-        println!("{text}");
+        say_json!("{text}");
         return Ok(());
     }
     let mut shown = table(&["field", "value"]);
@@ -244,11 +253,25 @@ fn show(document: &Document, json: bool) -> Result<(), Failure> {
     let fields: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(&text).map_err(|error| Failure::Other(format!("{error}; use --json")))?;
     for (field, value) in &fields {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        shown.add_row([field.as_str(), &cut(&text, 400)]);
+        let text = match (field.as_str(), value) {
+            ("graph", graph) if !graph.is_null() => measured(graph),
+            (_, value) => cut(&value.as_str().map_or_else(|| value.to_string(), str::to_owned), 400),
+        };
+        shown.add_row([field.as_str(), &text]);
     }
-    println!("{shown}");
+    say!("{shown}");
     Ok(())
+}
+
+/// The size of a graph, which is too large to be read in a table.
+fn measured(graph: &serde_json::Value) -> String {
+    let bytes = graph.to_string().len();
+    let size = if bytes < 1000 { format!("{bytes} bytes") } else { format!("{} kB", bytes.div_ceil(1000)) };
+    let count = |name: &str| graph.get(name).and_then(serde_json::Value::as_array).map(Vec::len);
+    match (count("nodes"), count("edges")) {
+        (Some(nodes), Some(edges)) => format!("{nodes} nodes, {edges} edges, {size}; --json prints it"),
+        _ => format!("{size}; --json prints it"),
+    }
 }
 
 /// Runs without payloads.
@@ -256,7 +279,7 @@ pub(super) fn show_runs(runs: &[RunSummary], json: bool) {
     let mut shown = table(&["created_at", "id", "status", "seconds", "tokens", "steps", "from"]);
     for run in runs {
         if json {
-            println!("{}", serde_json::json!(RunRow::from(run)));
+            say_json!("{}", serde_json::json!(RunRow::from(run)));
             continue;
         }
         shown.add_row([
@@ -270,6 +293,6 @@ pub(super) fn show_runs(runs: &[RunSummary], json: bool) {
         ]);
     }
     if !json {
-        println!("{shown}");
+        say!("{shown}");
     }
 }

@@ -14,13 +14,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use super::output::table;
+use super::output::{complain, say, say_json, shown_lines, table};
 use super::scope::KindName;
 use crate::app::{self, AppError, MigrationRun};
 use crate::backfill::{Progress, Report, Start, Tally, Task};
 use crate::config::Loaded;
 use crate::domain::query::TimeRange;
-use crate::domain::{Kind, TenantId, Timestamp};
+use crate::domain::{Kind, TenantId, Timestamp, printable};
 use crate::postgres::Selection;
 
 /// Between two looks at the counters, on a terminal; elsewhere a line comes every 30 of them.
@@ -115,7 +115,7 @@ pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(
     let run = app::open_migration(settings, task, stop, abandon.clone()).await?;
     for (kind, plan, progress) in run.migration.plans() {
         let rows = progress.total.load(Ordering::Relaxed);
-        eprintln!("{kind}: {plan}; about {rows} rows");
+        complain!("{kind}: {}; about {rows} rows", printable(&plan.to_string()));
     }
     let watching = tokio::spawn(watch(&run, !arguments.json));
     let outcome = tokio::select! {
@@ -128,7 +128,12 @@ pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(
     signals.abort();
     let shown = outcome.map(|report| show(&arguments, &run, &report, begin.elapsed()));
     run.close(shown.is_err()).await;
-    println!("{}", shown.map_err(AppError::from)?);
+    let shown = shown.map_err(AppError::from)?;
+    if arguments.json {
+        say_json!("{shown}");
+    } else {
+        say!("{shown}");
+    }
     Ok(())
 }
 
@@ -145,7 +150,7 @@ pub(super) fn stop_on_signals(
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            eprintln!("stopping after what is in flight; once more stops at once");
+            complain!("stopping after what is in flight; once more stops at once");
             token.cancel();
         }
     })
@@ -264,5 +269,5 @@ fn report_text(arguments: &MigrateArguments, run: &MigrationRun, report: &Report
     } else {
         notes.push(format!("migration {} was stopped; the same command goes on", run.migration.id()));
     }
-    format!("{shown}\n{}", notes.join("\n"))
+    format!("{shown}\n{}", shown_lines(&notes))
 }

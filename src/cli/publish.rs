@@ -11,10 +11,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
 use super::Failure;
+use super::output::{complain, say};
 use crate::amqp::{EventPublisher, Outgoing, Patience, captured_message, set_up};
 use crate::codec::{self, Content, DecodeLimits, Message, Source};
 use crate::config::Loaded;
-use crate::domain::{Kind, Record, TenantId, Timestamp};
+use crate::domain::{Kind, Record, TenantId, Timestamp, printable};
 use crate::synthetic::{Generator, Shape};
 
 /// Messages published before their confirms are awaited together.
@@ -60,10 +61,7 @@ pub(super) const WAIT_SECONDS: u64 = 15;
 
 /// Says what is waited for, on standard error.
 fn say_blocked(reason: &str, wait: u64) {
-    eprintln!(
-        "difylog: the broker blocks publishers ({}); waiting {wait} s for it",
-        reason.chars().filter(|character| !character.is_control()).collect::<String>()
-    );
+    complain!("difylog: the broker blocks publishers ({}); waiting {wait} s for it", printable(reason));
 }
 
 /// How a command that publishes waits for a broker.
@@ -214,7 +212,7 @@ impl Output {
         self.flush().await?;
         self.publisher.close().await;
         self.progress.finish_and_clear();
-        println!("{} messages published and confirmed in {:.1} s", self.published, self.begin.elapsed().as_secs_f64());
+        say!("{} messages published and confirmed in {:.1} s", self.published, self.begin.elapsed().as_secs_f64());
         Ok(())
     }
 }

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use super::output::table;
+use super::output::{say, say_json, table};
 use super::scope::{ScopeArguments, spinner, until_signals};
 use crate::app::{self, AppError, Use};
 use crate::backfill::restore::{Outcome, Plan, Restore};
 use crate::config::Loaded;
+use crate::domain::printable;
 use crate::postgres::table_of;
 
 /// Rows that could not be written and are shown to a person.
@@ -69,9 +70,9 @@ pub(super) async fn run(arguments: RestoreArguments, loaded: &Loaded) -> Result<
     let outcome = until_signals(stop, async { Ok(restore.run().await.map_err(AppError::from)?) }).await?;
     bar.finish_and_clear();
     if arguments.json {
-        println!("{}", value(&arguments, &outcome));
+        say_json!("{}", value(&arguments, &outcome));
     } else {
-        println!("{}", shown(&arguments, &outcome));
+        say!("{}", shown(&arguments, &outcome));
     }
     let failed: u64 = outcome.restored.values().map(|restored| restored.failed).sum();
     if failed == 0 {
@@ -118,7 +119,13 @@ fn shown(arguments: &RestoreArguments, outcome: &Outcome) -> String {
     }
     let mut parts = vec![rows.to_string()];
     for failed in outcome.named.iter().take(SHOWN) {
-        parts.push(format!("  {} {} of tenant {}: {}", failed.kind, failed.id, failed.tenant_id, failed.reason));
+        parts.push(format!(
+            "  {} {} of tenant {}: {}",
+            failed.kind,
+            failed.id,
+            failed.tenant_id,
+            printable(&failed.reason)
+        ));
     }
     if !arguments.execute {
         parts.push("dry run: nothing was written; --execute writes".into());

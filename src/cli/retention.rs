@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use super::output::table;
+use super::output::{say, say_json, table};
 use super::scope::{spinner, until_signals};
 use crate::app;
 use crate::config::Loaded;
@@ -142,7 +142,7 @@ fn swept_line(found: &SweptMonth, execute: bool) -> Value {
 fn print_plan(plan: &Plan, json: bool) {
     if json {
         for step in &plan.steps {
-            println!("{}", line(step, "records", &step.records));
+            say_json!("{}", line(step, "records", &step.records));
         }
         return;
     }
@@ -150,14 +150,14 @@ fn print_plan(plan: &Plan, json: bool) {
     for step in &plan.steps {
         shown.add_row(row(step, &step.records));
     }
-    println!("{shown}");
-    println!("{} of {} records, {:.1} %", plan.total(), plan.stored, plan.share() * 100.0);
+    say!("{shown}");
+    say!("{} of {} records, {:.1} %", plan.total(), plan.stored, plan.share() * 100.0);
 }
 
 fn print_reports(reports: &[StepReport], json: bool) {
     if json {
         for report in reports {
-            println!("{}", line(&report.step, "removed", &report.removed));
+            say_json!("{}", line(&report.step, "removed", &report.removed));
         }
         return;
     }
@@ -165,9 +165,9 @@ fn print_reports(reports: &[StepReport], json: bool) {
     for report in reports {
         shown.add_row(row(&report.step, &report.removed));
     }
-    println!("{shown}");
+    say!("{shown}");
     let removed: u64 = reports.iter().flat_map(|report| report.removed.values()).sum();
-    println!("{removed} records removed");
+    say!("{removed} records removed");
 }
 
 const HEADER: [&str; 6] = ["month", "removes", "runs", "nodes", "app logs", "offloads"];

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Failure;
-use super::output::table;
+use super::output::{say, say_json, table};
 use super::scope::{spinner, until_signals};
 use crate::app::{self, AppError, Stores, Use};
 use crate::backfill::rollback::{Outcome, Rollback, forget, refuse_running};
@@ -75,9 +75,9 @@ pub(super) async fn run(arguments: RollbackArguments, loaded: &Loaded) -> Result
     }
     store.close().await;
     if arguments.json {
-        println!("{}", value(&arguments, &outcome));
+        say_json!("{}", value(&arguments, &outcome));
     } else {
-        println!("{}", shown(&arguments, &outcome));
+        say!("{}", shown(&arguments, &outcome));
     }
     if outcome.without_row == 0 {
         return Ok(());

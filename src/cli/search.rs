@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::Failure;
-use super::output::table;
+use super::output::{Cell, say, say_json, table};
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::query::{Direction, SortBy, TextField, TextFilter, TimeRange};
@@ -116,22 +116,22 @@ fn print<T>(found: &Hits<T>, json: bool, row: impl Fn(&T) -> ([String; 3], serde
         let (cells, columns) = row(&hit.row);
         if json {
             let snippets: Vec<_> = hit.snippets.iter().map(|snippet| &snippet.text).collect();
-            println!("{}", json!({"row": columns, "snippets": snippets}));
+            say_json!("{}", json!({"row": columns, "snippets": snippets}));
             continue;
         }
-        let texts: Vec<_> = hit.snippets.iter().map(marked).collect();
-        shown.add_row(cells.into_iter().chain([texts.join("\n")]));
+        let texts = Cell::lines(hit.snippets.iter().map(marked));
+        shown.add_row(cells.into_iter().map(Cell::from).chain([texts]));
     }
     if json {
         return;
     }
     let total = if found.total.exact { String::new() } else { "at least ".to_owned() };
-    println!("{shown}\n{total}{} found", found.total.value);
+    say!("{shown}\n{total}{} found", found.total.value);
     if found.text_truncated {
-        println!("some texts are longer than what is searched of them: there may be more");
+        say!("some texts are longer than what is searched of them: there may be more");
     }
     if let Some(next) = &found.next {
-        println!("there are more: --cursor {next}");
+        say!("there are more: --cursor {next}");
     }
 }
 

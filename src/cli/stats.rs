@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Failure;
-use super::output::table;
+use super::output::{say, say_json, table};
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::query::TimeRange;
@@ -51,7 +51,7 @@ pub(super) async fn stats(arguments: StatsArguments, loaded: &Loaded) -> Result<
                 "date": day.date.to_string(), "runs": day.runs, "terminal_count": day.users,
                 "token_count": day.tokens.to_string(), "interactions": interactions(&day),
             });
-            println!("{line}");
+            say_json!("{line}");
         }
         shown.add_row([
             day.date.to_string(),
@@ -62,7 +62,7 @@ pub(super) async fn stats(arguments: StatsArguments, loaded: &Loaded) -> Result<
         ]);
     }
     if !arguments.json {
-        println!("{shown}");
+        say!("{shown}");
     }
     Ok(())
 }

@@ -6,10 +6,11 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Failure;
-use super::output::table;
+use super::output::{say, say_json, shown_lines, table};
 use crate::app::{self, Lag, Part, Status};
 use crate::backfill::state::MigrationStatus;
 use crate::config::Loaded;
+use crate::domain::{printable, printable_lines};
 use crate::telemetry::system_clock;
 
 #[derive(Debug, Args)]
@@ -25,7 +26,7 @@ pub(super) struct StatusArguments {
 pub(super) async fn run(arguments: &StatusArguments, loaded: &Loaded) -> Result<(), Failure> {
     let status = app::status(&loaded.settings).await?;
     if arguments.json {
-        println!("{}", status.to_json());
+        say_json!("{}", status.to_json());
     } else {
         show(&status);
     }
@@ -33,9 +34,9 @@ pub(super) async fn run(arguments: &StatusArguments, loaded: &Loaded) -> Result<
 }
 
 fn show(status: &Status) {
-    println!("difylog {}", env!("CARGO_PKG_VERSION"));
-    section("store", &status.store, |lines| lines.join("\n"));
-    section("full texts", &status.payloads, String::clone);
+    say!("difylog {}", env!("CARGO_PKG_VERSION"));
+    section("store", &status.store, |lines| shown_lines(lines));
+    section("full texts", &status.payloads, |found| printable(found).into_owned());
     section("months", &status.months, |months| {
         let mut shown = table(&["month", "kind", "documents", "MB", "shards"]);
         for ((month, kind), found) in months {
@@ -50,10 +51,10 @@ fn show(status: &Status) {
     section("migrations", &status.migrations, |found| migrations(found));
     section("last validation", &status.validation, |found| remembered(found.as_ref()));
     section("last retention by a worker", &status.retention, |found| remembered(found.as_ref()));
-    section("PostgreSQL", &status.database, String::clone);
+    section("PostgreSQL", &status.database, |version| printable(version).into_owned());
     section("broker", &status.broker, |broker| {
-        let blocked = broker.blocked.as_ref().map(|reason| format!("; it blocks publishers: {reason}"));
-        format!("{}, virtual host {}{}", broker.address, broker.virtual_host, blocked.unwrap_or_default())
+        let blocked = broker.blocked.as_ref().map(|reason| format!("; it blocks publishers: {}", printable(reason)));
+        format!("{}, virtual host {}{}", printable(&broker.address), printable(&broker.virtual_host), blocked.unwrap_or_default())
     });
     section("queues", &status.queues, |depths| {
         let mut shown = table(&["queue", "messages waiting", "consumers"]);
@@ -78,8 +79,8 @@ fn lag(lag: &Lag) -> String {
 
 fn section<T, D: Display>(title: &str, part: &Part<T>, show: impl FnOnce(&T) -> D) {
     match part {
-        Ok(found) => println!("\n{title}\n{}", show(found)),
-        Err(error) => println!("\n{title}\nFAILED: {error}"),
+        Ok(found) => say!("\n{title}\n{}", show(found)),
+        Err(error) => say!("\n{title}\nFAILED: {}", printable_lines(error)),
     }
 }
 
@@ -110,10 +111,12 @@ fn migrations(found: &[MigrationStatus]) -> String {
 fn remembered(found: Option<&Value>) -> String {
     match found {
         None => "none".to_owned(),
-        Some(Value::Object(members)) => {
-            members.iter().map(|(name, value)| format!("{name}: {}", plain(value))).collect::<Vec<_>>().join("\n")
-        }
-        Some(other) => other.to_string(),
+        Some(Value::Object(members)) => members
+            .iter()
+            .map(|(name, value)| printable(&format!("{name}: {}", plain(value))).into_owned())
+            .collect::<Vec<_>>()
+            .join("\n"),
+        Some(other) => printable(&other.to_string()).into_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use super::output::table;
+use super::output::{say, say_json, shown_lines, table};
 use super::scope::{ScopeArguments, spinner, until_signals};
 use crate::app::{self, AppError, Use};
 use crate::backfill::VALIDATION;
@@ -93,7 +93,11 @@ pub(super) async fn run(arguments: ValidateArguments, loaded: &Loaded) -> Result
     if let Err(error) = remembered {
         tracing::warn!("`difylog status` will not show this validation: {error}");
     }
-    println!("{}", if arguments.json { text } else { shown(&report, &arguments.report) });
+    if arguments.json {
+        say_json!("{}", text.trim_end());
+    } else {
+        say!("{}", shown(&report, &arguments.report));
+    }
     if report.passed {
         return Ok(());
     }
@@ -132,7 +136,7 @@ fn shown(report: &Report, path: &Path) -> String {
             total.days_looked_into.to_string(),
         ]);
     }
-    let mut parts = vec![report.plans.join("\n"), totals.to_string()];
+    let mut parts = vec![shown_lines(&report.plans), totals.to_string()];
     if !report.findings.is_empty() {
         let mut named = table(&["fault", "kind", "tenant", "id", "columns or reason"]);
         for finding in report.findings.iter().take(SHOWN) {
