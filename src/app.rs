@@ -4,6 +4,7 @@
 //! stored and settled), then the acks, and HTTP last. Nothing here decides what becomes of a message.
 
 mod backup;
+mod check;
 mod lifecycle;
 mod migrate;
 mod payloads;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use self::backup::{open_backup, open_vault};
+pub use self::check::{Checked, check_places};
 pub use self::lifecycle::{Lifecycle, Use, open_lifecycle, open_removal};
 pub use self::migrate::{MigrationRun, open_migration};
 pub use self::payloads::payload_warnings;
@@ -253,7 +255,7 @@ async fn start_http(
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     info!(%address, "serving /healthz, /readyz and /metrics");
-    Ok(Some(tokio::spawn(http::serve(listener, watched, until))))
+    Ok(Some(tokio::spawn(http::serve(listener, watched, settings.http.connections, until))))
 }
 
 /// Folds histograms from time to time, whether or not anybody scrapes.

@@ -3,10 +3,14 @@
 //!
 //! - `GET /healthz`: 200 while the flow makes progress. A store or a broker that is down does not make a worker unhealthy:
 //!   a restart would not help.
-//! - `GET /readyz`: 200 while consuming with a store that answers; otherwise 503 with the reasons.
+//! - `GET /readyz`: 200 while consuming with a store that answers; otherwise 503 with the reasons. They name no host and no
+//!   path: whoever reaches the port reads them.
 //! - `GET /metrics`: Prometheus text.
 
 pub mod api;
+mod connections;
+mod headers;
+mod readiness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics::{counter, gauge};
@@ -23,6 +28,8 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::connections::ConnectionSettings;
+use self::readiness::StoreProbe;
 use crate::amqp::BrokerStats;
 use crate::domain::RefusalClass;
 use crate::pipeline::receipt::abandoned;
@@ -36,18 +43,27 @@ use crate::telemetry::{Clock, names};
 pub struct HttpSettings {
     /// Address and port; port 0 takes a free one, empty text: no HTTP.
     pub listen: String,
+    pub connections: ConnectionSettings,
+}
+
+impl HttpSettings {
+    /// # Errors
+    /// The first broken rule, with the name of the key.
+    pub fn validate(&self) -> Result<(), String> {
+        self.connections.validate().map_err(|problem| format!("http.{problem}"))
+    }
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8088".into() }
+        Self { listen: "127.0.0.1:8088".into(), connections: ConnectionSettings::FEW }
     }
 }
 
 /// The flow turns at least every 5 seconds; a heartbeat this old means that it is stuck.
 const STUCK: Duration = Duration::from_secs(30);
-/// A store that needs longer to answer a probe is not ready.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long answers may go on when a shutdown ends.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What the answers are made of.
 #[derive(Clone)]
@@ -65,8 +81,19 @@ pub struct Watched {
 ///
 /// # Errors
 /// If the listener fails.
-pub async fn serve(listener: TcpListener, watched: Watched, until: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(watched)).with_graceful_shutdown(until.cancelled_owned()).await
+pub async fn serve(
+    listener: TcpListener,
+    watched: Watched,
+    settings: ConnectionSettings,
+    until: CancellationToken,
+) -> std::io::Result<()> {
+    connections::serve(listener.into_std()?, router(watched), settings, None, until, GRACE).await
+}
+
+#[derive(Clone)]
+struct Endpoints {
+    watched: Watched,
+    probe: Arc<StoreProbe>,
 }
 
 /// The routes.
@@ -75,10 +102,11 @@ pub fn router(watched: Watched) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .with_state(watched)
+        .layer(from_fn(headers::secured))
+        .with_state(Endpoints { watched, probe: Arc::default() })
 }
 
-async fn healthz(State(watched): State<Watched>) -> Response {
+async fn healthz(State(Endpoints { watched, .. }): State<Endpoints>) -> Response {
     let age = (watched.clock)().micros().saturating_sub(watched.pipeline.heartbeat().micros());
     if age > i64::try_from(STUCK.as_micros()).unwrap_or(i64::MAX) {
         let text = format!("the flow has not turned for {} s; restart this worker\n", age / 1_000_000);
@@ -87,7 +115,7 @@ async fn healthz(State(watched): State<Watched>) -> Response {
     (StatusCode::OK, "ok\n").into_response()
 }
 
-async fn readyz(State(watched): State<Watched>) -> Response {
+async fn readyz(State(Endpoints { watched, probe }): State<Endpoints>) -> Response {
     let mut reasons = Vec::new();
     if watched.stopping.is_cancelled() {
         reasons.push("stopping".to_owned());
@@ -106,18 +134,14 @@ async fn readyz(State(watched): State<Watched>) -> Response {
         let reason = crate::domain::verdict::bounded(reason);
         reasons.push(format!("the broker blocks publishers ({reason}): dead letters and forwarded messages wait"));
     }
-    match tokio::time::timeout(PROBE_TIMEOUT, watched.sink.probe()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(fault)) => reasons.push(fault.to_string()),
-        Err(_) => reasons.push(format!("store did not answer within {} s", PROBE_TIMEOUT.as_secs())),
-    }
+    reasons.extend(probe.problem(watched.sink.probe()).await.map(str::to_owned));
     if reasons.is_empty() {
         return (StatusCode::OK, "ready\n").into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
 }
 
-async fn metrics_text(State(watched): State<Watched>) -> Response {
+async fn metrics_text(State(Endpoints { watched, .. }): State<Endpoints>) -> Response {
     publish_broker_stats(&watched.broker);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], watched.metrics.render()).into_response()
 }

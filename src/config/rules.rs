@@ -29,6 +29,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     if let Err(error) = settings.serve.validate() {
         broken.push(error.to_string());
     }
+    broken.extend(settings.http.validate().err());
     broken.extend(between_sections(settings));
     if broken.is_empty() { Ok(()) } else { Err(ConfigError::Rules(broken)) }
 }

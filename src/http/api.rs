@@ -5,6 +5,7 @@
 
 mod admin;
 mod app_logs;
+mod audit;
 mod auth;
 mod delete;
 mod dify;
@@ -32,21 +33,20 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
+use self::audit::Refusals;
 use self::auth::Keys;
 use self::problem::Problem;
 pub use self::settings::{ApiKey, InvalidServe, Right, ServeSettings, TlsSettings};
+use super::readiness::StoreProbe;
+use super::{connections, headers};
 use crate::query::LogService;
 use crate::store::LogReader;
 
-/// A store that needs longer to answer a probe is not ready.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long requests may go on when a shutdown begins.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -60,6 +60,8 @@ pub struct Api {
     reader: Arc<dyn LogReader>,
     metrics: PrometheusHandle,
     stopping: CancellationToken,
+    probe: Arc<StoreProbe>,
+    refusals: Arc<Refusals>,
 }
 
 impl Api {
@@ -74,9 +76,11 @@ impl Api {
         metrics: PrometheusHandle,
         stopping: CancellationToken,
     ) -> Result<Self, InvalidServe> {
-        let keys = Arc::new(Keys::new(settings.all_keys()?));
+        let per_key = settings.concurrency_per_key.min(settings.concurrency);
+        let keys = Arc::new(Keys::new(settings.all_keys()?, per_key));
         let permits = Arc::new(Semaphore::new(settings.concurrency.into()));
-        Ok(Self { service, keys, settings: Arc::new(settings), permits, reader, metrics, stopping })
+        let (probe, refusals) = (Arc::default(), Arc::default());
+        Ok(Self { service, keys, settings: Arc::new(settings), permits, reader, metrics, stopping, probe, refusals })
     }
 
     /// Every route.
@@ -85,8 +89,8 @@ impl Api {
         let guarded = v1
             .layer(from_fn_with_state(self.clone(), limits::within_limits))
             .layer(from_fn_with_state(self.clone(), auth::authenticated))
-            .layer(DefaultBodyLimit::max(self.settings.max_body_bytes))
-            .layer(from_fn(observe::uncached));
+            // Its size is checked while it is read, before a permit is taken.
+            .layer(DefaultBodyLimit::disable());
         Router::new()
             .merge(guarded)
             .merge(openapi::pages(document))
@@ -97,6 +101,7 @@ impl Api {
             .method_not_allowed_fallback(async || Problem::method_not_allowed())
             .layer(CompressionLayer::new())
             .layer(from_fn_with_state(self.clone(), observe::observed))
+            .layer(from_fn(headers::secured))
             .layer(from_fn(observe::identified))
             .with_state(self)
     }
@@ -106,40 +111,20 @@ impl Api {
     /// # Errors
     /// If the listener fails, or the certificate cannot be read.
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
-        let handle = Handle::new();
-        let (stopping, ending) = (self.stopping.clone(), handle.clone());
-        let stop = tokio::spawn(async move {
-            stopping.cancelled().await;
-            ending.graceful_shutdown(Some(GRACE));
-        });
-        listener.set_nonblocking(true)?;
-        let tls = self.settings.tls.clone();
-        let service = self.router().into_make_service();
-        let served = match tls {
-            Some(TlsSettings { cert_file, key_file }) => {
-                let config = RustlsConfig::from_pem_file(cert_file, key_file).await?;
-                axum_server::from_tcp_rustls(listener, config)?.handle(handle).serve(service).await
-            }
-            None => axum_server::from_tcp(listener)?.handle(handle).serve(service).await,
-        };
-        stop.abort();
-        served
+        let (stopping, connections) = (self.stopping.clone(), self.settings.connections);
+        let tls = self.settings.certificate().await.map_err(io::Error::other)?;
+        connections::serve(listener, self.router(), connections, tls, stopping, GRACE).await
     }
 }
 
 async fn readyz(State(api): State<Api>) -> Response {
-    let problem = if api.stopping.is_cancelled() {
-        Some("stopping".to_owned())
-    } else {
-        match tokio::time::timeout(PROBE_TIMEOUT, api.reader.ready()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(fault)) => Some(fault.to_string()),
-            Err(_) => Some(format!("store did not answer within {} s", PROBE_TIMEOUT.as_secs())),
-        }
+    let problem = match api.stopping.is_cancelled() {
+        true => Some("stopping"),
+        false => api.probe.problem(api.reader.ready()).await,
     };
     match problem {
         None => (StatusCode::OK, "ready\n").into_response(),
-        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, problem + "\n").into_response(),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),
     }
 }
 

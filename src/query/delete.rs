@@ -41,13 +41,15 @@ impl Related {
 }
 
 impl TenantLogs {
-    /// What belongs to runs. As in Dify, `runs` is the number of ids given.
+    /// Returns how many of the runs there are, and what belongs to them. An id that is given twice counts once, one that is
+    /// not there counts nothing. In an engine, what was written within its refresh interval may be missing.
     ///
     /// # Errors
     /// A store that cannot be read.
     pub async fn count_related(&self, run_ids: &[RecordId]) -> Result<Related, QueryError> {
-        let mut related = Related { runs: run_ids.len() as u64, ..Related::default() };
-        for ids in run_ids.chunks(BATCH) {
+        let mut related = Related::default();
+        for ids in distinct(run_ids).chunks(BATCH) {
+            related.runs += self.ports.queries.run_summaries(self.tenant_id, ids).await?.len() as u64;
             for key in self.ports.scan.children(self.tenant_id, ids).await? {
                 related.count(key.kind);
             }
@@ -61,7 +63,7 @@ impl TenantLogs {
     /// A store that cannot be read or written; a second call goes on.
     pub async fn delete_runs(&self, run_ids: &[RecordId], with_related: bool) -> Result<Related, QueryError> {
         let mut related = Related::default();
-        for ids in run_ids.chunks(BATCH) {
+        for ids in distinct(run_ids).chunks(BATCH) {
             let mut keys = Vec::new();
             if with_related {
                 keys = self.ports.scan.children(self.tenant_id, ids).await?;
@@ -184,6 +186,14 @@ impl TenantLogs {
     fn key(&self, kind: Kind, id: RecordId) -> RecordKey {
         RecordKey { tenant_id: self.tenant_id, kind, id }
     }
+}
+
+/// Each id once.
+fn distinct(ids: &[RecordId]) -> Vec<RecordId> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 /// A stretch from the oldest on.

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use difylog::domain::{BulkAction, Record, TenantId};
 use difylog::http::api::{Api, ApiKey, Right, ServeSettings};
@@ -9,6 +10,8 @@ use difylog::query::{LogService, NoDirectory, Ports};
 use difylog::store::BulkSink as _;
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::double::Double;
@@ -98,6 +101,27 @@ impl Server {
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(api.serve(listener));
         Self { tenant_id, double, base, client: reqwest::Client::new(), stop, _folder: folder }
+    }
+
+    /// Sends the beginning of a request and keeps the connection.
+    pub async fn open(&self, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.base.strip_prefix("http://").unwrap()).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Asks until the answer has this status.
+    pub async fn until(&self, path: &str, key: &str, status: u16) -> Answer {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let path = format!("/v1/tenants/{}{path}", self.tenant_id);
+            let answer = self.ask("GET", &path, Some(key), None).await;
+            if answer.status == status {
+                return answer;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{answer:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub fn url(&self, path: &str) -> String {

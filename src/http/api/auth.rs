@@ -9,8 +9,10 @@ use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
 
 use super::Api;
+use super::audit::Refused;
 use super::problem::Problem;
 use super::settings::{ApiKey, Right};
 use crate::domain::TenantId;
@@ -18,6 +20,12 @@ use crate::domain::TenantId;
 /// A key that was recognised.
 #[derive(Debug)]
 pub(super) struct Caller {
+    /// For the log.
+    pub(super) name: Box<str>,
+    /// Its share of the requests at once.
+    pub(super) permits: Arc<Semaphore>,
+    /// Bodies that are being read at once.
+    pub(super) bodies: Arc<Semaphore>,
     /// `None`: every tenant.
     tenants: Option<HashSet<TenantId>>,
     rights: Vec<Right>,
@@ -42,12 +50,15 @@ pub(super) struct Keys(Vec<([u8; 32], Arc<Caller>)>);
 
 impl Keys {
     /// Keys that were checked before.
-    pub(super) fn new(keys: Vec<ApiKey>) -> Self {
+    pub(super) fn new(keys: Vec<ApiKey>, per_key: u16) -> Self {
+        let share = || Arc::new(Semaphore::new(per_key.into()));
         let known = keys.into_iter().filter_map(|key| {
             let tenants = key.tenant_ids().ok()?.into_iter().collect();
             let tenants = (!key.admin).then_some(tenants);
             let hash = *key.hash().ok()?.as_bytes();
-            Some((hash, Arc::new(Caller { tenants, rights: key.rights })))
+            let caller =
+                Caller { name: key.name.into(), permits: share(), bodies: share(), tenants, rights: key.rights };
+            Some((hash, Arc::new(caller)))
         });
         Self(known.collect())
     }
@@ -71,7 +82,12 @@ pub(super) async fn authenticated(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let caller = bearer(request.headers()).and_then(|key| api.keys.caller(key)).ok_or_else(Problem::unauthorized)?;
+    let key = bearer(request.headers());
+    let Some(caller) = key.and_then(|key| api.keys.caller(key)) else {
+        let reason = if key.is_some() { "an unknown key" } else { "no key" };
+        api.refusals.note(&Refused { key: None, tenant_id: None, reason }, request.extensions());
+        return Err(Problem::unauthorized());
+    };
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

@@ -1,11 +1,10 @@
 //! Deletes within a tenant. They take a key with the right to delete.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Deleting, Ids, Params};
+use super::extract::{Deleting, Ids, JsonBody, Params};
 use super::problem::{Problem, Problems};
 use crate::domain::RecordId;
 use crate::query::Related;
@@ -44,11 +43,14 @@ pub(super) struct DeleteParams {
     responses((status = 200, body = Deleted), Problems)
 )]
 pub(super) async fn run(
-    Deleting(logs): Deleting,
+    Deleting(logs, actor): Deleting,
     ids: Ids,
     Params(params, _): Params<DeleteParams>,
 ) -> Result<Json<Deleted>, Problem> {
-    let related = logs.delete_runs(&[ids.get("run_id")?], params.related).await?;
+    let run_ids = [ids.get("run_id")?];
+    let outcome = logs.delete_runs(&run_ids, params.related).await;
+    actor.deleted_runs(&run_ids, &outcome);
+    let related = outcome?;
     if related == Related::default() {
         return Err(Problem::not_found("no such run"));
     }
@@ -75,9 +77,11 @@ pub(super) struct Deletion {
     params(("tenant_id" = uuid::Uuid, Path,)), request_body = Deletion,
     responses(
         (status = 200, body = Deleted),
+        (status = 408, description = "The body did not come within serve.body_seconds",
+         body = super::problem::ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "The body is larger than serve.max_body_bytes", body = super::problem::ProblemBody,
          content_type = "application/problem+json"),
-        (status = 415, description = "Not application/json", body = super::problem::ProblemBody,
+        (status = 415, description = "Not application/json, or compressed", body = super::problem::ProblemBody,
          content_type = "application/problem+json"),
         (status = 422, description = "JSON of another shape", body = super::problem::ProblemBody,
          content_type = "application/problem+json"),
@@ -85,10 +89,9 @@ pub(super) struct Deletion {
     )
 )]
 pub(super) async fn runs(
-    Deleting(logs): Deleting,
-    body: Result<Json<Deletion>, JsonRejection>,
+    Deleting(logs, actor): Deleting,
+    JsonBody(deletion): JsonBody<Deletion>,
 ) -> Result<Json<Deleted>, Problem> {
-    let Json(deletion) = body.map_err(|rejection| Problem::of_status(rejection.status(), rejection.body_text()))?;
     if deletion.run_ids.len() > MAX_IDS {
         return Err(Problem::param("run_ids", "expected at most 10000"));
     }
@@ -97,7 +100,9 @@ pub(super) async fn runs(
     let related = if deletion.dry_run {
         logs.count_related(&run_ids).await?
     } else {
-        logs.delete_runs(&run_ids, deletion.related).await?
+        let outcome = logs.delete_runs(&run_ids, deletion.related).await;
+        actor.deleted_runs(&run_ids, &outcome);
+        outcome?
     };
     Ok(Json(related.into()))
 }
@@ -113,8 +118,11 @@ pub(super) struct DeletedCount {
     params(("tenant_id" = uuid::Uuid, Path,), ("app_id" = uuid::Uuid, Path,)),
     responses((status = 200, body = DeletedCount), Problems)
 )]
-pub(super) async fn runs_of_app(Deleting(logs): Deleting, ids: Ids) -> Result<Json<DeletedCount>, Problem> {
-    Ok(Json(DeletedCount { deleted: logs.delete_runs_of_app(ids.get("app_id")?).await? }))
+pub(super) async fn runs_of_app(Deleting(logs, actor): Deleting, ids: Ids) -> Result<Json<DeletedCount>, Problem> {
+    let app_id = ids.get("app_id")?;
+    let outcome = logs.delete_runs_of_app(app_id).await;
+    actor.deleted_of_app("runs", app_id, &outcome);
+    Ok(Json(DeletedCount { deleted: outcome? }))
 }
 
 /// Delete every node execution of an app
@@ -123,6 +131,9 @@ pub(super) async fn runs_of_app(Deleting(logs): Deleting, ids: Ids) -> Result<Js
     params(("tenant_id" = uuid::Uuid, Path,), ("app_id" = uuid::Uuid, Path,)),
     responses((status = 200, body = DeletedCount), Problems)
 )]
-pub(super) async fn nodes_of_app(Deleting(logs): Deleting, ids: Ids) -> Result<Json<DeletedCount>, Problem> {
-    Ok(Json(DeletedCount { deleted: logs.delete_nodes_of_app(ids.get("app_id")?).await? }))
+pub(super) async fn nodes_of_app(Deleting(logs, actor): Deleting, ids: Ids) -> Result<Json<DeletedCount>, Problem> {
+    let app_id = ids.get("app_id")?;
+    let outcome = logs.delete_nodes_of_app(app_id).await;
+    actor.deleted_of_app("node executions", app_id, &outcome);
+    Ok(Json(DeletedCount { deleted: outcome? }))
 }

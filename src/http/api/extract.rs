@@ -3,15 +3,21 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Query, RawPathParams};
+use axum::Json;
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use super::Api;
+use super::audit::{Actor, Refused};
 use super::auth::Caller;
+use super::observe::RequestId;
 use super::problem::Problem;
 use super::settings::Right;
+use crate::domain::printable;
 use crate::query::{AdminLogs, TenantLogs};
 
 /// The ids of a path, by name.
@@ -42,19 +48,28 @@ fn caller(parts: &Parts) -> Result<Arc<Caller>, Problem> {
     parts.extensions.get::<Arc<Caller>>().cloned().ok_or_else(Problem::unauthorized)
 }
 
-async fn scope(parts: &mut Parts, api: &Api, right: Right) -> Result<TenantLogs, Problem> {
+async fn scope(parts: &mut Parts, api: &Api, right: Right) -> Result<(TenantLogs, Arc<Caller>), Problem> {
     let caller = caller(parts)?;
     let tenant_id = Ids::from_request_parts(parts, api).await?.get("tenant_id")?;
+    let refused = |reason| {
+        let refused = Refused { key: Some(&caller.name), tenant_id: Some(tenant_id), reason };
+        api.refusals.note(&refused, &parts.extensions);
+    };
     if !caller.reaches(tenant_id) {
+        refused("the key does not reach this tenant");
         // As if it were not there: whether it is, is nobody else's business.
         return Err(Problem::not_found("no such tenant"));
     }
     match caller.may(right) {
-        true => Ok(api.service.tenant(tenant_id)),
+        true => Ok((api.service.tenant(tenant_id), caller)),
         false if right == Right::Delete => {
+            refused("the key may not delete");
             Err(Problem::forbidden("this key may not delete; give it rights = [\"delete\"]"))
         }
-        false => Err(Problem::forbidden("this key may not read; give it rights = [\"read\"]")),
+        false => {
+            refused("the key may not read");
+            Err(Problem::forbidden("this key may not read; give it rights = [\"read\"]"))
+        }
     }
 }
 
@@ -65,18 +80,21 @@ impl FromRequestParts<Api> for Reading {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        scope(parts, api, Right::Read).await.map(Self)
+        scope(parts, api, Right::Read).await.map(|(logs, _)| Self(logs))
     }
 }
 
-/// The logs of the path's tenant, for a key that may delete them.
-pub(super) struct Deleting(pub(super) TenantLogs);
+/// The logs of the path's tenant, for a key that may delete them, and who it is.
+pub(super) struct Deleting(pub(super) TenantLogs, pub(super) Actor);
 
 impl FromRequestParts<Api> for Deleting {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        scope(parts, api, Right::Delete).await.map(Self)
+        let (logs, caller) = scope(parts, api, Right::Delete).await?;
+        let request_id = parts.extensions.get::<RequestId>().map_or("-", RequestId::as_str).to_owned();
+        let actor = Actor { key: caller.name.to_string(), tenant_id: logs.tenant_id(), request_id };
+        Ok(Self(logs, actor))
     }
 }
 
@@ -91,7 +109,48 @@ impl FromRequestParts<Api> for Everything {
         if caller.is_admin() && caller.may(Right::Read) {
             return Ok(Self(api.service.admin()));
         }
+        let refused = Refused { key: Some(&caller.name), tenant_id: None, reason: "the key may not cross tenants" };
+        api.refusals.note(&refused, &parts.extensions);
         Err(Problem::forbidden("this crosses tenants: it takes a key with admin = true and the right to read"))
+    }
+}
+
+/// A JSON body, whose faults are named.
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let unsupported = |detail: String| Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
+        let headers = request.headers().clone();
+        let header = |name| {
+            let value: &HeaderValue = headers.get(name)?;
+            Some(printable(&String::from_utf8_lossy(value.as_bytes())).chars().take(100).collect::<String>())
+        };
+        if let Some(coding) = header(header::CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("identity"))
+        {
+            return Err(unsupported(format!(
+                "content-encoding is {coding}; send the body as it is, without compression"
+            )));
+        }
+        let content_type = header(header::CONTENT_TYPE);
+        let media_type = content_type.as_deref().and_then(|text| text.split(';').next()).unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            let sent = content_type.unwrap_or_else(|| "missing".to_owned());
+            return Err(unsupported(format!("content-type is {sent}; expected application/json")));
+        }
+        let whole = Bytes::from_request(request, state).await;
+        let whole = whole.map_err(|rejection| Problem::of_status(rejection.status(), rejection.body_text()))?;
+        // Editors and some clients put a mark of byte order before UTF-8.
+        let text = whole.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&whole);
+        if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+            return Err(Problem::of_status(StatusCode::BAD_REQUEST, "the body is UTF-16; send UTF-8"));
+        }
+        match Json::<T>::from_bytes(text) {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(rejection) => Err(Problem::of_status(rejection.status(), rejection.body_text())),
+        }
     }
 }
 

@@ -7,12 +7,22 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
+use super::observe::Cause;
 use crate::query::QueryError;
 use crate::store::StoreError;
 use crate::store::payload::PayloadError;
 
 /// Seconds after which a store that is down is worth another try.
 const RETRY_SECONDS: u32 = 5;
+
+const NO_STORE: &str =
+    "the store does not answer; try again later. The log of `difylog serve` has the reason under this x-request-id";
+const NO_PAYLOADS: &str = "the full text cannot be fetched now; try again later, or ask without full=true. The log of \
+                           `difylog serve` has the reason under this x-request-id";
+const NO_DIRECTORY: &str = "sessions and accounts cannot be looked up now, which this filter needs; leave it out, or try \
+                            again later. The log of `difylog serve` has the reason under this x-request-id";
+const UNREADABLE: &str =
+    "the store holds something unreadable. The log of `difylog serve` says what under this x-request-id";
 
 /// A problem on its way out.
 #[derive(Debug)]
@@ -21,6 +31,8 @@ pub(super) struct Problem {
     code: &'static str,
     detail: String,
     retry_after: Option<u32>,
+    /// For the log only.
+    cause: Option<String>,
 }
 
 /// Problem details (RFC 9457).
@@ -66,7 +78,7 @@ pub(super) enum Problems {
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after: None }
+        Self { status, code, detail: detail.into(), retry_after: None, cause: None }
     }
 
     /// A parameter that cannot be used: its name, and what it may be.
@@ -99,8 +111,7 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
-    pub(super) fn too_many() -> Self {
-        let detail = "serve.concurrency requests are being answered; try again";
+    pub(super) fn too_many(detail: &'static str) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail) }
     }
 
@@ -110,8 +121,10 @@ impl Problem {
         Self { retry_after: Some(RETRY_SECONDS), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "query_timeout", detail) }
     }
 
-    fn unavailable(code: &'static str, detail: String) -> Self {
-        Self { retry_after: Some(RETRY_SECONDS), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+    /// A part that does not answer. The cause names hosts, folders and statements: it is logged, and not answered.
+    fn unavailable(code: &'static str, detail: &'static str, cause: String) -> Self {
+        let retry_after = Some(RETRY_SECONDS);
+        Self { retry_after, cause: Some(cause), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
     }
 }
 
@@ -121,12 +134,13 @@ impl From<QueryError> for Problem {
         match error {
             QueryError::LastRunNotExists | QueryError::AccountNotFound(_) => Self::bad_request(detail),
             QueryError::Cursor(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_cursor", detail),
-            QueryError::Directory(_) => Self::unavailable("directory_unavailable", detail),
+            QueryError::Directory(_) => Self::unavailable("directory_unavailable", NO_DIRECTORY, detail),
             QueryError::Store(StoreError::Corrupt(_)) | QueryError::Payload(PayloadError::Damaged(_)) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable", detail)
+                let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable", UNREADABLE);
+                Self { cause: Some(detail), ..problem }
             }
-            QueryError::Store(_) => Self::unavailable("store_unavailable", detail),
-            QueryError::Payload(_) => Self::unavailable("payloads_unavailable", detail),
+            QueryError::Store(_) => Self::unavailable("store_unavailable", NO_STORE, detail),
+            QueryError::Payload(_) => Self::unavailable("payloads_unavailable", NO_PAYLOADS, detail),
             QueryError::PayloadMissing(_) => Self::new(StatusCode::NOT_FOUND, "payload_missing", detail),
         }
     }
@@ -143,6 +157,9 @@ impl IntoResponse for Problem {
             detail: self.detail,
         };
         let mut response = (self.status, Json(body)).into_response();
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(Cause(cause));
+        }
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {

@@ -1,11 +1,14 @@
 //! The section `serve` of the configuration, and the file of keys that it may name.
 
+use std::fs::File;
 use std::path::PathBuf;
 
+use axum_server::tls_rustls::RustlsConfig;
 use serde::Deserialize;
 
 use crate::domain::TenantId;
 use crate::domain::document::ContentHash;
+use crate::http::ConnectionSettings;
 
 /// What `difylog serve` listens on, whom it answers, and how much.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -15,14 +18,21 @@ pub struct ServeSettings {
     pub listen: String,
     /// Requests at once; more get 429.
     pub concurrency: u16,
+    /// Requests of one key at once, so that one key cannot take them all; never more than `concurrency`.
+    pub concurrency_per_key: u16,
     /// Longest time of one question, in seconds.
     pub query_seconds: u64,
     /// A request that takes longer, in milliseconds, is logged.
     pub slow_query_ms: u64,
+    /// Longest time in which the body of a request must have come, in seconds.
+    pub body_seconds: u64,
     /// Largest body of a request, in bytes.
     pub max_body_bytes: usize,
     /// Whether names are looked up in Dify's PostgreSQL (section `postgres`).
     pub names: bool,
+    /// Longest wait for names, in milliseconds; answers show ids then, and say so.
+    pub names_timeout_ms: u64,
+    pub connections: ConnectionSettings,
     pub tls: Option<TlsSettings>,
     pub keys: Vec<ApiKey>,
     /// A TOML file of more `[[keys]]`.
@@ -34,10 +44,14 @@ impl Default for ServeSettings {
         Self {
             listen: "127.0.0.1:8089".into(),
             concurrency: 64,
+            concurrency_per_key: 32,
             query_seconds: 30,
             slow_query_ms: 1000,
+            body_seconds: 10,
             max_body_bytes: 1 << 20,
             names: false,
+            names_timeout_ms: 2000,
+            connections: ConnectionSettings::default(),
             tls: None,
             keys: Vec::new(),
             keys_file: None,
@@ -123,13 +137,43 @@ impl ServeSettings {
     /// [`InvalidServe`]: the first broken rule.
     pub fn validate(&self) -> Result<(), InvalidServe> {
         let broken = |problem: &str| Err(InvalidServe(problem.to_owned()));
-        if self.concurrency == 0 {
-            return broken("concurrency must be at least 1");
+        if self.concurrency == 0 || self.concurrency_per_key == 0 {
+            return broken("concurrency and concurrency_per_key must be at least 1");
         }
         if !(1..=3600).contains(&self.query_seconds) {
             return broken("query_seconds must be 1 to 3600");
         }
+        if !(1..=3600).contains(&self.body_seconds) {
+            return broken("body_seconds must be 1 to 3600");
+        }
+        if !(1..=60_000).contains(&self.names_timeout_ms) {
+            return broken("names_timeout_ms must be 1 to 60000");
+        }
+        self.connections.validate().map_err(InvalidServe)?;
         self.keys.iter().try_for_each(ApiKey::check).map_err(InvalidServe)
+    }
+
+    /// Reads the certificate and its key, and sees whether they belong together.
+    ///
+    /// # Errors
+    /// What to do, with the names of the keys.
+    pub async fn try_certificate(&self) -> Result<(), String> {
+        self.certificate().await.map(|_| ())
+    }
+
+    pub(super) async fn certificate(&self) -> Result<Option<RustlsConfig>, String> {
+        let Some(TlsSettings { cert_file, key_file }) = &self.tls else { return Ok(None) };
+        for (name, path) in [("cert_file", cert_file), ("key_file", key_file)] {
+            File::open(path).map_err(|error| format!("serve.tls.{name}: {}: {error}", path.display()))?;
+        }
+        let config = RustlsConfig::from_pem_file(cert_file, key_file).await;
+        config.map(Some).map_err(|error| {
+            format!(
+                "serve.tls: {} and {}: {error}; cert_file must hold the chain and key_file its private key, both PEM",
+                cert_file.display(),
+                key_file.display()
+            )
+        })
     }
 
     /// The keys of the configuration and of `keys_file`; at least one.

@@ -9,6 +9,7 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
+use tracing::warn;
 
 use super::limits::Permit;
 use super::problem::Problem;
@@ -28,17 +29,22 @@ async fn begin(lines: impl Stream<Item = Result<String, QueryError>> + Send + 's
     Ok(Begun { first, rest })
 }
 
+/// Breaks an answer off: the client sees that it is not whole, the log says why.
+fn broken(permit: &Permit, error: &QueryError) -> std::io::Error {
+    warn!(request_id = permit.request_id.as_str(), %error, "an answer broke off");
+    std::io::Error::other("broken off")
+}
+
 /// One JSON text a line.
 pub(super) async fn ndjson(
     permit: Permit,
     lines: impl Stream<Item = Result<String, QueryError>> + Send + 'static,
 ) -> Result<Response, Problem> {
     let Begun { first, rest } = begin(lines).await?;
-    let lines = futures::stream::iter(first.map(Ok)).chain(rest).map(move |line| {
-        // Held to the end of the stream.
-        let _ = &permit;
-        line.map(|line| Bytes::from(line + "\n"))
-    });
+    // The permit is held to the end of the stream.
+    let lines = futures::stream::iter(first.map(Ok))
+        .chain(rest)
+        .map(move |line| line.map(|line| Bytes::from(line + "\n")).map_err(|error| broken(&permit, &error)));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
@@ -49,10 +55,8 @@ pub(super) async fn data(
 ) -> Result<Response, Problem> {
     let Begun { first, rest } = begin(items).await?;
     let head = format!("{{\"data\":[{}", first.unwrap_or_default());
-    let rest = rest.map(move |item| {
-        let _ = &permit;
-        item.map(|item| Bytes::from(format!(",{item}")))
-    });
+    let rest =
+        rest.map(move |item| item.map(|item| Bytes::from(format!(",{item}"))).map_err(|error| broken(&permit, &error)));
     let whole = futures::stream::iter([Ok(Bytes::from(head))])
         .chain(rest)
         .chain(futures::stream::iter([Ok(Bytes::from_static(b"]}"))]));
