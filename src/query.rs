@@ -28,7 +28,9 @@ pub use self::app_logs::{AppLogList, AppLogQuery, KEYWORD_CHARS};
 pub use self::cursor::InvalidCursor;
 pub use self::delete::Related;
 pub use self::dify_directory::DifyDirectory;
-pub use self::directory::{Account, Creator, Creators, Directory, DirectoryError, EndUser, Matches, NoDirectory};
+pub use self::directory::{
+    Account, Creator, Creators, Directory, DirectoryError, EndUser, Known, Matches, NoDirectory,
+};
 pub use self::filter::{NodeQuery, RunQuery};
 pub use self::runs::{After, RunCounts, RunList, RunPage, last};
 pub use self::search::{COUNT_TO, Hit, Hits, SearchPage};

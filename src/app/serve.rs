@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -33,7 +34,8 @@ pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn ReadStore>)
     };
     let payloads = open_payloads(settings)?;
     let directory: Arc<dyn Directory> = if settings.serve.names {
-        Arc::new(DifyDirectory::new(Database::open(&settings.postgres)?))
+        let patience = Duration::from_millis(settings.serve.names_timeout_ms);
+        Arc::new(DifyDirectory::new(Database::open(&settings.postgres)?).within(patience))
     } else {
         Arc::new(NoDirectory)
     };

@@ -3,28 +3,39 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
+use super::output::{part, say};
 use crate::amqp;
 use crate::app::{self, Readers, Stores};
 use crate::config::{self, ConfigError, Loaded, Settings};
+use crate::domain::{printable, printable_lines};
+use crate::http::api::{ApiKey, Right, ServeSettings};
 
 #[derive(Debug, Args)]
 pub(super) struct DevArguments {
-    /// Where the SQLite files and the payloads go
-    #[arg(long, default_value = "difylog-data", value_name = "FOLDER")]
-    data: PathBuf,
+    /// Where everything is kept, instead of the folders that the settings name (below data/ by default). Other commands
+    /// find it with the same DIFYLOG__STORE__SQLITE__DIR=FOLDER/sqlite and DIFYLOG__PAYLOADS__DIR=FOLDER/payloads
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
 }
 
 impl DevArguments {
     pub(super) fn overrides(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("store.kind", "sqlite".into()),
-            ("store.sqlite.dir", self.data.join("sqlite").to_string_lossy().into_owned()),
-            ("payloads.dir", self.data.join("payloads").to_string_lossy().into_owned()),
-        ]
+        let mut overrides = vec![("store.kind", "sqlite".into())];
+        if let Some(data) = &self.data {
+            let below = |name: &str| data.join(name).to_string_lossy().into_owned();
+            overrides.extend([
+                ("store.sqlite.dir", below("sqlite")),
+                ("payloads.dir", below("payloads")),
+                ("migrate.rejects_dir", below("rejects")),
+                ("backup.dir", below("backups")),
+            ]);
+        }
+        overrides
     }
 }
 
@@ -43,18 +54,36 @@ pub(super) struct CheckArguments {
     defaults: bool,
 }
 
-pub(super) async fn dev(loaded: &Loaded) -> Result<(), Failure> {
-    let Stores { store, .. } = app::open_stores(&loaded.settings)?;
+/// A worker, and the API over what it stores, in one process.
+pub(super) async fn dev(loaded: Loaded) -> Result<(), Failure> {
+    let mut settings = loaded.settings;
+    let Stores { store, .. } = app::open_stores(&settings)?;
     store.install().await?;
+    store.close().await;
     drop(store);
-    run_worker(loaded.settings.clone()).await
+    if settings.serve.keys.is_empty() && settings.serve.keys_file.is_none() {
+        introduce(&mut settings.serve);
+    }
+    run_worker(settings, true).await
+}
+
+/// Gives the API a key of this start, which is kept nowhere, and prints it.
+fn introduce(serve: &mut ServeSettings) {
+    let key: String = rand::random::<[u8; 24]>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
+    let rights = vec![Right::Read, Right::Delete];
+    serve.keys.push(ApiKey { name: "dev".into(), sha256, tenants: Vec::new(), admin: true, rights });
+    let scheme = if serve.tls.is_some() { "https" } else { "http" };
+    say!("API: {scheme}://{}/docs, with a key for every tenant until this process ends:", serve.listen);
+    say!("  KEY={key}");
+    say!("  curl -H \"Authorization: Bearer $KEY\" {scheme}://{}/v1/tenants/$TENANT/runs", serve.listen);
 }
 
 pub(super) async fn worker(loaded: Loaded) -> Result<(), Failure> {
-    run_worker(loaded.settings).await
+    run_worker(loaded.settings, false).await
 }
 
-async fn run_worker(settings: Settings) -> Result<(), Failure> {
+async fn run_worker(settings: Settings, with_api: bool) -> Result<(), Failure> {
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -71,8 +100,19 @@ async fn run_worker(settings: Settings) -> Result<(), Failure> {
             std::future::pending::<()>().await;
         }
     };
+    // Whichever of the two ends, the other ends in order.
+    let serving = async {
+        let served = if with_api { app::run_serve(settings.clone(), stop.clone()).await } else { return Ok(()) };
+        stop.cancel();
+        served
+    };
+    let working = async {
+        let worked = app::run_worker(settings.clone(), stop.clone(), abort).await;
+        stop.cancel();
+        worked
+    };
     tokio::select! {
-        result = app::run_worker(settings, stop, abort) => Ok(result?),
+        (worked, served) = async { tokio::join!(working, serving) } => Ok(worked.and(served)?),
         () = signals => Ok(()),
     }
 }
@@ -80,7 +120,7 @@ async fn run_worker(settings: Settings) -> Result<(), Failure> {
 pub(super) async fn setup(arguments: &SetupArguments, loaded: &Loaded) -> Result<(), Failure> {
     let Stores { store, payloads, .. } = app::open_stores(&loaded.settings)?;
     for line in store.install().await? {
-        println!("store: {line}");
+        say!("store: {}", printable(&line));
     }
     if arguments.compact {
         for line in store.compact().await? {
@@ -89,9 +129,9 @@ pub(super) async fn setup(arguments: &SetupArguments, loaded: &Loaded) -> Result
     }
     store.catch_up().await?;
     payloads.probe().await.map_err(|error| Failure::App(app::AppError::Payloads(error.to_string())))?;
-    println!("payloads: ok");
+    say!("payloads: ok");
     for line in amqp::set_up(&loaded.settings.amqp).await? {
-        println!("broker: {line}");
+        say!("broker: {}", printable(&line));
     }
     Ok(())
 }
@@ -101,22 +141,23 @@ pub(super) async fn check(
     load: impl FnOnce() -> Result<Loaded, ConfigError>,
 ) -> Result<(), Failure> {
     if arguments.defaults {
-        print!("{}", config::DEFAULTS);
+        part(config::DEFAULTS);
         return Ok(());
     }
     let loaded = load()?;
-    println!("# settings in force, secrets masked\n{}", loaded.shown);
+    say!("# settings in force, secrets masked\n{}", loaded.shown);
     let Readers { store, payloads } = app::open_readers(&loaded.settings)?;
     let payload_store = async {
         payloads.probe().await.map_err(|error| error.to_string())?;
         let warnings = app::payload_warnings(&loaded.settings, &payloads, &*store, None).await?;
         Ok(warnings.into_iter().map(|warning| format!("WARNING: {warning}")).collect())
     };
-    let reports = [
+    let mut reports = vec![
         report("store", store.check().await.map_err(|error| error.to_string())),
         report("payloads", payload_store.await),
         report("broker", amqp::check(&loaded.settings.amqp).await.map_err(|error| error.to_string())),
     ];
+    reports.extend(app::check_places(&loaded.settings).await.into_iter().map(|(what, outcome)| report(what, outcome)));
     if reports.iter().all(|ok| *ok) { Ok(()) } else { Err(Failure::Unreachable) }
 }
 
@@ -124,14 +165,14 @@ pub(super) async fn check(
 fn report(what: &str, outcome: Result<Vec<String>, String>) -> bool {
     match outcome {
         Ok(lines) => {
-            println!("ok      {what}");
+            say!("ok      {what}");
             for line in lines {
-                println!("        {line}");
+                say!("        {}", printable(&line));
             }
             true
         }
         Err(problem) => {
-            println!("FAILED  {what}: {problem}");
+            say!("FAILED  {what}: {}", printable_lines(&problem));
             false
         }
     }

@@ -54,7 +54,12 @@ fn show(status: &Status) {
     section("PostgreSQL", &status.database, |version| printable(version).into_owned());
     section("broker", &status.broker, |broker| {
         let blocked = broker.blocked.as_ref().map(|reason| format!("; it blocks publishers: {}", printable(reason)));
-        format!("{}, virtual host {}{}", printable(&broker.address), printable(&broker.virtual_host), blocked.unwrap_or_default())
+        format!(
+            "{}, virtual host {}{}",
+            printable(&broker.address),
+            printable(&broker.virtual_host),
+            blocked.unwrap_or_default()
+        )
     });
     section("queues", &status.queues, |depths| {
         let mut shown = table(&["queue", "messages waiting", "consumers"]);

@@ -11,12 +11,25 @@ pub type AccountRow = (Uuid, String, String);
 /// A row of `end_users`: id, type, session id.
 pub type EndUserRow = (Uuid, String, String);
 
-/// Accounts by their ids, in no order.
+/// Whether the database says who is a member of which tenant. Dify's does; one that holds copies of a few tables may not,
+/// and then accounts are not told apart by tenant.
+async fn knows_members(client: &Client) -> Result<bool, PostgresError> {
+    let row = client.query_one("SELECT to_regclass('tenant_account_joins') IS NOT NULL", &[]).await?;
+    Ok(row.try_get(0)?)
+}
+
+/// Accounts that are members of a tenant by their ids, in no order; see [`knows_members`].
 ///
 /// # Errors
 /// [`PostgresError`] if the database cannot be asked. So for every function here.
-pub async fn accounts(client: &Client, ids: &[Uuid]) -> Result<Vec<AccountRow>, PostgresError> {
-    let rows = client.query("SELECT id, name, email FROM accounts WHERE id = ANY($1)", &[&ids]).await?;
+pub async fn accounts(client: &Client, tenant: Uuid, ids: &[Uuid]) -> Result<Vec<AccountRow>, PostgresError> {
+    let rows = if knows_members(client).await? {
+        let statement = "SELECT id, name, email FROM accounts WHERE id = ANY($2) AND EXISTS (SELECT FROM \
+                         tenant_account_joins j WHERE j.account_id = accounts.id AND j.tenant_id = $1)";
+        client.query(statement, &[&tenant, &ids]).await?
+    } else {
+        client.query("SELECT id, name, email FROM accounts WHERE id = ANY($1)", &[&ids]).await?
+    };
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
 }
 
@@ -66,8 +79,7 @@ pub async fn end_users_matching(
 /// # Errors
 /// See [`accounts`].
 pub async fn account_of_email(client: &Client, tenant: Uuid, email: &str) -> Result<Option<Uuid>, PostgresError> {
-    let knows_members = client.query_one("SELECT to_regclass('tenant_account_joins') IS NOT NULL", &[]).await?;
-    let row = if knows_members.try_get(0)? {
+    let row = if knows_members(client).await? {
         let statement = "SELECT a.id FROM accounts a JOIN tenant_account_joins j ON j.account_id = a.id \
                          WHERE a.email = $1 AND j.tenant_id = $2 LIMIT 1";
         client.query_opt(statement, &[&email, &tenant]).await?

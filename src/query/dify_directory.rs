@@ -1,16 +1,17 @@
 //! The directory that Dify's PostgreSQL is: read-only, batched, and cached within bounds, because the same few people
 //! make most of the rows of a page.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
+use tracing::warn;
 use uuid::Uuid;
 
-use super::directory::{Account, Directory, DirectoryError, EndUser, Matches};
+use super::directory::{Account, Directory, DirectoryError, EndUser, Known, Matches};
 use crate::domain::{RecordId, TenantId};
 use crate::postgres::{Database, PostgresError, people};
 
@@ -21,23 +22,98 @@ const FRESH: Duration = Duration::from_secs(60);
 /// End users that one keyword or session id may find.
 const MATCHES: i64 = 1000;
 
+/// How long a database that failed is left alone.
+const REST: Duration = Duration::from_secs(5);
+/// How often its failure is said.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+/// Longest wait for an answer, unless the settings say another.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// See the module.
 pub struct DifyDirectory {
     database: Database,
-    accounts: Cache<RecordId, Account>,
-    end_users: Cache<(TenantId, RecordId), EndUser>,
+    patience: Duration,
+    accounts: Cache<(TenantId, RecordId), Option<Account>>,
+    end_users: Cache<(TenantId, RecordId), Option<EndUser>>,
+    trouble: Mutex<Trouble>,
+}
+
+/// What became of the last questions.
+#[derive(Default)]
+struct Trouble {
+    /// Nothing is asked before this instant.
+    rests_until: Option<Instant>,
+    said: Option<Instant>,
 }
 
 impl DifyDirectory {
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database, accounts: Cache::default(), end_users: Cache::default() }
+        Self {
+            database,
+            patience: PATIENCE,
+            accounts: Cache::default(),
+            end_users: Cache::default(),
+            trouble: Mutex::default(),
+        }
     }
-}
 
-impl From<PostgresError> for DirectoryError {
-    fn from(error: PostgresError) -> Self {
-        Self(error.to_string())
+    /// Sets the longest wait for an answer, connecting included.
+    #[must_use]
+    pub fn within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Asks, unless the database failed a moment ago: an answer without names is better than a late one.
+    async fn ask<T>(&self, question: impl Future<Output = Result<T, PostgresError>>) -> Result<T, DirectoryError> {
+        if !self.may_ask() {
+            return Err(DirectoryError(
+                "PostgreSQL did not answer a moment ago; it is asked again in a few seconds".into(),
+            ));
+        }
+        let problem = match tokio::time::timeout(self.patience, question).await {
+            Ok(Ok(answer)) => {
+                self.trouble().rests_until = None;
+                return Ok(answer);
+            }
+            // The database answered: the next question may fare better.
+            Ok(Err(error @ PostgresError::Failed(_))) => {
+                self.trouble().rests_until = None;
+                error.to_string()
+            }
+            Ok(Err(error)) => self.rest(error.to_string()),
+            Err(_) => self.rest(format!("PostgreSQL did not answer within {} ms", self.patience.as_millis())),
+        };
+        let mut trouble = self.trouble();
+        if trouble.said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
+            trouble.said = Some(Instant::now());
+            warn!(%problem, "names are missing from answers");
+        }
+        Err(DirectoryError(problem))
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rest(&self, problem: String) -> String {
+        self.trouble().rests_until = Some(Instant::now() + REST);
+        problem
+    }
+
+    /// One question after a rest tries whether the database is back; the others go without until it is known.
+    fn may_ask(&self) -> bool {
+        let mut trouble = self.trouble();
+        let now = Instant::now();
+        match &mut trouble.rests_until {
+            Some(until) if *until > now => false,
+            Some(until) => {
+                *until = now + self.patience;
+                true
+            }
+            None => true,
+        }
     }
 }
 
@@ -52,33 +128,34 @@ impl Directory for DifyDirectory {
         true
     }
 
-    async fn accounts(&self, ids: &[RecordId]) -> Result<Vec<Account>, DirectoryError> {
-        let (mut known, unknown) = self.accounts.split(ids.iter().copied());
-        if !unknown.is_empty() {
-            let ids: Vec<_> = unknown.iter().map(|id| id.uuid()).collect();
-            for (id, name, email) in people::accounts(&self.database.client().await?, &ids).await? {
+    async fn accounts(&self, tenant_id: TenantId, ids: &[RecordId]) -> Known<Account> {
+        let (known, unknown) = self.accounts.split(ids.iter().map(|id| (tenant_id, *id)));
+        let ids: Vec<_> = unknown.iter().map(|(_, id)| id.uuid()).collect();
+        let question = async { people::accounts(&self.database.client().await?, tenant_id.uuid(), &ids).await };
+        let found = if ids.is_empty() { Ok(Vec::new()) } else { self.ask(question).await };
+        let accounts = found.map(|rows| {
+            let account = |(id, name, email): people::AccountRow| {
                 let id = RecordId::new(id);
-                let account = Account { id, name: Some(name.into()), email: Some(email.into()) };
-                self.accounts.remember(id, account.clone());
-                known.push(account);
-            }
-        }
-        Ok(known)
+                ((tenant_id, id), Account { id, name: Some(name.into()), email: Some(email.into()) })
+            };
+            rows.into_iter().map(account).collect()
+        });
+        self.accounts.completed(known, unknown, accounts)
     }
 
-    async fn end_users(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<EndUser>, DirectoryError> {
-        let (mut known, unknown) = self.end_users.split(ids.iter().map(|id| (tenant_id, *id)));
-        if !unknown.is_empty() {
-            let ids: Vec<_> = unknown.iter().map(|(_, id)| id.uuid()).collect();
-            let client = self.database.client().await?;
-            for (id, r#type, session_id) in people::end_users(&client, tenant_id.uuid(), &ids).await? {
+    async fn end_users(&self, tenant_id: TenantId, ids: &[RecordId]) -> Known<EndUser> {
+        let (known, unknown) = self.end_users.split(ids.iter().map(|id| (tenant_id, *id)));
+        let ids: Vec<_> = unknown.iter().map(|(_, id)| id.uuid()).collect();
+        let question = async { people::end_users(&self.database.client().await?, tenant_id.uuid(), &ids).await };
+        let found = if ids.is_empty() { Ok(Vec::new()) } else { self.ask(question).await };
+        let users = found.map(|rows| {
+            let user = |(id, r#type, session_id): people::EndUserRow| {
                 let id = RecordId::new(id);
-                let user = EndUser { id, r#type: Some(r#type.into()), session_id: Some(session_id.into()) };
-                self.end_users.remember((tenant_id, id), user.clone());
-                known.push(user);
-            }
-        }
-        Ok(known)
+                ((tenant_id, id), EndUser { id, r#type: Some(r#type.into()), session_id: Some(session_id.into()) })
+            };
+            rows.into_iter().map(user).collect()
+        });
+        self.end_users.completed(known, unknown, users)
     }
 
     async fn end_users_of_session(
@@ -89,17 +166,22 @@ impl Directory for DifyDirectory {
         if is_nobody(session_id) {
             return Ok(Vec::new());
         }
-        let client = self.database.client().await?;
-        let ids = people::end_users_of_session(&client, tenant_id.uuid(), session_id, MATCHES).await?;
-        Ok(records(ids))
+        let ids = self.ask(async {
+            let client = self.database.client().await?;
+            people::end_users_of_session(&client, tenant_id.uuid(), session_id, MATCHES).await
+        });
+        Ok(records(ids.await?))
     }
 
     async fn end_users_matching(&self, tenant_id: TenantId, keyword: &str) -> Result<Matches, DirectoryError> {
         if is_nobody(keyword) {
             return Ok(Matches { ids: Vec::new(), complete: true });
         }
-        let client = self.database.client().await?;
-        let mut ids = records(people::end_users_matching(&client, tenant_id.uuid(), keyword, MATCHES + 1).await?);
+        let ids = self.ask(async {
+            let client = self.database.client().await?;
+            people::end_users_matching(&client, tenant_id.uuid(), keyword, MATCHES + 1).await
+        });
+        let mut ids = records(ids.await?);
         let most = usize::try_from(MATCHES).unwrap_or(usize::MAX);
         let complete = ids.len() <= most;
         ids.truncate(most);
@@ -110,8 +192,11 @@ impl Directory for DifyDirectory {
         if is_nobody(email) {
             return Ok(None);
         }
-        let client = self.database.client().await?;
-        Ok(people::account_of_email(&client, tenant_id.uuid(), email).await?.map(RecordId::new))
+        let found = self.ask(async {
+            let client = self.database.client().await?;
+            people::account_of_email(&client, tenant_id.uuid(), email).await
+        });
+        Ok(found.await?.map(RecordId::new))
     }
 }
 
@@ -151,6 +236,24 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
             cache.clear();
         }
         cache.insert(key, (Instant::now(), value));
+    }
+}
+
+impl<K: Hash + Eq + Copy, V: Clone> Cache<K, Option<V>> {
+    /// What is known, with what was found now; whoever was asked for and not found is remembered as unknown.
+    fn completed(&self, known: Vec<Option<V>>, asked: Vec<K>, found: Result<Vec<(K, V)>, DirectoryError>) -> Known<V> {
+        let mut all: Vec<V> = known.into_iter().flatten().collect();
+        let Ok(found) = found else { return Known { found: all, complete: false } };
+        let mut absent: HashSet<K> = asked.into_iter().collect();
+        for (key, value) in found {
+            absent.remove(&key);
+            self.remember(key, Some(value.clone()));
+            all.push(value);
+        }
+        for key in absent {
+            self.remember(key, None);
+        }
+        Known { found: all, complete: true }
     }
 }
 

@@ -36,6 +36,14 @@ pub struct Matches {
     pub complete: bool,
 }
 
+/// What a look-up of names found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known<T> {
+    pub found: Vec<T>,
+    /// `false`: the directory could not be asked about the others.
+    pub complete: bool,
+}
+
 /// Who made a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Creator {
@@ -49,16 +57,17 @@ pub trait Directory: Send + Sync {
     /// Whether it knows any names at all.
     fn knows_names(&self) -> bool;
 
-    /// Accounts by their ids, in no order, unknown ones left out.
-    ///
-    /// # Errors
-    /// [`DirectoryError`] if the directory cannot be asked. So for every method here.
-    async fn accounts(&self, ids: &[RecordId]) -> Result<Vec<Account>, DirectoryError>;
+    /// Returns accounts that are members of a tenant by their ids, in no order, others left out. A directory that cannot
+    /// be asked says so quickly: names are not worth a wait.
+    async fn accounts(&self, tenant_id: TenantId, ids: &[RecordId]) -> Known<Account>;
 
-    /// End users of a tenant by their ids, in no order, unknown ones left out.
-    async fn end_users(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<EndUser>, DirectoryError>;
+    /// Returns end users of a tenant by their ids; otherwise as [`Self::accounts`].
+    async fn end_users(&self, tenant_id: TenantId, ids: &[RecordId]) -> Known<EndUser>;
 
     /// The end users of a tenant with exactly this session id.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] if the directory cannot be asked. So for the methods below.
     async fn end_users_of_session(
         &self,
         tenant_id: TenantId,
@@ -82,12 +91,12 @@ impl Directory for NoDirectory {
         false
     }
 
-    async fn accounts(&self, _: &[RecordId]) -> Result<Vec<Account>, DirectoryError> {
-        Ok(Vec::new())
+    async fn accounts(&self, _: TenantId, _: &[RecordId]) -> Known<Account> {
+        Known { found: Vec::new(), complete: true }
     }
 
-    async fn end_users(&self, _: TenantId, _: &[RecordId]) -> Result<Vec<EndUser>, DirectoryError> {
-        Ok(Vec::new())
+    async fn end_users(&self, _: TenantId, _: &[RecordId]) -> Known<EndUser> {
+        Known { found: Vec::new(), complete: true }
     }
 
     async fn end_users_of_session(&self, _: TenantId, _: &str) -> Result<Vec<RecordId>, DirectoryError> {
@@ -105,27 +114,37 @@ impl Directory for NoDirectory {
 
 /// The creators of the rows of one answer.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Creators(HashMap<RecordId, Creator>);
+pub struct Creators {
+    known: HashMap<RecordId, Creator>,
+    /// The directory could not be asked: creators without a name may have one.
+    names_missing: bool,
+}
 
 impl Creators {
     /// Who made a record; `None` if nobody knows them any more, as Dify answers then.
     #[must_use]
     pub fn get(&self, id: RecordId) -> Option<&Creator> {
-        self.0.get(&id)
+        self.known.get(&id)
+    }
+
+    /// Whether names are missing because the directory could not be asked.
+    #[must_use]
+    pub const fn are_names_missing(&self) -> bool {
+        self.names_missing
     }
 
     /// What app logs carry along of their creators fills what the directory does not know.
     pub(super) fn fill_from(&mut self, rows: &[AppLogRow]) {
         for AppLogRow { log, .. } in rows {
             let (id, carried) = (log.created_by, log.creator.clone());
-            match (self.0.get_mut(&id), &*log.created_by_role) {
+            match (self.known.get_mut(&id), &*log.created_by_role) {
                 (Some(Creator::Account(account)), _) if account.email.is_none() => account.email = carried,
                 (Some(Creator::EndUser(user)), _) if user.session_id.is_none() => user.session_id = carried,
                 (None, "account") if carried.is_some() => {
-                    self.0.insert(id, Creator::Account(Account { id, name: None, email: carried }));
+                    self.known.insert(id, Creator::Account(Account { id, name: None, email: carried }));
                 }
                 (None, "end_user") if carried.is_some() => {
-                    self.0.insert(id, Creator::EndUser(EndUser { id, r#type: None, session_id: carried }));
+                    self.known.insert(id, Creator::EndUser(EndUser { id, r#type: None, session_id: carried }));
                 }
                 _ => {}
             }
@@ -134,14 +153,9 @@ impl Creators {
 }
 
 impl super::TenantLogs {
-    /// The creators of records, given role and id of each: two look-ups for any number.
-    ///
-    /// # Errors
-    /// [`super::QueryError::Directory`].
-    pub async fn creators<'a>(
-        &self,
-        of: impl IntoIterator<Item = (&'a str, RecordId)>,
-    ) -> Result<Creators, super::QueryError> {
+    /// Returns the creators of records, given role and id of each: two look-ups for any number. Where the directory cannot
+    /// be asked, they have ids and no names, and [`Creators::are_names_missing`] says so.
+    pub async fn creators<'a>(&self, of: impl IntoIterator<Item = (&'a str, RecordId)>) -> Creators {
         let (mut accounts, mut end_users) = (Vec::new(), Vec::new());
         for (role, id) in of {
             match role {
@@ -155,21 +169,25 @@ impl super::TenantLogs {
             ids.dedup();
         }
         let directory = &self.ports.directory;
-        if !directory.knows_names() {
-            let accounts =
-                accounts.into_iter().map(|id| (id, Creator::Account(Account { id, name: None, email: None })));
-            let unnamed = |id| (id, Creator::EndUser(EndUser { id, r#type: None, session_id: None }));
-            return Ok(Creators(accounts.chain(end_users.into_iter().map(unnamed)).collect()));
+        let (mut known, mut names_missing) = (HashMap::new(), false);
+        if directory.knows_names() && !accounts.is_empty() {
+            let Known { found, complete } = directory.accounts(self.tenant_id, &accounts).await;
+            known.extend(found.into_iter().map(|account| (account.id, Creator::Account(account))));
+            names_missing |= !complete;
         }
-        let mut found = HashMap::new();
-        if !accounts.is_empty() {
-            let accounts = directory.accounts(&accounts).await?;
-            found.extend(accounts.into_iter().map(|account| (account.id, Creator::Account(account))));
+        if directory.knows_names() && !end_users.is_empty() {
+            let Known { found, complete } = directory.end_users(self.tenant_id, &end_users).await;
+            known.extend(found.into_iter().map(|user| (user.id, Creator::EndUser(user))));
+            names_missing |= !complete;
         }
-        if !end_users.is_empty() {
-            let users = directory.end_users(self.tenant_id, &end_users).await?;
-            found.extend(users.into_iter().map(|user| (user.id, Creator::EndUser(user))));
+        if !directory.knows_names() || names_missing {
+            for id in accounts {
+                known.entry(id).or_insert(Creator::Account(Account { id, name: None, email: None }));
+            }
+            for id in end_users {
+                known.entry(id).or_insert(Creator::EndUser(EndUser { id, r#type: None, session_id: None }));
+            }
         }
-        Ok(Creators(found))
+        Creators { known, names_missing }
     }
 }

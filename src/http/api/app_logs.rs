@@ -4,7 +4,7 @@ use axum::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::dify::{AccountView, EndUserView, creator, seconds};
+use super::dify::{AccountView, EndUserView, creator, names, seconds};
 use super::extract::{Ids, Params, Reading};
 use super::params::{instant, limit};
 use super::problem::{Problem, Problems};
@@ -94,10 +94,13 @@ pub(super) struct LogViews {
     total: u64,
     has_more: bool,
     data: Vec<LogView>,
-    /// Only present if logs may be missing: the keyword finds more end users than are looked at, or a session id or e-mail
+    /// Only present if logs may be missing: session ids could not be searched for the keyword, the keyword finds more end users than are looked at, or a session id or e-mail
     /// is asked for that only logs which carry it are found by (no `postgres.url`)
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
+    /// Only present, as "unavailable", if names could not be looked up: creators have ids, and what logs carry along
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<&'static str>,
 }
 
 /// The logs of an app, newest first
@@ -128,6 +131,7 @@ pub(super) async fn app_logs(
     };
     let list = logs.app_logs(&query).await?;
     let creators = list.creators;
+    let names = names(&creators);
     let rows = list.rows.into_iter().map(|row| {
         let (created_by_account, created_by_end_user) = creator(&creators, row.log.created_by);
         LogView {
@@ -148,5 +152,6 @@ pub(super) async fn app_logs(
         has_more: list.has_more,
         data: rows.collect(),
         incomplete: list.incomplete,
+        names,
     }))
 }

@@ -78,6 +78,14 @@ pub(super) struct RunItems {
     /// For the next page, as `cursor`; null at the end
     next: Option<String>,
     data: Vec<RunItem>,
+    /// Only present, as "unavailable", if names could not be looked up: creators have ids only
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<&'static str>,
+}
+
+/// What answers say of names.
+pub(super) fn names(creators: &Creators) -> Option<&'static str> {
+    creators.are_names_missing().then_some("unavailable")
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -121,7 +129,8 @@ pub(super) async fn runs(
         limit: limit(params.limit)?,
     };
     let page = logs.run_page(&list).await?;
-    let creators = logs.creators(page.runs.iter().map(|run| (&*run.created_by_role, run.created_by))).await?;
+    let creators = logs.creators(page.runs.iter().map(|run| (&*run.created_by_role, run.created_by))).await;
+    let names = names(&creators);
     let items = page.runs.into_iter().map(|run| RunItem {
         id: run.id.to_string(),
         status: run.status.as_str().to_owned(),
@@ -135,7 +144,7 @@ pub(super) async fn runs(
         retry_index: None,
         version: run.version,
     });
-    Ok(Json(RunItems { limit: list.limit, has_more: page.has_more, next: page.next, data: items.collect() }))
+    Ok(Json(RunItems { limit: list.limit, has_more: page.has_more, next: page.next, data: items.collect(), names }))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -203,6 +212,9 @@ pub(super) struct RunDetail {
     created_at: i64,
     finished_at: Option<i64>,
     exceptions_count: i64,
+    /// Only present, as "unavailable", if names could not be looked up
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<&'static str>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -225,7 +237,7 @@ pub(super) async fn run(
     Params(params, _): Params<FullParams>,
 ) -> Result<Json<RunDetail>, Problem> {
     let run = run_of(&logs, Some(ids.get("app_id")?), &ids, params.full).await?;
-    let creators = logs.creators([(&*run.created_by_role, run.created_by)]).await?;
+    let creators = logs.creators([(&*run.created_by_role, run.created_by)]).await;
     let (created_by_account, created_by_end_user) = creator(&creators, run.created_by);
     Ok(Json(RunDetail {
         id: run.id.to_string(),
@@ -238,6 +250,7 @@ pub(super) async fn run(
         total_steps: run.total_steps,
         created_by_account,
         created_by_end_user,
+        names: names(&creators),
         created_at: seconds(run.created_at),
         finished_at: run.finished_at.map(seconds),
         exceptions_count: run.exceptions_count,

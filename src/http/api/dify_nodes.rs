@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::dify::{AccountView, EndUserView, creator, object, seconds};
+use super::dify::{AccountView, EndUserView, creator, names, object, seconds};
 use super::extract::{Ids, Reading};
 use super::limits::Permit;
 use super::problem::{Problem, Problems};
@@ -50,6 +50,9 @@ pub(super) struct NodeView {
     inputs_truncated: bool,
     outputs_truncated: bool,
     process_data_truncated: bool,
+    /// Only present, as "unavailable", if names could not be looked up
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<&'static str>,
 }
 
 impl NodeView {
@@ -78,6 +81,7 @@ impl NodeView {
             title: node.title,
             error: node.error,
             created_by_role: node.created_by_role,
+            names: names(creators),
         }
     }
 }
@@ -86,7 +90,7 @@ impl NodeView {
 async fn node_view(logs: &TenantLogs, document: Document) -> Result<Option<NodeView>, QueryError> {
     let cut: Vec<_> = document.truncated.iter().map(|mark| mark.field).collect();
     let Record::Node(node) = document.record else { return Ok(None) };
-    let creators = logs.creators([(&*node.created_by_role, node.created_by)]).await?;
+    let creators = logs.creators([(&*node.created_by_role, node.created_by)]).await;
     Ok(Some(NodeView::new(*node, &cut, &creators)))
 }
 
