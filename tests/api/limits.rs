@@ -50,7 +50,7 @@ async fn idle_connections_make_room_for_requests() {
 #[tokio::test]
 async fn a_body_that_does_not_come_holds_up_no_question() {
     let settings =
-        ServeSettings { concurrency: 1, concurrency_per_key: 1, body_seconds: 3, ..ServeSettings::default() };
+        ServeSettings { concurrency: 1, concurrency_per_key: 1, body_seconds: 6, ..ServeSettings::default() };
     let server = Server::with(settings);
     let path = format!("/v1/tenants/{}/deletions", server.tenant_id);
     let head = format!(
@@ -72,7 +72,7 @@ async fn a_body_that_does_not_come_holds_up_no_question() {
 
 #[tokio::test]
 async fn unread_exports_of_one_key_leave_the_others_answered_and_are_cut_off() {
-    let connections = ConnectionSettings { write_seconds: 2, ..ConnectionSettings::default() };
+    let connections = ConnectionSettings { write_seconds: 5, ..ConnectionSettings::default() };
     let server =
         Server::with(ServeSettings { concurrency: 4, concurrency_per_key: 2, connections, ..ServeSettings::default() });
     let app = records::app();

@@ -1,6 +1,8 @@
 //! `difylog serve` as a program: its metrics and its log.
 
-use std::process::Child;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use difylog::domain::Record;
@@ -22,14 +24,19 @@ struct Serving {
 
 impl Serving {
     async fn start(site: Site) -> Self {
-        let log = std::fs::File::create(site.file("serve.log")).unwrap();
         let mut command = site.command(&["serve"]);
-        command.env("DIFYLOG__SERVE__LISTEN", "127.0.0.1:0").stderr(log);
-        let mut serving = Self { child: command.spawn().unwrap(), address: String::new(), site };
-        serving.logged("address=").await;
+        command.env("DIFYLOG__SERVE__LISTEN", "127.0.0.1:0");
+        Self::of(site, command).await
+    }
+
+    async fn of(site: Site, mut command: Command) -> Self {
+        let log = std::fs::File::create(site.file("serve.log")).unwrap();
+        let mut serving = Self { child: command.stderr(log).spawn().unwrap(), address: String::new(), site };
+        serving.logged("serving the API").await;
         let log = serving.log();
-        let (_, rest) = log.split_once("address=").unwrap();
-        serving.address = rest.split_whitespace().next().unwrap().to_owned();
+        let line = log.lines().find(|line| line.contains("serving the API")).unwrap();
+        let (_, address) = line.split_once("address=").unwrap();
+        serving.address = address.split_whitespace().next().unwrap().to_owned();
         serving
     }
 
@@ -67,17 +74,21 @@ impl Drop for Serving {
     }
 }
 
-fn site() -> Site {
+async fn site() -> Site {
     let keys = format!(
         "[[serve.keys]]\nname = \"the \\u001b[31mops\"\nsha256 = \"{}\"\nadmin = true\nrights = [\"read\", \"delete\"]\n",
         records::sha256(KEY)
     );
-    Site::with(&StoreUnderTest::Sqlite, "amqp://127.0.0.1:9", &keys)
+    let site = Site::with(&StoreUnderTest::Sqlite, "amqp://127.0.0.1:9", &keys);
+    let store = SqliteStore::new(site.settings.store.sqlite.clone()).unwrap();
+    store.install().await.unwrap();
+    store.close().await;
+    site
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_clients_send_becomes_no_label() {
-    let serving = Serving::start(site()).await;
+    let serving = Serving::start(site().await).await;
     for number in 0..50 {
         let path = if number % 2 == 0 { "/healthz" } else { "/v1/tenants/x/runs" };
         let answer = serving.ask(&format!("ATTACK{number}"), path, "no-key").await;
@@ -94,7 +105,7 @@ async fn what_clients_send_becomes_no_label() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deletes_and_refused_keys_are_in_the_log() {
-    let site = site();
+    let site = site().await;
     let (tenant, app) = (records::tenant(), records::app());
     let mut run = records::run(tenant, app, records::at("2025-12-01T00:00:00Z"));
     run.inputs = records::json(r#"{"q": "a text of a user"}"#);
@@ -116,4 +127,60 @@ async fn deletes_and_refused_keys_are_in_the_log() {
         assert!(deleted.contains(part), "{deleted}");
     }
     assert!(!log.contains("a text of a user") && !log.contains("guessed-key") && !log.contains(KEY), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_serves_what_it_stores_where_other_commands_look() {
+    let site = Site::with(&StoreUnderTest::Sqlite, "amqp://127.0.0.1:9", "");
+    let program = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_difylog"));
+        command.args(arguments).current_dir(site.file("")).env("AMQP_URL", "amqp://127.0.0.1:9").stdin(Stdio::null());
+        command.env("DIFYLOG__HTTP__LISTEN", "127.0.0.1:0").env("DIFYLOG__SERVE__LISTEN", "127.0.0.1:0");
+        command
+    };
+    let (mut dev, mut counts) = (program(&["dev"]), program(&["counts"]));
+    let folder = site.file("");
+    dev.stdout(Stdio::piped());
+    let mut serving = Serving::of(site, dev).await;
+    let printed = BufReader::new(serving.child.stdout.take().unwrap());
+    let key = printed.lines().map(Result::unwrap).find_map(|line| Some(line.split_once("KEY=")?.1.to_owned())).unwrap();
+    let path = format!("/v1/tenants/{}/runs", records::tenant());
+    assert!(serving.ask("GET", &path, &key).await.starts_with("HTTP/1.1 200"));
+    assert!(serving.ask("GET", &path, "another").await.starts_with("HTTP/1.1 401"));
+    assert!(!serving.log().contains(&key));
+    assert!(counts.output().unwrap().status.success());
+    assert!(folder.join("data/sqlite").is_dir() && folder.join("data/payloads").is_dir());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tries_what_the_settings_name_on_this_machine() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (certificate, another) =
+        (rcgen::generate_simple_self_signed(Vec::new()).unwrap(), rcgen::KeyPair::generate().unwrap());
+    let site = Site::with(&StoreUnderTest::Sqlite, "amqp://127.0.0.1:9", "");
+    std::fs::write(site.file("cert.pem"), certificate.cert.pem()).unwrap();
+    std::fs::write(site.file("key.pem"), another.serialize_pem()).unwrap();
+    let mut command = site.command(&["check"]);
+    command.env("DIFYLOG__SERVE__LISTEN", taken.local_addr().unwrap().to_string());
+    command.env("DIFYLOG__SERVE__KEYS_FILE", "/no/such/keys.toml");
+    command.env("DIFYLOG__SERVE__TLS__CERT_FILE", site.file("cert.pem"));
+    command.env("DIFYLOG__SERVE__TLS__KEY_FILE", site.file("key.pem"));
+    command.env("DIFYLOG__MIGRATE__REJECTS_DIR", site.file("cert.pem"));
+    command.env("DIFYLOG__BACKUP__DIR", site.file("backups"));
+    let answering = std::thread::spawn(move || drop(taken.accept()));
+    let output = command.output().unwrap();
+    answering.join().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    for line in [
+        "ok      http.listen",
+        "FAILED  serve.listen: 127.0.0.1:",
+        "FAILED  serve.keys: serve.keys_file: /no/such/keys.toml",
+        "FAILED  serve.tls: serve.tls: ",
+        "FAILED  migrate.rejects_dir: ",
+        "ok      backup",
+    ] {
+        assert!(said.contains(line), "no {line} in\n{said}");
+    }
+    assert!(said.contains("end it, or choose another address") && said.contains("key_file its private key"), "{said}");
 }
