@@ -86,17 +86,18 @@ pub(super) async fn serve(
     });
     listener.set_nonblocking(true)?;
     let guard = Guard::new(Registry::new(settings), Duration::from_secs(settings.write_seconds));
-    let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
+    let mut server = axum_server::from_tcp(listener)?.handle(handle);
     let idle = Duration::from_secs(settings.idle_seconds);
     // The timer of a head starts when the connection waits for one, so it bounds the wait between two requests as well.
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(HEAD);
     let service = router.layer(from_fn(counted)).into_make_service();
+    // An acceptor forgets the version; without one, a connection would wait for its first byte without the timer.
     let served = match tls {
         Some(config) => {
             let acceptor = RustlsAcceptor::new(config).handshake_timeout(HANDSHAKE).acceptor(guard);
-            server.acceptor(acceptor).serve(service).await
+            server.acceptor(acceptor).http1_only().serve(service).await
         }
-        None => server.acceptor(guard).serve(service).await,
+        None => server.acceptor(guard).http1_only().serve(service).await,
     };
     stop.abort();
     served

@@ -45,6 +45,7 @@ impl Hostile {
             .collect();
         let (run_id, node_id) = (run.id.to_string(), all[0].id.to_string());
         let store = SqliteStore::new(site.settings.store.sqlite.clone()).unwrap();
+        store.install().await.unwrap();
         let records = [Record::Run(Box::new(run)), Record::AppLog(Box::new(log))];
         let records = records.into_iter().chain(all.into_iter().map(|node| Record::Node(Box::new(node))));
         let actions: Vec<_> = records.flat_map(records::actions).collect();
