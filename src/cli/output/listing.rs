@@ -1,6 +1,7 @@
 //! Tables for people: as wide as their content in a file or a pipe, never wider than the terminal on one.
 
 use std::fmt;
+use std::io::{self, IsTerminal as _};
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
@@ -93,7 +94,7 @@ impl Listing {
         let least = |(place, natural): (usize, &usize)| {
             let whole = self.column(place).any(Cell::holds_id);
             let header = self.header.get(place).map_or(0, Cell::width);
-            if whole { *natural } else { (*natural).min(header.max(NARROW)) }
+            (*natural).min(header.max(if whole { ID } else { NARROW }))
         };
         let mut widths: Vec<usize> = natural.iter().enumerate().map(least).collect();
         let mut left = room.checked_sub(widths.iter().sum())?;
@@ -141,9 +142,20 @@ impl Listing {
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let terminal = terminal_size::terminal_size_of(std::io::stdout());
-        f.write_str(&self.render(terminal.map(|(width, _)| width.0.into())))
+        f.write_str(&self.render(columns()))
     }
+}
+
+/// Columns of the terminal that standard output is; `None`: it is none.
+fn columns() -> Option<usize> {
+    let out = io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    // A terminal over a serial line or a bare pty does not know its size.
+    let told = rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col));
+    let named = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    told.filter(|columns| *columns > 0).or_else(named).or(Some(80))
 }
 
 /// A payload for people: one line, cut to `width` characters.
