@@ -124,7 +124,7 @@ pub(super) async fn setup(arguments: &SetupArguments, loaded: &Loaded) -> Result
     }
     if arguments.compact {
         for line in store.compact().await? {
-            println!("store: {line}");
+            say!("store: {}", printable(&line));
         }
     }
     store.catch_up().await?;
