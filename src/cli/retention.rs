@@ -101,9 +101,9 @@ async fn sweep(retention: &Retention, arguments: &SweepArguments) -> Result<(), 
         let at = format!("{} of tenant {}", found.month, found.tenant_id);
         bar.set_message(at.clone());
         if json {
-            println!("{}", swept_line(found, execute));
+            say_json!("{}", swept_line(found, execute));
         } else if found.removed.objects > 0 {
-            bar.suspend(|| println!("{at}: {}", amount(execute, found.removed)));
+            bar.suspend(|| say!("{at}: {}", amount(execute, found.removed)));
         }
     };
     let stop = CancellationToken::new();
@@ -114,14 +114,14 @@ async fn sweep(retention: &Retention, arguments: &SweepArguments) -> Result<(), 
     if json {
         let Removed { objects, bytes } = removed;
         let total = json!({ "months": months, "full_texts": objects, "bytes": bytes, "complete": complete });
-        println!("{total}");
+        say_json!("{total}");
         return Ok(());
     }
-    println!("{} in {months} months of tenants", amount(execute, removed));
+    say!("{} in {months} months of tenants", amount(execute, removed));
     if !complete {
-        println!("stopped; the same command goes on");
+        say!("stopped; the same command goes on");
     } else if !execute {
-        println!("dry run: nothing was removed; --execute removes");
+        say!("dry run: nothing was removed; --execute removes");
     }
     Ok(())
 }
