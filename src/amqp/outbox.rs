@@ -180,7 +180,9 @@ impl Outbox {
                 // It may be one of the messages that ends the connection without a word: were they tried together again,
                 // those before it would be published at each attempt.
                 if chosen.len() > 1 {
-                    chosen.iter_mut().for_each(|parcel| parcel.alone = parcel.alone.or(Some(0)));
+                    for parcel in &mut chosen {
+                        parcel.alone = parcel.alone.or(Some(0));
+                    }
                 }
                 self.rest(chosen, Some(error.to_string()));
             }

@@ -1,6 +1,7 @@
 //! Makes the headers of a message fit into a frame.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -83,7 +84,7 @@ fn listed(left_out: &[(ShortString, usize)]) -> String {
     for (position, (name, bytes)) in left_out.iter().enumerate() {
         let one = format!("{}{name} ({bytes} bytes)", if position == 0 { "" } else { ", " });
         if said.len() + one.len() > LIST_BYTES - 32 {
-            said.push_str(&format!(" and {} more", left_out.len() - position));
+            let _ = write!(said, " and {} more", left_out.len() - position);
             break;
         }
         said.push_str(&one);

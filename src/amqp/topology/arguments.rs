@@ -96,7 +96,7 @@ impl Declared {
         for (name, unit) in [("x-max-length", "messages"), ("x-max-length-bytes", "bytes")] {
             match number(name) {
                 Some(most) if refuses => {
-                    risks.push(format!("refuses what is published to it beyond {most} {unit} ({name})"))
+                    risks.push(format!("refuses what is published to it beyond {most} {unit} ({name})"));
                 }
                 Some(most) => risks.push(format!("holds {most} {unit} at most ({name}): the oldest beyond {goes}")),
                 None => {}
