@@ -204,12 +204,11 @@ fn listing(objects: &BTreeMap<String, Bytes>, query: &BTreeMap<String, String>, 
     let token = query.get("continuation-token").map(|token| token.parse::<usize>().unwrap());
     let (first, length) = token.map_or((0, 0), |token| (token, page));
     let next = first + length;
-    let more = next < entries.len();
+    // As S3 does: the last page has no token.
+    let more = (next < entries.len())
+        .then(|| format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>"));
     let entries: String = entries.into_iter().skip(first).take(length).collect();
-    format!(
-        "<ListBucketResult>{entries}<IsTruncated>{more}</IsTruncated>\
-         <NextContinuationToken>{next}</NextContinuationToken></ListBucketResult>"
-    )
+    format!("<ListBucketResult>{entries}{}</ListBucketResult>", more.unwrap_or_default())
 }
 
 async fn s3() -> (S3Settings, Arc<Bucket>) {
