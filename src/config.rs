@@ -60,6 +60,8 @@ pub struct StoreSettings {
 #[serde(rename_all = "lowercase")]
 pub enum StoreKind {
     Sqlite,
+    /// Elasticsearch and OpenSearch alike.
+    #[serde(alias = "elasticsearch", alias = "opensearch")]
     Elastic,
 }
 

@@ -12,6 +12,9 @@ use super::ConfigError;
 
 const PREFIX: &str = "DIFYLOG__";
 
+/// What such a variable is often written with, which sets nothing.
+const SINGLE: &str = "DIFYLOG_";
+
 /// Variables known from elsewhere, and the key each sets.
 const KNOWN: &[(&str, &str)] = &[
     ("AMQP_URL", "amqp.urls"),
@@ -75,6 +78,7 @@ impl Environment {
         if let Some(ssl) = self.use_ssl(&overrides)? {
             overrides.push(ssl);
         }
+        self.refuse_single_underscores()?;
         for (variable, text) in &self.0 {
             if let Some(path) = variable.strip_prefix(PREFIX) {
                 let key = path.to_lowercase().replace("__", ".");
@@ -82,6 +86,20 @@ impl Environment {
             }
         }
         Ok(overrides)
+    }
+
+    /// A setting that is spelled with one underscore where two belong would be ignored without a word.
+    fn refuse_single_underscores(&self) -> Result<(), ConfigError> {
+        let keys = known_keys()?;
+        for variable in self.0.keys().filter(|variable| !variable.starts_with(PREFIX)) {
+            let Some(name) = variable.strip_prefix(SINGLE) else { continue };
+            let spelled = |key: &&String| key.replace('.', "_").eq_ignore_ascii_case(&name.replace("__", "_"));
+            if let Some(key) = keys.iter().find(spelled) {
+                let right = format!("{PREFIX}{}", key.replace('.', "__").to_uppercase());
+                return Err(environment_error(variable, &format!("sets nothing: {right} sets {key}")));
+            }
+        }
+        Ok(())
     }
 
     fn get(&self, variable: &str) -> Option<&str> {
@@ -111,7 +129,7 @@ impl Environment {
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
         let ours = |name: &str| {
-            [PREFIX, "ELASTICSEARCH_", "AMQP_URL", "PG_URL", "PG_PASSWORD"].iter().any(|begin| name.starts_with(begin))
+            [SINGLE, "ELASTICSEARCH_", "AMQP_URL", "PG_URL", "PG_PASSWORD"].iter().any(|begin| name.starts_with(begin))
         };
         Self(variables.into_iter().filter(|(name, _)| ours(name)).collect())
     }
@@ -133,6 +151,24 @@ fn value(variable: &str, key: &str, text: &str) -> Result<Value, ConfigError> {
         return Ok(Value::from(vec![Value::from(trimmed)]));
     }
     Ok(Value::from(text))
+}
+
+/// Every key that has a default, and every one that is a secret.
+fn known_keys() -> Result<Vec<String>, ConfigError> {
+    fn add(table: &config::Map<String, Value>, path: &str, keys: &mut Vec<String>) {
+        for (name, value) in table {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            match &value.kind {
+                ValueKind::Table(inner) => add(inner, &path, keys),
+                _ => keys.push(path),
+            }
+        }
+    }
+    let defaults = config::File::from_str(super::DEFAULTS, config::FileFormat::Toml);
+    let table = config::Source::collect(&defaults).map_err(super::invalid)?;
+    let mut keys: Vec<_> = SECRET_KEYS.iter().map(|key| (*key).to_owned()).collect();
+    add(&table, "", &mut keys);
+    Ok(keys)
 }
 
 fn environment_error(variable: &str, problem: &str) -> ConfigError {

@@ -211,3 +211,30 @@ fn check_hidden(password: &str, seen: &str) {
         assert!(!seen.contains(&piece), "{piece} of {password}: {seen}");
     }
 }
+
+#[test]
+fn one_underscore_where_two_belong_is_an_error_that_spells_it() {
+    for (variable, right) in [
+        ("DIFYLOG_STORE_KIND", "DIFYLOG__STORE__KIND"),
+        ("DIFYLOG_STORE__KIND", "DIFYLOG__STORE__KIND"),
+        ("DIFYLOG_STORE_ELASTIC_TIMEOUT_SECONDS", "DIFYLOG__STORE__ELASTIC__TIMEOUT_SECONDS"),
+        ("DIFYLOG_STORE_ELASTIC_PASSWORD", "DIFYLOG__STORE__ELASTIC__PASSWORD"),
+    ] {
+        let error = load(None, &environment(&[(variable, "hunter2")]), &[]).unwrap_err().to_string();
+        assert!(error.contains(variable) && error.contains(right) && !error.contains("hunter2"), "{error}");
+    }
+    // What orchestrators and other programs set.
+    for foreign in
+        ["DIFYLOG_CONFIG", "DIFYLOG_PORT", "DIFYLOG_SERVICE_HOST", "DIFYLOG_HTTP_PORT_8080_TCP", "DIFYLOG_TEST_X"]
+    {
+        assert!(load(None, &environment(&[(foreign, "x")]), &[]).is_ok(), "{foreign}");
+    }
+}
+
+#[test]
+fn the_engines_names_are_names_of_the_store() {
+    for kind in ["elastic", "elasticsearch", "opensearch"] {
+        let loaded = load(None, &environment(&[("DIFYLOG__STORE__KIND", kind)]), &[]).unwrap();
+        assert_eq!(loaded.settings.store.kind, StoreKind::Elastic, "{kind}");
+    }
+}
