@@ -27,7 +27,7 @@ pub use node::{NodeExecution, NodeStatus};
 pub use offload::Offload;
 pub use printable::{printable, printable_block, printable_json, printable_lines};
 pub use record::{Kind, Record};
-pub use revision::Revision;
+pub use revision::{Precedence, Revision};
 pub use run::{RunStatus, WorkflowRun};
 pub use time::{Month, Timestamp};
 pub use verdict::{Disposition, FaultKind, Refusal, RefusalClass, RetryCause, SinkFault, Verdict};

@@ -24,7 +24,9 @@ use crate::domain::query::{
     MonthSize, NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan, TenantCount,
 };
 use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Document, Kind, Month, RecordId, Revision, SinkFault, TenantId, Timestamp, Verdict};
+use crate::domain::{
+    BulkAction, Document, Kind, Month, Precedence, RecordId, Revision, SinkFault, TenantId, Timestamp, Verdict,
+};
 
 /// The write port.
 #[async_trait]
@@ -122,8 +124,8 @@ pub trait StoreAdmin: StoreOverview {
     }
 }
 
-/// The read port. A record that lies in two months (a run resumed in a later month) is answered once, in its newest
-/// revision.
+/// The read port. A record that lies in two months (a run resumed in a later month) is answered once: the copy of the
+/// greatest [`Precedence`].
 #[async_trait]
 pub trait LogReader: Send + Sync {
     /// Whether a question could be answered now. Reads a little, writes nothing and takes no right that a writer needs; cheap
@@ -145,6 +147,41 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
     async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError>;
+
+    /// Returns every copy of records of one tenant, superseded ones too: by id, the one that counts first. Absent records
+    /// have none. Sees every write that was acknowledged before. Reads no payload; looks into every month.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read; the same call may succeed later.
+    async fn copies(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<StoredCopy>, StoreError> {
+        // Of a store that keeps one copy of each record.
+        let mut documents = self.records(tenant_id, kind, ids).await?;
+        documents.sort_by_key(|document| document.record.id());
+        Ok(documents.iter().map(StoredCopy::of).collect())
+    }
+}
+
+/// One copy of a record. A record has several when its start moved to another month: see
+/// [`Precedence`](crate::domain::Precedence) for the one that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredCopy {
+    pub id: RecordId,
+    /// Its month is the one that the copy lies in.
+    pub created_at: Timestamp,
+    pub revision: Revision,
+}
+
+impl StoredCopy {
+    fn of(document: &Document) -> Self {
+        let record = &document.record;
+        Self { id: record.id(), created_at: record.created_at(), revision: document.revision }
+    }
+
+    /// Its place among the copies of its record: the greatest counts.
+    #[must_use]
+    pub fn precedence(&self) -> Precedence {
+        Precedence::new(self.revision, self.created_at.month())
+    }
 }
 
 /// Questions about runs: a filter, or a filter on nodes.

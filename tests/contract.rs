@@ -5,12 +5,16 @@
 
 #[path = "contract/app_logs.rs"]
 mod app_logs;
+#[path = "contract/copies.rs"]
+mod copies;
 #[path = "contract/documents.rs"]
 mod documents;
 #[path = "contract/engine.rs"]
 mod engine;
 #[path = "contract/engine_admin.rs"]
 mod engine_admin;
+#[path = "contract/engine_aliases.rs"]
+mod engine_aliases;
 #[path = "contract/engine_queries.rs"]
 mod engine_queries;
 #[path = "contract/engine_search.rs"]
@@ -96,6 +100,9 @@ macro_rules! contract {
             lists::pages_carry_every_light_column,
             months::a_run_resumed_in_the_next_month_shows_once,
             months::a_node_restarted_in_the_next_month_shows_once,
+            copies::a_run_that_ended_in_two_months_is_one_in_every_answer,
+            copies::a_node_that_ended_in_two_months_is_one_in_every_answer,
+            copies::a_run_across_the_end_of_its_month_stays_where_it_began,
             months::dropping_a_month_drops_only_it,
             months::reading_goes_on_while_months_come_and_go,
             months::counts_are_per_month_and_kind,

@@ -30,7 +30,7 @@ const RANKS: &[(&str, u8)] = &[
 /// Crates that may be named under one place only.
 const CONFINED: &[(&str, &str)] = &[
     ("lapin", "src/amqp"),
-    ("elasticsearch", "src/store/elastic"),
+    ("reqwest", "src/store/elastic"),
     ("rusqlite", "src/store/sqlite"),
     ("object_store", "src/store/payload"),
     ("axum", "src/http"),

@@ -14,7 +14,7 @@
 //! | 14 | index | a retried node keeps its `created_at` and takes a later index |
 //! | 2 | rank of the status | pending, running, paused or retry, ended: what shares an instant |
 
-use super::{NodeExecution, NodeStatus, Record, RunStatus, Timestamp, WorkflowRun};
+use super::{Month, NodeExecution, NodeStatus, Record, RunStatus, Timestamp, WorkflowRun};
 
 const TIME_BITS: u32 = 46;
 const INDEX_BITS: u32 = 14;
@@ -23,6 +23,47 @@ const RANK_BITS: u32 = 2;
 /// Position of a snapshot among the snapshots of its record: greater is newer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Revision(i64);
+
+/// The order of the copies of one record, over all months: the greatest is the record, every other copy is superseded.
+///
+/// A record has several copies when its start moved to another month (a run that was resumed, a node that was restarted).
+/// What ended wins, then the later event; of the same event, the copy in the later month: its start is that of the
+/// resumption, which the live message of the end carried, while PostgreSQL may have kept the first start (and a node's
+/// first index, so that the index must not decide here).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Precedence {
+    /// The revision's first two parts: ended, and when.
+    event: i64,
+    month: Month,
+    revision: Revision,
+}
+
+impl Precedence {
+    /// That of a copy: its revision, and the month that it lies in.
+    #[must_use]
+    pub const fn new(revision: Revision, month: Month) -> Self {
+        Self { event: revision.0 >> (INDEX_BITS + RANK_BITS), month, revision }
+    }
+
+    /// The revision of the copy.
+    #[must_use]
+    pub const fn revision(self) -> Revision {
+        self.revision
+    }
+
+    /// The month that the copy lies in.
+    #[must_use]
+    pub const fn month(self) -> Month {
+        self.month
+    }
+
+    /// Whether no other month can hold a copy that supersedes this one: it ended within its own month, and a record ends
+    /// once. What has not ended, or ended after its month, has to be looked up in the other months.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        self.revision.has_ended() && self.revision < Revision::least_ended_at(self.month.end())
+    }
+}
 
 /// Progress of a record, coarser than its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +91,12 @@ impl Revision {
     #[must_use]
     pub const fn has_ended(self) -> bool {
         self.0 >> (TIME_BITS + INDEX_BITS + RANK_BITS) > 0
+    }
+
+    /// The least revision of a record that ended at an instant, or after it.
+    #[must_use]
+    pub fn least_ended_at(at: Timestamp) -> Self {
+        Self(1 << (TIME_BITS + INDEX_BITS + RANK_BITS) | Self::time(at) << (INDEX_BITS + RANK_BITS))
     }
 
     /// The revision of a snapshot.
@@ -92,12 +139,16 @@ impl Revision {
 
     fn pack(rank: Rank, created_at: Timestamp, finished_at: Option<Timestamp>, index: i64) -> Self {
         let event_time = finished_at.map_or(created_at, |finished| finished.max(created_at));
-        // Microseconds to sixteenths of a millisecond: 46 bits of them reach the year 2109, later instants saturate.
-        let sixteenths = event_time.micros() / 125 * 2 + i64::from(event_time.micros() % 125 >= 63);
-        let time = sixteenths.clamp(0, (1 << TIME_BITS) - 1);
+        let time = Self::time(event_time);
         let index = index.clamp(0, (1 << INDEX_BITS) - 1);
         let ended = i64::from(rank == Rank::Ended);
         Self((((ended << TIME_BITS | time) << INDEX_BITS | index) << RANK_BITS) | rank as i64)
+    }
+
+    /// Microseconds to sixteenths of a millisecond: 46 bits of them reach the year 2109, later instants saturate.
+    fn time(at: Timestamp) -> i64 {
+        let sixteenths = at.micros() / 125 * 2 + i64::from(at.micros() % 125 >= 63);
+        sixteenths.clamp(0, (1 << TIME_BITS) - 1)
     }
 }
 
@@ -163,6 +214,23 @@ mod tests {
         assert!(ended.has_ended() && ended.value() >= 4_611_686_018_427_387_904, "stores have an index by this number");
         assert!(!pack(Rank::Running, T0 + 1_000_000_000_000, None, 9_999).has_ended());
         assert!(pack(Rank::Running, T0 + 1_000_000_000_000, None, 9_999) < ended);
+    }
+
+    #[test]
+    fn of_copies_in_two_months_the_end_counts_then_the_later_month() {
+        let [october, november]: [Month; 2] = ["2026-10", "2026-11"].map(|month| month.parse().unwrap());
+        let boundary = november.start().micros();
+        let (first, resumed, end) = (boundary - 3_600_000_000, boundary + 1_000_000, boundary + 5_000_000);
+        let paused = Precedence::new(pack(Rank::Held, first, None, 0), october);
+        let live = Precedence::new(pack(Rank::Ended, resumed, Some(end), 1), november);
+        // PostgreSQL keeps the first start, and a node's first index.
+        let row = Precedence::new(pack(Rank::Ended, first, Some(end), 2), october);
+        assert!(row.revision() > live.revision());
+        assert!(paused < row && row < live);
+        assert_eq!([paused, row, live].map(Precedence::is_final), [false, false, true]);
+        let within = |end| Precedence::new(pack(Rank::Ended, first, Some(end), 0), october);
+        assert!(within(boundary - 1_000).is_final());
+        assert!(!within(boundary).is_final());
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The store over Elasticsearch (7.17, 8, 9) and OpenSearch (2, 3).
 //!
 //! Documents of a kind, tenant and month lie in one index (`names`); a document's version is its revision, so that the
-//! engine itself keeps the newest snapshot, and a 409 means `Superseded` (`verdicts`). The client library is named
-//! under this module only, and in `hosts` only. Nothing here retries for the pipeline or acks.
+//! engine itself keeps the newest snapshot, and a 409 means `Superseded` (`verdicts`). The HTTP client is named under
+//! this module only, in `hosts` and `wire`. Nothing here retries for the pipeline or acks.
 
 mod admin;
 mod bulk;
+mod catalog;
 mod census;
 mod copies;
 mod erase;
@@ -17,6 +18,7 @@ mod names;
 mod queries;
 mod reason;
 mod retired;
+mod rivals;
 mod rows;
 mod scan;
 mod search;
@@ -28,13 +30,17 @@ mod templates;
 mod text;
 mod texts;
 mod verdicts;
+mod watch;
+mod wire;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use self::admin::Admin;
 use self::bulk::Writer;
+use self::catalog::Catalog;
 use self::erase::Eraser;
 use self::hosts::Hosts;
 use self::indices::Indices;
@@ -44,9 +50,10 @@ use self::search::Reader;
 pub use self::settings::{ElasticSettings, InvalidSetting, Search, Secret, Tenancy};
 pub use self::snapshots::{Repository, SnapshotCopies};
 use self::state::State;
+use self::watch::Watch;
 use super::{
     self as store, BulkSink, Erasure, LogReader, LogScan, Remains, StateEntry, StateReader, StateStore, StateVersion,
-    StoreAdmin, StoreError, StoreOverview, TextNames,
+    StoreAdmin, StoreError, StoreOverview, StoredCopy, TextNames,
 };
 use crate::domain::document::ContentHash;
 use crate::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
@@ -55,9 +62,11 @@ use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, Tena
 
 /// A cluster as a store.
 pub struct ElasticStore {
-    hosts: Hosts,
+    hosts: Arc<Hosts>,
     names: Names,
-    indices: Indices,
+    indices: Arc<Indices>,
+    watch: Watch,
+    catalog: Catalog,
     retired: RetiredMonths,
     settings: ElasticSettings,
 }
@@ -70,9 +79,11 @@ impl ElasticStore {
     pub fn new(settings: ElasticSettings) -> Result<Self, InvalidSetting> {
         settings.validate()?;
         Ok(Self {
-            hosts: Hosts::new(&settings)?,
+            hosts: Arc::new(Hosts::new(&settings)?),
             names: Names::new(&settings),
-            indices: Indices::new(&settings),
+            indices: Arc::new(Indices::new(&settings)),
+            watch: Watch::default(),
+            catalog: Catalog::default(),
             retired: RetiredMonths::default(),
             settings,
         })
@@ -83,33 +94,39 @@ impl ElasticStore {
             hosts: &self.hosts,
             names: &self.names,
             indices: &self.indices,
+            catalog: &self.catalog,
             retired: &self.retired,
             max_request_bytes: self.settings.max_request_bytes,
             shard_timeout: format!("{}ms", self.settings.timeout().as_millis() / 2),
         }
     }
 
-    const fn admin(&self) -> Admin<'_> {
-        Admin { hosts: &self.hosts, names: &self.names, settings: &self.settings }
+    fn admin(&self) -> Admin<'_> {
+        Admin { hosts: &self.hosts, names: &self.names, catalog: &self.catalog, settings: &self.settings }
     }
 
-    const fn eraser(&self) -> Eraser<'_> {
+    fn eraser(&self) -> Eraser<'_> {
         Eraser { hosts: &self.hosts, names: &self.names, reader: self.reader() }
     }
 
-    const fn state_index(&self) -> State<'_> {
+    fn state_index(&self) -> State<'_> {
         State { hosts: &self.hosts, names: &self.names }
     }
 
-    const fn reader(&self) -> Reader<'_> {
-        Reader { hosts: &self.hosts, names: &self.names, search: self.settings.search }
+    fn reader(&self) -> Reader<'_> {
+        Reader { hosts: &self.hosts, names: &self.names, catalog: &self.catalog, search: self.settings.search }
     }
 }
 
 #[async_trait]
 impl BulkSink for ElasticStore {
     async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault> {
+        self.watch.begin(&self.hosts, &self.names, &self.indices);
         self.writer().apply(actions).await
+    }
+
+    fn generation(&self) -> u64 {
+        self.indices.generation()
     }
 
     async fn probe(&self) -> Result<(), SinkFault> {
@@ -132,6 +149,7 @@ impl StoreOverview for ElasticStore {
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {
+        self.catalog.forget();
         self.admin().refresh().await
     }
 }
@@ -144,6 +162,7 @@ impl StoreAdmin for ElasticStore {
 
     async fn drop_month(&self, month: Month) -> Result<usize, StoreError> {
         let dropped = self.admin().drop_places(month, None).await?;
+        self.catalog.forget();
         for place in &dropped {
             self.indices.forget(*place);
         }
@@ -163,6 +182,10 @@ impl LogReader for ElasticStore {
 
     async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
         Ok(self.reader().records(tenant_id, kind, ids).await?)
+    }
+
+    async fn copies(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<StoredCopy>, StoreError> {
+        Ok(self.reader().stored_copies(tenant_id, kind, ids).await?)
     }
 }
 
@@ -272,6 +295,7 @@ impl store::Eraser for ElasticStore {
         self.retired.forget();
         tokio::time::sleep(retired::SETTLED).await;
         let dropped = self.admin().drop_places(month, tenant_id).await?;
+        self.catalog.forget();
         for place in &dropped {
             self.indices.forget(*place);
         }

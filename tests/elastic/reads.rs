@@ -12,6 +12,8 @@ const NO_SHARD: &str =
 
 async fn newest_runs(engine: &ScriptedEngine) -> bool {
     let (tenant_id, app_id) = (records::tenant(), records::app());
+    let index = r#"{"dify-workflow-runs-2026.11":{"aliases":{}}}"#;
+    engine.script_prefix("GET /dify-workflow-runs-", Reply::text(200, index));
     let filter = RunFilter { app_id: Some(app_id), ..RunFilter::all(tenant_id) };
     store(engine).runs(&filter, &Page::newest(10)).await.is_ok()
 }

@@ -230,6 +230,11 @@ impl State {
                 "unassigned_shards": 0, "number_of_data_nodes": 1 }),
             ),
             ("POST", "_bulk") => bulk(&request.body),
+            ("POST", "_mget") => {
+                let asked: Value = serde_json::from_slice(&request.body).unwrap();
+                let found = asked["docs"].as_array().unwrap().iter().map(|_| json!({ "_id": "1", "found": true }));
+                Reply::json(200, &json!({ "docs": found.collect::<Vec<_>>() }))
+            }
             ("GET", path) if path.starts_with("_index_template/") => {
                 let found = self.templates.iter();
                 let list: Vec<_> = found.map(|(name, body)| json!({ "name": name, "index_template": body })).collect();

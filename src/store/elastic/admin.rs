@@ -1,15 +1,17 @@
 //! Setting up, checking, counting and dropping: the calls that cross tenants. It writes no documents.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::catalog::{Catalog, LENIENT, list, list_indices};
 use super::flavour::Flavour;
 use super::hosts::{Answer, Hosts, Method, Request};
 use super::indices::mapping_versions;
 use super::names::{Family, Names, Place};
 use super::reason::Words;
+use super::rivals::{self, Rival};
 use super::search::{LENIENT_SEARCH, Reader};
 use super::settings::ElasticSettings;
 use super::state;
@@ -24,14 +26,11 @@ const ALREADY_EXISTS: &str = "resource_already_exists_exception";
 /// Index names in one request: they go into the URL, which the engines bound at 4,096 bytes.
 const NAMES_PER_REQUEST: usize = 30;
 
-/// Open indices only, and none is no error.
-pub(super) const LENIENT: [(&str, &str); 3] =
-    [("ignore_unavailable", "true"), ("allow_no_indices", "true"), ("expand_wildcards", "open")];
-
 /// What administration needs of the store.
 pub(super) struct Admin<'a> {
     pub(super) hosts: &'a Hosts,
     pub(super) names: &'a Names,
+    pub(super) catalog: &'a Catalog,
     pub(super) settings: &'a ElasticSettings,
 }
 
@@ -51,6 +50,7 @@ enum Found {
 impl Admin<'_> {
     pub(super) async fn install(&self) -> Result<Vec<String>, StoreError> {
         let mut lines = vec![Flavour::detect(self.hosts).await?.to_string()];
+        self.heed_rivals(&mut lines).await?;
         let found = self.templates().await?;
         for family in Family::ALL {
             let name = self.names.template(family);
@@ -83,6 +83,7 @@ impl Admin<'_> {
 
     pub(super) async fn check(&self) -> Result<Vec<String>, StoreError> {
         let mut lines = vec![Flavour::detect(self.hosts).await?.to_string()];
+        self.heed_rivals(&mut lines).await?;
         let mut problems = Vec::new();
         let found = self.templates().await?;
         for family in Family::ALL {
@@ -106,6 +107,17 @@ impl Admin<'_> {
             problems.push(format!("{lagging} indices have an older mapping"));
         }
         if problems.is_empty() { Ok(lines) } else { Err(StoreError::NotSetUp(problems.join(", "))) }
+    }
+
+    /// Says which templates of others win; one that is in the way is an error.
+    async fn heed_rivals(&self, lines: &mut Vec<String>) -> Result<(), StoreError> {
+        let rivals = rivals::find(self.hosts, self.names, self.settings).await?;
+        let (in_the_way, others): (Vec<_>, Vec<_>) = rivals.into_iter().partition(Rival::is_in_the_way);
+        lines.extend(others.iter().map(|rival| format!("note: {}", rival.words())));
+        match in_the_way.first() {
+            Some(rival) => Err(StoreError::Unavailable(rival.words())),
+            None => Ok(()),
+        }
     }
 
     /// Whether a request to write could succeed.
@@ -154,11 +166,25 @@ impl Admin<'_> {
     pub(super) async fn drop_places(&self, month: Month, tenant: Option<TenantId>) -> Result<Vec<Place>, StoreError> {
         // Closed ones too: they are of the month as well. Only names that parse are deleted, each by its full name.
         let everywhere = [("expand_wildcards", "open,closed"), ("allow_no_indices", "true")];
-        let mut places = list(self.hosts, self.names, &self.names.everything(), &everywhere).await?;
-        places.retain(|place| place.month == month && (tenant.is_none() || place.tenant == tenant));
-        for chunk in places.chunks(NAMES_PER_REQUEST) {
-            let names: Vec<_> = chunk.iter().map(|place| self.names.index(*place)).collect();
-            let path = format!("/{}", names.join(","));
+        let listed = list_indices(self.hosts, self.names, &self.names.everything(), &everywhere).await?;
+        let is_meant = |place: Place| place.month == month && (tenant.is_none() || place.tenant == tenant);
+        let (mut places, mut indices) = (Vec::new(), BTreeSet::new());
+        for found in listed.iter().filter(|found| is_meant(found.place)) {
+            let holds_more = found.has_other_aliases
+                || listed.iter().any(|other| other.index == found.index && !is_meant(other.place));
+            if found.index != self.names.index(found.place) && holds_more {
+                return Err(StoreError::Unavailable(format!(
+                    "{} is an alias of the index {}, which has other names too: remove the alias, or delete the index, by hand",
+                    self.names.index(found.place),
+                    found.index
+                )));
+            }
+            places.push(found.place);
+            indices.insert(found.index.as_str());
+        }
+        places.dedup();
+        for chunk in indices.into_iter().collect::<Vec<_>>().chunks(NAMES_PER_REQUEST) {
+            let path = format!("/{}", chunk.join(","));
             let request = Request::new(Method::Delete, &path).query(&[("ignore_unavailable", "true")]);
             let answer = self.hosts.send(&request).await?;
             if answer.status != 404 {
@@ -175,6 +201,8 @@ impl Admin<'_> {
             #[serde(rename = "docs.count")]
             documents: Option<String>,
         }
+        // Indices that only an alias makes ours are told by their own names.
+        list(self.hosts, self.names, &self.names.everything(), &LENIENT).await?;
         let path = format!("/_cat/indices/{}", self.names.everything());
         let query = [("format", "json"), ("h", "index,docs.count"), ("expand_wildcards", "open")];
         let rows: Vec<Row> = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?.json()?;
@@ -222,7 +250,8 @@ impl Admin<'_> {
         });
         let path = format!("/{}/_search", self.names.everything());
         let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&query);
-        let reader = Reader { hosts: self.hosts, names: self.names, search: self.settings.search };
+        let reader =
+            Reader { hosts: self.hosts, names: self.names, catalog: self.catalog, search: self.settings.search };
         let answered: Answered = reader.read(&request, Answer::json).await?;
         let buckets = answered.aggregations.map(|found| found.indices.buckets).unwrap_or_default();
         Ok(buckets.into_iter().map(|bucket| (bucket.key, bucket.doc_count)).collect())
@@ -290,10 +319,8 @@ impl Admin<'_> {
         let same = |pointer| found.pointer(pointer) == wanted.pointer(pointer);
         match found.get("version").and_then(Value::as_u64) {
             Some(version) if version > VERSION => Found::Newer(version),
-            Some(VERSION) if !same("/index_patterns") || !same("/priority") || !same("/template/mappings") => {
-                Found::Edited
-            }
-            Some(VERSION) if !same("/template/settings") => Found::OtherSettings,
+            Some(VERSION) if !same("/index_patterns") || !same("/template/mappings") => Found::Edited,
+            Some(VERSION) if !same("/template/settings") || !same("/priority") => Found::OtherSettings,
             Some(VERSION) => Found::Current,
             older => Found::Older(older.unwrap_or(0)),
         }
@@ -321,19 +348,4 @@ impl Admin<'_> {
 
 fn newer(name: &str, version: u64) -> StoreError {
     StoreError::Corrupt(format!("template {name} has version {version}, this difylog knows {VERSION}: upgrade difylog"))
-}
-
-/// The indices of ours that an expression covers, oldest month first.
-pub(super) async fn list(
-    hosts: &Hosts,
-    names: &Names,
-    expression: &str,
-    query: &[(&str, &str)],
-) -> Result<Vec<Place>, SinkFault> {
-    let path = format!("/{expression}/_alias");
-    let answer = hosts.send(&Request::new(Method::Get, &path).query(query)).await?;
-    let indices: serde_json::Map<String, Value> = answer.json()?;
-    let mut places: Vec<_> = indices.keys().filter_map(|index| names.parse(index)).collect();
-    places.sort_unstable_by_key(|place| (place.month, *place));
-    Ok(places)
 }

@@ -3,7 +3,13 @@
 //! It never asks for a refresh, and never decides what becomes of a delivery.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::catalog::Catalog;
 use super::hosts::{Hosts, Method, Request};
 use super::indices::Indices;
 use super::names::{self, Names, Place};
@@ -11,16 +17,23 @@ use super::retired::RetiredMonths;
 use super::rows;
 use super::state::State;
 use super::verdicts::{self, Judgement};
-use crate::domain::{BulkAction, Refusal, RefusalClass, RetryCause, SinkFault, Verdict};
+use crate::domain::{BulkAction, FaultKind, Refusal, RefusalClass, RetryCause, SinkFault, Verdict};
 
 /// What the answer is cut down to: nothing of it but the statuses and the words about errors is read.
-const FILTER: &str = "items.*.status,items.*.error.type,items.*.error.reason";
+const FILTER: &str = "items.*.status,items.*._seq_no,items.*.error.type,items.*.error.reason";
+
+/// A request that took longer may have met a month that was retired meanwhile.
+const LONG: Duration = Duration::from_secs(1);
+
+/// Documents that one request asks for.
+const AT_ONCE: usize = 1_000;
 
 /// What writing needs of the store.
 pub(super) struct Writer<'a> {
     pub(super) hosts: &'a Hosts,
     pub(super) names: &'a Names,
     pub(super) indices: &'a Indices,
+    pub(super) catalog: &'a Catalog,
     pub(super) retired: &'a RetiredMonths,
     pub(super) max_request_bytes: usize,
     /// How long the engine may wait for a shard; shorter than our own patience, so that its answer is heard.
@@ -28,16 +41,20 @@ pub(super) struct Writer<'a> {
 }
 
 /// Verdicts under construction. An action without one yet is to be retried.
-struct Verdicts(Vec<Verdict>);
+struct Verdicts {
+    all: Vec<Verdict>,
+    /// Indices whose very first operation was ours.
+    fresh: BTreeSet<Place>,
+}
 
 impl Verdicts {
     fn new(actions: usize) -> Self {
         let unsent = RetryCause { status: None, detail: "not sent".to_owned() };
-        Self(vec![Verdict::Retry(unsent); actions])
+        Self { all: vec![Verdict::Retry(unsent); actions], fresh: BTreeSet::new() }
     }
 
     fn set(&mut self, position: usize, verdict: Verdict) {
-        if let Some(slot) = self.0.get_mut(position) {
+        if let Some(slot) = self.all.get_mut(position) {
             *slot = verdict;
         }
     }
@@ -46,6 +63,7 @@ impl Verdicts {
 impl Writer<'_> {
     /// Writes all actions. An index that vanished meanwhile is created again, and its actions sent again, once.
     pub(super) async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault> {
+        let begin = Instant::now();
         let mut verdicts = Verdicts::new(actions.len());
         let state = State { hosts: self.hosts, names: self.names };
         let marks = self.retired.marks(&state).await?;
@@ -62,7 +80,122 @@ impl Writer<'_> {
             vanished().for_each(|(_, action)| self.indices.forget(self.names.place_of(action)));
             self.write(vanished(), &mut verdicts).await?;
         }
-        Ok(verdicts.0)
+        self.look_at_fresh(actions, &mut verdicts).await?;
+        self.confirm_superseded(actions, &is_late, &mut verdicts).await;
+        if begin.elapsed() > LONG {
+            self.drop_retired(actions, &is_late, &state).await?;
+        }
+        self.name_indices(actions, &mut verdicts);
+        Ok(verdicts.all)
+    }
+
+    /// An index that was deleted between our look at it and the write was created by the engine: where no template of ours
+    /// is left, with a mapping that is guessed from the documents. Nothing in such an index counts as stored.
+    async fn look_at_fresh(&self, actions: &[BulkAction], verdicts: &mut Verdicts) -> Result<(), SinkFault> {
+        for place in std::mem::take(&mut verdicts.fresh) {
+            let Err(cause) = self.indices.look_again(self.hosts, self.names, place).await? else { continue };
+            let of_place =
+                actions.iter().zip(&mut verdicts.all).filter(|(action, _)| self.names.place_of(action) == place);
+            for (_, verdict) in of_place.filter(|(_, verdict)| **verdict == Verdict::Stored) {
+                *verdict = Verdict::Retry(cause.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The engine also refuses a revision as old when the document was deleted a moment ago (a rollback): nothing is there
+    /// then, and the action has to come again.
+    async fn confirm_superseded(
+        &self,
+        actions: &[BulkAction],
+        is_late: &impl Fn(&BulkAction) -> bool,
+        verdicts: &mut Verdicts,
+    ) {
+        let is_refused = |(position, action): &(usize, &BulkAction)| {
+            verdicts.all.get(*position) == Some(&Verdict::Superseded) && !is_late(action)
+        };
+        let refused: Vec<_> = actions.iter().enumerate().filter(is_refused).collect();
+        for refused in refused.chunks(AT_ONCE) {
+            let (mut positions, mut docs) = (Vec::new(), Vec::new());
+            for (position, action) in refused {
+                let BulkAction::Document(document) = action else { continue };
+                let place = self.names.place_of(action);
+                let mut doc = json!({
+                    "_index": self.names.index(place), "_id": names::record_id(place, document.key()), "_source": false,
+                });
+                if let (None, Some(doc)) = (place.tenant, doc.as_object_mut()) {
+                    doc.insert("routing".to_owned(), document.tenant_id().to_string().into());
+                }
+                positions.push(*position);
+                docs.push(doc);
+            }
+            let there = self.are_there(docs).await.unwrap_or_else(|_| vec![false; positions.len()]);
+            for (position, is_there) in positions.into_iter().zip(there) {
+                if !is_there {
+                    let detail = "the engine still refuses the revision of a document that was deleted".to_owned();
+                    verdicts.set(position, Verdict::Retry(RetryCause { status: Some(409), detail }));
+                }
+            }
+        }
+    }
+
+    /// Whether documents are there, tombstones too; in real time.
+    async fn are_there(&self, docs: Vec<Value>) -> Result<Vec<bool>, SinkFault> {
+        #[derive(Deserialize)]
+        struct Found {
+            docs: Vec<Doc>,
+        }
+        #[derive(Deserialize)]
+        struct Doc {
+            #[serde(default)]
+            found: bool,
+        }
+        let wanted = docs.len();
+        let query = [("filter_path", "docs.found,docs._id")];
+        let request = Request::new(Method::Post, "/_mget").query(&query).json(&json!({ "docs": docs }));
+        let found: Found = self.hosts.send(&request).await?.json()?;
+        if found.docs.len() != wanted {
+            let detail = format!("the answer has {} documents for {wanted}", found.docs.len());
+            return Err(SinkFault::new(FaultKind::Malformed, detail));
+        }
+        Ok(found.docs.into_iter().map(|doc| doc.found).collect())
+    }
+
+    /// Drops what a long request wrote into months that were retired while it ran: the engine created the index again.
+    async fn drop_retired(
+        &self,
+        actions: &[BulkAction],
+        was_late: &impl Fn(&BulkAction) -> bool,
+        state: &State<'_>,
+    ) -> Result<(), SinkFault> {
+        self.retired.forget();
+        let marks = self.retired.marks(state).await?;
+        let is_retired = |action: &&BulkAction| !was_late(action) && marks.cover(action.month(), action.tenant_id());
+        let places: BTreeSet<Place> =
+            actions.iter().filter(is_retired).map(|action| self.names.place_of(action)).collect();
+        for place in places {
+            let path = format!("/{}", self.names.index(place));
+            let request = Request::new(Method::Delete, &path).query(&[("ignore_unavailable", "true")]);
+            let answer = self.hosts.send(&request).await?;
+            if answer.status != 404 {
+                answer.success()?;
+            }
+            self.indices.forget(place);
+            self.catalog.forget();
+        }
+        Ok(())
+    }
+
+    /// Says which index an action waits for: the engines' words often do not.
+    fn name_indices(&self, actions: &[BulkAction], verdicts: &mut Verdicts) {
+        for (action, verdict) in actions.iter().zip(&mut verdicts.all) {
+            if let Verdict::Retry(cause) = verdict {
+                let index = self.names.index(self.names.place_of(action));
+                if !cause.detail.contains(&index) {
+                    cause.detail = format!("{index}: {}", cause.detail);
+                }
+            }
+        }
     }
 
     /// Writes some actions, in as many requests as their size needs. Answers the positions of those whose index is
@@ -73,7 +206,11 @@ impl Writer<'_> {
         verdicts: &mut Verdicts,
     ) -> Result<Vec<usize>, SinkFault> {
         let places: BTreeSet<Place> = actions.clone().map(|(_, action)| self.names.place_of(action)).collect();
-        let unready = self.indices.ensure(self.hosts, self.names, places.iter().copied()).await?;
+        let ensured = self.indices.ensure(self.hosts, self.names, places.iter().copied()).await?;
+        if ensured.looked {
+            self.catalog.forget();
+        }
+        let unready = ensured.unready;
         let targets: HashMap<Place, String> =
             places.into_iter().map(|place| (place, self.names.index(place))).collect();
         let mut missing = Vec::new();
@@ -96,7 +233,7 @@ impl Writer<'_> {
                 let next = PendingRequest { body: request.body.split_off(start), positions: Vec::new() };
                 self.send(std::mem::replace(&mut request, next), verdicts, &mut missing).await?;
             }
-            request.positions.push(position);
+            request.positions.push((position, place));
         }
         if !request.positions.is_empty() {
             self.send(request, verdicts, &mut missing).await?;
@@ -114,7 +251,10 @@ impl Writer<'_> {
         let query = [("filter_path", FILTER), ("timeout", self.shard_timeout.as_str())];
         let answer = self.hosts.send(&Request::new(Method::Post, "/_bulk").query(&query).lines(body)).await?;
         answer.success()?;
-        for (position, outcome) in positions.iter().zip(verdicts::outcomes(&answer.body, positions.len())?) {
+        for ((position, place), outcome) in positions.iter().zip(verdicts::outcomes(&answer.body, positions.len())?) {
+            if outcome.is_first() {
+                verdicts.fresh.insert(*place);
+            }
             match verdicts::judge(&outcome) {
                 Judgement::Final(verdict) => verdicts.set(*position, verdict),
                 Judgement::IndexMissing(cause) => {
@@ -131,7 +271,7 @@ impl Writer<'_> {
 #[derive(Default)]
 struct PendingRequest {
     body: Vec<u8>,
-    positions: Vec<usize>,
+    positions: Vec<(usize, Place)>,
 }
 
 /// Appends the two lines of an action. Every text in the first line is built from typed ids: none needs escaping.

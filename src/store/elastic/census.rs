@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::admin::Admin;
+use super::catalog::{LENIENT, list};
 use super::copies::PAGE;
 use super::hosts::{Answer, Method, Request};
 use super::names::Family;
@@ -29,6 +30,8 @@ impl Admin<'_> {
         fn number(text: Option<&String>) -> u64 {
             text.and_then(|text| text.parse().ok()).unwrap_or(0)
         }
+        // Indices that only an alias makes ours are told by their own names.
+        list(self.hosts, self.names, &self.names.everything(), &LENIENT).await?;
         let path = format!("/_cat/indices/{}", self.names.everything());
         let columns = ("h", "index,store.size,pri,rep");
         let query = [("format", "json"), ("bytes", "b"), columns, ("expand_wildcards", "open")];

@@ -1,20 +1,26 @@
 //! The copies of records: a record lies in several indices when its run was resumed in a later month, or the tenancy was
-//! changed meanwhile. Finds them, and tells the newest. Reads no payload.
+//! changed meanwhile. Finds them, and tells the one that counts: by [`Precedence`], then by the place (of one month, the
+//! tenant's own index). Reads no payload.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
+use super::catalog::{LENIENT, list};
 use super::hit::{Hit, hits};
 use super::hosts::{Method, Request};
-use super::names::{self, Family};
+use super::names::{self, Family, Place};
+use super::queries::ENDED;
 use super::search::{LENIENT_SEARCH, Reader, continue_after, nanoseconds};
 use crate::domain::query::{Cursor, Scan};
 use crate::domain::record::RecordKey;
-use crate::domain::{Kind, RecordId, SinkFault, TenantId};
+use crate::domain::{Kind, Month, Precedence, RecordId, Revision, SinkFault, TenantId};
 
 /// Hits of one search, and ids of one question.
 pub(super) const PAGE: usize = 1_000;
+
+/// Months that a condition tells apart; the engines take 1,024 clauses. With more, whatever has ended is looked up.
+const MONTHS: usize = 500;
 
 /// Tenants whose indices are named one by one; the name of an index is some 80 bytes, and a URL at most 4,096.
 const NAMED_TENANTS: usize = 8;
@@ -23,30 +29,48 @@ const NAMED_TENANTS: usize = 8;
 pub(super) struct Copy {
     pub(super) key: RecordKey,
     pub(super) revision: i64,
+    pub(super) place: Place,
     pub(super) cursor: Cursor,
     pub(super) hit: Hit,
 }
 
-/// Where the newest copy of a record lies.
-pub(super) struct Newest {
-    revision: i64,
-    index: String,
+impl Copy {
+    /// Its rank among the copies of its record: the greatest counts.
+    pub(super) fn standing(&self) -> Standing {
+        Standing::new(self.revision, self.place)
+    }
 }
 
-impl Newest {
-    /// Whether a copy does not count because of it. A newer snapshot in the same index is the same document, written
+/// The order of a record's copies over all indices: months and revisions first, then which index of the month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Standing {
+    pub(super) precedence: Precedence,
+    pub(super) place: Place,
+}
+
+impl Standing {
+    pub(super) fn new(revision: i64, place: Place) -> Self {
+        Self { precedence: Precedence::new(Revision::from_stored(revision), place.month), place }
+    }
+
+    /// Whether a copy does not count because of this one. A newer snapshot in the same index is the same document, written
     /// since the copy was found: to leave that out would be a gap in a walk.
-    pub(super) fn replaces(&self, revision: i64, index: &str) -> bool {
-        self.revision > revision && self.index != index
+    pub(super) fn replaces(self, copy: Self) -> bool {
+        self.place != copy.place && self > copy
     }
 }
 
 impl Reader<'_> {
     pub(super) fn scan_path(&self, scan: &Scan) -> String {
-        format!("/{}/_search", self.scan_expression(Family::Records(scan.kind), &scan.tenants))
+        format!("/{}/_search", self.scan_expression(scan))
     }
 
-    fn scan_expression(&self, family: Family, tenants: &[TenantId]) -> String {
+    /// The indices that a walk meets.
+    pub(super) fn scan_expression(&self, scan: &Scan) -> String {
+        self.expression(Family::Records(scan.kind), &scan.tenants)
+    }
+
+    fn expression(&self, family: Family, tenants: &[TenantId]) -> String {
         if tenants.is_empty() || tenants.len() > NAMED_TENANTS {
             return self.names.pattern(family);
         }
@@ -57,10 +81,56 @@ impl Reader<'_> {
     }
 
     pub(super) async fn copies(&self, scan: &Scan, query: &Value) -> Result<Vec<Copy>, SinkFault> {
-        let path = self.scan_path(scan);
+        self.copies_in(&self.scan_expression(scan), scan.kind, query).await
+    }
+
+    pub(super) async fn copies_in(&self, expression: &str, kind: Kind, query: &Value) -> Result<Vec<Copy>, SinkFault> {
+        let path = format!("/{expression}/_search");
         let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(query);
         let found = self.read(&request, hits).await?;
-        found.into_iter().filter_map(|hit| self.copy(scan.kind, hit).transpose()).collect()
+        if found.iter().any(|hit| !self.names.is_known(&hit.index)) {
+            // An index behind an alias, or one that only looks like ours: the list tells, and is remembered.
+            list(self.hosts, self.names, expression, &LENIENT).await?;
+        }
+        found.into_iter().filter_map(|hit| self.copy(kind, hit).transpose()).collect()
+    }
+
+    /// The copies of one tenant's records in other indices than those where they were found: the one of each that counts
+    /// most. What lies in one index only, as most does, is in no answer.
+    pub(super) async fn elsewhere(
+        &self,
+        kind: Kind,
+        tenant: TenantId,
+        found: &[Copy],
+    ) -> Result<HashMap<RecordKey, Standing>, SinkFault> {
+        let mut by_index: HashMap<&str, Vec<RecordId>> = HashMap::new();
+        for copy in found {
+            by_index.entry(&copy.hit.index).or_default().push(copy.key.id);
+        }
+        let other = |(index, ids): (&&str, &Vec<RecordId>)| {
+            let ids = json!({ "terms": { "id": texts(ids) } });
+            json!({ "bool": { "filter": [ids], "must_not": [{ "term": { "_index": index } }] } })
+        };
+        let others: Vec<_> = by_index.iter().map(other).collect();
+        let mut standings: HashMap<RecordKey, Standing> = HashMap::new();
+        if others.is_empty() {
+            return Ok(standings);
+        }
+        let scan = Scan { tenants: vec![tenant], ..Scan::all(kind, PAGE) };
+        let mut after = None;
+        loop {
+            let mut query = walk(&scan, after, PAGE);
+            add_filter(&mut query, json!({ "bool": { "should": &others, "minimum_should_match": 1 } }));
+            let page = self.copies(&scan, &query).await?;
+            after = page.last().map(|copy| copy.cursor);
+            for copy in &page {
+                let standing = copy.standing();
+                standings.entry(copy.key).and_modify(|known| *known = standing.max(*known)).or_insert(standing);
+            }
+            if page.len() < PAGE {
+                return Ok(standings);
+            }
+        }
     }
 
     /// A hit as a copy; `None` if it lies in an index that only looks like ours.
@@ -73,7 +143,7 @@ impl Reader<'_> {
             return Ok(None);
         }
         let created_at = hit.created_at()?;
-        Ok(Some(Copy { key, revision, cursor: Cursor { created_at, id }, hit }))
+        Ok(Some(Copy { key, revision, place, cursor: Cursor { created_at, id }, hit }))
     }
 
     /// Leaves out copies that a newer one in another index replaces, and all but one of equal ones.
@@ -81,8 +151,7 @@ impl Reader<'_> {
         let keys: BTreeSet<RecordKey> = copies.iter().map(|copy| copy.key).collect();
         let newest = self.newest_of(kind, &keys).await?;
         let mut seen = HashSet::new();
-        let is_replaced =
-            |copy: &Copy| newest.get(&copy.key).is_some_and(|newest| newest.replaces(copy.revision, &copy.hit.index));
+        let is_replaced = |copy: &Copy| newest.get(&copy.key).is_some_and(|newest| newest.replaces(copy.standing()));
         Ok(copies.into_iter().filter(|copy| !is_replaced(copy) && seen.insert(copy.key)).collect())
     }
 
@@ -91,13 +160,11 @@ impl Reader<'_> {
         &self,
         kind: Kind,
         keys: &BTreeSet<RecordKey>,
-    ) -> Result<HashMap<RecordKey, Newest>, SinkFault> {
-        let mut newest: HashMap<RecordKey, Newest> = HashMap::new();
+    ) -> Result<HashMap<RecordKey, Standing>, SinkFault> {
+        let mut newest: HashMap<RecordKey, Standing> = HashMap::new();
         for copy in self.copies_of(kind, keys).await? {
-            let known = newest.get(&copy.key).map(|known| known.revision);
-            if known.is_none_or(|known| known < copy.revision) {
-                newest.insert(copy.key, Newest { revision: copy.revision, index: copy.hit.index });
-            }
+            let standing = copy.standing();
+            newest.entry(copy.key).and_modify(|known| *known = standing.max(*known)).or_insert(standing);
         }
         Ok(newest)
     }
@@ -126,21 +193,21 @@ impl Reader<'_> {
         Ok(found)
     }
 
-    /// Where every copy of records lies, with its revision; fresh.
-    pub(super) async fn addresses_of(
+    /// Every copy of records; fresh.
+    pub(super) async fn fresh_copies_of(
         &self,
         kind: Kind,
         keys: &BTreeSet<RecordKey>,
-    ) -> Result<HashMap<RecordKey, Vec<(Hit, i64)>>, SinkFault> {
+    ) -> Result<HashMap<RecordKey, Vec<Copy>>, SinkFault> {
         let tenants: BTreeSet<TenantId> = keys.iter().map(|key| key.tenant_id).collect();
         let tenants: Vec<_> = tenants.into_iter().collect();
-        let path = format!("/{}/_refresh", self.scan_expression(Family::Records(kind), &tenants));
-        self.hosts.send(&Request::new(Method::Post, &path).query(&super::admin::LENIENT)).await?.success()?;
-        let mut addresses: HashMap<RecordKey, Vec<(Hit, i64)>> = HashMap::new();
+        let path = format!("/{}/_refresh", self.expression(Family::Records(kind), &tenants));
+        self.hosts.send(&Request::new(Method::Post, &path).query(&LENIENT)).await?.success()?;
+        let mut copies: HashMap<RecordKey, Vec<Copy>> = HashMap::new();
         for copy in self.copies_of(kind, keys).await? {
-            addresses.entry(copy.key).or_default().push((copy.hit, copy.revision));
+            copies.entry(copy.key).or_default().push(copy);
         }
-        Ok(addresses)
+        Ok(copies)
     }
 
     pub(super) async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, SinkFault> {
@@ -227,6 +294,29 @@ pub(super) fn conditions(scan: &Scan) -> Value {
         filters.push(json!({ "range": { "created_at": range } }));
     }
     json!({ "bool": { "filter": filters } })
+}
+
+/// What may be superseded by a copy in another index: in these months, what is not final as
+/// [`Precedence::is_final`] says (it has not ended, or it ended after its month), and all that lies in these indices.
+pub(super) fn may_be_superseded(months: &BTreeSet<Month>, indices: &[String]) -> Value {
+    let ended_later = |month: &Month| {
+        let of_month = json!({ "wildcard": { "_index": { "value": format!("*-{}", month.dotted()) } } });
+        let later = json!({ "range": { "finished_at": { "gte": month.end().to_string() } } });
+        json!({ "bool": { "filter": [later, of_month] } })
+    };
+    let mut either = Vec::new();
+    if !months.is_empty() {
+        either.push(json!({ "bool": { "must_not": [{ "terms": { "status": ENDED } }] } }));
+    }
+    if months.len() <= MONTHS {
+        either.extend(months.iter().map(ended_later));
+    } else {
+        either.push(json!({ "exists": { "field": "finished_at" } }));
+    }
+    if !indices.is_empty() {
+        either.push(json!({ "terms": { "_index": indices } }));
+    }
+    json!({ "bool": { "should": either, "minimum_should_match": 1 } })
 }
 
 fn texts<T: ToString>(values: &[T]) -> Vec<String> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::catalog::{LENIENT, list};
 use super::copies::PAGE;
 use super::hit::{Hit, hits};
 use super::hosts::{Hosts, Method, Request};
@@ -72,16 +73,16 @@ impl Eraser<'_> {
         remains: Remains,
     ) -> Result<HashSet<RecordKey>, StoreError> {
         let keys: BTreeSet<RecordKey> = erasures.iter().map(|erasure| erasure.key).collect();
-        let mut found = self.reader.addresses_of(kind, &keys).await?;
+        let mut found = self.reader.fresh_copies_of(kind, &keys).await?;
         let mut removals = Vec::new();
         for erasure in erasures {
             let copies = found.remove(&erasure.key).unwrap_or_default();
-            let newest = copies.iter().map(|(_, revision)| *revision).max();
-            let wanted = erasure.revision.map(crate::domain::Revision::value);
-            if wanted.is_some() && wanted != newest {
+            let newest = copies.iter().map(|copy| copy.standing()).max();
+            let newest = newest.map(|newest| newest.precedence.revision());
+            if erasure.revision.is_some() && erasure.revision != newest {
                 continue;
             }
-            removals.extend(copies.into_iter().map(|(hit, revision)| removal(erasure, hit, revision)));
+            removals.extend(copies.into_iter().map(|copy| removal(erasure, copy.hit, copy.revision)));
         }
         let kept = match remains {
             Remains::Nothing => self.delete(&removals).await?,
@@ -175,7 +176,7 @@ impl Eraser<'_> {
 
     async fn refresh(&self, expression: &str) -> Result<(), StoreError> {
         let path = format!("/{expression}/_refresh");
-        Ok(self.hosts.send(&Request::new(Method::Post, &path).query(&super::admin::LENIENT)).await?.success()?)
+        Ok(self.hosts.send(&Request::new(Method::Post, &path).query(&LENIENT)).await?.success()?)
     }
 
     /// Waits until the engine has forgotten the versions of what was deleted: until then the same could not be written
@@ -205,6 +206,8 @@ impl Eraser<'_> {
     /// Deletes whatever a query finds, page by page.
     async fn delete_all(&self, expression: &str, query: &serde_json::Value) -> Result<u64, StoreError> {
         let mut removed = 0;
+        // Indices that only an alias makes ours are found under their own names.
+        list(self.hosts, self.names, expression, &LENIENT).await?;
         loop {
             self.refresh(expression).await?;
             let search =
@@ -221,7 +224,8 @@ impl Eraser<'_> {
             }
             let mut body = Vec::new();
             for hit in &found {
-                let version = (!hit.index.contains(Family::Graphs.index_part())).then_some(GREATEST);
+                let is_graph = self.names.parse(&hit.index).is_some_and(|place| place.family == Family::Graphs);
+                let version = (!is_graph).then_some(GREATEST);
                 Action::new(&hit.index, &hit.id, hit.routing.as_deref(), version).write("delete", &mut body);
             }
             removed += self.bulk(body, found.len()).await?.iter().filter(|status| **status < 300).count() as u64;

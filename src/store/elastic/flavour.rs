@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::hosts::{Answer, Hosts, Method, Request};
-use crate::domain::SinkFault;
+use crate::domain::{FaultKind, SinkFault};
 use crate::store::StoreError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,15 @@ impl Flavour {
     /// Asks the server who it is; refuses what difylog does not run on.
     pub(super) async fn detect(hosts: &Hosts) -> Result<Self, StoreError> {
         let answer = hosts.send(&Request::new(Method::Get, "/")).await?;
-        let flavour = Self::read(&answer)?;
+        let flavour = Self::read(&answer).map_err(|fault| match fault.kind {
+            // The address is that of another server, or of another path of it.
+            FaultKind::Malformed => StoreError::Corrupt(format!(
+                "no engine answers at store.elastic.hosts ({}): is it the right port, and is a path missing there, or one \
+                 too many?",
+                fault.detail
+            )),
+            _ => StoreError::from(fault),
+        })?;
         if flavour.is_supported() {
             return Ok(flavour);
         }
@@ -81,7 +89,7 @@ mod tests {
 
     fn read(version: &str) -> Flavour {
         let body = format!(r#"{{"name":"n","version":{version},"tagline":"t"}}"#).into();
-        Flavour::read(&Answer { status: 200, retry_after: None, body }).unwrap()
+        Flavour::read(&Answer { status: 200, retry_after: None, body, target: String::new() }).unwrap()
     }
 
     #[test]

@@ -1,32 +1,49 @@
-//! One request, one answer: the connections to the hosts, over the official client's transport. It knows addresses,
-//! credentials and faults of the wire; what is asked and what an answer means is decided elsewhere.
+//! Requests to the cluster: to its hosts in turn, on to the next where one cannot be used. What is asked and what an answer
+//! means is decided elsewhere.
 //!
 //! The headers are plain JSON, which Elasticsearch and OpenSearch both take.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use elasticsearch::auth::Credentials;
-use elasticsearch::cert::{Certificate, CertificateValidation};
-use elasticsearch::http::headers::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use elasticsearch::http::response::Response;
-use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-pub(super) use elasticsearch::http::Method;
-
 use super::reason::Words;
-use super::settings::{ElasticSettings, InvalidSetting, Secret};
+use super::settings::{ElasticSettings, InvalidSetting};
+use super::wire::{self, Host, Trouble};
 use crate::domain::{FaultKind, SinkFault};
 
-/// How long a host that could not be reached is passed over.
-const RETIREMENT: Duration = Duration::from_secs(30);
+/// How long an answer may take until the host is asked something small beside it; a busy host answers that, a dead one
+/// that accepts connections does not.
+const SUSPICION: Duration = Duration::from_secs(2);
 
-/// Largest announced answer that is read. An unannounced (chunked) one is bounded by the timeout.
-const MAX_ANSWER_BYTES: u64 = 128 << 20;
+/// How long the small answer may take.
+const PING: Duration = Duration::from_secs(2);
+
+/// What of a request's path an error quotes.
+const SHOWN_PATH: usize = 160;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Get,
+    Post,
+    Put,
+    Delete,
+}
+
+impl Method {
+    pub(super) const fn spelled(self) -> reqwest::Method {
+        match self {
+            Self::Get => reqwest::Method::GET,
+            Self::Post => reqwest::Method::POST,
+            Self::Put => reqwest::Method::PUT,
+            Self::Delete => reqwest::Method::DELETE,
+        }
+    }
+}
 
 /// A request, without a host.
 pub(super) struct Request<'a> {
@@ -69,6 +86,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: Bytes,
+    /// What was asked: method and path.
+    pub(super) target: String,
 }
 
 impl Answer {
@@ -91,9 +110,17 @@ impl Answer {
             429 | 500..=599 => FaultKind::Overloaded,
             _ => FaultKind::Malformed,
         };
-        let mut fault = SinkFault::new(kind, format!("HTTP {}: {}", self.status, words.detail()));
+        let shown: String = self.target.chars().take(SHOWN_PATH).collect();
+        let mut fault = SinkFault::new(kind, format!("HTTP {} to {shown}: {}", self.status, words.detail()));
         fault.retry_after = self.retry_after;
         Err(fault)
+    }
+
+    /// Whether no engine can have said this: a gateway's page, or another server's.
+    pub(super) fn is_garbage(&self) -> bool {
+        let is_json = || matches!(self.body.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{' | b'['));
+        let may_be_empty = !(200..300).contains(&self.status) && !(500..600).contains(&self.status);
+        !is_json() && !(may_be_empty && self.body.is_empty())
     }
 }
 
@@ -111,130 +138,101 @@ pub(super) struct Hosts {
     all: Vec<Host>,
     turn: AtomicUsize,
     timeout: Duration,
-    gzip: bool,
-}
-
-struct Host {
-    name: String,
-    transport: Transport,
-    retired_until: Mutex<Option<Instant>>,
 }
 
 impl Hosts {
     pub(super) fn new(settings: &ElasticSettings) -> Result<Self, InvalidSetting> {
-        let all = settings.host_urls()?.into_iter().map(|url| Host::new(url, settings)).collect::<Result<_, _>>()?;
-        Ok(Self { all, turn: AtomicUsize::new(0), timeout: settings.timeout(), gzip: settings.gzip })
+        let client = wire::client(settings)?;
+        let host = |url| Host::new(url, client.clone(), settings);
+        let all = settings.host_urls()?.into_iter().map(host).collect();
+        Ok(Self { all, turn: AtomicUsize::new(0), timeout: settings.timeout() })
     }
 
-    /// Sends to the next host, and on to others if it cannot be reached. Every request of the store may be repeated
-    /// without harm, so a broken connection is no reason to stop; a timeout is, or waits would add up.
+    /// Sends to the next host, and on to others if it cannot be reached, stops answering, redirects or is no engine. Every
+    /// request of the store may be repeated without harm. All tries together take no longer than the time-out.
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Answer, SinkFault> {
-        let mut fault = SinkFault::new(FaultKind::Unreachable, "no host");
-        for host in self.in_turn() {
-            match host.send(request, self.gzip, self.timeout).await {
-                Ok(response) => {
-                    host.retire(None);
-                    return read(response, &host.name).await;
+        let until = Instant::now() + self.timeout;
+        let order = self.in_turn();
+        let mut troubles: Vec<Trouble> = Vec::new();
+        let mut garbage = None;
+        for (position, host) in order.iter().enumerate() {
+            let has_others = position + 1 < order.len();
+            match self.try_host(host, request, until, order.len() > 1, has_others).await {
+                Ok(answer) if order.len() > 1 && answer.is_garbage() => {
+                    host.set_aside();
+                    garbage = Some(answer);
                 }
-                Err(error) => {
-                    host.retire(Some(Instant::now() + RETIREMENT));
-                    if error.is_timeout() {
-                        let seconds = self.timeout.as_secs();
-                        let detail = format!("{}: no answer within {seconds} s (timeout_seconds)", host.name);
-                        return Err(SinkFault::new(FaultKind::Unreachable, detail));
+                Ok(answer) => {
+                    host.is_back();
+                    return Ok(answer);
+                }
+                Err(trouble) => {
+                    host.set_aside();
+                    let is_over = trouble.is_timeout && Instant::now() >= until;
+                    troubles.push(trouble);
+                    if is_over {
+                        break;
                     }
-                    let detail = format!("{}: {}", host.name, innermost(&error));
-                    fault = SinkFault::new(FaultKind::Unreachable, detail);
                 }
             }
         }
-        Err(fault)
+        garbage.map_or_else(|| Err(self.fault(troubles)), Ok)
     }
 
-    /// Hosts from the next one on; those in retirement last.
+    async fn try_host(
+        &self,
+        host: &Host,
+        request: &Request<'_>,
+        until: Instant,
+        has_company: bool,
+        has_others: bool,
+    ) -> Result<Answer, Trouble> {
+        let silent = || Trouble {
+            detail: format!("{}: accepts connections and does not answer", host.name),
+            is_timeout: false,
+            kind: FaultKind::Unreachable,
+        };
+        // One that was bad is not trusted with a large request at once.
+        if has_company && has_others && host.is_on_trial() && !host.answers(PING).await {
+            return Err(silent());
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let mut exchange = pin!(host.exchange(request, left));
+        if !has_others {
+            return exchange.await;
+        }
+        tokio::select! {
+            answer = &mut exchange => return answer,
+            () = tokio::time::sleep(SUSPICION) => {}
+        }
+        tokio::select! {
+            answer = &mut exchange => return answer,
+            is_alive = host.answers(PING) => if !is_alive { return Err(silent()) },
+        }
+        exchange.await
+    }
+
+    /// What all troubles come to.
+    fn fault(&self, troubles: Vec<Trouble>) -> SinkFault {
+        let seconds = self.timeout.as_secs();
+        let kind = troubles.last().map_or(FaultKind::Unreachable, |trouble| trouble.kind);
+        let told = |trouble: Trouble| {
+            let host = trouble.detail.split_once(": ").map_or("", |(host, _)| host).to_owned();
+            if trouble.is_timeout {
+                return format!("{host}: no answer within {seconds} s (timeout_seconds)");
+            }
+            trouble.detail
+        };
+        let details: Vec<_> = troubles.into_iter().map(told).collect();
+        SinkFault::new(kind, if details.is_empty() { "no host".to_owned() } else { details.join("; ") })
+    }
+
+    /// Hosts from the next one on; those that were bad a moment ago last.
     fn in_turn(&self) -> Vec<&Host> {
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.all.len().max(1);
         let now = Instant::now();
         let mut order: Vec<&Host> = self.all.iter().cycle().skip(first).take(self.all.len()).collect();
-        order.sort_by_key(|host| host.is_retired(now));
+        order.sort_by_key(|host| host.is_set_aside(now));
         order
     }
-}
-
-impl Host {
-    fn new(url: url::Url, settings: &ElasticSettings) -> Result<Self, InvalidSetting> {
-        let invalid = |key, problem| InvalidSetting { key, problem };
-        let port = url.port_or_known_default().unwrap_or_default();
-        let name = format!("{}:{port}", url.host_str().unwrap_or_default());
-        // A proxy of the environment is meant for the world outside; a log store is not there.
-        let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url))
-            .timeout(settings.timeout())
-            .request_body_compression(settings.gzip)
-            .enable_meta_header(false)
-            .disable_proxy();
-        if let (Some(username), Some(password)) = (&settings.username, &settings.password) {
-            builder = builder.auth(Credentials::Basic(username.clone(), Secret::expose(password).to_owned()));
-        }
-        if !settings.verify_certs {
-            builder = builder.cert_validation(CertificateValidation::None);
-        } else if let Some(path) = &settings.ca_cert {
-            let pem =
-                std::fs::read(path).map_err(|error| invalid("ca_cert", format!("{}: {error}", path.display())))?;
-            let authority = Certificate::from_pem(&pem)
-                .map_err(|_| invalid("ca_cert", format!("{}: not a PEM certificate", path.display())))?;
-            builder = builder.cert_validation(CertificateValidation::Full(authority));
-        }
-        let transport = builder.build().map_err(|error| invalid("hosts", error.to_string()))?;
-        Ok(Self { name, transport, retired_until: Mutex::new(None) })
-    }
-
-    async fn send(
-        &self,
-        request: &Request<'_>,
-        gzip: bool,
-        timeout: Duration,
-    ) -> Result<Response, elasticsearch::Error> {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let (body, content_type) = match &request.body {
-            Body::None => (None, "application/json"),
-            Body::Json(json) => (Some(json), "application/json"),
-            Body::Lines(lines) => (Some(lines), "application/x-ndjson"),
-        };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        if !gzip {
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        }
-        let query = (!request.query.is_empty()).then_some(request.query);
-        self.transport.send(request.method, request.path, headers, query, body, Some(timeout)).await
-    }
-
-    fn retire(&self, until: Option<Instant>) {
-        *self.retired_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
-    }
-
-    fn is_retired(&self, now: Instant) -> bool {
-        self.retired_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| until > now)
-    }
-}
-
-async fn read(response: Response, host: &str) -> Result<Answer, SinkFault> {
-    if response.content_length().is_some_and(|length| length > MAX_ANSWER_BYTES) {
-        return Err(SinkFault::new(FaultKind::Malformed, format!("{host}: an answer above {MAX_ANSWER_BYTES} bytes")));
-    }
-    let status = response.status_code().as_u16();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = response.bytes().await.map_err(|error| {
-        SinkFault::new(FaultKind::Unreachable, format!("{host}: the answer broke off ({})", innermost(&error)))
-    })?;
-    Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), body })
-}
-
-/// The cause at the bottom: the layers above it only repeat the URL.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

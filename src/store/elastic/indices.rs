@@ -5,6 +5,7 @@
 //! clusters (`action.auto_create_index`). So each index is looked at once per process, and created when missing.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -27,8 +28,18 @@ const CONCURRENCY: usize = 8;
 /// What is known of indices.
 pub(super) struct Indices {
     known: Mutex<Known>,
+    /// Grows whenever an index was created, or turned out to be gone.
+    generation: AtomicU64,
     budget: ShardBudget,
     settings: ElasticSettings,
+}
+
+/// What became of places that are about to be written to.
+pub(super) struct Ensured {
+    /// Those that cannot be written to now.
+    pub(super) unready: HashMap<Place, RetryCause>,
+    /// Whether some were new to this process.
+    pub(super) looked: bool,
 }
 
 #[derive(Default)]
@@ -65,10 +76,10 @@ impl Known {
 impl Indices {
     pub(super) fn new(settings: &ElasticSettings) -> Self {
         let budget = ShardBudget::new(settings);
-        Self { known: Mutex::default(), budget, settings: settings.clone() }
+        Self { known: Mutex::default(), generation: AtomicU64::new(0), budget, settings: settings.clone() }
     }
 
-    /// Creates what is missing. Answers the places that cannot be written to now, each with the cause.
+    /// Creates what is missing. Returns the places that cannot be written to now, each with the cause.
     ///
     /// # Errors
     /// If the store cannot be reached or refuses the credentials: then nothing can be written anywhere.
@@ -77,11 +88,12 @@ impl Indices {
         hosts: &Hosts,
         names: &Names,
         places: impl IntoIterator<Item = Place>,
-    ) -> Result<HashMap<Place, RetryCause>, SinkFault> {
+    ) -> Result<Ensured, SinkFault> {
         let unknown: Vec<Place> = {
             let mut known = self.lock();
             places.into_iter().filter(|place| !known.contains(*place)).collect()
         };
+        let looked = !unknown.is_empty();
         let checks = unknown.into_iter().map(|place| async move {
             let result = self.ensure_one(hosts, names, place).await?;
             Ok::<_, SinkFault>((place, result))
@@ -97,12 +109,45 @@ impl Indices {
                 }
             }
         }
-        Ok(unready)
+        Ok(Ensured { unready, looked })
     }
 
     /// Says that an index is gone, so that the next write looks again.
     pub(super) fn forget(&self, place: Place) {
         self.lock().remove(place);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The places that this process has found or made, as far as they are remembered.
+    pub(super) fn known(&self) -> Vec<Place> {
+        let known = self.lock();
+        let mut places: Vec<_> = known.young.union(&known.old).copied().collect();
+        places.sort_unstable();
+        places
+    }
+
+    /// See [`BulkSink::generation`](crate::store::BulkSink::generation).
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Looks at an index again whose first operation a write of ours was. Returns the cause for which nothing in it counts,
+    /// if it has not difylog's shape.
+    pub(super) async fn look_again(
+        &self,
+        hosts: &Hosts,
+        names: &Names,
+        place: Place,
+    ) -> Result<Result<(), RetryCause>, SinkFault> {
+        let index = names.index(place);
+        let path = format!("/{index}/_mapping");
+        let query = [("filter_path", "*.mappings._meta")];
+        let answer = hosts.send(&Request::new(Method::Get, &path).query(&query)).await?;
+        let looked = if answer.status == 200 { has_our_shape(&answer, &index) } else { unready(&answer, &index)? };
+        if looked.is_err() {
+            self.forget(place);
+        }
+        Ok(looked)
     }
 
     async fn ensure_one(
@@ -130,7 +175,10 @@ impl Indices {
         let body = templates::index(place.family, &self.settings);
         let answer = hosts.send(&Request::new(Method::Put, &path).json(&body)).await?;
         match answer.status {
-            200..=299 => Ok(Ok(())),
+            200..=299 => {
+                self.generation.fetch_add(1, Ordering::AcqRel);
+                Ok(Ok(()))
+            }
             // Another worker was faster.
             400 if Words::of_answer(&answer.body).kind == "resource_already_exists_exception" => Ok(Ok(())),
             _ => unready(&answer, index),
@@ -145,7 +193,8 @@ impl Indices {
 /// An index that something else created under our name has a mapping that nobody chose: writing to it would make
 /// fields out of data.
 fn has_our_shape(answer: &Answer, index: &str) -> Result<(), RetryCause> {
-    if mapping_versions(answer).ok().is_some_and(|versions| versions.contains_key(index)) {
+    // By an alias, the answer is of the index behind it.
+    if mapping_versions(answer).ok().is_some_and(|versions| !versions.is_empty()) {
         return Ok(());
     }
     let detail = format!("{index} was not created by difylog (its mapping lacks the mark): rename or delete it");

@@ -1,9 +1,15 @@
 //! The names of indices and documents: built from typed ids only, and parsed exactly. Nothing else spells a name.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, GraphHash, Kind, Month, TenantId};
 
 use super::settings::{ElasticSettings, Tenancy};
+
+/// Aliased indices remembered; with more, all are learned anew by the next lists.
+const ALIASED: usize = 10_000;
 
 /// What an index holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,13 +64,15 @@ pub(super) struct Names {
     prefix: String,
     tenancy: Tenancy,
     dedicated: Vec<TenantId>,
+    /// Indices with foreign names, and the names of ours that are aliases of them, as far as they were listed.
+    aliased: Arc<Mutex<HashMap<String, Option<Place>>>>,
 }
 
 impl Names {
     pub(super) fn new(settings: &ElasticSettings) -> Self {
         let mut dedicated = settings.dedicated_tenants.clone();
         dedicated.sort_unstable();
-        Self { prefix: settings.prefix.clone(), tenancy: settings.tenancy, dedicated }
+        Self { prefix: settings.prefix.clone(), tenancy: settings.tenancy, dedicated, aliased: Arc::default() }
     }
 
     /// Where a tenant's documents of a month are written.
@@ -86,8 +94,31 @@ impl Names {
         }
     }
 
-    /// The place that a name stands for; `None` for every name that [`Self::index`] cannot have built.
+    /// The place that an index holds: by its name, or by an alias that was listed (`catalog`).
     pub(super) fn parse(&self, index: &str) -> Option<Place> {
+        self.parse_name(index).or_else(|| self.aliased().get(index).copied().flatten())
+    }
+
+    /// Whether it is known what an index holds, be it nothing of ours.
+    pub(super) fn is_known(&self, index: &str) -> bool {
+        self.parse_name(index).is_some() || self.aliased().contains_key(index)
+    }
+
+    /// Remembers which place an index holds whose own name says nothing; `None`: none of ours.
+    pub(super) fn learn(&self, index: &str, place: Option<Place>) {
+        let mut aliased = self.aliased();
+        if aliased.len() >= ALIASED {
+            aliased.clear();
+        }
+        aliased.insert(index.to_owned(), place);
+    }
+
+    fn aliased(&self) -> MutexGuard<'_, HashMap<String, Option<Place>>> {
+        self.aliased.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place that a name stands for; `None` for every name that [`Self::index`] cannot have built.
+    pub(super) fn parse_name(&self, index: &str) -> Option<Place> {
         Family::ALL.into_iter().find_map(|family| {
             let rest = index.strip_prefix(&self.template(family))?.strip_prefix('-')?;
             let (tenant, month) = match rest.rsplit_once('-') {

@@ -10,24 +10,27 @@ mod records;
 mod statistics;
 mod zones;
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use chrono_tz::Tz;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::conditions::Question;
 use super::ElasticStore;
-use super::copies::{PAGE, add_filter, walk};
+use super::catalog;
+use super::copies::{add_filter, may_be_superseded, walk};
 use super::hit::Hit;
 use super::hosts::{Answer, Method, Request};
-use super::names::Family;
-use super::search::{LENIENT_SEARCH, Reader};
+use super::names::{Family, Place};
+use super::search::{LENIENT_COUNT, LENIENT_SEARCH, Reader};
 use crate::domain::query::{
     AppLogFilter, AppLogPage, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, NodeFilter, NodeSummary,
     Page, RunFilter, RunSummary, Scan,
 };
-use crate::domain::{FaultKind, RecordId, SinkFault, TenantId};
+use crate::domain::{FaultKind, Month, RecordId, SinkFault, TenantId};
 use crate::store::{LogQueries, StoreError, Subject};
 
 /// Statuses after which a record does not change any more, so that no newer copy can lie in another month.
@@ -36,10 +39,13 @@ pub(super) const ENDED: [&str; 5] = ["succeeded", "failed", "partial-succeeded",
 /// Ids in one condition; the engines take 65,536.
 const IDS: usize = 10_000;
 
+/// Records that are looked up in the other months by one request; the engines answer 10,000 hits at most.
+const CANDIDATES: usize = 10_000;
+
 #[async_trait]
 impl LogQueries for ElasticStore {
     async fn run_summaries(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, StoreError> {
-        Ok(self.reader().run_summaries(tenant_id, ids).await?)
+        Ok(self.reader().run_summaries(tenant_id, ids, None).await?)
     }
 
     async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, StoreError> {
@@ -116,40 +122,83 @@ struct HitsTotal {
     value: u64,
 }
 
+impl<T> Outcome<T> {
+    /// What a search over no index answers.
+    const fn empty() -> Self {
+        Self {
+            timed_out: false,
+            hits: Hits { total: Some(HitsTotal { value: 0 }), hits: Vec::new() },
+            aggregations: None,
+        }
+    }
+}
+
 impl Reader<'_> {
-    /// Sends a search; the question's conditions are added to its body.
-    async fn ask<T: DeserializeOwned>(&self, question: &Question, mut body: Value) -> Result<Outcome<T>, SinkFault> {
+    /// The places that may hold what a question asks for, oldest month first.
+    async fn places_of(&self, question: &Question) -> Result<Vec<Place>, SinkFault> {
+        let all = self.catalog.places(self.hosts, self.names, Family::Records(question.kind), question.tenant).await?;
+        Ok(all.iter().copied().filter(|place| catalog::overlaps(*place, question.span)).collect())
+    }
+
+    /// Sends a search to the months of the question's span; its conditions are added to the body.
+    async fn ask<T: DeserializeOwned>(&self, question: &Question, body: Value) -> Result<Outcome<T>, SinkFault> {
+        let places = self.places_of(question).await?;
+        self.ask_in(&places, question, body).await
+    }
+
+    /// As [`Self::ask`], in some places only.
+    async fn ask_in<T: DeserializeOwned>(
+        &self,
+        places: &[Place],
+        question: &Question,
+        mut body: Value,
+    ) -> Result<Outcome<T>, SinkFault> {
+        let family = Family::Records(question.kind);
+        let Some(target) = catalog::target(self.names, family, question.tenant, places) else {
+            return Ok(Outcome::empty());
+        };
         if let Some(body) = body.as_object_mut() {
             body.insert("query".to_owned(), question.query());
             body.entry("track_total_hits").or_insert(false.into());
             body.entry("_source").or_insert(false.into());
         }
-        let path = format!("/{}/_search", self.names.readable(Family::Records(question.kind), question.tenant));
-        let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&body);
+        let path = format!("/{}/_search", target.expression);
+        let is_sorted = body.get("sort").is_some();
+        let mut query = if is_sorted { LENIENT_SEARCH.to_vec() } else { LENIENT_COUNT.to_vec() };
+        query.extend(target.routing.as_deref().map(|tenant| ("routing", tenant)));
+        let request = Request::new(Method::Post, &path).query(&query).json(&body);
         self.read(&request, outcome).await
     }
 
-    /// Leaves the older copies of resumed records out of a question, by the index that each lies in, so that what the
-    /// engine counts is right. Only a record that has not ended can have a newer copy elsewhere; of those there are few.
+    /// Leaves superseded copies out of a question, by the index that each lies in, so that what the engine counts is right.
+    /// Only what is not final in its month can be superseded, or what lies in a month whose tenancy was changed; each such
+    /// record that the question finds is looked up in the other indices, thousands in one request.
     async fn without_superseded(&self, mut question: Question) -> Result<Question, SinkFault> {
-        if !question.may_find_unended() {
+        let family = Family::Records(question.kind);
+        let all = self.catalog.places(self.hosts, self.names, family, question.tenant).await?;
+        let asked = self.places_of(&question).await?;
+        let doubled = catalog::doubled(&asked);
+        if all.len() < 2 || (doubled.is_empty() && !question.can_move()) {
             return Ok(question);
         }
-        let mut scan = Scan::all(question.kind, PAGE);
-        scan.tenants = vec![question.tenant];
+        let Some(target) = catalog::target(self.names, family, question.tenant, &asked) else { return Ok(question) };
+        let shared = |month: &Month| self.names.index(Place { family, tenant: None, month: *month });
+        let doubled: Vec<String> = doubled.iter().map(shared).collect();
+        let months =
+            if question.can_move() { asked.iter().map(|place| place.month).collect() } else { BTreeSet::new() };
+        let changing = may_be_superseded(&months, &doubled);
+        let scan = Scan { tenants: vec![question.tenant], ..Scan::all(question.kind, CANDIDATES) };
         let mut after = None;
         loop {
-            let mut query = walk(&scan, after, PAGE);
+            let mut query = walk(&scan, after, CANDIDATES);
             add_filter(&mut query, question.query());
-            add_filter(&mut query, json!({ "bool": { "must_not": [{ "terms": { "status": ENDED } }] } }));
-            let copies = self.copies(&scan, &query).await?;
-            after = copies.last().map(|copy| copy.cursor);
-            let is_last = copies.len() < PAGE;
-            let keys = copies.iter().map(|copy| copy.key).collect();
-            let newest = self.newest_of(question.kind, &keys).await?;
-            for copy in copies {
-                let newest = newest.get(&copy.key);
-                if newest.is_some_and(|newest| newest.replaces(copy.revision, &copy.hit.index)) {
+            add_filter(&mut query, changing.clone());
+            let found = self.copies_in(&target.expression, question.kind, &query).await?;
+            after = found.last().map(|copy| copy.cursor);
+            let is_last = found.len() < CANDIDATES;
+            let others = self.elsewhere(question.kind, question.tenant, &found).await?;
+            for copy in found {
+                if others.get(&copy.key).is_some_and(|other| other.replaces(copy.standing())) {
                     question.leave_out(copy.hit.index, copy.key.id);
                 }
             }

@@ -1,14 +1,14 @@
 //! Walks over documents of all tenants, for administrative work: oldest first, each record once, in its newest revision.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::copies::{Copy, PAGE, add_filter, conditions, walk};
+use super::catalog::{LENIENT, list};
+use super::copies::{Copy, PAGE, add_filter, conditions, may_be_superseded, walk};
 use super::hosts::{Answer, Method, Request};
-use super::queries::ENDED;
 use super::search::{LENIENT_SEARCH, Reader, groups};
 use crate::domain::query::{Content, Cursor, Scan};
 use crate::domain::record::RecordKey;
@@ -47,7 +47,7 @@ impl Reader<'_> {
         Ok(self.copies(scan, &query).await?.first().map(|copy| copy.cursor))
     }
 
-    /// Counts the newest revisions within a walk. Copies of a record that ended, which only a change of the tenancy
+    /// Counts the records within a walk. Copies of a record in two indices of its month, which only a change of the tenancy
     /// leaves behind, are counted each.
     pub(super) async fn scan_count(&self, scan: &Scan) -> Result<u64, SinkFault> {
         #[derive(Deserialize)]
@@ -75,10 +75,12 @@ impl Reader<'_> {
         if scan.superseded_too || !matches!(scan.kind, Kind::WorkflowRun | Kind::NodeExecution) {
             return Ok(0);
         }
+        let places = list(self.hosts, self.names, &self.scan_expression(scan), &LENIENT).await?;
+        let months: BTreeSet<Month> = places.iter().map(|place| place.month).collect();
         let (mut superseded, mut after) = (0, scan.after);
         loop {
             let mut query = walk(scan, after, PAGE);
-            add_filter(&mut query, json!({ "bool": { "must_not": [{ "terms": { "status": ENDED } }] } }));
+            add_filter(&mut query, may_be_superseded(&months, &[]));
             let copies = self.copies(scan, &query).await?;
             let Some(last) = copies.last() else { return Ok(superseded) };
             after = Some(last.cursor);

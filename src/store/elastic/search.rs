@@ -9,14 +9,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::admin::{LENIENT, list};
+use super::catalog::{Catalog, LENIENT, list};
 use super::hit::{Address, Hit, located, sources};
 use super::hosts::{Answer, Hosts, Method, Request, not_understood};
 use super::names::{self, Family, Names, Place};
 use super::rows;
 use super::settings::Search;
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, FaultKind, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId, Timestamp};
+use crate::domain::{
+    Document, FaultKind, GraphHash, JsonText, Kind, Month, Precedence, Record, SinkFault, TenantId, Timestamp,
+};
 
 /// Hits of one search.
 const PAGE: usize = 1_000;
@@ -30,8 +32,15 @@ pub(super) const FETCH_BYTES: u64 = 8 << 20;
 /// out instants within the same millisecond (seen with OpenSearch 3.9: of two indices sorted by a `date_nanos` field, 4 of 10
 /// answers lacked documents of the second). The other search type does not.
 pub(super) const LENIENT_SEARCH: [(&str, &str); 5] = {
+    let [one, two, three, four] = LENIENT_COUNT;
+    [one, two, three, four, ("search_type", "dfs_query_then_fetch")]
+};
+
+/// As [`LENIENT_SEARCH`], for what has no order: totals and aggregations. One round over the shards instead of two, and
+/// those that hold nothing of the span are passed over.
+pub(super) const LENIENT_COUNT: [(&str, &str); 4] = {
     let [one, two, three] = LENIENT;
-    [one, two, three, ("allow_partial_search_results", "false"), ("search_type", "dfs_query_then_fetch")]
+    [one, two, three, ("allow_partial_search_results", "false")]
 };
 
 /// How long one wait for shards that are about to start may be.
@@ -50,6 +59,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Reader<'a> {
     pub(super) hosts: &'a Hosts,
     pub(super) names: &'a Names,
+    pub(super) catalog: &'a Catalog,
     pub(super) search: Search,
 }
 
@@ -61,7 +71,8 @@ impl Reader<'_> {
             places.into_iter().map(|place| self.address(place, key.tenant_id, names::record_id(place, key))).collect();
         let copies = self.documents(key.kind, &addresses).await?;
         let mine = copies.into_iter().filter(|document| document.key() == key);
-        let Some(mut document) = mine.max_by_key(|document| document.revision) else { return Ok(None) };
+        let newest = mine.max_by_key(|document| Precedence::new(document.revision, document.month()));
+        let Some(mut document) = newest else { return Ok(None) };
         if let Some(hash) = document.graph {
             let graph = self.graph(key.tenant_id, document.month(), hash).await?;
             if let Record::Run(run) = &mut document.record {

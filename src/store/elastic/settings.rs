@@ -74,6 +74,8 @@ pub struct ElasticSettings {
     pub timeout_seconds: u64,
     /// First part of every index and template name.
     pub prefix: String,
+    /// Priority of the index templates: the greatest of those that match an index wins.
+    pub template_priority: u64,
     pub tenancy: Tenancy,
     /// With shared tenancy: the tenants that have indices of their own nevertheless.
     #[serde(deserialize_with = "tenant_ids")]
@@ -104,6 +106,7 @@ impl Default for ElasticSettings {
             verify_certs: true,
             timeout_seconds: 30,
             prefix: "dify".into(),
+            template_priority: 500,
             tenancy: Tenancy::Dedicated,
             dedicated_tenants: Vec::new(),
             gzip: false,
@@ -151,6 +154,8 @@ impl ElasticSettings {
         }
         for (key, value, range) in [
             ("timeout_seconds", self.timeout_seconds, 1..=600),
+            // Above the engines' own templates (100, 200); they compare 64 bits with sign.
+            ("template_priority", self.template_priority, 201..=1_000_000_000),
             ("shards", self.shards.into(), 1..=1024),
             ("replicas", self.replicas.into(), 0..=10),
             ("max_request_bytes", self.max_request_bytes as u64, 65_536..=100_000_000),
@@ -247,6 +252,7 @@ mod tests {
             assert_eq!(problem_key(|s| s.refresh_interval = interval.into()), "refresh_interval", "{interval}");
         }
         assert_eq!(problem_key(|s| s.timeout_seconds = 0), "timeout_seconds");
+        assert_eq!(problem_key(|s| s.template_priority = 200), "template_priority");
         assert_eq!(problem_key(|s| s.shards = 0), "shards");
         assert_eq!(problem_key(|s| s.replicas = 11), "replicas");
         assert_eq!(problem_key(|s| s.max_request_bytes = 1), "max_request_bytes");

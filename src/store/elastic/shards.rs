@@ -122,7 +122,7 @@ mod tests {
             ("{}", None),
             ("<html>", None),
         ] {
-            let answer = Answer { status: 200, retry_after: None, body: body.into() };
+            let answer = Answer { status: 200, retry_after: None, body: body.into(), target: String::new() };
             assert_eq!(max_shards_per_node(&answer), expected, "{body}");
         }
     }

@@ -2,7 +2,7 @@
 //! The engine copies only segments that the repository does not have yet. A copy is read by restoring it under another
 //! prefix for as long as it is read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 
-use super::admin::{LENIENT, list};
+use super::catalog::{LENIENT, Listed, list, list_indices};
 use super::hosts::{Answer, Method, Request};
 use super::reason::Words;
 use super::settings::{ElasticSettings, InvalidSetting};
@@ -162,19 +162,56 @@ impl SnapshotCopies {
         }
     }
 
-    /// Restores a copy's indices under a prefix, and waits until all can be read.
+    /// Restores a copy's indices under a prefix, and waits until all can be read. What was copied from behind an alias comes
+    /// back under the alias' name.
     async fn restore_under(&self, name: &CopyName, prefix: &str, replicas: u32) -> Result<(), StoreError> {
         let path = format!("{}/_restore", self.snapshot_path(name));
-        let body = json!({
-            "indices": format!("{}-workflow-*", self.source),
-            "include_global_state": false,
-            "include_aliases": false,
-            "rename_pattern": format!("^\\Q{}\\E-workflow-", self.source),
-            "rename_replacement": format!("{prefix}-workflow-"),
-            "index_settings": { "index.number_of_replicas": replicas },
-        });
-        self.send_when_free(&Request::new(Method::Post, &path).json(&body)).await?.success()?;
+        let body = |indices: &str, pattern: &str, replacement: &str| {
+            json!({
+                "indices": indices,
+                "include_global_state": false,
+                "include_aliases": false,
+                "rename_pattern": pattern,
+                "rename_replacement": replacement,
+                "index_settings": { "index.number_of_replicas": replicas },
+            })
+        };
+        let own = body(
+            &format!("{}-workflow-*", self.source),
+            &format!("^\\Q{}\\E-workflow-", self.source),
+            &format!("{prefix}-workflow-"),
+        );
+        let mut bodies = vec![own];
+        for (index, alias) in self.aliased_in(name).await? {
+            let Some(rest) = alias.strip_prefix(&self.source) else { continue };
+            bodies.push(body(&index, &format!("^\\Q{index}\\E$"), &format!("{prefix}{rest}")));
+        }
+        for body in bodies {
+            self.send_when_free(&Request::new(Method::Post, &path).json(&body)).await?.success()?;
+        }
         self.readable(&format!("{prefix}-workflow-*{}", name.month.dotted())).await
+    }
+
+    /// The indices of a copy that an alias made ours, and the alias of each.
+    async fn aliased_in(&self, name: &CopyName) -> Result<BTreeMap<String, String>, StoreError> {
+        #[derive(Deserialize)]
+        struct Snapshots {
+            #[serde(default)]
+            snapshots: Vec<Snapshot>,
+        }
+        #[derive(Deserialize)]
+        struct Snapshot {
+            metadata: Option<Metadata>,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            #[serde(default)]
+            difylog_aliases: BTreeMap<String, String>,
+        }
+        let path = self.snapshot_path(name);
+        let found: Snapshots = self.send(&Request::new(Method::Get, &path)).await?.json()?;
+        let metadata = found.snapshots.into_iter().next().and_then(|snapshot| snapshot.metadata);
+        Ok(metadata.map(|metadata| metadata.difylog_aliases).unwrap_or_default())
     }
 
     /// A colour is no answer: a primary that is being restored counts as yellow.
@@ -242,13 +279,19 @@ impl MonthCopies for SnapshotCopies {
     }
 
     async fn copy(&self, name: &CopyName) -> Result<bool, StoreError> {
-        let indices: Vec<_> =
-            self.places(name.month).await?.iter().map(|place| self.store.names.index(*place)).collect();
+        let (hosts, names) = (&self.store.hosts, &self.store.names);
+        let mut listed = list_indices(hosts, names, &names.everything(), &LENIENT).await?;
+        listed.retain(|found| found.place.month == name.month);
+        let indices: BTreeSet<_> = listed.iter().map(|found| found.index.as_str()).collect();
         if indices.is_empty() {
             return Ok(false);
         }
+        let alias = |found: &Listed| (found.index.clone(), names.index(found.place));
+        let aliases: BTreeMap<String, String> =
+            listed.iter().map(alias).filter(|(index, alias)| index != alias).collect();
         let body = json!({
             "indices": indices,
+            "metadata": { "difylog_aliases": aliases },
             // One that was dropped since it was listed is no fault.
             "ignore_unavailable": true,
             "include_global_state": false,

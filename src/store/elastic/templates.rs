@@ -14,9 +14,6 @@ use crate::domain::Kind;
 /// Grows with every change of a mapping. Changes only ever add fields.
 pub(super) const VERSION: u64 = 3;
 
-/// Above the engines' own templates (100, 200), so that a general `*` or `logs-*` template of a site does not win.
-const PRIORITY: u64 = 500;
-
 /// Longest keyword that is indexed, in characters: Dify's columns hold 255, and no longer value makes an index refuse
 /// its document.
 const IGNORE_ABOVE: u64 = 1024;
@@ -157,7 +154,7 @@ pub(super) fn index(family: Family, settings: &ElasticSettings) -> Value {
 pub(super) fn template(family: Family, names: &Names, settings: &ElasticSettings) -> Value {
     json!({
         "index_patterns": [names.pattern(family)],
-        "priority": PRIORITY,
+        "priority": settings.template_priority,
         "version": VERSION,
         "_meta": { "difylog": { "version": VERSION } },
         "template": index(family, settings),

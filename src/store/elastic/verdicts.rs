@@ -28,11 +28,20 @@ enum Item<'a> {
 #[derive(Deserialize)]
 pub(super) struct Outcome<'a> {
     status: Option<u16>,
+    #[serde(rename = "_seq_no")]
+    sequence: Option<i64>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     /// Whether the action was to store under a name that is the content's hash.
     #[serde(skip)]
     by_content: bool,
+}
+
+impl Outcome<'_> {
+    /// Whether it was the first operation of its shard: the index was just created, by us or by the engine.
+    pub(super) fn is_first(&self) -> bool {
+        self.sequence == Some(0)
+    }
 }
 
 /// What follows for one action.

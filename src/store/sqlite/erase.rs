@@ -53,14 +53,13 @@ fn removals(question: &Question, erasures: &[Erasure]) -> Result<Vec<(Month, Vec
         let mut by_month: Vec<(Month, Vec<Removal>)> = months.iter().map(|file| (file.month, Vec::new())).collect();
         for (position, erasure) in erasures.iter().enumerate() {
             let copies = newest::copies(months, erasure.key)?;
-            let newest = copies.iter().map(|(revision, file)| (*revision, file.month)).max();
-            let Some((newest_revision, newest_month)) = newest else { continue };
-            if erasure.revision.is_some_and(|wanted| wanted != newest_revision) {
+            let Some(newest) = copies.iter().copied().max() else { continue };
+            if erasure.revision.is_some_and(|wanted| wanted != newest.revision()) {
                 continue;
             }
-            for (_, file) in copies {
-                let removal = Removal { key: erasure.key, is_newest: file.month == newest_month, position };
-                if let Some((_, removals)) = by_month.iter_mut().find(|(month, _)| *month == file.month) {
+            for copy in copies {
+                let removal = Removal { key: erasure.key, is_newest: copy == newest, position };
+                if let Some((_, removals)) = by_month.iter_mut().find(|(month, _)| *month == copy.month()) {
                     removals.push(removal);
                 }
             }

@@ -45,7 +45,7 @@ impl MonthFile {
         // Looked at before anything is set: another program's file stays as it is.
         schema::state(&connection, &path)?;
         configure(&connection, settings).map_err(|error| fault(&error))?;
-        schema::migrate(&mut connection, &path)?;
+        schema::migrate(&mut connection, &path, month)?;
         let identity = FileIdentity::of(&path).map_err(|error| Fault::of_io(&error, &path))?;
         let file = Self { month, path, identity, connection };
         // A writer that died may have left a log with what was erased since.

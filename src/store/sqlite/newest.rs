@@ -1,6 +1,5 @@
-//! Which copy of a record is the record. A run that is resumed in a later month lies in both; the newest revision counts,
-//! of equal ones that of the later month. No other month is looked into for what has ended: an end ranks above everything
-//! else, and what has ended does not start again.
+//! Which copy of a record is the record: the greatest [`Precedence`]. A run that is resumed in a later month lies in both.
+//! Other months are looked into only for what has not ended, or ended after its own month: an index holds these apart.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -14,7 +13,7 @@ use super::question::OpenMonth;
 use super::{decode, tables};
 use crate::domain::query::TimeRange;
 use crate::domain::record::RecordKey;
-use crate::domain::{Kind, Month, RecordId, Revision, TenantId};
+use crate::domain::{Kind, Month, Precedence, RecordId, Revision, TenantId};
 
 /// The revision of a month's copy.
 pub fn revision_of(connection: &Connection, key: RecordKey) -> rusqlite::Result<Option<Revision>> {
@@ -24,10 +23,10 @@ pub fn revision_of(connection: &Connection, key: RecordKey) -> rusqlite::Result<
 }
 
 /// Every copy of a record.
-pub fn copies(months: &[OpenMonth], key: RecordKey) -> Result<Vec<(Revision, &OpenMonth)>, Fault> {
+pub fn copies(months: &[OpenMonth], key: RecordKey) -> Result<Vec<Precedence>, Fault> {
     let mut copies = Vec::new();
     for file in months {
-        copies.extend(file.ask(|connection| revision_of(connection, key))?.map(|revision| (revision, file)));
+        copies.extend(copy_in(file, key)?);
     }
     Ok(copies)
 }
@@ -38,33 +37,37 @@ pub fn likeliest_first(months: &[OpenMonth], near: Option<Month>) -> impl Iterat
     months.iter().filter(is_near).chain(months.iter().filter(move |file| !is_near(file)))
 }
 
-/// The month of the newest copy. Months that are more likely to hold it come first: where an ended copy is found, no other
+fn copy_in(file: &OpenMonth, key: RecordKey) -> Result<Option<Precedence>, Fault> {
+    let revision = file.ask(|connection| revision_of(connection, key))?;
+    Ok(revision.map(|revision| Precedence::new(revision, file.month)))
+}
+
+/// The month of the newest copy. Months that are more likely to hold it come first: where a final copy is found, no other
 /// month is opened.
 pub fn place<'m>(
     months: impl IntoIterator<Item = &'m OpenMonth>,
     key: RecordKey,
-) -> Result<Option<(Revision, &'m OpenMonth)>, Fault> {
-    let mut newest: Option<(Revision, &OpenMonth)> = None;
+) -> Result<Option<&'m OpenMonth>, Fault> {
+    let mut newest: Option<(Precedence, &OpenMonth)> = None;
     for file in months {
-        let Some(revision) = file.ask(|connection| revision_of(connection, key))? else { continue };
-        if revision.has_ended() {
-            return Ok(Some((revision, file)));
+        let Some(copy) = copy_in(file, key)? else { continue };
+        if copy.is_final() {
+            return Ok(Some(file));
         }
-        if newest.is_none_or(|(known, holder)| (known, holder.month) < (revision, file.month)) {
-            newest = Some((revision, file));
+        if newest.is_none_or(|(known, _)| known < copy) {
+            newest = Some((copy, file));
         }
     }
-    Ok(newest)
+    Ok(newest.map(|(_, file)| file))
 }
 
-/// Whether another month holds a newer copy.
-pub fn is_superseded(months: &[OpenMonth], key: RecordKey, revision: Revision, month: Month) -> Result<bool, Fault> {
-    if revision.has_ended() {
+/// Whether another month holds a copy that counts instead of this one.
+pub fn is_superseded(months: &[OpenMonth], key: RecordKey, copy: Precedence) -> Result<bool, Fault> {
+    if copy.is_final() {
         return Ok(false);
     }
-    for file in months.iter().filter(|file| file.month != month) {
-        let other = file.ask(|connection| revision_of(connection, key))?;
-        if other.is_some_and(|other| (other, file.month) > (revision, month)) {
+    for file in months.iter().filter(|file| file.month != copy.month()) {
+        if copy_in(file, key)?.is_some_and(|other| other > copy) {
             return Ok(true);
         }
     }
@@ -76,17 +79,16 @@ pub fn is_superseded(months: &[OpenMonth], key: RecordKey, revision: Revision, m
 pub fn superseded(
     months: &[OpenMonth],
     month: Month,
-    copies: &[(RecordKey, Revision)],
+    copies: &[(RecordKey, Precedence)],
 ) -> Result<HashSet<RecordKey>, Fault> {
-    let unended: Vec<_> = copies.iter().filter(|(_, revision)| !revision.has_ended()).collect();
+    let changing: Vec<_> = copies.iter().filter(|(_, copy)| !copy.is_final()).collect();
     let mut superseded = HashSet::new();
-    if unended.is_empty() {
+    if changing.is_empty() {
         return Ok(superseded);
     }
     for file in months.iter().filter(|file| file.month != month) {
-        for (key, revision) in &unended {
-            let other = file.ask(|connection| revision_of(connection, *key))?;
-            if other.is_some_and(|other| (other, file.month) > (*revision, month)) {
+        for (key, copy) in &changing {
+            if copy_in(file, *key)?.is_some_and(|other| other > *copy) {
                 superseded.insert(*key);
             }
         }
@@ -94,8 +96,13 @@ pub fn superseded(
     Ok(superseded)
 }
 
-/// What has not ended: [`Revision::has_ended`]. They are few, and an index holds them apart.
+/// What has not ended: [`Revision::has_ended`]. An index holds these rows apart.
 const UNENDED: &str = "revision < 4611686018427387904";
+
+/// What ended after its month, as the index that holds these rows apart spells it: they are few.
+pub fn ended_later(month: Month) -> String {
+    format!("revision >= {}", Revision::least_ended_at(month.end()).value())
+}
 
 /// The copies that do not count.
 #[derive(Debug, Default)]
@@ -104,7 +111,7 @@ pub struct Superseded {
 }
 
 impl Superseded {
-    /// Finds those that lie within a span: everything there that has not ended is looked up in the other months.
+    /// Finds those that lie within a span: everything there that is not final is looked up in the other months.
     pub fn find(
         months: &[OpenMonth],
         kind: Kind,
@@ -120,20 +127,22 @@ impl Superseded {
             Some(tenant_id) => (" AND tenant_id = ?1", vec![blob(tenant_id.as_bytes())]),
             None => ("", Vec::new()),
         };
-        let sql = format!(
-            "SELECT tenant_id, id, revision FROM {table} INDEXED BY {table}_unended WHERE {UNENDED}{condition}"
-        );
         for file in months.iter().filter(|file| file.overlaps(created)) {
-            let mut unended = Vec::new();
-            file.each_row(&sql, &values, |row| {
-                let copy = || {
-                    let key = RecordKey { tenant_id: decode::tenant(row, 0)?, kind, id: decode::id(row, 1)? };
-                    Ok((key, Revision::from_stored(row.get(2)?)))
-                };
-                unended.push(copy().map_err(|error| file.fault(&error))?);
-                Ok(ControlFlow::Continue(()))
-            })?;
-            let superseded = superseded(months, file.month, &unended)?;
+            let mut changing = Vec::new();
+            for (index, rows) in [("unended", UNENDED), ("ended_later", &ended_later(file.month))] {
+                let sql = format!(
+                    "SELECT tenant_id, id, revision FROM {table} INDEXED BY {table}_{index} WHERE {rows}{condition}"
+                );
+                file.each_row(&sql, &values, |row| {
+                    let copy = || {
+                        let key = RecordKey { tenant_id: decode::tenant(row, 0)?, kind, id: decode::id(row, 1)? };
+                        Ok((key, Precedence::new(Revision::from_stored(row.get(2)?), file.month)))
+                    };
+                    changing.push(copy().map_err(|error| file.fault(&error))?);
+                    Ok(ControlFlow::Continue(()))
+                })?;
+            }
+            let superseded = superseded(months, file.month, &changing)?;
             if !superseded.is_empty() {
                 let keys = superseded.into_iter().map(|key| (key.tenant_id, key.id)).collect();
                 found.by_month.insert(file.month, keys);

@@ -1,13 +1,16 @@
 //! Whole documents by what identifies them, over all months.
 
-use rusqlite::{Connection, OptionalExtension as _};
+use std::cmp::Reverse;
+
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::fault::Fault;
 use super::question::{OpenMonth, Question};
 use super::{decode, newest, tables};
 use crate::domain::query::RunSummary;
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, JsonText, Kind, Month, Record, RecordId, TenantId};
+use crate::domain::{Document, JsonText, Kind, Month, Record, RecordId, Revision, TenantId};
+use crate::store::StoredCopy;
 
 /// See [`LogReader::record`](crate::store::LogReader::record).
 pub fn record(question: &Question, key: RecordKey) -> Result<Option<Document>, Fault> {
@@ -23,11 +26,40 @@ pub fn records(question: &Question, tenant_id: TenantId, kind: Kind, ids: &[Reco
         let mut found = Vec::new();
         for &id in &ids {
             let key = RecordKey { tenant_id, kind, id };
-            let Some((_, file)) = newest::place(order.iter().copied(), key)? else { continue };
+            let Some(file) = newest::place(order.iter().copied(), key)? else { continue };
             found.extend(file.ask(|connection| whole_document(connection, key))?);
             order.sort_by_key(|other| other.month != file.month);
         }
         Ok(found)
+    })
+}
+
+/// See [`LogReader::copies`](crate::store::LogReader::copies).
+pub fn copies(
+    question: &Question,
+    tenant_id: TenantId,
+    kind: Kind,
+    ids: &[RecordId],
+) -> Result<Vec<StoredCopy>, Fault> {
+    let ids = distinct(ids);
+    let table = tables::of(kind).name;
+    let sql = format!("SELECT created_at, id, revision FROM {table} WHERE tenant_id = ?1 AND id = ?2");
+    question.ask(|months| {
+        let mut copies = Vec::new();
+        for file in months {
+            for &id in &ids {
+                copies.extend(file.ask(|connection| {
+                    let mut statement = connection.prepare_cached(&sql)?;
+                    let read = |row: &Row<'_>| {
+                        let revision = Revision::from_stored(row.get(2)?);
+                        Ok(StoredCopy { id, created_at: decode::cursor(row)?.created_at, revision })
+                    };
+                    statement.query_row((tenant_id.as_bytes(), id.as_bytes()), read).optional()
+                })?);
+            }
+        }
+        copies.sort_by_key(|copy| (copy.id, Reverse(copy.precedence())));
+        Ok(copies)
     })
 }
 
@@ -48,7 +80,7 @@ pub fn run_summary(
     near: Option<Month>,
 ) -> Result<Option<RunSummary>, Fault> {
     let key = RecordKey { tenant_id, kind: Kind::WorkflowRun, id };
-    let Some((_, file)) = newest::place(newest::likeliest_first(months, near), key)? else { return Ok(None) };
+    let Some(file) = newest::place(newest::likeliest_first(months, near), key)? else { return Ok(None) };
     let sql = format!("SELECT {} FROM workflow_runs AS r WHERE tenant_id = ?1 AND id = ?2", tables::RUNS.summary("r"));
     file.ask(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;
@@ -65,7 +97,7 @@ fn distinct(ids: &[RecordId]) -> Vec<RecordId> {
 
 /// The newest copy of a record, its graph put back.
 fn whole(months: &[OpenMonth], key: RecordKey) -> Result<Option<Document>, Fault> {
-    let Some((_, file)) = newest::place(months, key)? else { return Ok(None) };
+    let Some(file) = newest::place(months, key)? else { return Ok(None) };
     file.ask(|connection| whole_document(connection, key))
 }
 

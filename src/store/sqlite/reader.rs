@@ -15,7 +15,7 @@ use crate::domain::document::ContentHash;
 use crate::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId};
-use crate::store::{LogReader, LogScan, StateEntry, StateReader, StoreError, StoreOverview, TextNames};
+use crate::store::{LogReader, LogScan, StateEntry, StateReader, StoreError, StoreOverview, StoredCopy, TextNames};
 
 /// The files of one directory, to be read. A question whose asker goes away ends soon, and waits its turn while many others
 /// are being answered.
@@ -95,6 +95,11 @@ impl<R: Reads> LogReader for R {
     async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
         let ids = ids.to_vec();
         self.reader().read(move |question| read::records(question, tenant_id, kind, &ids)).await
+    }
+
+    async fn copies(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<StoredCopy>, StoreError> {
+        let ids = ids.to_vec();
+        self.reader().read(move |question| read::copies(question, tenant_id, kind, &ids)).await
     }
 }
 

@@ -13,7 +13,7 @@ use super::question::{OpenMonth, Question};
 use super::{decode, read, tables};
 use crate::domain::query::{Content, Cursor, Scan, TenantCount, TimeRange};
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, Kind, Month, RecordId, TenantId};
+use crate::domain::{Document, Kind, Month, Precedence, RecordId, TenantId};
 
 /// Bytes of payloads and graphs in one answer; a single record may be larger.
 const ANSWER_BYTES: usize = 16 << 20;
@@ -190,7 +190,7 @@ impl Stretch<'_> {
         if self.scan.superseded_too {
             return Ok(false);
         }
-        newest::is_superseded(months, document.key(), document.revision, month)
+        newest::is_superseded(months, document.key(), Precedence::new(document.revision, month))
     }
 
     fn read_month(&mut self, months: &[OpenMonth], file: &OpenMonth) -> Result<(), Fault> {

@@ -10,13 +10,14 @@ use std::path::Path;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::fault::Fault;
-use super::{search, text};
+use super::{newest, search, text};
+use crate::domain::Month;
 
 /// `dylg`: tells a month file from any other SQLite file.
 pub const APPLICATION_ID: i32 = 0x6479_6c67;
 
 /// The version that this program writes and reads.
-pub const VERSION: i32 = 5;
+pub const VERSION: i32 = 6;
 
 /// Identity is (tenant, id): the rows themselves lie in order of arrival, which keeps large rows from being moved by
 /// random ids. STRICT refuses a value of another type; ANY is a text, plain or compressed.
@@ -116,8 +117,16 @@ CREATE INDEX workflow_node_executions_truncated ON workflow_node_executions (ten
     WHERE truncated IS NOT NULL;
 ";
 
-/// From version `n + 1` to `n + 2`.
-const UPGRADES: [&[&str]; VERSION as usize - 1] = [&[ORIGINS, WALKS], &[STATISTICS], &[search::SCHEMA], &[FULL_TEXTS]];
+/// What version 6 has besides: what ended after the file's month, of which another month may hold a copy, too.
+fn ended_later(month: Month) -> String {
+    let later = newest::ended_later(month);
+    ["workflow_runs", "workflow_node_executions"]
+        .map(|table| format!("CREATE INDEX {table}_ended_later ON {table} (tenant_id, id, revision) WHERE {later};"))
+        .concat()
+}
+
+/// From version `n + 1` to `n + 2`; the last one is made for the month, see [`ended_later`].
+const UPGRADES: [&[&str]; VERSION as usize - 2] = [&[ORIGINS, WALKS], &[STATISTICS], &[search::SCHEMA], &[FULL_TEXTS]];
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,20 +162,22 @@ pub fn state(connection: &Connection, path: &Path) -> Result<State, Fault> {
     }
 }
 
-/// Creates the schema or brings it up to date, in one transaction.
-pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
+/// Creates the schema of a month's file or brings it up to date, in one transaction.
+pub fn migrate(connection: &mut Connection, path: &Path, month: Month) -> Result<(), Fault> {
+    let ended_later = ended_later(month);
+    let last = std::iter::once(ended_later.as_str());
     let migrated = match state(connection, path)? {
         State::Current => return Ok(()),
-        State::Empty => apply(connection, [TABLES, WALKS, STATISTICS, search::SCHEMA, FULL_TEXTS].into_iter()),
+        State::Empty => apply(connection, [TABLES, WALKS, STATISTICS, search::SCHEMA, FULL_TEXTS].into_iter().chain(last)),
         State::Older(version) => {
             let done = usize::try_from(version - 1).unwrap_or(0);
-            apply(connection, UPGRADES.iter().skip(done).copied().flatten().copied())
+            apply(connection, UPGRADES.iter().skip(done).copied().flatten().copied().chain(last))
         }
     };
     migrated.map_err(|error| Fault::of(&error, path))
 }
 
-fn apply(connection: &mut Connection, statements: impl Iterator<Item = &'static str>) -> rusqlite::Result<()> {
+fn apply<'s>(connection: &mut Connection, statements: impl Iterator<Item = &'s str>) -> rusqlite::Result<()> {
     text::add_functions(connection)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for batch in statements {
@@ -181,7 +192,7 @@ fn apply(connection: &mut Connection, statements: impl Iterator<Item = &'static 
 #[cfg(test)]
 pub fn plan(sql: &str, values: &[rusqlite::types::Value]) -> String {
     let mut connection = Connection::open_in_memory().unwrap();
-    migrate(&mut connection, Path::new("memory")).unwrap();
+    migrate(&mut connection, Path::new("memory"), Month::new(2026, 11).unwrap()).unwrap();
     let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let steps = statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
     steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::settings::Search;
 use super::super::text::{condition, holds};
-use super::{ENDED, IDS};
+use super::IDS;
 use crate::domain::query::{AppLogFilter, Bounds, LogKeyword, NodeFilter, RunFilter, TimeRange};
 use crate::domain::{Kind, RecordId, SinkFault, TenantId};
 use crate::store::Subject;
@@ -22,15 +22,14 @@ pub(super) struct Question {
     text: Option<(Value, Vec<&'static str>)>,
     /// Older copies of resumed records, by the index that they lie in.
     superseded: BTreeMap<String, Vec<RecordId>>,
-    /// Whether the statuses that are asked for leave room for a record that has not ended.
-    unended: bool,
+    /// The span that its conditions leave: nothing outside of it is asked.
+    pub(super) span: TimeRange,
 }
 
 impl Question {
     fn new(kind: Kind, tenant: TenantId) -> Self {
         let filters = vec![term("tenant_id", tenant)];
-        let unended = matches!(kind, Kind::WorkflowRun | Kind::NodeExecution);
-        Self { kind, tenant, filters, text: None, superseded: BTreeMap::new(), unended }
+        Self { kind, tenant, filters, text: None, superseded: BTreeMap::new(), span: TimeRange::default() }
     }
 
     pub(super) fn runs(filter: &RunFilter, search: Search) -> Result<Self, SinkFault> {
@@ -48,7 +47,6 @@ impl Question {
             filter.total_tokens.min.map(Value::from),
             filter.total_tokens.max.map(Value::from),
         );
-        question.status(&filter.statuses);
         question.text = filter.text.as_ref().map(|text| condition(search, question.kind, text)).transpose()?;
         Ok(question)
     }
@@ -65,7 +63,6 @@ impl Question {
         question.is("created_by", filter.created_by);
         question.created(filter.created);
         question.seconds("elapsed_time", filter.elapsed_time);
-        question.status(&filter.statuses);
         question.text = filter.text.as_ref().map(|text| condition(search, question.kind, text)).transpose()?;
         Ok(question)
     }
@@ -99,9 +96,14 @@ impl Question {
         question
     }
 
-    /// Whether it can find a record that a newer copy may replace.
-    pub(super) const fn may_find_unended(&self) -> bool {
-        self.unended
+    /// Whether a record of its kind can have copies in several months: its start can change.
+    pub(super) const fn can_move(&self) -> bool {
+        matches!(self.kind, Kind::WorkflowRun | Kind::NodeExecution)
+    }
+
+    /// Whether it looks for a keyword.
+    pub(super) const fn has_text(&self) -> bool {
+        self.text.is_some()
     }
 
     pub(super) fn leave_out(&mut self, index: String, id: RecordId) {
@@ -109,6 +111,11 @@ impl Question {
     }
 
     pub(super) fn created(&mut self, created: TimeRange) {
+        self.span.from = self.span.from.max(created.from);
+        self.span.until = match (self.span.until, created.until) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
         let mut range = Map::new();
         if let Some(from) = created.from {
             range.insert("gte".into(), from.to_string().into());
@@ -165,10 +172,6 @@ impl Question {
         }
         let finite = |bound: Option<f64>| bound.filter(|bound| bound.is_finite()).map(Value::from);
         self.range(field, finite(bounds.min), finite(bounds.max));
-    }
-
-    fn status(&mut self, statuses: &[Box<str>]) {
-        self.unended = statuses.is_empty() || statuses.iter().any(|status| !ENDED.contains(&&**status));
     }
 }
 

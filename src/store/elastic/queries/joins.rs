@@ -86,6 +86,7 @@ impl Reader<'_> {
         offset: u64,
         limit: usize,
     ) -> Result<(Vec<AppLog>, u64), SinkFault> {
+        let logs = self.without_superseded(logs).await?;
         let all = self.count(&logs, u64::MAX).await?.value;
         if all == 0 {
             return Ok((Vec::new(), 0));

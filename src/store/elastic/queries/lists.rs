@@ -5,16 +5,18 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
-use super::super::copies::{Newest, PAGE};
+use super::super::catalog;
+use super::super::copies::{PAGE, Standing};
 use super::super::hit::Hit;
+use super::super::names::Place;
 use super::super::rows::{NODE_SUMMARY_COLUMNS, NodeSummaryRow, SUMMARY_COLUMNS, SummaryRow};
 use super::super::scan::Graphs;
 use super::super::search::{Reader, continue_after, nanoseconds, portions};
+use super::Outcome;
 use super::conditions::Question;
-use super::{ENDED, Outcome};
 use crate::domain::query::{Direction, DocumentPage, Found, NodeSummary, Page, Position, RunSummary, SortBy, Total};
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, RecordId, SinkFault};
+use crate::domain::{Document, Month, RecordId, Revision, SinkFault};
 use crate::store::STRETCH_BYTES;
 
 /// The engines count in 32 bits.
@@ -25,8 +27,7 @@ pub(super) trait Listed: Sized {
     type Row: DeserializeOwned + Into<Self>;
     const COLUMNS: &'static [&'static str];
     fn id(&self) -> RecordId;
-    fn revision(&self) -> i64;
-    fn status(&self) -> &str;
+    fn revision(&self) -> Revision;
     fn position(&self) -> Position;
 }
 
@@ -38,12 +39,8 @@ impl Listed for RunSummary {
         self.id
     }
 
-    fn revision(&self) -> i64 {
-        self.revision.value()
-    }
-
-    fn status(&self) -> &str {
-        self.status.as_str()
+    fn revision(&self) -> Revision {
+        self.revision
     }
 
     fn position(&self) -> Position {
@@ -59,12 +56,8 @@ impl Listed for NodeSummary {
         self.id
     }
 
-    fn revision(&self) -> i64 {
-        self.revision.value()
-    }
-
-    fn status(&self) -> &str {
-        self.status.as_str()
+    fn revision(&self) -> Revision {
+        self.revision
     }
 
     fn position(&self) -> Position {
@@ -106,36 +99,57 @@ impl Reader<'_> {
         Ok(DocumentPage { documents, next })
     }
 
-    /// Older copies are left out after each page: only those rows are looked up that have not ended, which is most often
-    /// none.
     async fn located<T: Listed>(&self, question: &Question, page: &Page) -> Result<Vec<(T, Hit)>, SinkFault> {
-        let mut rows: Vec<(T, Hit)> = Vec::new();
-        let mut seen = HashSet::new();
-        let mut after = page.after;
-        while rows.len() < page.limit {
-            let size = (page.limit - rows.len()).min(PAGE);
+        let asked = self.places_of(question).await?;
+        let doubled = catalog::doubled(&asked);
+        let mut list = List { rows: Vec::new(), seen: HashSet::new(), after: page.after, doubled };
+        for places in stretches(&asked, question, page) {
+            if list.rows.len() < page.limit {
+                self.continue_list(&places, question, page, &mut list).await?;
+            }
+        }
+        Ok(list.rows)
+    }
+
+    /// Reads some months of a list. Superseded copies are left out after each page: only those rows are looked up that are
+    /// not final, which is most often none.
+    async fn continue_list<T: Listed>(
+        &self,
+        places: &[Place],
+        question: &Question,
+        page: &Page,
+        list: &mut List<T>,
+    ) -> Result<(), SinkFault> {
+        while list.rows.len() < page.limit {
+            let size = (page.limit - list.rows.len()).min(PAGE);
             let mut body = json!({
                 "size": size, "_source": T::COLUMNS, "docvalue_fields": ["payload_bytes"], "sort": sort(page),
             });
-            if let Some(after) = after {
+            if let Some(after) = list.after {
                 continue_after(&mut body, &search_after(page.sort, &after));
             }
-            let outcome: Outcome<IgnoredAny> = self.ask(question, body).await?;
-            let found: Vec<T> = outcome.hits.hits.iter().map(row).collect::<Result<_, _>>()?;
-            after = found.last().map(Listed::position);
+            let outcome: Outcome<IgnoredAny> = self.ask_in(places, question, body).await?;
+            let mut found: Vec<(T, Hit, Standing)> = Vec::new();
+            for hit in outcome.hits.hits {
+                let row: T = row(&hit)?;
+                let Some(place) = self.names.parse(&hit.index) else { continue };
+                let standing = Standing::new(row.revision().value(), place);
+                found.push((row, hit, standing));
+            }
+            list.after = found.last().map(|(row, ..)| row.position()).or(list.after);
             let is_last = found.len() < size;
-            let newest = self.newest_unended(question, &found).await?;
-            for (row, hit) in found.into_iter().zip(outcome.hits.hits) {
+            let newest = self.newest_of_changing(question, &found, &list.doubled).await?;
+            for (row, hit, standing) in found {
                 let newest = newest.get(&row.id());
-                if !newest.is_some_and(|newest| newest.replaces(row.revision(), &hit.index)) && seen.insert(row.id()) {
-                    rows.push((row, hit));
+                if !newest.is_some_and(|newest| newest.replaces(standing)) && list.seen.insert(row.id()) {
+                    list.rows.push((row, hit));
                 }
             }
             if is_last {
                 break;
             }
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// A stretch of a list, and how many rows there are in all.
@@ -171,17 +185,59 @@ impl Reader<'_> {
         Ok(Total { value: found.min(bound - 1), exact: found < bound })
     }
 
-    async fn newest_unended<T: Listed>(
+    /// The copies that count of those rows that another month may supersede.
+    async fn newest_of_changing<T: Listed>(
         &self,
         question: &Question,
-        rows: &[T],
-    ) -> Result<HashMap<RecordId, Newest>, SinkFault> {
-        let unended = rows.iter().filter(|row| !ENDED.contains(&row.status()));
-        let keys: BTreeSet<RecordKey> =
-            unended.map(|row| RecordKey { tenant_id: question.tenant, kind: question.kind, id: row.id() }).collect();
+        rows: &[(T, Hit, Standing)],
+        doubled: &BTreeSet<Month>,
+    ) -> Result<HashMap<RecordId, Standing>, SinkFault> {
+        let is_changing =
+            |standing: &Standing| !standing.precedence.is_final() || doubled.contains(&standing.place.month);
+        let changing = rows.iter().filter(|(.., standing)| is_changing(standing));
+        let key = |(row, ..): &(T, Hit, Standing)| RecordKey {
+            tenant_id: question.tenant,
+            kind: question.kind,
+            id: row.id(),
+        };
+        let keys: BTreeSet<RecordKey> = changing.map(key).collect();
         let newest = self.newest_of(question.kind, &keys).await?;
         Ok(newest.into_iter().map(|(key, newest)| (key.id, newest)).collect())
     }
+}
+
+/// A list under construction.
+struct List<T> {
+    rows: Vec<(T, Hit)>,
+    seen: HashSet<RecordId>,
+    after: Option<Position>,
+    /// See [`catalog::doubled`].
+    doubled: BTreeSet<Month>,
+}
+
+/// The places of a list in the order in which they are asked. A list by time most often ends within its first month, so
+/// that one is asked alone, and all others, if need be, together. Months behind the page's beginning are not asked.
+fn stretches(places: &[Place], question: &Question, page: &Page) -> Vec<Vec<Place>> {
+    if page.sort != SortBy::CreatedAt {
+        return vec![places.to_vec()];
+    }
+    let is_ahead = |place: &Place| match (page.after, page.direction) {
+        (None, _) => true,
+        (Some(after), Direction::Descending) => place.month.start() <= after.cursor.created_at,
+        (Some(after), Direction::Ascending) => after.cursor.created_at <= place.month.end(),
+    };
+    let ahead: Vec<_> = places.iter().copied().filter(is_ahead).collect();
+    let first = match page.direction {
+        Direction::Descending => ahead.last(),
+        Direction::Ascending => ahead.first(),
+    };
+    let Some(first) = first.map(|place| place.month) else { return Vec::new() };
+    // A rare word is in no month in particular.
+    if question.has_text() {
+        return vec![ahead];
+    }
+    let (first, rest) = ahead.into_iter().partition(|place| place.month == first);
+    vec![first, rest]
 }
 
 fn row<T: Listed>(hit: &Hit) -> Result<T, SinkFault> {

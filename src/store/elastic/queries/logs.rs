@@ -1,6 +1,6 @@
 //! The list of app logs: pages by offset, and exact totals.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -31,7 +31,9 @@ impl Reader<'_> {
             Some(join) => self.joined_page(question, join, offset, limit).await?,
         };
         let ids: Vec<_> = logs.iter().map(|log| log.workflow_run_id).collect();
-        let runs = self.run_summaries(filter.tenant_id, &ids).await?;
+        // A log is written when its run begins: most often in the same month.
+        let near: BTreeSet<_> = logs.iter().map(|log| log.created_at.month()).collect();
+        let runs = self.run_summaries(filter.tenant_id, &ids, Some(&near)).await?;
         let runs: HashMap<_, _> = runs.into_iter().map(|run| (run.id, run)).collect();
         let row = |log: AppLog| AppLogRow { run: runs.get(&log.workflow_run_id).cloned(), log };
         Ok(AppLogPage { rows: logs.into_iter().map(row).collect(), total })
@@ -44,7 +46,8 @@ impl Reader<'_> {
         offset: u64,
         limit: usize,
     ) -> Result<(Vec<AppLog>, u64), SinkFault> {
-        let total = self.total(question.clone(), u64::MAX).await?.value;
+        let question = self.without_superseded(question).await?;
+        let total = self.count(&question, u64::MAX).await?.value;
         let mut logs = Vec::new();
         if offset >= total {
             return Ok((logs, total));
@@ -78,8 +81,6 @@ impl Reader<'_> {
                 break;
             }
         }
-        // What a change of the tenancy left behind a second time stands beside itself.
-        logs.dedup_by_key(|log: &mut AppLog| log.id);
         Ok((logs, total))
     }
 

@@ -13,7 +13,7 @@ use crate::domain::query::{
     AppLogFilter, AppLogPage, AppLogRow, Keyword, LogKeyword, RunFilter, TextField, TextFilter,
 };
 use crate::domain::record::RecordKey;
-use crate::domain::{AppLog, Kind, RecordId, Revision, TenantId};
+use crate::domain::{AppLog, Kind, Month, Precedence, RecordId, Revision, TenantId};
 use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::question::OpenMonth;
@@ -88,7 +88,7 @@ fn walk(
             conditions.add(text.as_str(), values.clone());
         }
         file.each_row(&beside_runs(&conditions), conditions.values(), |row| {
-            let beside = file.ask(|_| beside(row))?;
+            let beside = file.ask(|_| beside(row, file.month))?;
             if wanted.is_unmet_by(beside.as_deref()) {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -157,11 +157,12 @@ fn beside_runs(conditions: &Conditions) -> String {
     )
 }
 
-/// The status of the run beside a log, if it has ended: else a newer copy may lie in another month.
-fn beside(row: &Row<'_>) -> rusqlite::Result<Option<Box<str>>> {
+/// The status of the run beside a log, if that copy is final: else a newer one may lie in another month.
+fn beside(row: &Row<'_>, month: Month) -> rusqlite::Result<Option<Box<str>>> {
     let columns = row.as_ref().column_count();
     let revision = row.get::<_, Option<i64>>(columns - 1)?.map(Revision::from_stored);
-    if revision.is_some_and(Revision::has_ended) { row.get(columns - 2) } else { Ok(None) }
+    let is_final = revision.is_some_and(|revision| Precedence::new(revision, month).is_final());
+    if is_final { row.get(columns - 2) } else { Ok(None) }
 }
 
 fn select() -> String {
@@ -216,7 +217,7 @@ fn is_in_log(asked: &LogKeyword, keyword: &Keyword, log: &AppLog) -> bool {
 fn is_run(months: &[OpenMonth], log: &AppLog, mut conditions: Conditions) -> Result<bool, Fault> {
     let key = RecordKey { tenant_id: log.tenant_id, kind: Kind::WorkflowRun, id: log.workflow_run_id };
     let months = newest::likeliest_first(months, Some(log.created_at.month()));
-    let Some((_, file)) = newest::place(months, key)? else { return Ok(false) };
+    let Some(file) = newest::place(months, key)? else { return Ok(false) };
     conditions.add("tenant_id = ? AND id = ?", [blob(key.tenant_id.as_bytes()), blob(key.id.as_bytes())]);
     let sql = format!("SELECT 1 FROM workflow_runs {}", conditions.clause());
     file.ask(|connection| {

@@ -11,7 +11,7 @@ use rusqlite::Row;
 use super::filters::Rows;
 use crate::domain::query::{Day, Facet, FacetCount, HistogramBucket, RunFilter, Total};
 use crate::domain::record::RecordKey;
-use crate::domain::{Kind, Revision, Timestamp};
+use crate::domain::{Kind, Precedence, Revision, Timestamp};
 use crate::store::Subject;
 use crate::store::sqlite::conditions::Conditions;
 use crate::store::sqlite::fault::Fault;
@@ -19,8 +19,8 @@ use crate::store::sqlite::newest::{self, Superseded};
 use crate::store::sqlite::question::OpenMonth;
 use crate::store::sqlite::{decode, tables};
 
-/// Copies that have not ended and are looked up in the other months at a time.
-const UNENDED: usize = 1_000;
+/// Copies that are not final and are looked up in the other months at a time.
+const CHANGING: usize = 1_000;
 
 /// Counts rows up to a bound.
 pub fn up_to(months: &[OpenMonth], rows: &Rows, bound: u64) -> Result<Total, Fault> {
@@ -29,22 +29,23 @@ pub fn up_to(months: &[OpenMonth], rows: &Rows, bound: u64) -> Result<Total, Fau
     for file in months.iter().filter(|file| file.overlaps(rows.created)) {
         let conditions = rows.conditions_in(file)?;
         let sql = format!("SELECT id, revision FROM {table} {}", conditions.clause());
-        let mut unended = Vec::new();
+        let mut changing = Vec::new();
         file.each_row(&sql, conditions.values(), |row| {
             let copy = || Ok((decode::id(row, 0)?, Revision::from_stored(row.get(1)?)));
             let (id, revision) = copy().map_err(|error| file.fault(&error))?;
-            if revision.has_ended() {
+            let copy = Precedence::new(revision, file.month);
+            if copy.is_final() {
                 add(&mut total, 1, bound);
             } else {
-                unended.push((RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id }, revision));
+                changing.push((RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id }, copy));
             }
-            if unended.len() >= UNENDED {
-                add(&mut total, newest_among(months, file, &mut unended)?, bound);
+            if changing.len() >= CHANGING {
+                add(&mut total, newest_among(months, file, &mut changing)?, bound);
             }
             Ok(if total.exact { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         if total.exact {
-            add(&mut total, newest_among(months, file, &mut unended)?, bound);
+            add(&mut total, newest_among(months, file, &mut changing)?, bound);
         }
         if !total.exact {
             break;
@@ -59,7 +60,11 @@ fn add(total: &mut Total, more: u64, bound: u64) {
 }
 
 /// How many of a month's copies no other month has newer. Takes them.
-fn newest_among(months: &[OpenMonth], file: &OpenMonth, copies: &mut Vec<(RecordKey, Revision)>) -> Result<u64, Fault> {
+fn newest_among(
+    months: &[OpenMonth],
+    file: &OpenMonth,
+    copies: &mut Vec<(RecordKey, Precedence)>,
+) -> Result<u64, Fault> {
     let superseded = newest::superseded(months, file.month, copies)?;
     Ok((std::mem::take(copies).len() - superseded.len()) as u64)
 }

@@ -10,7 +10,7 @@ use crate::domain::query::{
     Direction, DocumentPage, NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TimeRange,
 };
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, Kind, RecordId, Revision};
+use crate::domain::{Document, Kind, Precedence, RecordId, Revision};
 use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::question::OpenMonth;
@@ -136,7 +136,8 @@ fn month<T: Listed>(months: &[OpenMonth], file: &OpenMonth, rows: &Rows, page: &
         let is_last = found.len() < wanted.limit;
         after = found.last().map(Listed::position);
         let key = |id| RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id };
-        let copies: Vec<_> = found.iter().map(Listed::identity).map(|(id, revision)| (key(id), revision)).collect();
+        let copy = |(id, revision)| (key(id), Precedence::new(revision, file.month));
+        let copies: Vec<_> = found.iter().map(Listed::identity).map(copy).collect();
         let superseded = newest::superseded(months, file.month, &copies)?;
         list.extend(found.into_iter().filter(|row| !superseded.contains(&key(row.identity().0))));
         if is_last {
