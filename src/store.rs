@@ -10,6 +10,7 @@ pub mod lease;
 pub mod memory;
 pub mod payload;
 pub mod sqlite;
+mod stored_copy;
 
 use std::collections::HashSet;
 
@@ -18,15 +19,14 @@ use async_trait::async_trait;
 use chrono_tz::Tz;
 
 pub use self::error::StoreError;
+pub use self::stored_copy::StoredCopy;
 use crate::domain::document::ContentHash;
 use crate::domain::query::{
     AppLogFilter, AppLogPage, Cursor, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, MonthCount,
     MonthSize, NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan, TenantCount,
 };
 use crate::domain::record::RecordKey;
-use crate::domain::{
-    BulkAction, Document, Kind, Month, Precedence, RecordId, Revision, SinkFault, TenantId, Timestamp, Verdict,
-};
+use crate::domain::{BulkAction, Document, Kind, Month, RecordId, Revision, SinkFault, TenantId, Timestamp, Verdict};
 
 /// The write port.
 #[async_trait]
@@ -125,7 +125,7 @@ pub trait StoreAdmin: StoreOverview {
 }
 
 /// The read port. A record that lies in two months (a run resumed in a later month) is answered once: the copy of the
-/// greatest [`Precedence`].
+/// greatest [`Precedence`](crate::domain::Precedence).
 #[async_trait]
 pub trait LogReader: Send + Sync {
     /// Whether a question could be answered now. Reads a little, writes nothing and takes no right that a writer needs; cheap
@@ -158,29 +158,6 @@ pub trait LogReader: Send + Sync {
         let mut documents = self.records(tenant_id, kind, ids).await?;
         documents.sort_by_key(|document| document.record.id());
         Ok(documents.iter().map(StoredCopy::of).collect())
-    }
-}
-
-/// One copy of a record. A record has several when its start moved to another month: see
-/// [`Precedence`](crate::domain::Precedence) for the one that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoredCopy {
-    pub id: RecordId,
-    /// Its month is the one that the copy lies in.
-    pub created_at: Timestamp,
-    pub revision: Revision,
-}
-
-impl StoredCopy {
-    fn of(document: &Document) -> Self {
-        let record = &document.record;
-        Self { id: record.id(), created_at: record.created_at(), revision: document.revision }
-    }
-
-    /// Its place among the copies of its record: the greatest counts.
-    #[must_use]
-    pub fn precedence(&self) -> Precedence {
-        Precedence::new(self.revision, self.created_at.month())
     }
 }
 

@@ -15,6 +15,9 @@ const PREFIX: &str = "DIFYLOG__";
 /// What such a variable is often written with, which sets nothing.
 const SINGLE: &str = "DIFYLOG_";
 
+/// Variables of the Python package inside Dify that are spelled like a key of ours; both may be in one file.
+const OF_DIFY: &[&str] = &["DIFYLOG_AMQP_VERIFY"];
+
 /// Variables known from elsewhere, and the key each sets.
 const KNOWN: &[(&str, &str)] = &[
     ("AMQP_URL", "amqp.urls"),
@@ -92,7 +95,9 @@ impl Environment {
     fn refuse_single_underscores(&self) -> Result<(), ConfigError> {
         let keys = known_keys()?;
         for variable in self.0.keys().filter(|variable| !variable.starts_with(PREFIX)) {
-            let Some(name) = variable.strip_prefix(SINGLE) else { continue };
+            let Some(name) = variable.strip_prefix(SINGLE).filter(|_| !OF_DIFY.contains(&variable.as_str())) else {
+                continue;
+            };
             let spelled = |key: &&String| key.replace('.', "_").eq_ignore_ascii_case(&name.replace("__", "_"));
             if let Some(key) = keys.iter().find(spelled) {
                 let right = format!("{PREFIX}{}", key.replace('.', "__").to_uppercase());

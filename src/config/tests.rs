@@ -224,9 +224,14 @@ fn one_underscore_where_two_belong_is_an_error_that_spells_it() {
         assert!(error.contains(variable) && error.contains(right) && !error.contains("hunter2"), "{error}");
     }
     // What orchestrators and other programs set.
-    for foreign in
-        ["DIFYLOG_CONFIG", "DIFYLOG_PORT", "DIFYLOG_SERVICE_HOST", "DIFYLOG_HTTP_PORT_8080_TCP", "DIFYLOG_TEST_X"]
-    {
+    for foreign in [
+        "DIFYLOG_CONFIG",
+        "DIFYLOG_PORT",
+        "DIFYLOG_SERVICE_HOST",
+        "DIFYLOG_HTTP_PORT_8080_TCP",
+        "DIFYLOG_TEST_X",
+        "DIFYLOG_AMQP_VERIFY",
+    ] {
         assert!(load(None, &environment(&[(foreign, "x")]), &[]).is_ok(), "{foreign}");
     }
 }

@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use difylog::domain::FaultKind;
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Secret};
-use difylog::store::{BulkSink as _, StoreAdmin as _};
+use difylog::store::{BulkSink as _, StoreAdmin as _, StoreOverview as _};
 
 use crate::scripted_engine::{Reply, ScriptedEngine};
 use crate::{BULK, app_logs, settings};

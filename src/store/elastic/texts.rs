@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::admin::LENIENT;
+use super::catalog::LENIENT;
 use super::hit::{Hit, hits};
 use super::hosts::{Answer, Method, Request};
 use super::names::{Family, Names};

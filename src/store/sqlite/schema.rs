@@ -168,7 +168,9 @@ pub fn migrate(connection: &mut Connection, path: &Path, month: Month) -> Result
     let last = std::iter::once(ended_later.as_str());
     let migrated = match state(connection, path)? {
         State::Current => return Ok(()),
-        State::Empty => apply(connection, [TABLES, WALKS, STATISTICS, search::SCHEMA, FULL_TEXTS].into_iter().chain(last)),
+        State::Empty => {
+            apply(connection, [TABLES, WALKS, STATISTICS, search::SCHEMA, FULL_TEXTS].into_iter().chain(last))
+        }
         State::Older(version) => {
             let done = usize::try_from(version - 1).unwrap_or(0);
             apply(connection, UPGRADES.iter().skip(done).copied().flatten().copied().chain(last))
