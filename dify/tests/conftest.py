@@ -32,7 +32,7 @@ TENANT, OTHER_TENANT, APP, WORKFLOW, USER = (
 START = datetime(2025, 12, 1, 9, 30, 11, 123456)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> object:
+def wait_for(condition: Callable[[], object], seconds: float = 90) -> object:
     """Returns what `condition` returns once that is true; fails at the deadline."""
     until = time.monotonic() + seconds
     while True:

@@ -81,7 +81,7 @@ class Site:
     def _answers(self) -> bool:
         assert all(process.poll() is None for process in self.processes), "a difylog process has ended"
         try:
-            urllib.request.urlopen(f"{self.url}/healthz", timeout=5).close()  # noqa: S310 - the address is ours
+            urllib.request.urlopen(f"{self.url}/healthz", timeout=20).close()  # noqa: S310 - the address is ours
         except urllib.error.HTTPError:
             return True
         except OSError:
@@ -92,5 +92,5 @@ class Site:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.wait(60)
+            process.wait(240)
         self._log.close()

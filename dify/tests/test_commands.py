@@ -33,7 +33,7 @@ def flask(program: Path, *arguments: str, **variables: str) -> tuple[int, list[s
     }
     env |= {"DIFYLOG_BINARY": str(program), "PYTHONPATH": str(STANDIN), "FLASK_APP": "nothing"} | variables
     command = [sys.executable, "-m", "flask", "elasticsearch", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=240)
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 
@@ -121,7 +121,7 @@ def test_doctor_says_what_it_found(program: Path, tmp_path: Path) -> None:
         "DIFYLOG_API_KEY": "hunter2", "DIFYLOG_BINARY": str(program), "HOME": str(tmp_path),
     }  # fmt: skip
     command = [sys.executable, "-m", "difylog_dify.doctor", "doctor"]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, env=env, timeout=60)
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, env=env, timeout=240)
     assert done.returncode == 1, done.stderr
     found: dict[str, list[str]] = {}
     for finding in json.loads(done.stdout):
@@ -135,6 +135,6 @@ def test_doctor_says_what_it_found(program: Path, tmp_path: Path) -> None:
     )
     assert found["API_WORKFLOW_RUN_REPOSITORY"] == found["log page"] == found["app logs"] == ["ok"]
     assert found["broker"] == found["api"] == ["FAULT"]
-    text = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60).stdout
+    text = subprocess.run(command, capture_output=True, text=True, env=env, timeout=240).stdout
     assert "check DIFYLOG_AMQP_URL" in text
     assert "hunter2" not in text + done.stdout + done.stderr

@@ -102,7 +102,7 @@ def test_what_difylog_answers_is_what_postgresql_has(dify: Any) -> None:
     from models.workflow import WorkflowRun
 
     executions = [execute(dify, number)[0] for number in range(30)]
-    assert producer.producer().wait_until_idle(60)
+    assert producer.producer().wait_until_idle(90)
     found_runs, found_nodes = api(dify)
     expected = sorted(((row.started_at, row.id_) for row in executions), reverse=True)
     wait_for(lambda: len(found_runs.get_paginated_workflow_runs(TENANT, APP, "app-run", 100).data) == 30)
@@ -150,7 +150,7 @@ def test_what_difylog_answers_is_what_postgresql_has(dify: Any) -> None:
 def test_primary_mode_is_read_whole_from_difylog(dify: Any) -> None:
     dify.configure("primary")
     executions = [execute(dify, number) for number in range(3)]
-    assert producer.producer().wait_until_idle(60)
+    assert producer.producer().wait_until_idle(90)
     found_runs, found_nodes = api(dify)
     for execution, steps in executions:
         run_id = execution.id_
@@ -179,7 +179,7 @@ def test_primary_mode_is_read_whole_from_difylog(dify: Any) -> None:
 
 def test_a_broker_and_a_worker_that_are_killed_lose_nothing(dify: Any, site: Site, rabbit: SimpleNamespace) -> None:
     before, _ = execute(dify, 1)
-    assert producer.producer().wait_until_idle(60)
+    assert producer.producer().wait_until_idle(90)
     site.processes[0].kill()
     site.processes[0].wait()
     rabbit.run("kill")

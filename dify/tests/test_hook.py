@@ -25,7 +25,7 @@ PROMISED = [
 def python(code: str, *folders: Path, **variables: str) -> str:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("DIFYLOG", "ELASTICSEARCH"))}
     env |= {"PYTHONPATH": os.pathsep.join(map(str, folders))} | variables
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=240)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

@@ -105,7 +105,7 @@ def test_two_processes_share_one_spool(tmp_path: Path) -> None:
     writers = [
         subprocess.Popen([sys.executable, "-c", code, str(folder), name], stdout=subprocess.DEVNULL) for name in "ab"
     ]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert [writer.wait(240) for writer in writers] == [0, 0]
     assert len(ids(Spool(folder, 1 << 30))) == 200
 
 

@@ -26,6 +26,9 @@ PATCHED: dict[str, str] = {
     "services.workflow_app_service": "patch_log_page",
     "core.repositories.factory": "patch_core_factory",
     "repositories.factory": "patch_api_factory",
+    "extensions.application_services.workflow_writers": "patch_writers",
+    "extensions.application_services.workflow_storage": "patch_storage",
+    "repositories.workflow.app_log_repository": "patch_log_query",
 }
 
 

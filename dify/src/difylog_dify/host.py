@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from importlib import import_module
 from typing import Any, TypeVar
 
 from difylog_dify.client import DifylogUnavailable, Refused
@@ -12,6 +13,24 @@ Result = TypeVar("Result")
 
 # Set while a repository of this package writes a row itself, so that the session events do not publish it again.
 writing: ContextVar[bool] = ContextVar("difylog_writing", default=False)
+
+
+def base_class(*candidates: str) -> Any:
+    """Returns the first of the classes, `module:name`, that this version of Dify has; they moved between versions.
+
+    Raises ImportError if it has none of them.
+    """
+    for candidate in candidates:
+        module, _, name = candidate.partition(":")
+        try:
+            return getattr(import_module(module), name)
+        except ModuleNotFoundError as error:
+            # A module that is there and cannot be imported is Dify's own fault, and is told.
+            if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
+                raise
+        except AttributeError:
+            continue
+    raise ImportError(f"this version of Dify has no {candidates[0].partition(':')[2]}")
 
 
 def accepted(function: Callable[..., Any], keywords: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,11 +95,12 @@ def _mark(row: Any, field: str) -> Any:
     """Returns a transient offload row: it is how Dify knows that a payload is shown in part."""
     from models.workflow import WorkflowNodeExecutionOffload
 
-    values = {
-        "tenant_id": row.tenant_id, "app_id": row.app_id, "node_execution_id": row.id, "type_": _offload_type(field),
-        "file_id": PLACEHOLDER_FILE, "created_at": row.created_at,
-    }  # fmt: skip
-    return records.fill(WorkflowNodeExecutionOffload(), values)
+    mark = WorkflowNodeExecutionOffload(
+        tenant_id=row.tenant_id, app_id=row.app_id, node_execution_id=row.id, type_=_offload_type(field),
+        file_id=PLACEHOLDER_FILE,
+    )  # fmt: skip
+    mark.created_at = row.created_at
+    return mark
 
 
 def _offload_type(field: str) -> Any:

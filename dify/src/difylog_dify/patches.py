@@ -24,6 +24,31 @@ LOG_PAGE = {
     "detail", "created_by_end_user_session_id", "created_by_account",
 }  # fmt: skip
 
+LOG_QUERY = LOG_PAGE - {"session", "app_model"} | {"tenant_id", "app_id"}
+
+# Class in a module of the newest versions, the function that makes it, its parameters, and the subclass of it.
+_OF_RUN = {"session_factory", "tenant_id", "user", "app_id", "triggered_from"}
+WRITERS: tuple[Any, ...] = (
+    (
+        "SQLAlchemyWorkflowExecutionRepository", "create_workflow_execution_repository", _OF_RUN,
+        "run.ElasticsearchWorkflowExecutionRepository",
+    ),
+    (
+        "SQLAlchemyWorkflowNodeExecutionRepository", "create_workflow_node_execution_repository", _OF_RUN,
+        "node.ElasticsearchWorkflowNodeExecutionRepository",
+    ),
+)  # fmt: skip
+STORAGE: tuple[Any, ...] = (
+    (
+        "DifyAPISQLAlchemyWorkflowRunRepository", "create_api_workflow_run_repository", {"session_maker"},
+        "api_run.ElasticsearchAPIWorkflowRunRepository",
+    ),
+    (
+        "DifyAPISQLAlchemyWorkflowNodeExecutionRepository", "create_api_workflow_node_execution_repository",
+        {"session_maker"}, "api_node.ElasticsearchAPIWorkflowNodeExecutionRepository",
+    ),
+)  # fmt: skip
+
 # Method of the factory, the parameters of every known version, those of some, the setting that takes a class path, and
 # the class that takes its place.
 CORE_FACTORY: tuple[Any, ...] = (
@@ -122,21 +147,80 @@ def _patch_factory(factory: Any, methods: tuple[Any, ...]) -> None:
         outcomes[name] = "patched"
 
 
+def patch_writers(module: ModuleType) -> None:
+    """Versions that choose among closed storages: the relational one becomes this package's subclass of it."""
+    _patch_classes(module, WRITERS)
+
+
+def patch_storage(module: ModuleType) -> None:
+    """As `patch_writers`, for the service layer."""
+    _patch_classes(module, STORAGE)
+
+
+def _patch_classes(module: ModuleType, classes: tuple[Any, ...]) -> None:
+    for name, function, parameters, class_path in classes:
+        if not current().explicit:
+            outcomes[name] = "Dify's own; set DIFYLOG_ENABLED=true to have it patched"
+            continue
+        create, own = getattr(module, function, None), getattr(module, name, None)
+        if not inspect.isfunction(create) or not isinstance(own, type):
+            _stay_out(name, f"{module.__name__} is not as in a known version")
+            continue
+        if set(inspect.signature(create).parameters) != parameters:
+            _stay_out(name, f"{function} has another signature than in known versions")
+            continue
+        found = _repository(class_path)
+        if found is None or not issubclass(found, own):
+            _stay_out(name, "it is not the class that this package extends")
+            continue
+        _replace(module, name, found)
+        outcomes[name] = "patched"
+
+
+def _repository(class_path: str) -> Any:
+    from importlib import import_module
+
+    module, _, name = class_path.partition(".")
+    try:
+        return getattr(import_module(f"difylog_dify.repositories.{module}"), name)
+    except Exception:
+        logger.exception("%s cannot be made: Dify's own repository is used", name)
+        return None
+
+
+def patch_log_query(module: ModuleType) -> None:
+    """Answers the log page by difylog in the newest versions, whose query returns values."""
+    repository = getattr(module, "WorkflowAppLogRepository", None)
+    original = getattr(repository, "get_paginated", None)
+    values = ("Page", "Item", "RunSummary", "Account", "EndUser")
+    if original is None or not all(hasattr(module, f"WorkflowAppLog{value}") for value in values):
+        _stay_out("log page", f"{module.__name__} is not as in a known version")
+        return
+    if set(inspect.signature(original).parameters) != LOG_QUERY:
+        _stay_out("log page", "get_paginated has another signature than in known versions")
+        return
+    if not current().asks_difylog:
+        outcomes["log page"] = "PostgreSQL, by DIFYLOG_READS"
+        return
+
+    @functools.wraps(original)
+    def get_paginated(self: Any, **arguments: Any) -> Any:
+        from difylog_dify import log_query
+
+        return log_query.paginate(module, self, functools.partial(original, self), arguments)
+
+    _replace(repository, "get_paginated", get_paginated)
+    outcomes["log page"] = "difylog"
+
+
 def _creator(original: Callable[..., Any], class_path: str) -> Any:
     signature = inspect.signature(original)
 
     @functools.wraps(original)
     def create(*args: Any, **kwargs: Any) -> Any:
-        from importlib import import_module
-
         arguments = dict(signature.bind(*args, **kwargs).arguments)
-        module, _, name = class_path.partition(".")
-        try:
-            repository = getattr(import_module(f"difylog_dify.repositories.{module}"), name)
-        except Exception:
-            logger.exception("%s cannot be made: Dify's own repository is used", name)
-            return original(*args, **kwargs)
-        return repository(**arguments)
+        repository = _repository(class_path)
+        return original(*args, **kwargs) if repository is None else repository(**arguments)
 
     return staticmethod(create)
 

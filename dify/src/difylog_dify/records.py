@@ -7,7 +7,9 @@ unusable: it is never shown in part.
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from difylog_dify.client import WrongAnswer
@@ -117,10 +119,28 @@ def truncated_fields(answer: Any) -> set[str]:
 
 
 def fill(row: Any, record: Mapping[str, Any]) -> Any:
-    """Sets the columns of a transient row and returns it."""
+    """Sets the columns of a transient row and returns it. Columns of an enum get its members, as rows of SQL do."""
+    enums = enum_columns(row.__class__)
     for column, value in record.items():
+        enum = enums.get(column)
+        if enum is not None and value is not None:
+            # Old rows hold values that this version does not know.
+            with suppress(ValueError):
+                value = enum(value)
         setattr(row, column, value)
     return row
+
+
+@cache
+def enum_columns(model: Any) -> dict[str, Any]:
+    """Returns the columns of a mapped class whose type turns texts into members of an enum."""
+    table = getattr(model, "__table__", None)
+    found: dict[str, Any] = {}
+    for column in table.columns if table is not None else ():
+        enum = getattr(column.type, "_enum_class", None) or getattr(column.type, "enum_class", None)
+        if isinstance(enum, type):
+            found[column.key] = enum
+    return found
 
 
 def objects(answer: Any, name: str = "data") -> list[Any]:

@@ -4,17 +4,17 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from repositories.sqlalchemy_api_workflow_node_execution_repository import (
-    DifyAPISQLAlchemyWorkflowNodeExecutionRepository as _Base,
-)
-
 from difylog_dify import deletes, nodes
-from difylog_dify.host import accepted, answer
+from difylog_dify.host import accepted, answer, base_class
 from difylog_dify.records import is_uuid
 from difylog_dify.settings import current
 
 __all__ = ["ElasticsearchAPIWorkflowNodeExecutionRepository"]
 
+_Base: Any = base_class(
+    "repositories.sqlalchemy_api_workflow_node_execution_repository:DifyAPISQLAlchemyWorkflowNodeExecutionRepository",
+    "repositories.workflow.node_execution_repository:DifyAPISQLAlchemyWorkflowNodeExecutionRepository",
+)
 _SNAPSHOTS = "get_execution_snapshots_by_workflow_run"
 
 

@@ -8,17 +8,19 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from repositories.sqlalchemy_api_workflow_run_repository import DifyAPISQLAlchemyWorkflowRunRepository as _Base
-
 from difylog_dify import deletes, runs
 from difylog_dify.client import Forbidden, WrongAnswer
 from difylog_dify.events import NEED_TRANSIENT, RUN, need, plain
-from difylog_dify.host import accepted, answer, known
+from difylog_dify.host import accepted, answer, base_class, known
 from difylog_dify.records import is_uuid
 from difylog_dify.settings import current
 
 __all__ = ["ElasticsearchAPIWorkflowRunRepository"]
 
+_Base: Any = base_class(
+    "repositories.sqlalchemy_api_workflow_run_repository:DifyAPISQLAlchemyWorkflowRunRepository",
+    "repositories.workflow.run_repository:DifyAPISQLAlchemyWorkflowRunRepository",
+)
 # What a control row knows of a run that difylog still has as running.
 _STATE = ("status", "error", "elapsed_time", "total_tokens", "total_steps", "exceptions_count", "finished_at")
 
@@ -167,6 +169,12 @@ class ElasticsearchAPIWorkflowRunRepository(_Base):  # type: ignore[misc]
         deletes.of_rows(runs, related=True)
         return base(runs, *args, **kwargs)
 
+    def delete_runs_with_related_by_ids(self, run_ids: Sequence[str], *args: Any, **kwargs: Any) -> Any:
+        """As `delete_runs_with_related`, for versions of Dify that have ids only."""
+        base = super().delete_runs_with_related_by_ids
+        deletes.runs(self._session_maker, run_ids, related=True)
+        return base(run_ids, *args, **kwargs)
+
 
 def _askable(*ids: str | None) -> bool:
     # An id that is none gets Dify's own answer; it never becomes part of a path.
@@ -175,15 +183,15 @@ def _askable(*ids: str | None) -> bool:
 
 def _newest(found: Any, sql: Any) -> Any:
     """Returns `found`, with the state of PostgreSQL's row where that has gone on: events take a moment."""
-    if found is None or need(RUN, {"status": found.status}) != NEED_TRANSIENT:
+    if found is None or need(RUN, {"status": plain(found.status)}) != NEED_TRANSIENT:
         return found
     row = sql()
-    if row is None or plain(row.status) == found.status:
+    if row is None or plain(row.status) == plain(found.status):
         return found
     if not current().primary:
         return row
     for column in _STATE:
-        setattr(found, column, plain(getattr(row, column)))
+        setattr(found, column, getattr(row, column))
     return found
 
 

@@ -2,17 +2,20 @@
 
 from typing import Any
 
-from core.repositories.sqlalchemy_workflow_execution_repository import SQLAlchemyWorkflowExecutionRepository
-
 from difylog_dify import events
 from difylog_dify.capture import Capturing, keep
-from difylog_dify.host import accepted
+from difylog_dify.host import accepted, base_class
 from difylog_dify.settings import current
 
 __all__ = ["ElasticsearchWorkflowExecutionRepository"]
 
+_Base: Any = base_class(
+    "core.repositories.sqlalchemy_workflow_execution_repository:SQLAlchemyWorkflowExecutionRepository",
+    "repositories.workflow.execution_writer:SQLAlchemyWorkflowExecutionRepository",
+)
 
-class ElasticsearchWorkflowExecutionRepository(Capturing, SQLAlchemyWorkflowExecutionRepository):  # type: ignore[misc]
+
+class ElasticsearchWorkflowExecutionRepository(Capturing, _Base):  # type: ignore[misc]
     """Writes PostgreSQL as Dify's own class does, and publishes each snapshot.
 
     In primary mode PostgreSQL keeps a control row without graph, inputs and outputs: pauses, archives and fallbacks
@@ -23,7 +26,7 @@ class ElasticsearchWorkflowExecutionRepository(Capturing, SQLAlchemyWorkflowExec
     control_without = ("graph", "inputs", "outputs")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **accepted(SQLAlchemyWorkflowExecutionRepository.__init__, kwargs))
+        super().__init__(*args, **accepted(_Base.__init__, kwargs))
 
     def save(self, execution: Any) -> None:
         """Saves a complete snapshot of a run; returns when PostgreSQL has its row."""
