@@ -109,6 +109,22 @@ pub fn decode(message: &Message, limits: DecodeLimits) -> Result<Decoded, Refusa
     }
 }
 
+/// Returns whether a message has to be decompressed, so that its size says nothing of what decoding it takes.
+#[must_use]
+pub fn is_compressed(message: &Message) -> bool {
+    message.source == Source::Celery && celery::is_compressed(message)
+}
+
+/// Returns the bytes that a message unfolds to, at most one more than the largest message: decompresses it without keeping
+/// anything, which takes as long as decompressing it.
+#[must_use]
+pub fn unfolded_bytes(message: &Message, limits: DecodeLimits) -> u64 {
+    match message.source {
+        Source::Celery => celery::unfolded_bytes(message, limits),
+        Source::Native => message.body.len() as u64,
+    }
+}
+
 /// JSON, or no content type at all. Parameters such as `charset` do not matter: JSON is UTF-8.
 fn check_content_type(message: &Message) -> Result<(), Refusal> {
     let Some(content_type) = message.content_type.as_deref().filter(|text| !text.is_empty()) else {

@@ -35,7 +35,7 @@ use crate::domain::RefusalClass;
 use crate::pipeline::receipt::abandoned;
 use crate::pipeline::stats::PipelineStats;
 use crate::store::BulkSink;
-use crate::telemetry::{Clock, names};
+use crate::telemetry::names;
 
 /// The section `http` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -72,7 +72,6 @@ pub struct Watched {
     pub broker: Arc<BrokerStats>,
     pub sink: Arc<dyn BulkSink>,
     pub metrics: PrometheusHandle,
-    pub clock: Clock,
     /// Cancelled when a shutdown begins.
     pub stopping: CancellationToken,
 }
@@ -107,9 +106,9 @@ pub fn router(watched: Watched) -> Router {
 }
 
 async fn healthz(State(Endpoints { watched, .. }): State<Endpoints>) -> Response {
-    let age = (watched.clock)().micros().saturating_sub(watched.pipeline.heartbeat().micros());
-    if age > i64::try_from(STUCK.as_micros()).unwrap_or(i64::MAX) {
-        let text = format!("the flow has not turned for {} s; restart this worker\n", age / 1_000_000);
+    let age = watched.pipeline.heartbeat_age();
+    if age > STUCK {
+        let text = format!("the flow has not turned for {} s; restart this worker\n", age.as_secs());
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
     (StatusCode::OK, "ok\n").into_response()
@@ -133,6 +132,9 @@ async fn readyz(State(Endpoints { watched, probe }): State<Endpoints>) -> Respon
     if let Some(reason) = watched.broker.publishing_blocked() {
         let reason = crate::domain::verdict::bounded(reason);
         reasons.push(format!("the broker blocks publishers ({reason}): dead letters and forwarded messages wait"));
+    }
+    if watched.pipeline.is_payload_breaker_open() {
+        reasons.push("the payload store does not take full texts; documents that have some wait".to_owned());
     }
     reasons.extend(probe.problem(watched.sink.probe()).await.map(str::to_owned));
     if reasons.is_empty() {

@@ -1,24 +1,27 @@
 //! The flow from deliveries to settled receipts:
 //!
 //! ```text
-//! deliveries · prepare · (refusals) · cache · collapse · batch · dispatch (in flight) · verdicts · dispositions
+//! deliveries · prepare · (refusals) · collapse · batch · uploads · dispatch (in flight) · verdicts · dispositions
 //! ```
 //!
 //! One task owns the flow and all its state; requests fly in tasks of their own and come back with verdicts. The flow
 //! knows no broker and no engine: deliveries come over a channel, receipts go to ledgers, the store is a port.
-//! [`Pipeline::run`] is the flow on one screen; `worker.rs` has its steps.
+//! [`Pipeline::run`] is the flow on one screen; `worker.rs` has its state.
 
 pub mod breaker;
 pub mod cache;
 pub mod dispatch;
 pub mod gate;
+mod intake;
 mod landing;
 pub mod limit;
 pub mod pace;
 pub mod prepare;
 pub mod receipt;
+mod refusals;
 pub mod settings;
 pub mod stats;
+mod trial;
 pub mod window;
 mod worker;
 
@@ -45,7 +48,10 @@ impl Pipeline {
             tokio::select! {
                 biased;
                 () = abandon.cancelled() => break,
-                Some(flown) = self.next_flown() => self.land(flown),
+                Some(flown) = self.next_flown() => match flown {
+                    Ok(flown) => self.land(flown),
+                    Err(()) => break,
+                },
                 count = deliveries.recv_many(&mut inbox, INBOX), if !producers_gone && self.pulls() => {
                     producers_gone = count == 0;
                     self.take_in(&mut inbox);

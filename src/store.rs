@@ -38,7 +38,8 @@ pub trait BulkSink: Send + Sync {
     /// A fault of the whole request: then no action has a verdict, and any of them may or may not be stored.
     async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault>;
 
-    /// Whether a request could succeed now. Cheap; used to probe while the breaker is open and by readiness.
+    /// Whether the store can be reached and used. Cheap; used by readiness. That it takes documents is only proved by
+    /// writing some.
     ///
     /// # Errors
     /// The fault that a request would meet.

@@ -42,7 +42,7 @@ pub mod names {
     pub const PUBLISHING_BLOCKED: &str = "difylog_publishing_blocked";
     /// Dead letters published and confirmed, by `reason`.
     pub const DEAD_LETTERS: &str = "difylog_dead_letters_total";
-    /// Documents, by `outcome`: stored, superseded, known (durable by the cache), collapsed, refused, held.
+    /// Documents, by `outcome`: stored, superseded, collapsed, refused, held.
     pub const DOCUMENTS: &str = "difylog_documents_total";
     /// Documents per bulk request.
     pub const BATCH: &str = "difylog_batch_documents";
@@ -58,6 +58,8 @@ pub mod names {
     pub const EVENT_TO_DURABLE: &str = "difylog_event_to_durable_seconds";
     /// 1 while the breaker is open.
     pub const BREAKER: &str = "difylog_breaker_open";
+    /// 1 while the payload store takes no full texts.
+    pub const PAYLOAD_BREAKER: &str = "difylog_payload_breaker_open";
     /// 1 while the consumers are told to stop.
     pub const GATE: &str = "difylog_gate_closed";
     /// Values that the codec cleaned, by `what`.
@@ -118,6 +120,7 @@ fn describe() {
     describe_histogram!(names::RECEIVED_TO_DURABLE, "From receipt to durable write");
     describe_histogram!(names::EVENT_TO_DURABLE, "From the event to its durable write");
     describe_gauge!(names::BREAKER, "1 while the breaker is open");
+    describe_gauge!(names::PAYLOAD_BREAKER, "1 while the payload store takes no full texts");
     describe_gauge!(names::GATE, "1 while consumers are told to stop");
     describe_counter!(names::CLEANED, "Values cleaned by the codec, by what");
     describe_histogram!(names::REQUEST_SECONDS, "Duration of HTTP requests up to the head of the answer");

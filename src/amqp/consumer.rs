@@ -5,32 +5,43 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
+use lapin::Channel;
 use lapin::message::Delivery as Arrival;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Consumer};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::{Budget, Window};
-use super::delivery::{Original, short};
+use super::budget::{Budget, Reservation, Window};
+use super::delivery::{Original, number, short};
 use super::error::AmqpError;
 use super::frame::header_bytes;
-use super::gate;
+use super::gate::{self, Turned};
 use super::ledger::{Ledger, Outboxes, Patience};
 use super::outbox::Confirmed;
 use super::settings::{AmqpSettings, QueueSettings};
-use super::stats::{BrokerStats, Subscribed};
+use super::stats::BrokerStats;
 use crate::domain::{Refusal, RefusalClass};
 use crate::pipeline::gate::GateWatch;
 use crate::pipeline::receipt::{Content, Delivery, Letter, Receipt, Settlement};
+use intake::{Event, Intake, Next, next_arrival, next_event, window};
+
+mod intake;
 
 /// Deliveries or settlements handled between two looks at everything else.
 const TURN: usize = 256;
+
+/// How long a consumer that waited for room keeps what its first messages do not use. Another worker may have taken the
+/// heavy message that it waited for.
+const RESERVED: Duration = Duration::from_secs(1);
+
+/// How often the broker gave a message back before, on queues that count it (quorum queues).
+const RETURNS: &str = "x-delivery-count";
 
 /// Why a consumer ended.
 #[derive(Debug)]
@@ -55,30 +66,6 @@ pub(super) struct Shared {
     pub consumers: usize,
 }
 
-/// How deliveries come in.
-enum Intake {
-    Subscribed {
-        consumer: Consumer,
-        _counted: Subscribed,
-    },
-    /// The subscription is being cancelled; what was on its way still arrives.
-    Ending {
-        consumer: Consumer,
-        next: Next,
-    },
-    /// Waits until the budget has room for a full window.
-    Paused,
-    /// No more deliveries are wanted.
-    Stopped,
-}
-
-/// What follows when the subscription has ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Resubscribe,
-    Stop,
-}
-
 pub(super) struct Session {
     channel: Channel,
     queue: Arc<QueueSettings>,
@@ -86,6 +73,13 @@ pub(super) struct Session {
     ledger: Ledger,
     intake: Intake,
     window: Window,
+    /// Room that was waited for, until then.
+    reserved: Reservation,
+    reserved_until: Option<Instant>,
+    /// One delivery at a time, until the gate opens wide.
+    in_trial: bool,
+    /// No more deliveries are taken; those that were are settled before the session ends.
+    finishing: bool,
     /// Taken in and not handed over yet; bounded by the prefetch.
     ready: VecDeque<Delivery>,
     /// Dropped on drain, so that the pipeline sees the end of the deliveries.
@@ -103,6 +97,7 @@ impl Session {
         shared: Arc<Shared>,
         number: usize,
         pipeline: mpsc::Sender<Delivery>,
+        in_trial: bool,
     ) -> Result<Self, AmqpError> {
         let settings = &shared.settings;
         let patience = Patience { straggler_ack: settings.straggler_ack(), release_after: settings.release_after() };
@@ -110,15 +105,18 @@ impl Session {
         let (ledger, confirmations) =
             Ledger::new(channel.clone(), Arc::clone(&queue), outboxes, stats, number, patience);
         let (receipts, settlements) = unbounded_channel();
-        let share = shared.budget.limit() / (shared.consumers.max(1) as u64);
-        let window = Window::new(queue.prefetch.get(), share, settings.regrow_after(), Instant::now());
+        let window = window(&queue, &shared, in_trial);
         let mut session = Self {
             channel,
             queue,
             shared,
             ledger,
-            intake: Intake::Paused,
+            intake: Intake::Stopped,
             window,
+            reserved: Reservation::default(),
+            reserved_until: None,
+            in_trial,
+            finishing: false,
             ready: VecDeque::new(),
             pipeline: Some(pipeline),
             receipts,
@@ -150,36 +148,47 @@ impl Session {
         let mut confirmed = Vec::with_capacity(TURN);
         loop {
             let deadline = self.next_deadline();
-            let room = self.window.full_weight();
             tokio::select! {
                 biased;
                 () = shared.deadline.cancelled() => return Ok(Ended::Drained),
                 () = shared.drain.cancelled(), if self.pipeline.is_some() => self.drain(),
-                () = gate::closed(gate), if self.pipeline.is_some() => return self.leave().await,
+                turned = gate::turned(gate, self.in_trial), if self.pipeline.is_some() && !self.finishing => {
+                    match turned {
+                        Turned::Closed if !self.in_trial => return self.leave().await,
+                        Turned::Closed => self.finish(),
+                        Turned::Wide => self.widen(),
+                    }
+                }
                 _ = self.settlements.recv_many(&mut settled, TURN) => {
                     settled.drain(..).for_each(|settlement| self.ledger.settle(settlement));
                 }
                 _ = self.confirmations.recv_many(&mut confirmed, TURN) => {
                     confirmed.drain(..).for_each(|confirmed| self.ledger.confirmed(&confirmed));
                 }
-                arrival = next_arrival(&mut self.intake) => self.arrived(arrival)?,
+                event = next_event(&mut self.intake) => match event {
+                    Event::Arrival(arrival) => self.arrived(arrival)?,
+                    Event::Room(reserved) => {
+                        (self.reserved, self.reserved_until) = (reserved, Some(Instant::now() + RESERVED));
+                        self.subscribe().await?;
+                    }
+                },
                 wanted = has_room(self.pipeline.as_ref()), if !self.ready.is_empty() => {
                     // Without a pipeline nothing can be stored any more. What it has room for is handed over below.
                     if !wanted {
                         self.drain();
                     }
                 }
-                () = shared.budget.room_for(room), if matches!(self.intake, Intake::Paused) => self.subscribe().await?,
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
             }
             // Looked at in every turn: under steady load the clock's branch is never reached.
             let now = Instant::now();
             self.hand_over();
+            self.release_reserved(now);
             self.regrow(now);
             self.ledger.release_overdue(now);
             self.ledger.flush(now).await?;
             if matches!(self.intake, Intake::Stopped) && self.ledger.unsettled() == 0 {
-                return Ok(Ended::Drained);
+                return Ok(if self.pipeline.is_some() { Ended::GateClosed } else { Ended::Drained });
             }
         }
     }
@@ -189,7 +198,32 @@ impl Session {
             Intake::Subscribed { .. } => self.window.regrow_at(),
             _ => None,
         };
-        self.ledger.next_deadline().into_iter().chain(regrow).min()
+        self.ledger.next_deadline().into_iter().chain(regrow).chain(self.reserved_until).min()
+    }
+
+    /// What was taken on trial is settled before the session ends: it was looked at, and must not come back for it.
+    fn finish(&mut self) {
+        self.finishing = true;
+        self.unsubscribe(Next::Stop);
+    }
+
+    /// The gate opened wide: goes on with the whole prefetch. What is out stays out.
+    fn widen(&mut self) {
+        self.in_trial = false;
+        self.window = window(&self.queue, &self.shared, false);
+        self.unsubscribe(Next::Resubscribe);
+    }
+
+    fn release_reserved(&mut self, now: Instant) {
+        if self.reserved_until.is_some_and(|until| until <= now) {
+            self.reserved_until = None;
+            self.reserved = Reservation::default();
+        }
+    }
+
+    /// Waits for room for a full window.
+    fn paused(&self) -> Intake {
+        Intake::paused(&self.shared.budget, self.window.full_weight())
     }
 
     async fn subscribe(&mut self) -> Result<(), AmqpError> {
@@ -220,8 +254,8 @@ impl Session {
                 let next = if before == Next::Stop { before } else { next };
                 Intake::Ending { consumer, next }
             }
-            Intake::Paused if next == Next::Resubscribe => Intake::Paused,
-            Intake::Paused | Intake::Stopped => Intake::Stopped,
+            Intake::Paused(_) if next == Next::Resubscribe => self.paused(),
+            Intake::Paused(_) | Intake::Stopped => Intake::Stopped,
         };
     }
 
@@ -249,7 +283,7 @@ impl Session {
 
     fn subscription_ended(&mut self) -> Result<(), AmqpError> {
         match &self.intake {
-            Intake::Ending { next: Next::Resubscribe, .. } => self.intake = Intake::Paused,
+            Intake::Ending { next: Next::Resubscribe, .. } => self.intake = self.paused(),
             Intake::Ending { next: Next::Stop, .. } => self.intake = Intake::Stopped,
             _ => {
                 let said = format!("queue {} was deleted, or its node went away", self.queue.name);
@@ -268,7 +302,7 @@ impl Session {
         self.shared.stats.add_received(1);
         self.window.saw(whole);
         let admitted = match self.pipeline {
-            Some(_) => self.shared.budget.admit(data, headers).ok(),
+            Some(_) => self.shared.budget.admit(data, headers, &mut self.reserved).ok(),
             None => None,
         };
         let Some(body) = admitted else {
@@ -280,6 +314,8 @@ impl Session {
             }
             return;
         };
+        let headers = properties.headers().as_ref();
+        let returns = headers.and_then(|headers| number(headers, RETURNS)).and_then(|count| u32::try_from(count).ok());
         let original = Original { exchange, routing_key, properties, body };
         let message = original.message(self.queue.source);
         self.ledger.hold(tag, original, now);
@@ -291,7 +327,7 @@ impl Session {
         } else {
             self.ready.push_back(Delivery {
                 content: Content::Message(message),
-                receipt: Receipt::new(tag, self.receipts.clone()),
+                receipt: Receipt::new(tag, self.receipts.clone()).returned(returns.unwrap_or_default()),
             });
         }
     }
@@ -319,7 +355,7 @@ impl Session {
     fn regrow(&mut self, now: Instant) {
         if self.window.regrow_at().is_some_and(|at| at <= now)
             && matches!(self.intake, Intake::Subscribed { .. })
-            && self.window.regrow(now)
+            && self.window.regrow(now, self.ledger.unsettled() == 0)
         {
             self.unsubscribe(Next::Resubscribe);
         }
@@ -356,13 +392,6 @@ impl Session {
             self.ledger.settle(settlement);
         }
         Ok(Ended::GateClosed)
-    }
-}
-
-async fn next_arrival(intake: &mut Intake) -> Option<lapin::Result<Arrival>> {
-    match intake {
-        Intake::Subscribed { consumer, .. } | Intake::Ending { consumer, .. } => consumer.next().await,
-        Intake::Paused | Intake::Stopped => std::future::pending().await,
     }
 }
 

@@ -199,7 +199,8 @@ impl Keeper {
         topology::declare_queue(&self.link, &self.shared.settings, &self.queue).await?;
         let channel = self.link.channel().await?;
         let (queue, shared) = (Arc::clone(&self.queue), Arc::clone(&self.shared));
-        let session = Session::open(channel, queue, shared, self.number, pipeline).await?;
+        let in_trial = !self.gate.borrow().is_open();
+        let session = Session::open(channel, queue, shared, self.number, pipeline, in_trial).await?;
         self.trouble = None;
         tracing::info!(queue = self.queue.name, consumer = self.number, "consuming");
         Ok(session)

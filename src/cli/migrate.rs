@@ -228,7 +228,7 @@ fn report_json(arguments: &MigrateArguments, run: &MigrationRun, report: &Report
         "kinds": kinds,
         "seconds": took.as_secs_f64(),
         "stored": counter(&run.stats.stored),
-        "superseded": counter(&run.stats.superseded) + counter(&run.stats.known) + counter(&run.stats.collapsed),
+        "superseded": counter(&run.stats.superseded) + counter(&run.stats.collapsed),
         "spent": {"reading": reading, "preparing": preparing, "waiting_for_store": waiting},
         "rejects": run.migration.rejects_path().map(|path| path.display().to_string()),
     })

@@ -7,6 +7,7 @@
 
 mod compression;
 
+pub(super) use self::compression::{is_compressed, unfolded_bytes};
 use super::python_json::utf8::text_of;
 use super::python_json::{Scanner, Syntax, TypedLeaves};
 use super::row::{Column, Names, PayloadForm, Row};

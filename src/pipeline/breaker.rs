@@ -51,6 +51,12 @@ impl Breaker {
         self.open.take().is_some()
     }
 
+    /// Opens it whatever was counted, to be probed after a pause. Returns whether this opened the breaker.
+    pub fn trip(&mut self, now: Instant, rng: &mut impl Rng) -> bool {
+        self.faults = self.faults.max(self.threshold.saturating_sub(1));
+        self.failed(now, None, rng)
+    }
+
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }

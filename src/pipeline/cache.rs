@@ -30,6 +30,11 @@ impl<K: Eq + Hash, V: Copy + Ord> DurableCache<K, V> {
         self.young.get(key).or_else(|| self.old.get(key)).is_some_and(|durable| *durable >= value)
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self, now: Instant) {
+        *self = Self::new(self.capacity, self.max_age, now);
+    }
+
     /// Notes a durable write. Never call this before the store has confirmed it.
     pub fn tell(&mut self, key: K, value: V, now: Instant) {
         if self.capacity == 0 {

@@ -1,49 +1,92 @@
-//! One bulk request from a batch: what it carries, how it flies, and which verdict belongs to which envelope.
+//! One bulk request from a batch: what it carries, how it is sent, and which verdict belongs to which envelope.
 //!
-//! A run's graph travels in the same request, before the run, once for all runs that share it; the run counts as stored
-//! only if its graph does. Full texts of truncated payloads are in the payload store before the request is sent.
+//! Full texts of truncated payloads are in the payload store before their documents are sent; a document whose upload
+//! failed is not sent at all. A run's graph travels in the same request, before the run, once for all runs that share it;
+//! the run counts as stored only if its graph does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use super::prepare::{Envelope, Prepared};
-use crate::domain::{BulkAction, Graph, GraphHash, Month, RetryCause, SinkFault, TenantId, Verdict};
+use crate::domain::{BulkAction, FaultKind, Graph, GraphHash, Month, RetryCause, SinkFault, TenantId, Verdict};
 use crate::store::BulkSink;
 use crate::store::payload::PayloadStore;
 
 /// What makes two graphs the same stored graph.
 pub type GraphKey = (TenantId, Month, GraphHash);
 
-/// Uploads to the payload store at once, per request.
+/// Uploads to the payload store at once, per request. So many failures without a success end the uploads of a request: a
+/// payload store that is away would otherwise be waited for once per text.
 const CONCURRENT_UPLOADS: usize = 4;
 
-/// A batch with the actions that carry it.
+/// Where documents go: the store, and the payload store beside it.
+#[derive(Clone)]
+pub struct Destination {
+    pub sink: Arc<dyn BulkSink>,
+    pub payloads: Arc<PayloadStore>,
+}
+
+/// A batch, before it is known which of it can be sent.
 pub struct Request {
     envelopes: Vec<Envelope<Prepared>>,
-    /// Graphs first, then one document per envelope.
-    actions: Vec<BulkAction>,
-    graphs: Vec<GraphKey>,
-    /// Per envelope: the action of its graph, unless that is durable already.
-    graph_of: Vec<Option<usize>>,
+    /// Positions of runs whose graph is known to be durable, and is not sent.
+    without_graph: HashSet<usize>,
+}
+
+/// What became of one envelope.
+pub enum ItemResult {
+    Verdict(Verdict),
+    /// Not sent, because the payload store did not take its full texts.
+    NotUploaded(String),
 }
 
 /// The answer to one envelope.
 pub struct Landed {
     pub envelope: Envelope<Prepared>,
-    pub verdict: Verdict,
+    pub result: ItemResult,
+}
+
+/// How the uploads of a request went.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Uploads {
+    pub done: usize,
+    /// In the words of the payload store.
+    pub fault: Option<String>,
 }
 
 /// A request that came back.
 pub struct Landing {
-    /// One verdict per envelope; or the whole batch back, with the fault.
+    /// One result per envelope; or the whole batch back, with the fault.
     pub outcome: Result<Vec<Landed>, (SinkFault, Vec<Envelope<Prepared>>)>,
     /// Graphs that are durable now.
     pub durable_graphs: Vec<GraphKey>,
+    pub uploads: Uploads,
+    /// [`BulkSink::generation`] after the request.
+    pub generation: u64,
     pub took: Duration,
+}
+
+/// The actions that carry a batch, as far as its uploads succeeded: graphs first, then one document per envelope.
+#[derive(Default)]
+struct Layout {
+    actions: Vec<BulkAction>,
+    graphs: Vec<GraphKey>,
+    /// Per envelope: its document's place behind the graphs, and the place of its graph.
+    places: Vec<Option<(usize, Option<usize>)>>,
+}
+
+/// What an attempt brought.
+struct Attempt {
+    layout: Layout,
+    not_uploaded: HashMap<usize, String>,
+    uploads: Uploads,
+    answer: Result<Vec<Verdict>, SinkFault>,
 }
 
 pub fn graph_key(graph: &Graph) -> GraphKey {
@@ -51,119 +94,195 @@ pub fn graph_key(graph: &Graph) -> GraphKey {
 }
 
 impl Request {
-    /// Lays out the actions of a batch. `is_durable` says which graphs need not be sent again.
+    /// A request for a batch. `is_durable` says which graphs need not be sent again.
     pub fn new(envelopes: Vec<Envelope<Prepared>>, is_durable: impl Fn(&GraphKey) -> bool) -> Self {
-        let mut actions = Vec::with_capacity(envelopes.len() + 8);
-        let mut sent: HashMap<GraphKey, usize> = HashMap::new();
-        let mut graphs = Vec::new();
-        let mut graph_of = Vec::with_capacity(envelopes.len());
-        for envelope in &envelopes {
-            let graph = envelope.payload.graph.as_ref().filter(|graph| !is_durable(&graph_key(graph)));
-            graph_of.push(graph.map(|graph| {
-                *sent.entry(graph_key(graph)).or_insert_with(|| {
-                    actions.push(BulkAction::Graph(Arc::clone(graph)));
-                    graphs.push(graph_key(graph));
-                    actions.len() - 1
-                })
-            }));
-        }
-        actions.extend(envelopes.iter().map(|envelope| BulkAction::Document(Arc::clone(&envelope.payload.document))));
-        Self { envelopes, actions, graphs, graph_of }
+        let known = |envelope: &Envelope<Prepared>| {
+            envelope.payload.graph.as_ref().is_some_and(|graph| is_durable(&graph_key(graph)))
+        };
+        let without_graph =
+            envelopes.iter().enumerate().filter(|(_, envelope)| known(envelope)).map(|(position, _)| position);
+        Self { without_graph: without_graph.collect(), envelopes }
     }
 
-    /// Sends the request and reads off the verdicts.
-    pub async fn fly(self, sink: Arc<dyn BulkSink>, payloads: Arc<PayloadStore>) -> Landing {
+    /// Uploads, sends, and reads off the verdicts. A panic of a store is a fault of the request: its envelopes come back.
+    pub async fn send(self, destination: &Destination) -> Landing {
         let begin = Instant::now();
-        let mut upload_faults = self.upload(&payloads).await;
-        let answer = sink.apply(&self.actions).await.and_then(|verdicts| self.complete(verdicts));
-        if let Ok(verdicts) = &answer {
-            upload_faults.extend(self.lost_texts(verdicts, &payloads).await);
-        }
-        let took = begin.elapsed();
-        match answer {
-            Ok(verdicts) => self.land(&verdicts, upload_faults, took),
-            Err(fault) => Landing { outcome: Err((fault, self.envelopes)), durable_graphs: Vec::new(), took },
+        let before = destination.sink.generation();
+        let attempt = AssertUnwindSafe(self.attempt(destination)).catch_unwind().await;
+        let (took, generation) = (begin.elapsed(), destination.sink.generation());
+        let Ok(attempt) = attempt else {
+            let fault = SinkFault::new(FaultKind::Malformed, "the request panicked: see the log, and report it");
+            return self.failed(fault, Uploads::default(), generation, took);
+        };
+        match attempt.answer {
+            Err(fault) => self.failed(fault, attempt.uploads, generation, took),
+            Ok(verdicts) => {
+                let (layout, uploads) = (attempt.layout, attempt.uploads);
+                let made_anew = before != generation;
+                self.landed(&layout, &verdicts, attempt.not_uploaded, made_anew, (uploads, generation, took))
+            }
         }
     }
 
-    /// Puts the full texts of truncated payloads where the marks say they are. Answers which envelopes failed, and why:
-    /// their documents are sent all the same (a mark that cannot be followed yet harms nobody) but count as not stored.
-    async fn upload(&self, payloads: &PayloadStore) -> HashMap<usize, RetryCause> {
-        let uploads: Vec<_> = self
-            .envelopes
-            .iter()
-            .enumerate()
-            .flat_map(|(position, Envelope { payload, .. })| {
-                let (tenant, month) = (payload.document.tenant_id(), payload.document.month());
-                payload.offloads.iter().map(move |cut| (position, tenant, month, Arc::clone(cut)))
-            })
-            .collect();
-        futures::stream::iter(uploads)
-            .map(|(position, tenant, month, cut)| async move {
-                let fault = payloads.put(tenant, month, cut.truncation.sha256, cut).await.err()?;
-                Some((position, RetryCause { status: None, detail: fault.to_string() }))
-            })
-            .buffer_unordered(CONCURRENT_UPLOADS)
-            .filter_map(async |fault| fault)
-            .collect()
-            .await
+    async fn attempt(&self, destination: &Destination) -> Attempt {
+        let (mut not_uploaded, uploads) = self.upload(&destination.payloads).await;
+        let layout = self.lay_out(&not_uploaded);
+        let answer = if layout.actions.is_empty() {
+            Ok(Vec::new())
+        } else {
+            destination.sink.apply(&layout.actions).await.and_then(|verdicts| layout.complete(verdicts))
+        };
+        if let Ok(verdicts) = &answer {
+            not_uploaded.extend(self.lost_texts(&layout, verdicts, &destination.payloads).await);
+        }
+        Attempt { layout, not_uploaded, uploads, answer }
     }
 
     /// Looks for the full texts of the documents that were stored. A removal of what no document names may have come
-    /// between the upload and the document (`store/payload/unnamed.rs`). Answers which envelopes begin again.
-    async fn lost_texts(&self, verdicts: &[Verdict], payloads: &PayloadStore) -> HashMap<usize, RetryCause> {
-        let own = verdicts.get(self.graphs.len()..).unwrap_or_default();
+    /// between the upload and the document (`store/payload/unnamed.rs`). Returns which envelopes begin again.
+    async fn lost_texts(
+        &self,
+        layout: &Layout,
+        verdicts: &[Verdict],
+        payloads: &PayloadStore,
+    ) -> HashMap<usize, String> {
         let mut lost = HashMap::new();
-        for (position, (Envelope { payload, .. }, verdict)) in self.envelopes.iter().zip(own).enumerate() {
-            if *verdict != Verdict::Stored {
+        for (position, Envelope { payload, .. }) in self.envelopes.iter().enumerate() {
+            if layout.own_verdict(position, verdicts) != Some(&Verdict::Stored) {
                 continue;
             }
             let (tenant, month) = (payload.document.tenant_id(), payload.document.month());
             for cut in &payload.offloads {
-                let detail = match payloads.has(tenant, month, cut.truncation.sha256).await {
+                let why = match payloads.has(tenant, month, cut.truncation.sha256).await {
                     Ok(true) => continue,
                     Ok(false) => "a full text was removed before its document was stored".to_owned(),
                     Err(fault) => fault.to_string(),
                 };
-                lost.insert(position, RetryCause { status: None, detail });
+                lost.insert(position, why);
             }
         }
         lost
     }
 
+    /// Puts the full texts of truncated payloads where the marks say they are. Returns which envelopes failed, and why.
+    async fn upload(&self, payloads: &PayloadStore) -> (HashMap<usize, String>, Uploads) {
+        let mut texts = Vec::new();
+        for (position, Envelope { payload, .. }) in self.envelopes.iter().enumerate() {
+            let (tenant, month) = (payload.document.tenant_id(), payload.document.month());
+            texts.extend(payload.offloads.iter().map(|cut| (position, tenant, month, Arc::clone(cut))));
+        }
+        let (done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (done, failed) = (&done, &failed);
+        let faults: Vec<(usize, String)> = futures::stream::iter(texts)
+            .map(|(position, tenant, month, cut)| async move {
+                if failed.load(Ordering::Relaxed) >= CONCURRENT_UPLOADS && done.load(Ordering::Relaxed) == 0 {
+                    return Some((position, "not tried: the payload store takes nothing".to_owned()));
+                }
+                let put = payloads.put(tenant, month, cut.truncation.sha256, cut).await;
+                let counter = if put.is_ok() { done } else { failed };
+                counter.fetch_add(1, Ordering::Relaxed);
+                put.err().map(|fault| (position, fault.to_string()))
+            })
+            .buffer_unordered(CONCURRENT_UPLOADS)
+            .filter_map(async |fault| fault)
+            .collect()
+            .await;
+        let uploads = Uploads { done: done.load(Ordering::Relaxed), fault: faults.first().map(|(_, why)| why.clone()) };
+        (faults.into_iter().collect(), uploads)
+    }
+
+    fn lay_out(&self, not_uploaded: &HashMap<usize, String>) -> Layout {
+        let mut layout = Layout::default();
+        let mut sent: HashMap<GraphKey, usize> = HashMap::new();
+        let mut documents = Vec::with_capacity(self.envelopes.len());
+        for (position, envelope) in self.envelopes.iter().enumerate() {
+            if not_uploaded.contains_key(&position) {
+                layout.places.push(None);
+                continue;
+            }
+            let wanted = envelope.payload.graph.as_ref().filter(|_| !self.without_graph.contains(&position));
+            let graph = wanted.map(|graph| {
+                *sent.entry(graph_key(graph)).or_insert_with(|| {
+                    layout.actions.push(BulkAction::Graph(Arc::clone(graph)));
+                    layout.graphs.push(graph_key(graph));
+                    layout.actions.len() - 1
+                })
+            });
+            layout.places.push(Some((documents.len(), graph)));
+            documents.push(BulkAction::Document(Arc::clone(&envelope.payload.document)));
+        }
+        layout.actions.append(&mut documents);
+        layout
+    }
+
+    fn failed(self, fault: SinkFault, uploads: Uploads, generation: u64, took: Duration) -> Landing {
+        Landing { outcome: Err((fault, self.envelopes)), durable_graphs: Vec::new(), uploads, generation, took }
+    }
+
+    fn landed(
+        self,
+        layout: &Layout,
+        verdicts: &[Verdict],
+        mut not_uploaded: HashMap<usize, String>,
+        made_anew: bool,
+        (uploads, generation, took): (Uploads, u64, Duration),
+    ) -> Landing {
+        let without_graph = self.without_graph;
+        let landed = self.envelopes.into_iter().enumerate().map(|(position, envelope)| {
+            let result = match not_uploaded.remove(&position) {
+                Some(fault) => ItemResult::NotUploaded(fault),
+                None => ItemResult::Verdict(layout.verdict(
+                    position,
+                    verdicts,
+                    made_anew && without_graph.contains(&position),
+                )),
+            };
+            Landed { envelope, result }
+        });
+        let outcome = Ok(landed.collect());
+        Landing { outcome, durable_graphs: layout.durable_graphs(verdicts), uploads, generation, took }
+    }
+}
+
+impl Layout {
     /// A sink that answers another number of verdicts than actions has broken its contract: nothing is believed.
     fn complete(&self, verdicts: Vec<Verdict>) -> Result<Vec<Verdict>, SinkFault> {
         if verdicts.len() == self.actions.len() {
             return Ok(verdicts);
         }
         let detail = format!("{} verdicts for {} actions", verdicts.len(), self.actions.len());
-        Err(SinkFault::new(crate::domain::FaultKind::Malformed, detail))
+        Err(SinkFault::new(FaultKind::Malformed, detail))
     }
 
-    fn land(self, verdicts: &[Verdict], mut upload_faults: HashMap<usize, RetryCause>, took: Duration) -> Landing {
-        let (graph_verdicts, document_verdicts) = verdicts.split_at(self.graphs.len().min(verdicts.len()));
-        let is_durable = |verdict: &Verdict| matches!(verdict, Verdict::Stored | Verdict::Superseded);
-        let landed = self
-            .envelopes
-            .into_iter()
-            .zip(document_verdicts)
-            .zip(self.graph_of)
-            .enumerate()
-            .map(|(position, ((envelope, own), graph))| {
-                let graph = graph.and_then(|index| graph_verdicts.get(index)).filter(|verdict| !is_durable(verdict));
-                let verdict = match upload_faults.remove(&position) {
-                    Some(cause) => Verdict::Retry(cause),
-                    None => graph.unwrap_or(own).clone(),
-                };
-                Landed { envelope, verdict }
-            })
-            .collect();
-        let durable_graphs = self
-            .graphs
-            .into_iter()
-            .zip(graph_verdicts)
-            .filter_map(|(graph, verdict)| is_durable(verdict).then_some(graph))
-            .collect();
-        Landing { outcome: Ok(landed), durable_graphs, took }
+    /// The verdict on the document of an envelope, if it was sent.
+    fn own_verdict<'a>(&self, position: usize, verdicts: &'a [Verdict]) -> Option<&'a Verdict> {
+        let (document, _) = self.places.get(position).copied().flatten()?;
+        verdicts.get(self.graphs.len() + document)
     }
+
+    /// The verdict on an envelope: that on its graph, unless the graph is durable. `lost_graph`: the graph was not sent
+    /// because it was durable, and the store has made a place anew since, perhaps the graph's.
+    fn verdict(&self, position: usize, verdicts: &[Verdict], lost_graph: bool) -> Verdict {
+        let retry = |detail: &str| Verdict::Retry(RetryCause { status: None, detail: detail.to_owned() });
+        let Some((_, graph)) = self.places.get(position).copied().flatten() else {
+            return retry("not sent");
+        };
+        let of_graph = graph.and_then(|graph| verdicts.get(graph)).filter(|verdict| !is_durable(verdict));
+        match of_graph.or_else(|| self.own_verdict(position, verdicts)) {
+            Some(verdict) if lost_graph && is_durable(verdict) => {
+                retry("an index or file was made anew meanwhile: sent again with its graph")
+            }
+            Some(verdict) => verdict.clone(),
+            None => retry("no verdict"),
+        }
+    }
+
+    fn durable_graphs(&self, verdicts: &[Verdict]) -> Vec<GraphKey> {
+        self.graphs.iter().zip(verdicts).filter_map(|(graph, verdict)| is_durable(verdict).then_some(*graph)).collect()
+    }
+}
+
+/// Whether what was sent is in the store.
+pub const fn is_durable(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Stored | Verdict::Superseded)
 }

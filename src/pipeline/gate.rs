@@ -2,10 +2,13 @@
 
 use tokio::sync::watch;
 
-/// Whether consumers may pull.
+/// Whether, and how much, consumers may pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
     Open,
+    /// One delivery at a time per consumer, each settled before the next: after a pause for messages that could not be
+    /// decoded, so that looking at the queue returns nothing to it.
+    Trial,
     /// For the reason given, in words for the operator.
     Closed(String),
 }
@@ -14,6 +17,11 @@ impl Gate {
     #[must_use]
     pub fn is_open(&self) -> bool {
         *self == Self::Open
+    }
+
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
     }
 }
 

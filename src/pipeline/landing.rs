@@ -1,103 +1,130 @@
 //! What becomes of requests that came back: verdicts to dispositions, faults to pauses.
 //!
-//! Receipts are settled in [`Pipeline::land_one`] and [`Pipeline::refuse`], and nowhere else but for what the cache
-//! knows to be durable.
+//! Receipts are settled in [`Pipeline::land_one`] and [`Pipeline::refuse`], and nowhere else.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::warn;
 
-use super::dispatch::Landed;
-use super::gate::Gate;
-use super::limit::Admission;
+use super::dispatch::{ItemResult, Landed, Landing, Uploads, is_durable};
 use super::prepare::{Envelope, Prepared, truncate_harder};
 use super::stats::PipelineStats;
-use super::worker::{Flown, Held, Pipeline, RefusalPause};
+use super::worker::{Flown, Held, Pipeline};
 use crate::domain::verdict::Next;
 use crate::domain::{Disposition, FaultKind, Refusal, RefusalClass, SinkFault, Timestamp, Verdict};
+
+/// What is the same for all envelopes of a request.
+struct Moment {
+    now: Instant,
+    wall: Timestamp,
+    /// Nothing of the request was stored.
+    nothing_stored: bool,
+}
 
 impl Pipeline {
     /// Takes a task's result.
     pub(super) fn land(&mut self, flown: Flown) {
         match flown {
-            Flown::Probe(Ok(())) => {
-                self.probing = false;
-                self.recover();
-            }
-            Flown::Probe(Err(fault)) => {
-                self.probing = false;
-                self.breaker.failed(Instant::now(), fault.retry_after, &mut self.rng);
-                self.latest_fault = Some(fault);
-            }
-            Flown::Request(landing) => {
+            Flown::Probe(probe) => self.land_probe(probe),
+            Flown::PayloadProbe(probe) => self.land_payload_probe(probe),
+            Flown::Trial(landing) => self.land_trial(*landing),
+            Flown::Decoded(preparation) => self.take_decoded(*preparation),
+            Flown::Request { landing, uploads } => {
                 self.requests_out -= 1;
-                let now = Instant::now();
-                for graph in landing.durable_graphs {
-                    self.durable_graphs.tell(graph, (), now);
-                }
-                match landing.outcome {
-                    Ok(landed) => self.land_all(landed, landing.took),
-                    Err((fault, batch)) => self.land_fault(&fault, batch, now),
-                }
+                self.uploads_out -= usize::from(uploads);
+                self.land_request(*landing);
             }
+        }
+    }
+
+    fn land_request(&mut self, landing: Landing) {
+        let now = Instant::now();
+        self.note_generation(landing.generation);
+        self.note_uploads(&landing.uploads);
+        for graph in landing.durable_graphs {
+            self.durable_graphs.tell(graph, (), now);
+        }
+        match landing.outcome {
+            Ok(landed) => self.land_all(landed, landing.took),
+            Err((fault, batch)) => self.land_fault(&fault, batch, now),
+        }
+    }
+
+    /// Forgets what was durable when the store has made an index or a file anew: somebody may have removed the old one.
+    pub(super) fn note_generation(&mut self, generation: u64) {
+        if self.generation != generation {
+            self.generation = generation;
+            self.durable_graphs.clear(Instant::now());
+        }
+    }
+
+    pub(super) fn note_uploads(&mut self, uploads: &Uploads) {
+        match &uploads.fault {
+            _ if uploads.done > 0 => self.payloads_work(),
+            Some(fault) => self.payload_fault(fault),
+            None => {}
         }
     }
 
     fn land_all(&mut self, landed: Vec<Landed>, took: Duration) {
         self.ports.stats.request(landed.len(), took);
-        let overloaded = landed
-            .iter()
-            .any(|one| matches!(&one.verdict, Verdict::Retry(cause) if matches!(cause.status, Some(429 | 503))));
-        if overloaded {
+        let verdicts = || landed.iter().filter_map(Landed::verdict);
+        if verdicts().any(|verdict| matches!(verdict, Verdict::Retry(cause) if matches!(cause.status, Some(429 | 503))))
+        {
             self.pace.overloaded(Instant::now());
         } else {
             self.pace.succeeded();
         }
-        let mut held = Vec::new();
-        let (mut stored, mut superseded) = (0, 0);
-        let now = Instant::now();
-        let wall = (self.ports.clock)();
-        for one in landed {
-            stored += u64::from(one.verdict == Verdict::Stored);
-            superseded += u64::from(one.verdict == Verdict::Superseded);
-            if let Some(envelope) = self.land_one(one, now, wall) {
-                held.push(envelope);
-            }
-        }
+        let count = |wanted: &Verdict| verdicts().filter(|verdict| *verdict == wanted).count() as u64;
+        let (stored, superseded) = (count(&Verdict::Stored), count(&Verdict::Superseded));
+        let retried = verdicts().any(|verdict| matches!(verdict, Verdict::Retry(_)));
+        let answered = verdicts().next().is_some();
+        let nothing_stored = stored + superseded == 0;
+        let moment = Moment { now: Instant::now(), wall: (self.ports.clock)(), nothing_stored };
+        let held: Vec<_> = landed.into_iter().filter_map(|one| self.land_one(one, &moment)).collect();
         let stats = &self.ports.stats;
         PipelineStats::add(&stats.stored, "stored", stored);
         PipelineStats::add(&stats.superseded, "superseded", superseded);
-        if stored + superseded > 0 || held.is_empty() {
-            self.recover();
-        } else {
+        if nothing_stored && retried {
+            self.latest_fault = held.first().and_then(|(_, why)| why.clone()).or(self.latest_fault.take());
             self.fault_in_a_row(None);
+        } else if answered {
+            self.recover();
         }
-        self.hold(held, None);
+        self.hold(held.into_iter().map(|(envelope, _)| envelope).collect(), None);
     }
 
-    /// Settles one envelope by its verdict; answers it back if it must be tried again.
+    /// Settles one envelope by its result; returns it, with the fault, if it must be tried again.
     fn land_one(
         &mut self,
-        Landed { mut envelope, verdict }: Landed,
-        now: Instant,
-        wall: Timestamp,
-    ) -> Option<Envelope<Prepared>> {
+        Landed { mut envelope, result }: Landed,
+        moment: &Moment,
+    ) -> Option<(Envelope<Prepared>, Option<SinkFault>)> {
+        let verdict = match result {
+            ItemResult::Verdict(verdict) => verdict,
+            ItemResult::NotUploaded(_) => {
+                envelope.payload.attempts += 1;
+                return Some((envelope, None));
+            }
+        };
         if let Verdict::Refused(Refusal { class: RefusalClass::TooLarge, .. }) = verdict
             && let Some(smaller) = truncate_harder(&envelope.payload, &self.limits.truncate)
         {
-            self.ready.push_back(vec![Envelope { payload: smaller, receipt: envelope.receipt }]);
+            self.send_next(vec![Envelope { payload: smaller, receipt: envelope.receipt }]);
             return None;
         }
         match Next::from(verdict) {
             Next::Settle(Disposition::DeadLetter(refusal)) => {
-                self.refuse(Envelope { payload: refusal, receipt: envelope.receipt });
+                if refusal.class == RefusalClass::RefusedByStore {
+                    self.keep_refused(&envelope.payload);
+                }
+                self.refuse(Envelope { payload: refusal, receipt: envelope.receipt }, moment.nothing_stored);
                 None
             }
             Next::Settle(disposition) => {
-                self.durable.tell(envelope.payload.slot(), envelope.payload.revision(), now);
                 self.refusals.stored();
-                self.latency.observe(&envelope.payload, now, wall);
+                self.latency.observe(&envelope.payload, moment.now, moment.wall);
                 envelope.receipt.settle(&disposition);
                 None
             }
@@ -106,38 +133,13 @@ impl Pipeline {
                     warn!(status = cause.status, detail = %cause.detail, "store did not take a document; holding it");
                 }
                 envelope.payload.attempts += 1;
-                Some(envelope)
+                let fault = SinkFault::new(FaultKind::Storage, cause.detail);
+                Some((envelope, Some(fault)))
             }
         }
     }
 
-    /// Dead-letters, unless refusals have become too many: then the delivery is given back and the worker pauses.
-    pub(super) fn refuse(&mut self, refused: Envelope<Refusal>) {
-        let class = refused.payload.class;
-        let admission = if self.paused.is_some() { Admission::Pause } else { self.refusals.refused(class) };
-        match admission {
-            Admission::DeadLetter => {
-                let stats = &self.ports.stats;
-                PipelineStats::add(&stats.refused, "refused", 1);
-                warn!(reason = %class, detail = %refused.payload.detail, "dead-lettering");
-                refused.dead_letter();
-            }
-            Admission::Pause => {
-                if self.paused.is_none() {
-                    let seconds = self.settings.refusal_limits.pause_seconds;
-                    self.paused = Some(match seconds {
-                        0 => RefusalPause::UntilRestart,
-                        _ => RefusalPause::Until(Instant::now() + Duration::from_secs(seconds)),
-                    });
-                    error!(latest = %refused.payload, pause_seconds = seconds,
-                        "too many refusals: pausing instead of draining the queue into the dead-letter queue");
-                    self.close_gate(format!("too many refusals, the latest: {}", refused.payload));
-                }
-            }
-        }
-    }
-
-    fn land_fault(&mut self, fault: &SinkFault, batch: Vec<Envelope<Prepared>>, now: Instant) {
+    fn land_fault(&mut self, fault: &SinkFault, mut batch: Vec<Envelope<Prepared>>, now: Instant) {
         self.ports.stats.fault(fault.kind);
         if fault.kind == FaultKind::TooLarge {
             self.split(batch, fault);
@@ -149,30 +151,36 @@ impl Pipeline {
         warn!(%fault, documents = batch.len(), "bulk request failed; holding its documents");
         self.latest_fault = Some(fault.clone());
         self.fault_in_a_row(fault.retry_after);
+        batch.iter_mut().for_each(|envelope| envelope.payload.attempts += 1);
         self.hold(batch, fault.retry_after);
     }
 
-    /// A request that was too large flies again in two halves, and at last its single document cut harder.
+    /// A request that was too large is sent again in two halves, and at last its single document cut harder.
     fn split(&mut self, mut batch: Vec<Envelope<Prepared>>, fault: &SinkFault) {
         if batch.len() > 1 {
             let second = batch.split_off(batch.len() / 2);
-            self.ready.extend([batch, second]);
+            self.send_next(batch);
+            self.send_next(second);
             return;
         }
         let Some(envelope) = batch.pop() else { return };
         if let Some(smaller) = truncate_harder(&envelope.payload, &self.limits.truncate) {
-            self.ready.push_back(vec![Envelope { payload: smaller, receipt: envelope.receipt }]);
+            self.send_next(vec![Envelope { payload: smaller, receipt: envelope.receipt }]);
         } else {
             let refusal = Refusal { status: Some(413), ..Refusal::new(RefusalClass::TooLarge, &*fault.detail) };
-            self.refuse(Envelope { payload: refusal, receipt: envelope.receipt });
+            self.refuse(Envelope { payload: refusal, receipt: envelope.receipt }, true);
+        }
+    }
+
+    /// Nothing is kept once the gate has closed: the deliveries were given back.
+    fn send_next(&mut self, batch: Vec<Envelope<Prepared>>) {
+        if !self.is_closed() {
+            self.ready.push_back(batch);
         }
     }
 
     fn hold(&mut self, envelopes: Vec<Envelope<Prepared>>, at_least: Option<Duration>) {
-        if envelopes.is_empty() {
-            return;
-        }
-        if self.is_closed() {
+        if envelopes.is_empty() || self.is_closed() {
             return;
         }
         let stats = &self.ports.stats;
@@ -182,44 +190,18 @@ impl Pipeline {
         let pause = own.max(self.breaker.pause(&mut self.rng)).max(at_least.unwrap_or_default());
         self.held.push(Held { due: Instant::now() + pause, envelopes });
     }
+}
 
-    fn fault_in_a_row(&mut self, retry_after: Option<Duration>) {
-        if self.breaker.failed(Instant::now(), retry_after, &mut self.rng) {
-            error!("breaker opened: not pulling until the store answers a probe");
-            self.ports.stats.set_breaker(true);
+impl Landed {
+    /// The store's verdict, if the document was sent.
+    pub(super) const fn verdict(&self) -> Option<&Verdict> {
+        match &self.result {
+            ItemResult::Verdict(verdict) => Some(verdict),
+            ItemResult::NotUploaded(_) => None,
         }
     }
 
-    /// The store works: close the breaker, let the held try at once, let consumers pull.
-    fn recover(&mut self) {
-        if !self.breaker.succeeded() {
-            return;
-        }
-        info!("breaker closed: the store answers again");
-        self.ports.stats.set_breaker(false);
-        let now = Instant::now();
-        for held in &mut self.held {
-            held.due = now;
-        }
-        if self.paused.is_none() {
-            self.open_gate();
-        }
-    }
-
-    pub(super) fn open_gate(&mut self) {
-        if self.is_closed() && !self.breaker.is_open() {
-            self.ports.stats.set_gate(false);
-            self.ports.gate.send_replace(Gate::Open);
-        }
-    }
-
-    /// Tells the consumers to stop and gives back everything that waits.
-    pub(super) fn close_gate(&mut self, reason: String) {
-        error!(reason, "giving deliveries back and not consuming");
-        self.ports.stats.set_gate(true);
-        self.ports.gate.send_replace(Gate::Closed(reason));
-        self.window.clear();
-        self.ready.clear();
-        self.held.clear();
+    pub(super) fn is_durable(&self) -> bool {
+        self.verdict().is_some_and(is_durable)
     }
 }

@@ -1,5 +1,7 @@
 //! The dead-letter limit: when refusals come in a run or in bulk, the fault is ours (a broken mapping, a new message
 //! format), and draining the queue into the dead-letter queue helps nobody. The worker pauses instead, loudly.
+//!
+//! A message counts once, however many events it carries: one array of bad events must not stop every queue.
 
 use serde::Deserialize;
 
@@ -9,13 +11,13 @@ use crate::domain::RefusalClass;
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RefusalLimits {
-    /// Refusals by the store in a row, without one document stored between them, before the worker pauses.
+    /// Messages that the store refuses in a row, without one document stored between them, before the worker pauses.
     pub store_run: u32,
     /// Messages that cannot be decoded, in a row, before the worker pauses.
     pub decode_run: u32,
     /// Share of refusals by the store among the latest 1,000 verdicts, from 200 verdicts on, before the worker pauses.
     pub store_ratio: f64,
-    /// Seconds of pause before one message is tried; 0: paused until restarted.
+    /// Seconds of pause between trials; 0: paused until restarted.
     pub pause_seconds: u64,
 }
 
@@ -28,6 +30,24 @@ impl Default for RefusalLimits {
 const WINDOW: u32 = 1_000;
 const LEAST: u32 = 200;
 
+/// What is wrong when refusals are too many, and so what ends the pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The store: the same documents may be stored once it is mended.
+    Store,
+    /// The messages: the same message will be refused again.
+    Messages,
+}
+
+impl Cause {
+    pub const fn of(class: RefusalClass) -> Self {
+        match class {
+            RefusalClass::RefusedByStore => Self::Store,
+            _ => Self::Messages,
+        }
+    }
+}
+
 /// Counts outcomes and says when to pause.
 pub struct RefusalLimit {
     limits: RefusalLimits,
@@ -36,51 +56,39 @@ pub struct RefusalLimit {
     /// Verdicts and store refusals in the window; halved when it is full, so that old outcomes fade.
     verdicts: u32,
     refused: u32,
-    /// After a pause: the next refusal pauses again at once, the next success forgets all.
-    on_trial: bool,
-}
-
-/// Whether a refusal may become a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    DeadLetter,
-    /// Give the delivery back and pause.
-    Pause,
 }
 
 impl RefusalLimit {
     pub fn new(limits: RefusalLimits) -> Self {
-        Self { limits, store_run: 0, decode_run: 0, verdicts: 0, refused: 0, on_trial: false }
+        Self { limits, store_run: 0, decode_run: 0, verdicts: 0, refused: 0 }
     }
 
-    /// A document was stored or found superseded.
+    /// Notes a document that was stored or found superseded.
     pub fn stored(&mut self) {
         self.store_run = 0;
         self.decode_run = 0;
-        self.on_trial = false;
         self.count(false);
     }
 
-    /// A message or a document was refused.
-    pub fn refused(&mut self, class: RefusalClass) -> Admission {
-        if self.on_trial {
-            return Admission::Pause;
+    /// Notes a refused message; returns whether refusals are too many now. `in_a_row`: nothing of the same request was
+    /// stored.
+    pub fn refused(&mut self, cause: Cause, in_a_row: bool) -> bool {
+        match cause {
+            Cause::Store => {
+                self.store_run += u32::from(in_a_row);
+                self.count(true);
+                self.store_run > self.limits.store_run || self.ratio_exceeded()
+            }
+            Cause::Messages => {
+                self.decode_run += 1;
+                self.decode_run > self.limits.decode_run
+            }
         }
-        let over = if class == RefusalClass::RefusedByStore {
-            self.store_run += 1;
-            self.count(true);
-            self.store_run > self.limits.store_run || self.ratio_exceeded()
-        } else {
-            self.decode_run += 1;
-            self.decode_run > self.limits.decode_run
-        };
-        if over { Admission::Pause } else { Admission::DeadLetter }
     }
 
-    /// The pause is over: one refusal more and it begins again.
-    pub fn resume(&mut self) {
+    /// Forgets everything counted.
+    pub fn reset(&mut self) {
         *self = Self::new(self.limits);
-        self.on_trial = true;
     }
 
     fn count(&mut self, refused: bool) {
@@ -108,14 +116,20 @@ mod tests {
     #[test]
     fn a_broken_mapping_costs_fifty_dead_letters() {
         let mut limit = limit();
-        let admitted =
-            (0..1_000).filter(|_| limit.refused(RefusalClass::RefusedByStore) == Admission::DeadLetter).count();
-        assert_eq!(admitted, 50);
-        limit.resume();
-        assert_eq!(limit.refused(RefusalClass::RefusedByStore), Admission::Pause, "a trial costs none");
-        limit.resume();
-        limit.stored();
-        assert_eq!(limit.refused(RefusalClass::RefusedByStore), Admission::DeadLetter);
+        let admitted = (0..1_000).position(|_| limit.refused(Cause::Store, true));
+        assert_eq!(admitted, Some(50));
+        limit.reset();
+        assert!(!limit.refused(Cause::Store, true));
+    }
+
+    #[test]
+    fn refusals_beside_stored_documents_are_no_run() {
+        let mut limit = limit();
+        for _ in 0..10_000 {
+            assert!(!limit.refused(Cause::Store, false));
+            limit.stored();
+            limit.stored();
+        }
     }
 
     #[test]
@@ -123,8 +137,8 @@ mod tests {
         let mut limit = limit();
         for turn in 0..10_000 {
             match turn % 10 {
-                0 => assert_eq!(limit.refused(RefusalClass::RefusedByStore), Admission::DeadLetter),
-                1 => assert_eq!(limit.refused(RefusalClass::InvalidId), Admission::DeadLetter),
+                0 => assert!(!limit.refused(Cause::Store, true)),
+                1 => assert!(!limit.refused(Cause::of(RefusalClass::InvalidId), true)),
                 _ => limit.stored(),
             }
         }
@@ -136,10 +150,10 @@ mod tests {
         let mut letters = 0;
         loop {
             limit.stored();
-            match (limit.refused(RefusalClass::RefusedByStore), limit.refused(RefusalClass::RefusedByStore)) {
-                (Admission::DeadLetter, Admission::DeadLetter) => letters += 2,
-                _ => break,
+            if limit.refused(Cause::Store, true) || limit.refused(Cause::Store, true) {
+                break;
             }
+            letters += 2;
         }
         assert!((100..300).contains(&letters), "{letters}");
     }

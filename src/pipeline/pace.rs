@@ -72,6 +72,12 @@ impl Pace {
         }
     }
 
+    /// Forgets every sign of overload: the store was away, and what it said before then says nothing of what it takes now.
+    /// Gains alone would need thousands of requests to make up for an outage that answered 429.
+    pub fn reset(&mut self, now: Instant) {
+        *self = Self::new(self.max_in_flight, now);
+    }
+
     /// The store said that it is overloaded. Requests that were in flight together count as one sign.
     pub fn overloaded(&mut self, now: Instant) {
         let round = self.gap.max(Duration::from_millis(100)) * 2;

@@ -2,11 +2,13 @@
 //!
 //! Pure work on one message; what cannot become a document comes out as a refusal with the receipt it belongs to.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::intake::Charge;
 use super::receipt::{Content, Delivery, Receipt};
 use crate::codec::{self, Cleaned, Decoded, truncate};
 use crate::domain::record::RecordKey;
@@ -32,6 +34,8 @@ pub struct Prepared {
     pub received: Instant,
     /// Times that the store did not take it.
     pub attempts: u32,
+    /// What it takes of the memory for unfolded messages, until the last clone is gone.
+    pub charge: Option<Arc<Charge>>,
 }
 
 /// Where a document goes: two snapshots with the same slot replace each other.
@@ -55,32 +59,8 @@ pub struct Preparation {
     pub cleaned: Cleaned,
 }
 
-impl Preparation {
-    fn fill(&mut self, content: codec::Content, receipt: Receipt, limits: &PrepareLimits, received: Instant) {
-        match content {
-            codec::Content::One(record) => self.accept(record, receipt, limits, received),
-            codec::Content::Parts(parts) => {
-                let (ranges, records): (Vec<_>, Vec<_>) =
-                    parts.into_iter().map(|part| (part.range, part.record)).unzip();
-                for (receipt, record) in receipt.split(ranges).into_iter().zip(records) {
-                    match record {
-                        Ok(record) => self.accept(record, receipt, limits, received),
-                        Err(refusal) => self.refusals.push(Envelope { payload: refusal, receipt }),
-                    }
-                }
-            }
-        }
-    }
-
-    fn accept(&mut self, record: Record, receipt: Receipt, limits: &PrepareLimits, received: Instant) {
-        if let Some(refusal) = limits.refuse_month(record.created_at().month()) {
-            self.refusals.push(Envelope { payload: refusal, receipt });
-            return;
-        }
-        let payload = prepare_record(record, Vec::new(), None, &limits.truncate, received);
-        self.envelopes.push(Envelope { payload, receipt });
-    }
-}
+/// How a message becomes records; [`codec::decode`] but in tests.
+pub type Decode = fn(&codec::Message, codec::DecodeLimits) -> Result<Decoded, Refusal>;
 
 /// Limits on what one message may be.
 #[derive(Debug, Clone)]
@@ -89,6 +69,7 @@ pub struct PrepareLimits {
     pub truncate: truncate::Limits,
     /// In which months the records of messages may lie. Rows that are prepared already are not asked.
     pub months: RangeInclusive<Month>,
+    pub decoder: Decode,
 }
 
 impl PrepareLimits {
@@ -105,8 +86,22 @@ impl PrepareLimits {
     }
 }
 
-/// Decodes one delivery into envelopes and refusals; every receipt of it is in one of the two.
-pub fn prepare(delivery: Delivery, limits: &PrepareLimits, received: Instant) -> Preparation {
+/// What a message holds, before anything of it has a receipt.
+enum Contents {
+    One(Box<Prepared>),
+    Parts(Vec<(Range<usize>, Result<Prepared, Refusal>)>),
+}
+
+/// Decodes one delivery into envelopes and refusals; every receipt of it is in one of the two. `charge` is kept by all that
+/// it unfolds to.
+///
+/// A panic while decoding is a refusal of the message: it would come again after a restart, and end the process again.
+pub fn prepare(
+    delivery: Delivery,
+    limits: &PrepareLimits,
+    received: Instant,
+    charge: Option<&Arc<Charge>>,
+) -> Preparation {
     let Delivery { content, receipt } = delivery;
     let mut preparation = Preparation::default();
     let message = match content {
@@ -116,14 +111,53 @@ pub fn prepare(delivery: Delivery, limits: &PrepareLimits, received: Instant) ->
             return preparation;
         }
     };
-    match codec::decode(&message, limits.decode) {
+    // Nothing of the message is kept but what is returned.
+    let read = catch_unwind(AssertUnwindSafe(|| read(&message, limits, received)));
+    let read = read.unwrap_or_else(|_| {
+        let detail = "decoding panicked: a defect of difylog; the log says where";
+        Err(Refusal::new(RefusalClass::UndecodableBody, detail))
+    });
+    match read {
         Err(refusal) => preparation.refusals.push(Envelope { payload: refusal, receipt }),
-        Ok(Decoded { content, cleaned }) => {
+        Ok((contents, cleaned)) => {
             preparation.cleaned = cleaned;
-            preparation.fill(content, receipt, limits, received);
+            preparation.fill(contents, receipt, charge);
         }
     }
     preparation
+}
+
+fn read(message: &codec::Message, limits: &PrepareLimits, received: Instant) -> Result<(Contents, Cleaned), Refusal> {
+    let prepared = |record: Record| match limits.refuse_month(record.created_at().month()) {
+        Some(refusal) => Err(refusal),
+        None => Ok(prepare_record(record, Vec::new(), None, &limits.truncate, received)),
+    };
+    let Decoded { content, cleaned } = (limits.decoder)(message, limits.decode)?;
+    let contents = match content {
+        codec::Content::One(record) => Contents::One(Box::new(prepared(record)?)),
+        codec::Content::Parts(parts) => {
+            Contents::Parts(parts.into_iter().map(|part| (part.range, part.record.and_then(prepared))).collect())
+        }
+    };
+    Ok((contents, cleaned))
+}
+
+impl Preparation {
+    fn fill(&mut self, contents: Contents, receipt: Receipt, charge: Option<&Arc<Charge>>) {
+        let charged = |prepared| Prepared { charge: charge.cloned(), ..prepared };
+        match contents {
+            Contents::One(prepared) => self.envelopes.push(Envelope { payload: charged(*prepared), receipt }),
+            Contents::Parts(parts) => {
+                let (ranges, records): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+                for (receipt, record) in receipt.split(ranges).into_iter().zip(records) {
+                    match record {
+                        Ok(prepared) => self.envelopes.push(Envelope { payload: charged(prepared), receipt }),
+                        Err(refusal) => self.refusals.push(Envelope { payload: refusal, receipt }),
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Makes the document of a record. `full_texts` are those of payloads that were truncated before the record came here:
@@ -163,6 +197,7 @@ pub fn prepare_record(
         bytes,
         received,
         attempts: 0,
+        charge: None,
     }
 }
 

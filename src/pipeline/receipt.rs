@@ -4,15 +4,21 @@
 //! counted, never ack. Nothing here talks to a broker: settlements go to the ledger of the channel that the delivery
 //! came on (`amqp::ledger`), which alone acks.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::prepare::Prepared;
 use crate::codec::Message;
-use crate::domain::{Disposition, Refusal};
+use crate::domain::{Disposition, Refusal, RefusalClass};
+
+/// Refused events of one delivery that become letters of their own. More become one letter that holds the whole body, so
+/// that a message cannot grow by being refused.
+pub const MOST_LETTERS: usize = 16;
 
 /// What comes into the pipeline, with the right to settle it.
 pub struct Delivery {
@@ -72,6 +78,7 @@ pub struct Receipt {
     /// Most receipts hold one ticket; a spent receipt holds none.
     first: Option<Ticket>,
     joined: Vec<Ticket>,
+    returns: u32,
 }
 
 enum Ticket {
@@ -87,19 +94,81 @@ struct Shared {
 }
 
 struct Progress {
+    events: usize,
     open: usize,
     requeue: bool,
+    /// Some part was counted as a refusal of this delivery.
+    counted: bool,
+    refused: Refused,
+}
+
+/// The refused parts of a delivery: the first as letters, all by their class.
+#[derive(Default)]
+struct Refused {
     letters: Vec<Letter>,
+    classes: BTreeMap<RefusalClass, usize>,
+}
+
+impl Refused {
+    fn add(&mut self, refusal: &Refusal, part: Range<usize>) {
+        *self.classes.entry(refusal.class).or_default() += 1;
+        if self.letters.len() < MOST_LETTERS {
+            self.letters.push(Letter { refusal: refusal.clone(), part: Some(part) });
+        }
+    }
+
+    fn into_letters(mut self, events: usize) -> Vec<Letter> {
+        let refused: usize = self.classes.values().sum();
+        if refused <= MOST_LETTERS || self.letters.is_empty() {
+            return self.letters;
+        }
+        let first = self.letters.swap_remove(0).refusal;
+        let mut detail = format!("{refused} of {events} events refused");
+        for (position, (class, count)) in self.classes.iter().enumerate() {
+            let _ = write!(detail, "{}{class} {count}", if position == 0 { ": " } else { ", " });
+        }
+        let _ = write!(detail, "; the first: {first}");
+        let most = self.classes.iter().max_by_key(|(_, count)| **count).map_or(first.class, |(class, _)| *class);
+        vec![Letter { refusal: Refusal { status: first.status, ..Refusal::new(most, detail) }, part: None }]
+    }
 }
 
 impl Receipt {
     /// The receipt of a whole delivery.
     pub fn new(tag: u64, settlements: Settlements) -> Self {
-        Self { first: Some(Ticket::Whole { tag, settlements }), joined: Vec::new() }
+        Self { first: Some(Ticket::Whole { tag, settlements }), joined: Vec::new(), returns: 0 }
+    }
+
+    /// The receipt of nothing: for a document that is tried without a delivery behind it.
+    pub(super) const fn of_nothing() -> Self {
+        Self { first: None, joined: Vec::new(), returns: 0 }
+    }
+
+    /// Notes how often the broker says that the delivery was given back before. Only quorum queues count it, and only
+    /// they drop a message for it.
+    pub const fn returned(mut self, times: u32) -> Self {
+        self.returns = times;
+        self
+    }
+
+    /// Returns how often a delivery of this receipt was given back before, at most; 0 where the queue does not count.
+    #[must_use]
+    pub const fn returns(&self) -> u32 {
+        self.returns
+    }
+
+    /// Returns whether this is the first refusal of its delivery: the other parts then answer false.
+    #[must_use]
+    pub fn is_first_refusal(&self) -> bool {
+        match &self.first {
+            Some(Ticket::Part { shared, .. }) => !std::mem::replace(&mut shared.lock().counted, true),
+            _ => true,
+        }
     }
 
     /// Divides the receipt of a delivery that carries several events into one receipt per event. The delivery is
-    /// acked when all are; requeued if any is; the refused parts become dead letters of their own.
+    /// acked when all are; requeued if any is; the refused parts become dead letters of their own, or one together if they
+    /// are more than [`MOST_LETTERS`].
     ///
     /// An empty list of parts answers no receipt and acks: there is nothing in the delivery to lose.
     pub fn split(mut self, parts: Vec<Range<usize>>) -> Vec<Self> {
@@ -110,16 +179,16 @@ impl Receipt {
         let Some(Ticket::Whole { tag, settlements }) = self.first.take() else {
             return Vec::new();
         };
-        let progress = Progress { open: parts.len(), requeue: false, letters: Vec::new() };
+        let (events, returns) = (parts.len(), self.returns);
+        let progress = Progress { events, open: events, requeue: false, counted: false, refused: Refused::default() };
         let shared = Arc::new(Shared { tag, settlements, progress: Mutex::new(progress) });
-        parts
-            .into_iter()
-            .map(|part| Self { first: Some(Ticket::Part { shared: Arc::clone(&shared), part }), joined: Vec::new() })
-            .collect()
+        let ticket = |part| Ticket::Part { shared: Arc::clone(&shared), part };
+        parts.into_iter().map(|part| Self { first: Some(ticket(part)), joined: Vec::new(), returns }).collect()
     }
 
     /// Joins another receipt to this one: both are settled together.
     pub fn join(&mut self, mut other: Self) {
+        self.returns = self.returns.max(other.returns);
         self.joined.extend(other.first.take());
         self.joined.append(&mut other.joined);
     }
@@ -165,21 +234,24 @@ impl Ticket {
 }
 
 impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn settle_part(&self, part: Range<usize>, disposition: &Disposition) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.lock();
         match disposition {
             Disposition::Ack => {}
             Disposition::Requeue => progress.requeue = true,
-            Disposition::DeadLetter(refusal) => {
-                progress.letters.push(Letter { refusal: refusal.clone(), part: Some(part) });
-            }
+            Disposition::DeadLetter(refusal) => progress.refused.add(refusal, part),
         }
         progress.open -= 1;
         if progress.open > 0 {
             return;
         }
         // A requeued delivery comes back whole, with its refused parts: they become letters then.
-        let outcome = match (progress.requeue, std::mem::take(&mut progress.letters)) {
+        let letters = std::mem::take(&mut progress.refused).into_letters(progress.events);
+        let outcome = match (progress.requeue, letters) {
             (true, _) => Outcome::Requeue,
             (false, letters) if letters.is_empty() => Outcome::Ack,
             (false, letters) => Outcome::DeadLetter(letters),
@@ -191,7 +263,6 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::RefusalClass;
     use tokio::sync::mpsc::unbounded_channel;
 
     fn refusal() -> Refusal {
@@ -237,6 +308,23 @@ mod tests {
         parts.pop().unwrap().settle(&Disposition::DeadLetter(refusal()));
         drop(parts.pop().unwrap());
         assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 7, outcome: Outcome::Requeue });
+    }
+
+    #[test]
+    fn many_refused_parts_become_one_letter_of_the_whole_and_count_once() {
+        let (settlements, mut ledger) = unbounded_channel();
+        let parts = Receipt::new(7, settlements).split((0..1_000).map(|start| start..start + 1).collect());
+        assert_eq!(parts.iter().filter(|part| part.is_first_refusal()).count(), 1);
+        for (position, part) in parts.into_iter().enumerate() {
+            let refused = Refusal::new(RefusalClass::InvalidId, "record.id");
+            let refusal = if position == 0 { refused } else { refusal() };
+            part.settle(&if position < 900 { Disposition::DeadLetter(refusal) } else { Disposition::Ack });
+        }
+        let Outcome::DeadLetter(letters) = ledger.try_recv().unwrap().outcome else { panic!("dead letters") };
+        let [letter] = letters.as_slice() else { panic!("one letter: {}", letters.len()) };
+        assert_eq!((letter.part.clone(), letter.refusal.class), (None, RefusalClass::MissingField));
+        let said = "900 of 1000 events refused: missing-field 899, invalid-id 1; the first: invalid-id: record.id";
+        assert_eq!(letter.refusal.detail, said);
     }
 
     #[test]

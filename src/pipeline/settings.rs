@@ -24,7 +24,7 @@ pub struct PipelineSettings {
     pub idle_ms: u64,
     /// Bulk requests in flight at most.
     pub requests_in_flight: usize,
-    /// Records remembered as durable; 0 remembers none.
+    /// Graphs remembered as durable, at most 4,096; 0 remembers none.
     pub cache_entries: usize,
     /// First pause after a fault, in milliseconds; doubles up to `backoff_max_ms`.
     pub backoff_first_ms: u64,
@@ -42,6 +42,8 @@ pub struct PipelineSettings {
     pub months_back: u32,
     /// How many months after the current one a record may lie.
     pub months_ahead: u32,
+    /// Bytes of decompressed messages in memory at once, over all queues. A message counts twice what it unfolds to.
+    pub unfold_budget_bytes: u64,
     /// When to pause instead of dead-lettering.
     pub refusal_limits: RefusalLimits,
 }
@@ -54,7 +56,7 @@ impl Default for PipelineSettings {
             linger_ms: 25,
             idle_ms: 2,
             requests_in_flight: 4,
-            cache_entries: 50_000,
+            cache_entries: 4_096,
             backoff_first_ms: 100,
             backoff_max_ms: 10_000,
             breaker_threshold: 5,
@@ -62,6 +64,7 @@ impl Default for PipelineSettings {
             max_message_bytes: 128 << 20,
             months_back: 60,
             months_ahead: 1,
+            unfold_budget_bytes: 256 << 20,
             refusal_limits: RefusalLimits::default(),
         }
     }
@@ -78,6 +81,7 @@ impl PipelineSettings {
             ("pipeline.batch_bytes", self.batch_bytes),
             ("pipeline.requests_in_flight", self.requests_in_flight),
             ("pipeline.max_message_bytes", self.max_message_bytes),
+            ("pipeline.unfold_budget_bytes", usize::try_from(self.unfold_budget_bytes).unwrap_or(usize::MAX)),
             ("pipeline.breaker_threshold", self.breaker_threshold as usize),
             // At midnight of a month's end, and with a producer whose clock is ahead, the neighbours are current as well.
             ("pipeline.months_back", self.months_back as usize),

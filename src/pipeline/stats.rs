@@ -1,6 +1,6 @@
 //! What the flow has done, for health checks and tests. Metrics are counted here as well, so that both agree.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Histogram, counter, gauge, histogram};
@@ -34,12 +34,10 @@ impl Latency {
 }
 
 /// Totals and states of one pipeline, shared with those who watch it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PipelineStats {
     pub stored: AtomicU64,
     pub superseded: AtomicU64,
-    /// Settled from the cache, without a request.
-    pub known: AtomicU64,
     /// Replaced by a newer snapshot in the window.
     pub collapsed: AtomicU64,
     pub refused: AtomicU64,
@@ -48,9 +46,30 @@ pub struct PipelineStats {
     pub requests: AtomicU64,
     pub faults: AtomicU64,
     breaker_open: AtomicBool,
+    payload_breaker_open: AtomicBool,
     gate_closed: AtomicBool,
-    /// Wall-clock microseconds of the latest turn of the loop.
-    heartbeat: AtomicI64,
+    /// Milliseconds from `epoch` to the latest turn of the loop. Not by the wall clock: a step of it is no standstill.
+    heartbeat: AtomicU64,
+    epoch: Instant,
+}
+
+impl Default for PipelineStats {
+    fn default() -> Self {
+        Self {
+            stored: AtomicU64::default(),
+            superseded: AtomicU64::default(),
+            collapsed: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            held: AtomicU64::default(),
+            requests: AtomicU64::default(),
+            faults: AtomicU64::default(),
+            breaker_open: AtomicBool::default(),
+            payload_breaker_open: AtomicBool::default(),
+            gate_closed: AtomicBool::default(),
+            heartbeat: AtomicU64::default(),
+            epoch: Instant::now(),
+        }
+    }
 }
 
 impl PipelineStats {
@@ -90,8 +109,14 @@ impl PipelineStats {
         gauge!(names::GATE).set(f64::from(u8::from(closed)));
     }
 
-    pub(super) fn beat(&self, now: Timestamp) {
-        self.heartbeat.store(now.micros(), Ordering::Relaxed);
+    pub(super) fn set_payload_breaker(&self, open: bool) {
+        self.payload_breaker_open.store(open, Ordering::Relaxed);
+        gauge!(names::PAYLOAD_BREAKER).set(f64::from(u8::from(open)));
+    }
+
+    pub(super) fn beat(&self) {
+        let millis = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heartbeat.store(millis, Ordering::Relaxed);
     }
 
     /// Whether requests are held back because the store does not answer well.
@@ -104,8 +129,13 @@ impl PipelineStats {
         self.gate_closed.load(Ordering::Relaxed)
     }
 
-    /// When the loop last turned; it does so at least every few seconds while it is alive.
-    pub fn heartbeat(&self) -> Timestamp {
-        Timestamp::from_micros(self.heartbeat.load(Ordering::Relaxed)).unwrap_or(Timestamp::MIN)
+    /// Whether documents with full texts wait because the payload store takes none.
+    pub fn is_payload_breaker_open(&self) -> bool {
+        self.payload_breaker_open.load(Ordering::Relaxed)
+    }
+
+    /// How long ago the loop last turned; it does so at least every few seconds while it is alive.
+    pub fn heartbeat_age(&self) -> Duration {
+        self.epoch.elapsed().saturating_sub(Duration::from_millis(self.heartbeat.load(Ordering::Relaxed)))
     }
 }

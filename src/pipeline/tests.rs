@@ -1,8 +1,11 @@
 //! The flow over the scripted double: every fate of a delivery, under a paused clock.
 
 mod faults;
+mod intake;
 mod months;
 mod order;
+mod outages;
+mod refusals;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +47,10 @@ impl Flow {
     }
 
     fn start_with(settings: PipelineSettings, limits: Limits) -> Self {
+        Self::start_decoding(settings, limits, crate::codec::decode)
+    }
+
+    fn start_decoding(settings: PipelineSettings, limits: Limits, decoder: prepare::Decode) -> Self {
         let folder = TempDir::new().unwrap();
         let payloads = Arc::new(PayloadStore::open(&PayloadSettings { dir: folder.path().into(), s3: None }).unwrap());
         let (sink, stats) = (Arc::new(MemorySink::new()), Arc::new(PipelineStats::default()));
@@ -59,17 +66,26 @@ impl Flow {
         let (deliveries, inbox) = channel(64);
         let (settlements, ledger) = unbounded_channel();
         let abandon = CancellationToken::new();
-        let task = tokio::spawn(Pipeline::new(settings, limits, ports).run(inbox, abandon.clone()));
+        let pipeline = Pipeline::with_decoder(settings, limits, ports, decoder);
+        let task = tokio::spawn(pipeline.run(inbox, abandon.clone()));
         let deliveries = Some(deliveries);
         Self { sink, stats, gate, deliveries, settlements, ledger, task, abandon, next_tag: 1, payloads: folder }
     }
 
     async fn send(&mut self, body: impl Into<Bytes>) -> u64 {
+        let body = body.into();
+        self.send_message(
+            Message { source: Source::Native, content_type: None, compression: None, task: None, body },
+            0,
+        )
+        .await
+    }
+
+    /// Sends a message that was given back `returns` times before.
+    async fn send_message(&mut self, message: Message, returns: u32) -> u64 {
         let tag = self.next_tag;
         self.next_tag += 1;
-        let message =
-            Message { source: Source::Native, content_type: None, compression: None, task: None, body: body.into() };
-        let receipt = Receipt::new(tag, self.settlements.clone());
+        let receipt = Receipt::new(tag, self.settlements.clone()).returned(returns);
         self.deliveries.as_ref().unwrap().send(Delivery { content: Content::Message(message), receipt }).await.unwrap();
         tag
     }
@@ -223,16 +239,42 @@ async fn an_array_is_one_delivery_and_its_bad_event_one_letter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_to_be_durable_costs_no_request() {
-    for (cache_entries, requests) in [(50_000, 1), (0, 2)] {
-        let mut flow = Flow::start(PipelineSettings { cache_entries, ..PipelineSettings::default() });
-        let record = &distinct(1)[0];
+async fn what_comes_again_is_asked_of_the_store_again() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let record = &distinct(1)[0];
+    for _ in 0..2 {
         flow.send_record(record).await;
         assert_eq!(flow.settled().await.outcome, Outcome::Ack);
-        flow.send_record(record).await;
-        assert_eq!(flow.settled().await.outcome, Outcome::Ack);
-        assert_eq!(flow.sink.requests(), requests, "cache of {cache_entries}");
+        assert_eq!(flow.sink.documents().len(), 1);
+        // An operator removes it to have it built anew.
+        flow.sink.forget_everything();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graph_is_sent_once_until_its_place_is_made_anew() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let mut runs = (0..4).map(|seed| {
+        let mut run = generator().run().remove(0);
+        let Record::Run(inner) = &mut run else { panic!("a run") };
+        inner.id =
+            Generator::new(seed + 50, "2026-11-01T00:00:00".parse().unwrap(), Shape::default()).run()[0].key().id;
+        run
+    });
+    for expected in [1, 1] {
+        flow.send_record(&runs.next().unwrap()).await;
+        assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+        assert_eq!(flow.sink.graphs(), expected);
+    }
+    let sink = Arc::clone(&flow.sink);
+    flow.sink.script(Box::new(move |actions| {
+        // The write finds that somebody removed the index, and makes it anew.
+        sink.forget_everything();
+        Ok(vec![Verdict::Stored; actions.len()])
+    }));
+    flow.send_record(&runs.next().unwrap()).await;
+    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!((flow.sink.graphs(), flow.sink.documents().len()), (2, 1), "sent again with its graph");
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,6 +56,11 @@ impl Window {
         self.waiting.is_empty()
     }
 
+    /// What waits, in no order.
+    pub fn envelopes(&self) -> impl Iterator<Item = &Envelope<Prepared>> {
+        self.waiting.values()
+    }
+
     /// Documents waiting.
     pub fn len(&self) -> usize {
         self.waiting.len()

@@ -1,7 +1,8 @@
-//! The steps of the flow and the state they share. Only this task touches it, so there are no locks.
+//! The state of the flow and the steps that time brings about. Only this task touches it, so there are no locks.
 //!
 //! A transient fault is held here and tried again after a pause; the broker's prefetch window is what pauses the
-//! producers. What comes back from requests is handled in `landing.rs`.
+//! producers. How deliveries come in is in `intake.rs`, what comes back from requests in `landing.rs`, what becomes of
+//! refusals in `refusals.rs`, and how it is found out that a store works again in `trial.rs`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,32 +13,34 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::error;
 
 use super::breaker::Breaker;
 use super::cache::DurableCache;
-use super::dispatch::{GraphKey, Landing, Request};
+use super::dispatch::{Destination, GraphKey, Landing, Request};
 use super::gate::GateKeeper;
+use super::intake::UnfoldBudget;
 use super::limit::RefusalLimit;
 use super::pace::Pace;
-use super::prepare::{Envelope, PrepareLimits, Prepared, Slot, prepare};
+use super::prepare::{Decode, Envelope, Preparation, PrepareLimits, Prepared};
 use super::receipt::Delivery;
+use super::refusals::Pause;
 use super::settings::PipelineSettings;
 use super::stats::{Latency, PipelineStats};
 use super::window::Window;
-use crate::codec::{Cleaned, truncate};
-use crate::domain::{Disposition, Revision, SinkFault};
+use crate::codec::{self, truncate};
+use crate::domain::SinkFault;
 use crate::store::BulkSink;
-use crate::store::payload::PayloadStore;
+use crate::store::payload::{PayloadError, PayloadStore};
 use crate::telemetry::{Clock, names};
 
 /// The loop turns at least this often, so that its heartbeat means something.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Entries of the graph cache. A canvas changes with each publish, far less often than runs come.
 const GRAPHS: usize = 4_096;
-/// A durable graph is trusted this long (twice at most), so that one that was dropped with its month comes back.
-const GRAPH_AGE: Duration = Duration::from_mins(5);
-const RECORD_AGE: Duration = Duration::from_mins(10);
+/// A durable graph is trusted this long (twice at most). Another worker may have made its index anew, which this one's store
+/// cannot see; a graph sent once in this time costs little.
+const GRAPH_AGE: Duration = Duration::from_secs(15);
 
 /// What the flow needs from outside.
 pub struct Ports {
@@ -55,40 +58,46 @@ pub struct Pipeline {
     pub(super) settings: PipelineSettings,
     pub(super) limits: PrepareLimits,
     pub(super) ports: Ports,
+    pub(super) destination: Destination,
+    /// Heavy deliveries that wait for a decoder, with the time of their arrival.
+    pub(super) undecoded: VecDeque<(Delivery, Instant)>,
+    pub(super) decoding: usize,
+    pub(super) unfold: UnfoldBudget,
+    /// Documents without full texts to upload.
     pub(super) window: Window,
-    /// Batches that fly as they are: the halves of a request that was too large.
+    /// Documents whose full texts are uploaded first. They wait here while the payload store takes nothing.
+    pub(super) uploads: Window,
+    /// Batches that are sent as they are: the halves of a request that was too large.
     pub(super) ready: VecDeque<Vec<Envelope<Prepared>>>,
     pub(super) held: Vec<Held>,
     pub(super) flights: JoinSet<Flown>,
     pub(super) requests_out: usize,
+    /// Those of them that upload.
+    pub(super) uploads_out: usize,
     pub(super) probing: bool,
-    pub(super) durable: DurableCache<Slot, Revision>,
+    pub(super) probing_payloads: bool,
     pub(super) durable_graphs: DurableCache<GraphKey, ()>,
+    /// The store's generation that the cache belongs to.
+    pub(super) generation: u64,
     pub(super) breaker: Breaker,
+    /// The breaker of the payload store.
+    pub(super) payload_breaker: Breaker,
     pub(super) pace: Pace,
     pub(super) refusals: RefusalLimit,
     /// In words, for the reason why the gate closes.
     pub(super) latest_fault: Option<SinkFault>,
+    pub(super) latest_payload_fault: Option<String>,
+    /// Everything was given back because of an outage, for this reason, until a write works.
+    pub(super) released: Option<String>,
+    /// The gate is closed, and what waited here was given back.
+    pub(super) gave_back: bool,
     /// A pause for too many refusals.
-    pub(super) paused: Option<RefusalPause>,
+    pub(super) paused: Option<Pause>,
+    /// Documents to try a store with after everything was given back.
+    pub(super) kept: Vec<Prepared>,
+    pub(super) recently_refused: VecDeque<Prepared>,
     pub(super) latency: Latency,
     pub(super) rng: StdRng,
-}
-
-/// How long the worker pauses for too many refusals.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum RefusalPause {
-    Until(Instant),
-    UntilRestart,
-}
-
-impl RefusalPause {
-    fn end(self) -> Option<Instant> {
-        match self {
-            Self::Until(end) => Some(end),
-            Self::UntilRestart => None,
-        }
-    }
 }
 
 /// Envelopes waiting for another try.
@@ -99,31 +108,60 @@ pub(super) struct Held {
 
 /// What a task brings back.
 pub(super) enum Flown {
-    Request(Box<Landing>),
+    Request {
+        landing: Box<Landing>,
+        uploads: bool,
+    },
+    /// Documents that were written without a delivery, to see whether the store takes them.
+    Trial(Box<Landing>),
     Probe(Result<(), SinkFault>),
+    PayloadProbe(Result<(), PayloadError>),
+    Decoded(Box<Preparation>),
 }
 
 impl Pipeline {
     /// A flow that has not begun.
     pub fn new(settings: PipelineSettings, truncate: truncate::Limits, ports: Ports) -> Self {
+        Self::with_decoder(settings, truncate, ports, codec::decode)
+    }
+
+    pub(super) fn with_decoder(
+        settings: PipelineSettings,
+        truncate: truncate::Limits,
+        ports: Ports,
+        decoder: Decode,
+    ) -> Self {
         let now = Instant::now();
-        let decode = crate::codec::DecodeLimits { message_bytes: settings.max_message_bytes };
-        ports.stats.beat((ports.clock)());
+        let decode = codec::DecodeLimits { message_bytes: settings.max_message_bytes };
+        ports.stats.beat();
         Self {
-            limits: PrepareLimits { decode, truncate, months: settings.months((ports.clock)()) },
+            limits: PrepareLimits { decode, truncate, months: settings.months((ports.clock)()), decoder },
+            destination: Destination { sink: Arc::clone(&ports.sink), payloads: Arc::clone(&ports.payloads) },
+            undecoded: VecDeque::new(),
+            decoding: 0,
+            unfold: UnfoldBudget::new(settings.unfold_budget_bytes),
             window: Window::new(settings.batch(), now),
+            uploads: Window::new(settings.batch(), now),
             ready: VecDeque::new(),
             held: Vec::new(),
             flights: JoinSet::new(),
             requests_out: 0,
+            uploads_out: 0,
             probing: false,
-            durable: DurableCache::new(settings.cache_entries, RECORD_AGE, now),
+            probing_payloads: false,
             durable_graphs: DurableCache::new(GRAPHS.min(settings.cache_entries), GRAPH_AGE, now),
+            generation: ports.sink.generation(),
             breaker: Breaker::new(settings.breaker_threshold, settings.backoff()),
+            payload_breaker: Breaker::new(settings.breaker_threshold, settings.backoff()),
             pace: Pace::new(settings.requests_in_flight, now),
             refusals: RefusalLimit::new(settings.refusal_limits),
             latest_fault: None,
+            latest_payload_fault: None,
+            released: None,
+            gave_back: false,
             paused: None,
+            kept: Vec::new(),
+            recently_refused: VecDeque::new(),
             latency: Latency::new(),
             rng: StdRng::seed_from_u64(ports.seed),
             settings,
@@ -133,79 +171,72 @@ impl Pipeline {
 
     /// Whether nothing is left to do.
     pub(super) fn is_done(&self) -> bool {
-        self.window.is_empty() && self.ready.is_empty() && self.held.is_empty() && self.requests_out == 0
+        let nothing_waits = self.window.is_empty() && self.uploads.is_empty() && self.undecoded.is_empty();
+        nothing_waits && self.ready.is_empty() && self.held.is_empty() && self.requests_out == 0 && self.decoding == 0
     }
 
-    /// Whether deliveries are taken now. With the gate closed they are, to be given back.
+    /// Whether deliveries are taken now. With the gate closed they are, to be given back. Documents that wait for the payload
+    /// store do not count: the others go on for as long as the memory budget and the prefetch allow.
     pub(super) fn pulls(&self) -> bool {
-        !self.is_closed() && !self.breaker.is_open() && !self.window.is_crowded() && self.ready.is_empty()
-            || self.is_closed()
+        self.is_closed() || !self.breaker.is_open() && !self.window.is_crowded() && self.ready.is_empty()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        !self.ports.gate.borrow().is_open()
+    /// Whether everything was given back and nothing more is taken.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.gave_back
     }
 
-    /// Prepares deliveries and puts them into the window.
-    pub(super) fn take_in(&mut self, inbox: &mut Vec<Delivery>) {
-        if self.is_closed() {
-            inbox.clear();
-            return;
-        }
-        let now = Instant::now();
-        self.limits.months = self.settings.months((self.ports.clock)());
-        let mut cleaned = Cleaned::default();
-        let (mut known, collapsed_before) = (0, self.window.collapsed());
-        for delivery in inbox.drain(..) {
-            let preparation = prepare(delivery, &self.limits, now);
-            cleaned += preparation.cleaned;
-            for refusal in preparation.refusals {
-                self.refuse(refusal);
-            }
-            for envelope in preparation.envelopes {
-                if self.durable.holds(&envelope.payload.slot(), envelope.payload.revision()) {
-                    known += 1;
-                    envelope.receipt.settle(&Disposition::Ack);
-                } else {
-                    self.window.add(envelope, now);
-                }
-            }
-        }
-        let stats = &self.ports.stats;
-        PipelineStats::add(&stats.known, "known", known);
-        PipelineStats::add(&stats.collapsed, "collapsed", self.window.collapsed() - collapsed_before);
-        PipelineStats::cleaned(&cleaned);
+    /// Snapshots that a newer one replaced while both waited.
+    pub(super) fn collapsed(&self) -> u64 {
+        self.window.collapsed() + self.uploads.collapsed()
     }
 
-    /// Starts every request that is due and may start.
+    /// Starts every request, decoder and trial that is due and may start.
     pub(super) fn launch(&mut self) {
         let now = Instant::now();
-        self.ports.stats.beat((self.ports.clock)());
-        while !self.breaker.is_open() && self.requests_out < self.pace.limit() && self.pace.next_start() <= now {
+        self.ports.stats.beat();
+        self.start_decoders();
+        while self.may_send() && self.pace.next_start() <= now {
             self.readmit_held(now);
-            let batch = match self.ready.pop_front() {
-                Some(batch) => batch,
-                None if self.window.due(now).is_some_and(|due| due <= now) => self.window.take(now),
-                None => break,
-            };
+            let Some((batch, uploads)) = self.next_batch(now) else { break };
             let request = Request::new(batch, |graph| self.durable_graphs.holds(graph, ()));
-            let (sink, payloads) = (Arc::clone(&self.ports.sink), Arc::clone(&self.ports.payloads));
+            let destination = self.destination.clone();
             self.pace.started(now);
             self.requests_out += 1;
-            self.flights.spawn(async move { Flown::Request(Box::new(request.fly(sink, payloads).await)) });
+            self.uploads_out += usize::from(uploads);
+            self.flights
+                .spawn(async move { Flown::Request { landing: Box::new(request.send(&destination).await), uploads } });
         }
-        if self.breaker.next_probe().is_some_and(|due| due <= now) && !self.probing {
-            self.probing = true;
-            let sink = Arc::clone(&self.ports.sink);
-            self.flights.spawn(async move { Flown::Probe(sink.probe().await) });
-        }
+        self.start_trials(now);
         gauge!(names::REQUESTS).set(self.requests_out as f64);
+    }
+
+    /// Nothing is sent after the gate closed: its delivery has been given back.
+    fn may_send(&self) -> bool {
+        !self.is_closed() && !self.breaker.is_open() && self.requests_out < self.pace.limit()
+    }
+
+    /// Half of the requests at most upload, so that a slow payload store does not stop documents without full texts.
+    fn may_upload(&self) -> bool {
+        !self.payload_breaker.is_open() && self.uploads_out < self.pace.limit().div_ceil(2)
+    }
+
+    /// The next batch that is due, and whether it uploads.
+    fn next_batch(&mut self, now: Instant) -> Option<(Vec<Envelope<Prepared>>, bool)> {
+        if let Some(batch) = self.ready.pop_front() {
+            return Some((batch, false));
+        }
+        let is_due = |window: &Window| window.due(now).is_some_and(|due| due <= now);
+        if self.may_upload() && is_due(&self.uploads) {
+            return Some((self.uploads.take(now), true));
+        }
+        is_due(&self.window).then(|| (self.window.take(now), false))
     }
 
     fn readmit_held(&mut self, now: Instant) {
         while let Some(position) = self.held.iter().position(|held| held.due <= now) {
             for envelope in self.held.swap_remove(position).envelopes {
-                self.window.add(envelope, now);
+                self.enqueue(envelope, now);
             }
         }
     }
@@ -213,28 +244,23 @@ impl Pipeline {
     /// When the loop must turn even if nothing happens.
     pub(super) fn wake(&self) -> Instant {
         let now = Instant::now();
-        let may_launch = !self.breaker.is_open() && self.requests_out < self.pace.limit();
-        let batch = may_launch.then(|| self.window.due(now)).flatten().map(|due| due.max(self.pace.next_start()));
-        let ready = (may_launch && !self.ready.is_empty()).then(|| self.pace.next_start());
-        let held = may_launch.then(|| self.held.iter().map(|held| held.due).min()).flatten();
-        let probe = self.breaker.next_probe().filter(|_| !self.probing);
-        let resume = self.paused.and_then(RefusalPause::end);
-        [batch, ready, held, probe, resume].into_iter().flatten().fold(now + HEARTBEAT, Instant::min)
+        let next_start = self.pace.next_start();
+        let may_send = self.may_send();
+        let batch = may_send.then(|| self.window.due(now)).flatten().map(|due| due.max(next_start));
+        let uploads = (may_send && self.may_upload()).then(|| self.uploads.due(now)).flatten();
+        let uploads = uploads.map(|due| due.max(next_start));
+        let ready = (may_send && !self.ready.is_empty()).then_some(next_start);
+        let held = may_send.then(|| self.held.iter().map(|held| held.due).min()).flatten();
+        let trial = self.next_trial();
+        let payload_probe = self.payload_breaker.next_probe().filter(|_| !self.probing_payloads);
+        let all = [batch, uploads, ready, held, trial, payload_probe];
+        all.into_iter().flatten().fold(now + HEARTBEAT, Instant::min)
     }
 
     /// Whatever time alone brings about; requests are started by the next `launch`.
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
-        if self.paused.and_then(RefusalPause::end).is_some_and(|end| end <= now) {
-            self.paused = None;
-            self.refusals.resume();
-            info!("pause for too many refusals is over: trying again");
-            self.open_gate();
-        }
-        if self.breaker.open_for(now) >= self.settings.release_after() && !self.is_closed() {
-            let fault = self.latest_fault.as_ref().map_or_else(|| "see the log".to_owned(), ToString::to_string);
-            self.close_gate(format!("the store takes nothing: {fault}"));
-        }
+        self.release_if_overdue(now);
         // Held envelopes go back even while no request may start, so that newer snapshots collapse with them.
         if !self.breaker.is_open() {
             self.readmit_held(now);
@@ -242,14 +268,16 @@ impl Pipeline {
     }
 
     /// The next task to come back; never, while none is out.
-    pub(super) async fn next_flown(&mut self) -> Option<Flown> {
+    ///
+    /// # Errors
+    /// A task that ended without a result: then the flow no longer knows what is out. What tasks do is guarded against
+    /// panics, so that this is a defect.
+    pub(super) async fn next_flown(&mut self) -> Option<Result<Flown, ()>> {
         match self.flights.join_next().await? {
-            Ok(flown) => Some(flown),
+            Ok(flown) => Some(Ok(flown)),
             Err(crash) => {
-                // Its receipts were dropped with it, and so requeued.
-                error!(%crash, "a request task died; its deliveries are requeued");
-                self.requests_out = self.requests_out.saturating_sub(1);
-                None
+                error!(%crash, "a task of the flow died; the flow ends, and its deliveries are requeued");
+                Some(Err(()))
             }
         }
     }

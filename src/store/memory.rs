@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::{BulkSink, StateEntry, StateReader, StateStore, StateVersion, StoreError};
 use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Document, FaultKind, Month, Refusal, SinkFault, Verdict};
+use crate::domain::{BulkAction, Document, FaultKind, Month, Refusal, RetryCause, SinkFault, Verdict};
 
 /// What the double answers to one request instead of storing it.
 pub type Script = Box<dyn FnOnce(&[BulkAction]) -> Result<Vec<Verdict>, SinkFault> + Send>;
@@ -26,6 +26,10 @@ struct State {
     requests: usize,
     script: VecDeque<Script>,
     down: bool,
+    blocked: bool,
+    panics: usize,
+    graphs: usize,
+    generation: u64,
     refusal: Option<Refusal>,
     /// Requests that carry this document are too large while it takes more than so many bytes.
     too_large: Option<(RecordKey, usize)>,
@@ -45,6 +49,29 @@ impl MemorySink {
     /// While down, every request and probe fails as if nobody listened.
     pub fn set_down(&self, down: bool) {
         self.lock().down = down;
+    }
+
+    /// While blocked, probes succeed and every document is answered with 429, as by an engine past its flood stage.
+    pub fn set_blocked(&self, blocked: bool) {
+        self.lock().blocked = blocked;
+    }
+
+    /// So many requests from now on panic.
+    pub fn panic_next(&self, requests: usize) {
+        self.lock().panics = requests;
+    }
+
+    /// As if somebody had removed everything; the next write notices.
+    pub fn forget_everything(&self) {
+        let mut state = self.lock();
+        state.documents.clear();
+        state.generation += 1;
+    }
+
+    /// Graphs received so far.
+    #[must_use]
+    pub fn graphs(&self) -> usize {
+        self.lock().graphs
     }
 
     /// Refuses every document for good, as a broken mapping does.
@@ -87,8 +114,12 @@ impl State {
 
     fn store(&mut self, action: &BulkAction) -> Verdict {
         let BulkAction::Document(document) = action else {
+            self.graphs += 1;
             return Verdict::Stored;
         };
+        if self.blocked {
+            return Verdict::Retry(RetryCause { status: Some(429), detail: "blocked by a test".into() });
+        }
         if let Some(refusal) = &self.refusal {
             return Verdict::Refused(refusal.clone());
         }
@@ -111,6 +142,11 @@ impl BulkSink for MemorySink {
         if state.down {
             return Err(SinkFault::new(FaultKind::Unreachable, "set down by a test"));
         }
+        if state.panics > 0 {
+            state.panics -= 1;
+            drop(state);
+            std::panic::resume_unwind(Box::new("dictated by a test"));
+        }
         if state.is_too_large(actions) {
             return Err(SinkFault::new(FaultKind::TooLarge, "found too large by a test"));
         }
@@ -129,6 +165,10 @@ impl BulkSink for MemorySink {
             return Err(SinkFault::new(FaultKind::Unreachable, "set down by a test"));
         }
         Ok(())
+    }
+
+    fn generation(&self) -> u64 {
+        self.lock().generation
     }
 }
 

@@ -63,7 +63,7 @@ async fn an_open_breaker_stops_pulling_until_a_probe_succeeds() {
         flow.send_record(&record).await;
     }
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(flow.sink.requests(), requests, "no request while the breaker is open");
+    assert!(flow.sink.requests() - requests < 60, "trials of one document, and ever fewer, while the breaker is open");
     assert!(sender.capacity() <= 54, "deliveries wait in the channel, the prefetch window is the pause");
     flow.sink.set_down(false);
     let outcomes = flow.settled_many(11).await;
@@ -121,26 +121,15 @@ async fn a_document_that_is_too_large_is_cut_harder_before_it_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_mapping_makes_at_most_fifty_letters_and_pauses() {
+async fn a_request_that_panics_holds_its_documents() {
     let mut flow = Flow::start(PipelineSettings::default());
-    flow.sink.refuse_everything(Some(refused()));
-    let records = distinct(200);
-    for record in &records {
-        flow.send_record(record).await;
+    flow.sink.panic_next(2);
+    for record in distinct(5) {
+        flow.send_record(&record).await;
     }
-    let outcomes = flow.settled_many(200).await;
-    let letters = outcomes.values().filter(|outcome| class_of(outcome).is_some()).count();
-    assert_eq!(letters, 50);
-    assert!(flow.stats.is_gate_closed());
-    // The pause ends, one message is tried, it is refused again: no further letter.
-    flow.gate.wait_for(Gate::is_open).await.unwrap();
-    flow.send_record(&records[199]).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Requeue);
-    // Mended.
-    flow.sink.refuse_everything(None);
-    flow.gate.wait_for(Gate::is_open).await.unwrap();
-    flow.send_record(&records[199]).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    let outcomes = flow.settled_many(5).await;
+    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+    assert_eq!(flow.sink.documents().len(), 5);
 }
 
 #[tokio::test(start_paused = true)]

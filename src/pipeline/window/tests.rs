@@ -39,8 +39,15 @@ impl Maker {
         let document = Arc::new(Document { record, revision, graph: None, truncated: Vec::new(), origin: None });
         let receipt = Receipt::new(self.next_tag, self.settlements.clone());
         self.next_tag += 1;
-        let payload =
-            Prepared { document, graph: None, offloads: Vec::new(), bytes, received: Instant::now(), attempts: 0 };
+        let payload = Prepared {
+            document,
+            graph: None,
+            offloads: Vec::new(),
+            bytes,
+            received: Instant::now(),
+            attempts: 0,
+            charge: None,
+        };
         Envelope { payload, receipt }
     }
 

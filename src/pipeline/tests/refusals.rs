@@ -1,0 +1,164 @@
+//! Refusals: letters, pauses, and what ends a pause. Nothing goes back but at its beginning.
+
+use super::*;
+use crate::pipeline::gate::Gate;
+use crate::pipeline::limit::RefusalLimits;
+
+fn outcomes_of(outcomes: &BTreeMap<u64, Outcome>) -> (usize, usize, usize) {
+    let count = |wanted: fn(&Outcome) -> bool| outcomes.values().filter(|outcome| wanted(outcome)).count();
+    let letters = count(|outcome| matches!(outcome, Outcome::DeadLetter(_)));
+    (count(|outcome| *outcome == Outcome::Ack), letters, count(|outcome| *outcome == Outcome::Requeue))
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_bad_events_in_one_message_are_one_letter_and_stop_nothing() {
+    for bad in [r#"{}"#, r#"{"v":9}"#, "7", r#"{"v":1,"kind":"workflow_run","record":{"id":"x"}}"#] {
+        let mut flow = Flow::start(PipelineSettings::default());
+        let body = format!("[{}]", vec![bad; 9_999].join(","));
+        for _ in 0..60 {
+            flow.send(body.clone()).await;
+        }
+        for record in distinct(30) {
+            flow.send_record(&record).await;
+        }
+        let outcomes = flow.settled_many(90).await;
+        assert_eq!(outcomes_of(&outcomes), (30, 60, 0), "{bad}");
+        let Outcome::DeadLetter(letters) = &outcomes[&1] else { panic!("a letter") };
+        assert!(letters.len() == 1 && letters[0].part.is_none(), "the whole body once");
+        assert!(letters[0].refusal.detail.starts_with("9999 of 9999 events refused"), "{}", letters[0].refusal);
+        assert!(flow.gate.borrow().is_open());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_one_message_that_the_store_refuses_count_once() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    flow.sink.refuse_everything(Some(refused()));
+    let text = |record: &Record| String::from_utf8(encode_native(record)).unwrap();
+    let body = format!("[{}]", distinct(2_000).iter().map(text).collect::<Vec<_>>().join(","));
+    flow.send(body).await;
+    assert_eq!(class_of(&flow.settled().await.outcome), Some(RefusalClass::RefusedByStore));
+    flow.sink.refuse_everything(None);
+    flow.send_record(&distinct(1)[0]).await;
+    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_mapping_makes_fifty_letters_and_gives_back_once_however_long_it_lasts() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    flow.sink.refuse_everything(Some(refused()));
+    let records = distinct(200);
+    for record in &records {
+        flow.send_record(record).await;
+    }
+    assert_eq!(outcomes_of(&flow.settled_many(200).await), (0, 50, 150));
+    assert!(flow.stats.is_gate_closed());
+    let requests = flow.sink.requests();
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    assert!(flow.gate.borrow().is_closed() && flow.ledger.try_recv().is_err(), "no delivery is touched");
+    let trials = flow.sink.requests() - requests;
+    assert!((50..=61).contains(&trials), "one trial per pause: {trials}");
+    flow.sink.refuse_everything(None);
+    flow.gate.wait_for(Gate::is_open).await.unwrap();
+    for record in &records {
+        flow.send_record(record).await;
+    }
+    assert_eq!(outcomes_of(&flow.settled_many(200).await), (200, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_pause_a_poison_of_another_class_is_a_letter_and_stops_nothing() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    flow.sink.refuse_everything(Some(refused()));
+    let records = distinct(120);
+    for record in &records {
+        flow.send_record(record).await;
+    }
+    flow.settled_many(120).await;
+    flow.sink.refuse_everything(None);
+    flow.gate.wait_for(Gate::is_open).await.unwrap();
+    for turn in 0..5 {
+        flow.send(r#"{"v":1,"kind":"mystery","record":{}}"#).await;
+        for record in &records[turn * 10..turn * 10 + 10] {
+            flow.send_record(record).await;
+        }
+    }
+    assert_eq!(outcomes_of(&flow.settled_many(55).await), (50, 5, 0));
+    assert!(flow.gate.borrow().is_open());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refused_among_stored_documents_does_not_pause_again() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    flow.sink.refuse_everything(Some(refused()));
+    let records = distinct(120);
+    for record in &records {
+        flow.send_record(record).await;
+    }
+    flow.settled_many(120).await;
+    flow.sink.refuse_everything(None);
+    // The trial: the first of its documents is refused for good, the others are stored.
+    flow.sink.script(Box::new(|actions| {
+        let verdict = |position| if position == 0 { Verdict::Refused(refused()) } else { Verdict::Stored };
+        Ok((0..actions.len()).map(verdict).collect())
+    }));
+    flow.gate.wait_for(Gate::is_open).await.unwrap();
+    flow.send_record(&records[60]).await;
+    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+}
+
+#[tokio::test(start_paused = true)]
+async fn undecodable_messages_are_tried_one_by_one_and_nothing_goes_back_for_it() {
+    let refusal_limits = RefusalLimits { decode_run: 3, ..RefusalLimits::default() };
+    let mut flow = Flow::start(PipelineSettings { refusal_limits, ..PipelineSettings::default() });
+    for _ in 0..5 {
+        flow.send("not json").await;
+    }
+    assert_eq!(outcomes_of(&flow.settled_many(5).await), (0, 3, 2));
+    for _ in 0..30 {
+        flow.gate.wait_for(|gate| *gate == Gate::Trial).await.unwrap();
+        assert!(flow.stats.is_gate_closed(), "it is not well yet");
+        flow.send("not json").await;
+        assert!(class_of(&flow.settled().await.outcome).is_some());
+        flow.gate.wait_for(Gate::is_closed).await.unwrap();
+    }
+    flow.gate.wait_for(|gate| *gate == Gate::Trial).await.unwrap();
+    flow.send_record(&distinct(1)[0]).await;
+    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    flow.gate.wait_for(Gate::is_open).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_of_one_queue_gives_nothing_of_another_back() {
+    let refusal_limits = RefusalLimits { decode_run: 3, ..RefusalLimits::default() };
+    let mut flow = Flow::start(PipelineSettings { refusal_limits, ..PipelineSettings::default() });
+    for _ in 0..4 {
+        flow.send("not json").await;
+    }
+    flow.settled_many(4).await;
+    flow.gate.wait_for(|gate| *gate == Gate::Trial).await.unwrap();
+    flow.sink.set_blocked(true);
+    // One consumer took a good one, whose document waits for the store; the other a bad one at the same time.
+    flow.send("not json").await;
+    flow.settled().await;
+    flow.gate.wait_for(Gate::is_closed).await.unwrap();
+    flow.send_record(&distinct(1)[0]).await;
+    flow.sink.set_blocked(false);
+    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+}
+
+fn panicking(message: &Message, limits: crate::codec::DecodeLimits) -> Result<crate::codec::Decoded, Refusal> {
+    assert!(!message.body.starts_with(b"bomb"), "decoding panics");
+    crate::codec::decode(message, limits)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_decoding_panics_is_a_letter() {
+    let mut flow = Flow::start_decoding(PipelineSettings::default(), Limits::default(), panicking);
+    flow.send("bomb").await;
+    flow.send("bomb".repeat(1 << 20)).await;
+    flow.send_record(&distinct(1)[0]).await;
+    let outcomes = flow.settled_many(3).await;
+    assert_eq!(outcomes_of(&outcomes), (1, 2, 0));
+    assert_eq!(class_of(&outcomes[&1]), Some(RefusalClass::UndecodableBody));
+}

@@ -1,0 +1,323 @@
+//! How it is found out whether a store takes documents again: by writing some. A store can answer every question and take
+//! nothing (a disk past its flood stage, a user who may read only), so asking it would prove nothing.
+//!
+//! What is written are documents that wait here anyway, or that were kept when everything was given back: a write of the same
+//! revision changes nothing, so their deliveries may come again. Pauses between trials grow as the breaker says.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::dispatch::{ItemResult, Landed, Landing, Request};
+use super::gate::Gate;
+use super::limit::Cause;
+use super::prepare::{Envelope, Prepared};
+use super::receipt::Receipt;
+use super::worker::{Flown, Pipeline};
+use crate::domain::{FaultKind, RetryCause, SinkFault, Verdict};
+use crate::store::payload::PayloadError;
+
+/// Documents of a trial: several, because one month or one kind may be blocked alone.
+const DOCUMENTS: usize = 8;
+/// Bytes of a trial, but for its first document.
+const BYTES: usize = 4 << 20;
+/// Returns of a delivery after which it is not held until it has to be returned once more: a queue that counts them drops
+/// the message at its limit. Everything stops instead.
+const MOST_RETURNS: u32 = 2;
+
+impl Pipeline {
+    /// When the next trial of the store is due.
+    pub(super) fn next_trial(&self) -> Option<Instant> {
+        let pause = self.paused.as_ref().and_then(super::refusals::Pause::next_trial);
+        self.breaker.next_probe().into_iter().chain(pause).min().filter(|_| !self.probing)
+    }
+
+    pub(super) fn start_trials(&mut self, now: Instant) {
+        if self.payload_breaker.next_probe().is_some_and(|due| due <= now) && !self.probing_payloads {
+            self.probing_payloads = true;
+            let payloads = Arc::clone(&self.ports.payloads);
+            self.flights.spawn(async move {
+                let probe = AssertUnwindSafe(payloads.probe()).catch_unwind().await;
+                Flown::PayloadProbe(
+                    probe.unwrap_or_else(|_| Err(PayloadError::Unavailable("the probe panicked".into()))),
+                )
+            });
+        }
+        if self.probing {
+            return;
+        }
+        let pause = self.begin_pause_trial(now);
+        if pause || self.breaker.next_probe().is_some_and(|due| due <= now) {
+            self.probing = true;
+            self.start_trial();
+        }
+    }
+
+    fn start_trial(&mut self) {
+        let documents = if self.kept.is_empty() { self.sample(false) } else { self.kept.clone() };
+        let destination = self.destination.clone();
+        if documents.is_empty() {
+            self.flights.spawn(async move {
+                let probe = AssertUnwindSafe(destination.sink.probe()).catch_unwind().await;
+                let panicked = || SinkFault::new(FaultKind::Malformed, "the probe panicked: see the log");
+                Flown::Probe(probe.unwrap_or_else(|_| Err(panicked())))
+            });
+            return;
+        }
+        let of_nothing = |payload| Envelope { payload, receipt: Receipt::of_nothing() };
+        let request = Request::new(documents.into_iter().map(of_nothing).collect(), |_| false);
+        self.flights.spawn(async move { Flown::Trial(Box::new(request.send(&destination).await)) });
+    }
+
+    /// Some of what waits, of different kinds and months first come first. `overdue`: only what has been given back too often.
+    fn sample(&self, overdue: bool) -> Vec<Prepared> {
+        let now = Instant::now();
+        let held = self.held.iter().flat_map(|held| &held.envelopes).chain(self.ready.iter().flatten());
+        let all = held.chain(self.window.envelopes()).chain(self.uploads.envelopes());
+        let waiting =
+            all.filter(|envelope| !overdue || self.is_overdue(envelope, now)).map(|envelope| &envelope.payload);
+        // What can be written without an upload tells more of the store.
+        let away = self.payload_breaker.is_open() && !overdue;
+        let refused = self.recently_refused.iter().filter(|_| self.is_refusing());
+        choose(refused.chain(waiting).filter(|prepared| !away || prepared.offloads.is_empty()))
+    }
+
+    fn is_overdue(&self, envelope: &Envelope<Prepared>, now: Instant) -> bool {
+        let age = now.saturating_duration_since(envelope.payload.received);
+        envelope.receipt.returns() >= MOST_RETURNS && age >= self.settings.release_after()
+    }
+
+    /// Gives everything back when a store has been away for so long that the broker's patience would end, or when
+    /// something that is held was given back too often already.
+    pub(super) fn release_if_overdue(&mut self, now: Instant) {
+        if self.is_closed() {
+            return;
+        }
+        let words = |fault: Option<String>| fault.unwrap_or_else(|| "see the log".to_owned());
+        if self.breaker.open_for(now) >= self.settings.release_after() {
+            let fault = self.latest_fault.as_ref().map(ToString::to_string);
+            self.released = Some(format!("the store takes nothing: {}", words(fault)));
+            return self.update_gate();
+        }
+        let waiting = self.held.iter().flat_map(|held| &held.envelopes);
+        let uploads = self.uploads.envelopes().filter(|_| self.payload_breaker.is_open());
+        if waiting.chain(uploads).any(|envelope| self.is_overdue(envelope, now)) {
+            self.kept = self.sample(true);
+            let fault =
+                self.latest_payload_fault.clone().or_else(|| self.latest_fault.as_ref().map(ToString::to_string));
+            self.released = Some(format!(
+                "documents cannot be stored, and their deliveries were given back {MOST_RETURNS} times: {}",
+                words(fault)
+            ));
+            if self.breaker.trip(now, &mut self.rng) {
+                self.ports.stats.set_breaker(true);
+            }
+            self.update_gate();
+        }
+    }
+
+    /// Takes the result of a trial.
+    pub(super) fn land_trial(&mut self, landing: Landing) {
+        self.probing = false;
+        self.note_generation(landing.generation);
+        self.note_uploads(&landing.uploads);
+        let refusing = self.is_refusing();
+        match landing.outcome {
+            Ok(landed) => {
+                if landed.iter().any(Landed::is_durable) {
+                    self.kept.clear();
+                    self.recover();
+                    if refusing {
+                        self.end_pause();
+                    }
+                    return;
+                }
+                if landed.iter().all(|one| matches!(one.verdict(), Some(Verdict::Refused(_)))) {
+                    // It answers for good; what it refuses is counted where deliveries are.
+                    self.recover();
+                } else {
+                    self.trial_failed(landed.iter().find_map(fault_of));
+                }
+            }
+            Err((fault, _)) if fault.kind == FaultKind::TooLarge => self.recover(),
+            Err((fault, _)) => self.trial_failed(Some(fault)),
+        }
+        if refusing {
+            self.wait_again();
+        }
+    }
+
+    fn trial_failed(&mut self, fault: Option<SinkFault>) {
+        let retry_after = fault.as_ref().and_then(|fault| fault.retry_after);
+        if self.breaker.is_open() {
+            self.breaker.failed(Instant::now(), retry_after, &mut self.rng);
+        } else {
+            self.fault_in_a_row(retry_after);
+        }
+        self.latest_fault = fault.or(self.latest_fault.take());
+    }
+
+    pub(super) fn land_probe(&mut self, probe: Result<(), SinkFault>) {
+        self.probing = false;
+        let refusing = self.is_refusing();
+        match probe {
+            Ok(()) => {
+                self.recover();
+                if refusing {
+                    self.end_pause();
+                }
+            }
+            Err(fault) => {
+                self.trial_failed(Some(fault));
+                if refusing {
+                    self.wait_again();
+                }
+            }
+        }
+    }
+
+    /// Whether the worker pauses because the store refuses documents.
+    fn is_refusing(&self) -> bool {
+        self.paused.as_ref().is_some_and(|pause| pause.cause == Cause::Store)
+    }
+
+    pub(super) fn land_payload_probe(&mut self, probe: Result<(), PayloadError>) {
+        self.probing_payloads = false;
+        match probe {
+            Ok(()) => self.payloads_work(),
+            Err(fault) => {
+                self.payload_breaker.failed(Instant::now(), None, &mut self.rng);
+                self.latest_payload_fault = Some(fault.to_string());
+            }
+        }
+    }
+
+    pub(super) fn payloads_work(&mut self) {
+        self.latest_payload_fault = None;
+        if self.payload_breaker.succeeded() {
+            info!("the payload store takes full texts again");
+            self.ports.stats.set_payload_breaker(false);
+        }
+    }
+
+    /// The store works: close the breaker, let the held try at once, let consumers pull.
+    pub(super) fn recover(&mut self) {
+        if !self.breaker.succeeded() {
+            return;
+        }
+        info!("breaker closed: the store takes documents again");
+        self.ports.stats.set_breaker(false);
+        let now = Instant::now();
+        self.pace.reset(now);
+        for held in &mut self.held {
+            held.due = now;
+        }
+        self.released = None;
+        self.update_gate();
+    }
+
+    /// Opens or closes the gate as outages and pauses say. Closing gives back everything that waits, once.
+    pub(super) fn update_gate(&mut self) {
+        let gate = match (&self.released, &self.paused) {
+            (Some(reason), _) => Gate::Closed(reason.clone()),
+            (None, Some(pause)) if pause.cause == Cause::Messages && pause.is_trying() => Gate::Trial,
+            (None, Some(pause)) => Gate::Closed(pause.reason.clone()),
+            (None, None) => Gate::Open,
+        };
+        let before = self.ports.gate.borrow().clone();
+        if before == gate {
+            return;
+        }
+        let closes = gate.is_closed();
+        // After a trial of messages nothing goes back: what the consumers have taken is settled first.
+        let gives_back = closes && (before.is_open() || self.released.is_some());
+        if let Gate::Closed(reason) = &gate
+            && gives_back
+            && !self.gave_back
+        {
+            error!(reason, "giving deliveries back and not consuming");
+            if self.kept.is_empty() {
+                self.kept = self.sample(false);
+            }
+        }
+        self.gave_back = gives_back || closes && self.gave_back;
+        self.ports.stats.set_gate(!gate.is_open());
+        // Told before anything is dropped, so that no consumer takes a delivery that was just given back.
+        self.ports.gate.send_replace(gate);
+        if self.gave_back {
+            self.window.clear();
+            self.uploads.clear();
+            self.ready.clear();
+            self.held.clear();
+            self.undecoded.clear();
+        }
+    }
+
+    /// Keeps a document that the store refused, to try it again after a pause.
+    pub(super) fn keep_refused(&mut self, prepared: &Prepared) {
+        if self.recently_refused.len() == DOCUMENTS / 2 {
+            self.recently_refused.pop_front();
+        }
+        if prepared.bytes <= BYTES / DOCUMENTS || self.recently_refused.is_empty() {
+            self.recently_refused.push_back(prepared.clone());
+        }
+    }
+
+    pub(super) fn fault_in_a_row(&mut self, retry_after: Option<std::time::Duration>) {
+        if self.breaker.failed(Instant::now(), retry_after, &mut self.rng) {
+            error!("breaker opened: not pulling until the store takes a document");
+            self.ports.stats.set_breaker(true);
+        }
+    }
+
+    pub(super) fn payload_fault(&mut self, fault: &str) {
+        warn!(fault, "the payload store did not take full texts; their documents wait");
+        self.latest_payload_fault = Some(fault.to_owned());
+        if self.payload_breaker.failed(Instant::now(), None, &mut self.rng) {
+            error!(fault, "the payload store takes nothing: documents with full texts wait, others go on");
+            self.ports.stats.set_payload_breaker(true);
+        }
+    }
+}
+
+fn choose<'a>(candidates: impl Iterator<Item = &'a Prepared>) -> Vec<Prepared> {
+    let mut chosen: Vec<Prepared> = Vec::new();
+    let mut spare: Vec<&Prepared> = Vec::new();
+    let mut bytes = 0;
+    for prepared in candidates {
+        if chosen.len() == DOCUMENTS {
+            break;
+        }
+        if !chosen.is_empty() && bytes + prepared.bytes > BYTES {
+            continue;
+        }
+        let place = |one: &Prepared| (one.document.kind(), one.document.month());
+        if chosen.iter().any(|one| place(one) == place(prepared)) {
+            if spare.len() < DOCUMENTS {
+                spare.push(prepared);
+            }
+            continue;
+        }
+        bytes += prepared.bytes;
+        chosen.push(prepared.clone());
+    }
+    for prepared in spare {
+        if chosen.len() < DOCUMENTS && bytes + prepared.bytes <= BYTES {
+            bytes += prepared.bytes;
+            chosen.push(prepared.clone());
+        }
+    }
+    chosen
+}
+
+fn fault_of(landed: &Landed) -> Option<SinkFault> {
+    match &landed.result {
+        ItemResult::Verdict(Verdict::Retry(RetryCause { detail, .. })) | ItemResult::NotUploaded(detail) => {
+            Some(SinkFault::new(FaultKind::Storage, detail.as_str()))
+        }
+        ItemResult::Verdict(_) => None,
+    }
+}
