@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod lifecycle;
 mod migrate;
+mod parts;
 mod payloads;
 mod serve;
 mod status;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -24,6 +24,7 @@ pub use self::backup::{open_backup, open_vault};
 pub use self::check::{Checked, check_places};
 pub use self::lifecycle::{Lifecycle, Use, open_lifecycle, open_removal};
 pub use self::migrate::{MigrationRun, open_migration};
+use self::parts::Parts;
 pub use self::payloads::payload_warnings;
 pub use self::serve::{open_logs, run_serve};
 pub use self::status::{ALL_KINDS, Lag, MonthStatus, Part, Status, status};
@@ -76,6 +77,9 @@ pub enum AppError {
     Serve(#[from] crate::http::api::InvalidServe),
     #[error("http.listen = {listen}: {source}; choose another address, or \"\" for none")]
     Listen { listen: String, source: std::io::Error },
+    /// A part of a running role ended although nothing told it to.
+    #[error("{part} ended unexpectedly: {why}; this process ends, so that it can be started again")]
+    Died { part: &'static str, why: String },
     #[error("{0}")]
     Other(String),
 }
@@ -145,7 +149,8 @@ fn holder() -> String {
 /// Runs a worker until `stop` is cancelled and everything is settled, or `abort` is.
 ///
 /// # Errors
-/// What keeps it from starting; once it runs, faults are held and retried.
+/// What keeps it from starting, or the part of it that ended by itself; faults of the broker and the stores are held and
+/// retried.
 pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: CancellationToken) -> Result<(), AppError> {
     let stores = open_stores(&settings)?;
     let removal = settings.retention.interval().map(|interval| (retention(&settings, &stores), interval));
@@ -162,6 +167,8 @@ pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: Canc
         warn!("{warning}");
     }
     let Stores { store, payloads } = stores;
+    // Before the broker is connected: a process that cannot start must not take deliveries.
+    let listener = bind_http(&settings).await?;
     let metrics = telemetry::install_metrics().map_err(AppError::Other)?;
     let clock = system_clock();
     let (keeper, watch) = gate();
@@ -178,75 +185,67 @@ pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: Canc
     };
     let abandon = abort.child_token();
     let pipeline = Pipeline::new(settings.pipeline.clone(), settings.truncate, ports);
-    let flow = tokio::spawn(pipeline.run(inbox, abandon.clone()));
-    let consumption = Consumption::new(settings.amqp.clone(), Arc::clone(&clock))?;
-    let broker = consumption.stats();
-    let consuming = tokio::spawn(consumption.run(deliveries, watch, stop.clone(), DRAIN + SETTLE));
+    let consumption = Consumption::new(settings.amqp.clone(), clock)?;
+    let (broker, sink) = (consumption.stats(), store.clone());
+    let mut flow = Parts::default();
+    flow.spawn_quiet("the flow", pipeline.run(inbox, abandon.clone()));
+    flow.spawn_quiet("consuming", consumption.run(deliveries, watch, stop.clone(), DRAIN + SETTLE));
 
-    let watched = Watched {
-        pipeline: stats,
-        broker,
-        sink: store.clone(),
-        metrics: metrics.clone(),
-        clock,
-        stopping: stop.clone(),
-    };
+    let watched = Watched { pipeline: stats, broker, sink, metrics: metrics.clone(), stopping: stop.clone() };
     let http_until = CancellationToken::new();
-    let server = start_http(&settings, watched, http_until.clone()).await?;
-    let upkeep = tokio::spawn(upkeep(metrics, http_until.clone()));
-    let removing =
-        removal.map(|(retention, interval)| tokio::spawn(schedule::run(retention, interval, stop.child_token())));
+    let mut beside = Parts::default();
+    if let Some(listener) = listener {
+        let served = http::serve(listener, watched, settings.http.connections, http_until.clone());
+        beside.spawn("http", async move { served.await.map_err(|error| error.to_string()) });
+    }
+    beside.spawn_quiet("the upkeep of metrics", upkeep(metrics, http_until.clone()));
+    let mut removing = Parts::default();
+    if let Some((retention, interval)) = removal {
+        removing.spawn_quiet("retention", schedule::run(retention, interval, stop.child_token()));
+    }
     info!(store = ?settings.store.kind, "worker started");
 
-    tokio::select! {
-        () = stop.cancelled() => info!("stopping: no new deliveries, settling what is here"),
-        () = abort.cancelled() => {}
+    let died = tokio::select! {
+        biased;
+        () = stop.cancelled() => {
+            info!("stopping: no new deliveries, settling what is here");
+            None
+        }
+        () = abort.cancelled() => None,
+        died = flow.ended() => Some(died),
+        died = beside.ended() => Some(died),
+        died = removing.ended() => Some(died),
+    };
+    if let Some(died) = &died {
+        error!(%died, "stopping: what can still be settled is");
+        stop.cancel();
     }
-    drain(consuming, flow, &abandon, &abort).await;
-    if let Some(removing) = removing {
-        removing.abort();
-    }
+    let crashed = drain(flow, &abandon, &abort).await;
+    removing.abort();
     store.close().await;
     http_until.cancel();
-    let _ = upkeep.await;
-    if let Some(server) = server {
-        let _ = server.await;
-    }
+    let _ = beside.all_ended().await;
     info!("stopped");
-    Ok(())
+    died.or(crashed).map_or(Ok(()), Err)
 }
 
-/// Consumers stop, the flow ends because nobody feeds it, the ledgers settle.
-async fn drain(
-    consuming: JoinHandle<()>,
-    flow: JoinHandle<()>,
-    abandon: &CancellationToken,
-    abort: &CancellationToken,
-) {
+/// Consumers stop, the flow ends because nothing feeds it, the ledgers settle. Returns the part that crashed meanwhile.
+async fn drain(mut flow: Parts, abandon: &CancellationToken, abort: &CancellationToken) -> Option<AppError> {
     let deadline = abandon.clone();
     let timer = tokio::spawn(async move {
         tokio::time::sleep(DRAIN).await;
         deadline.cancel();
     });
-    let both = async {
-        for task in [flow, consuming] {
-            if let Err(crash) = task.await {
-                error!(%crash, "a part of the worker died; its deliveries are requeued");
-            }
-        }
+    let crashed = tokio::select! {
+        crashed = flow.all_ended() => crashed,
+        () = abort.cancelled() => None,
     };
-    tokio::select! {
-        () = both => {}
-        () = abort.cancelled() => {}
-    }
     timer.abort();
+    crashed
 }
 
-async fn start_http(
-    settings: &Settings,
-    watched: Watched,
-    until: CancellationToken,
-) -> Result<Option<JoinHandle<std::io::Result<()>>>, AppError> {
+/// Takes the address of health, readiness and metrics; `None`: none is wanted.
+async fn bind_http(settings: &Settings) -> Result<Option<TcpListener>, AppError> {
     let listen = &settings.http.listen;
     if listen.is_empty() {
         return Ok(None);
@@ -255,7 +254,7 @@ async fn start_http(
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     info!(%address, "serving /healthz, /readyz and /metrics");
-    Ok(Some(tokio::spawn(http::serve(listener, watched, settings.http.connections, until))))
+    Ok(Some(listener))
 }
 
 /// Folds histograms from time to time, whether or not anybody scrapes.
