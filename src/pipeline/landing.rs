@@ -89,7 +89,9 @@ impl Pipeline {
         if nothing_stored && retried {
             self.latest_fault = held.first().and_then(|(_, why)| why.clone()).or(self.latest_fault.take());
             self.fault_in_a_row(None);
-        } else if answered {
+        } else if answered && self.released.is_none() {
+            // Once everything was given back, only a trial says that what stood in the way is gone: this request may be
+            // about a month that was never blocked.
             self.recover();
         }
         self.hold(held.into_iter().map(|(envelope, _)| envelope).collect(), None);

@@ -127,11 +127,15 @@ impl Pipeline {
         let refusing = self.is_refusing();
         match landing.outcome {
             Ok(landed) => {
-                if landed.iter().any(Landed::is_durable) {
-                    self.kept.clear();
+                let durable = landed.iter().filter(|one| one.is_durable()).count();
+                if durable > 0 {
                     self.recover();
-                    if refusing {
+                    // Some of a trial may be poison; as many as were stored mean that the store still refuses, and ending the
+                    // pause would only give everything back once more.
+                    if refusing && durable * 2 > landed.len() {
                         self.end_pause();
+                    } else if refusing {
+                        self.wait_again();
                     }
                     return;
                 }
@@ -244,6 +248,10 @@ impl Pipeline {
             }
         }
         self.gave_back = gives_back || closes && self.gave_back;
+        if !closes {
+            // What was kept is older than what comes now, and would prove nothing.
+            self.kept.clear();
+        }
         self.ports.stats.set_gate(!gate.is_open());
         // Told before anything is dropped, so that no consumer takes a delivery that was just given back.
         self.ports.gate.send_replace(gate);
