@@ -29,7 +29,7 @@ use super::stats::BrokerStats;
 use crate::domain::{Refusal, RefusalClass};
 use crate::pipeline::gate::GateWatch;
 use crate::pipeline::receipt::{Content, Delivery, Letter, Receipt, Settlement};
-use intake::{Event, Intake, Next, next_arrival, next_event, window};
+use intake::{Event, Intake, Next, has_room, next_arrival, next_event, window};
 
 mod intake;
 
@@ -392,13 +392,5 @@ impl Session {
             self.ledger.settle(settlement);
         }
         Ok(Ended::GateClosed)
-    }
-}
-
-/// Waits until the pipeline takes a delivery; answers false when it never will.
-async fn has_room(pipeline: Option<&mpsc::Sender<Delivery>>) -> bool {
-    match pipeline {
-        Some(pipeline) => pipeline.reserve().await.is_ok(),
-        None => false,
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use lapin::Consumer;
 use lapin::message::Delivery as Arrival;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Shared;
 use crate::amqp::budget::{Budget, Reservation, Window};
 use crate::amqp::settings::QueueSettings;
 use crate::amqp::stats::Subscribed;
+use crate::pipeline::receipt::Delivery;
 
 /// How deliveries come in.
 pub(super) enum Intake {
@@ -71,4 +73,12 @@ pub(super) fn window(queue: &QueueSettings, shared: &Shared, in_trial: bool) -> 
     let share = shared.budget.limit() / (shared.consumers.max(1) as u64);
     let prefetch = if in_trial { 1 } else { queue.prefetch.get() };
     Window::new(prefetch, share, shared.settings.regrow_after(), Instant::now())
+}
+
+/// Waits until the pipeline takes a delivery; answers false when it never will.
+pub(super) async fn has_room(pipeline: Option<&mpsc::Sender<Delivery>>) -> bool {
+    match pipeline {
+        Some(pipeline) => pipeline.reserve().await.is_ok(),
+        None => false,
+    }
 }
