@@ -100,9 +100,9 @@ def test_the_program_gets_dify_s_database_storage_and_search_engine(tmp_path: Pa
 def test_what_difylog_is_told_itself_stays() -> None:
     config = SimpleNamespace(DB_HOST="db", STORAGE_TYPE="s3", S3_BUCKET_NAME="b")
     given = {"PG_URL": "postgres://other", "DIFYLOG__MIGRATE__DIFY_S3__BUCKET": "mine", "AMQP_URL": "amqp://mine"}
-    assert binary.environment(given | {"DIFYLOG_AMQP_URL": "amqp://b"}, config) == given | {
-        "DIFYLOG_AMQP_URL": "amqp://b"
-    }
+    own = {"DIFYLOG_AMQP_URL": "amqp://b", "DIFYLOG_AMQP_VERIFY": "false", "DIFYLOG_AMQP_CA_FILE": "/ca.pem"}
+    of_program = {"DIFYLOG__AMQP__VERIFY": "false", "DIFYLOG__AMQP__CA_FILE": "/ca.pem"}
+    assert binary.environment(given | own, config) == given | of_program
     of_s3 = binary.environment({}, config)
     assert of_s3["DIFYLOG__MIGRATE__DIFY_S3__BUCKET"] == "b"
     assert "PG_URL" not in binary.environment({}, SimpleNamespace(DB_TYPE="mysql", DB_HOST="db"))

@@ -74,6 +74,18 @@ def test_a_fault_of_the_package_does_not_stop_dify(tmp_path: Path) -> None:
     assert "stays as it is" in found
 
 
+def test_without_a_pth_the_repositories_bring_the_patches_along() -> None:
+    code = (
+        "import services.workflow_app_service as s, models.workflow; from difylog_dify import patches; "
+        "print(patches.outcomes); import difylog_dify.repositories.run; print(patches.outcomes)"
+    )
+    api = {"DIFYLOG_API_URL": "http://127.0.0.1:1", "DIFYLOG_API_KEY": "k", "DIFYLOG_AMQP_URL": "amqp://127.0.0.1:1"}
+    before, after = python(code, STANDIN, DIFYLOG_HOOK="off", **api).splitlines()
+    assert before == "{}"
+    assert "'log page': 'difylog'" in after
+    assert "published after" in after
+
+
 def test_it_is_undone() -> None:
     _hook.uninstall()
     try:

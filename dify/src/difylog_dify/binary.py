@@ -24,11 +24,18 @@ def environment(given: Mapping[str, str], config: Any = None) -> dict[str, str]:
 
     A variable of difylog that is set already stays.
     """
-    env = dict(given)
+    # The package's own variables mean nothing to the program, and some are spelled like keys of it.
+    foreign = [
+        name for name in given if name.startswith("DIFYLOG_") and not name.startswith(("DIFYLOG__", "DIFYLOG_CONFIG"))
+    ]
+    env = {name: value for name, value in given.items() if name not in foreign}
     if given.get("DIFYLOG_AMQP_URL"):
         env.setdefault("AMQP_URL", given["DIFYLOG_AMQP_URL"])
     if given.get("DIFYLOG_AMQP_URL_FILE"):
         env.setdefault("AMQP_URL_FILE", given["DIFYLOG_AMQP_URL_FILE"])
+    for name in ("CA_FILE", "VERIFY"):
+        if given.get(f"DIFYLOG_AMQP_{name}"):
+            env.setdefault(f"DIFYLOG__AMQP__{name}", given[f"DIFYLOG_AMQP_{name}"])
     # Both at once are a contradiction that stops the program.
     if env.get("AMQP_URL") and env.get("AMQP_URL_FILE"):
         del env["AMQP_URL_FILE"]

@@ -1,10 +1,8 @@
 """`extensions.ext_elasticsearch`: for a Dify whose list of extensions names it. Without it the import hook suffices."""
 
-import sys
 from typing import Any
 
 from difylog_dify import patches
-from difylog_dify._hook import PATCHED
 from difylog_dify.settings import current
 
 __all__ = ["init_app", "is_enabled"]
@@ -17,8 +15,5 @@ def is_enabled() -> bool:
 
 def init_app(app: Any) -> None:
     """Patches the modules that were imported before the hook was there, and notes the settings with the app."""
-    if not patches.outcomes:
-        for name, function in PATCHED.items():
-            if name in sys.modules:
-                getattr(patches, function)(sys.modules[name])
+    patches.patch_imported()
     app.extensions["difylog"] = current()

@@ -7,10 +7,12 @@ Each function looks at names and signatures first. What is not as expected stays
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from difylog_dify import _hook
 from difylog_dify.settings import current
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,16 @@ API_FACTORY: tuple[Any, ...] = (
         "API_WORKFLOW_NODE_EXECUTION_REPOSITORY", "api_node.ElasticsearchAPIWorkflowNodeExecutionRepository",
     ),
 )  # fmt: skip
+
+
+def patch_imported() -> None:
+    """Looks at modules that were imported before the import hook was there, unless it has looked at any."""
+    if outcomes:
+        return
+    for name, function in _hook.PATCHED.items():
+        module = sys.modules.get(name)
+        if module is not None and not getattr(module.__spec__, "_initializing", False):
+            globals()[function](module)
 
 
 def listen_to_sessions(module: ModuleType) -> None:
