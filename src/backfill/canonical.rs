@@ -144,11 +144,17 @@ impl Cell<'_> {
             Self::OptionalInstant(at) => {
                 push_optional(out, at, |out, at| out.extend_from_slice(&at.micros().to_be_bytes()));
             }
-            Self::Json(json) => push_optional(out, json.filter(|json| !is_empty(json)), |out, json| {
+            Self::Json(json) => push_optional(out, json.filter(|json| !json.is_void()), |out, json| {
                 push_json(out, json.as_str());
             }),
             Self::Error(text) => push_optional(out, text.filter(|text| !text.is_empty()), push_text),
         }
+    }
+
+    /// Whether it is a payload that is not there.
+    #[must_use]
+    pub fn is_void_json(self) -> bool {
+        matches!(self, Self::Json(json) if json.is_none_or(JsonText::is_void))
     }
 
     /// Whether two values of the same column say the same.
@@ -169,15 +175,6 @@ fn push_optional<T>(out: &mut Vec<u8>, value: Option<T>, push: impl FnOnce(&mut 
     out.push(u8::from(value.is_some()));
     if let Some(value) = value {
         push(out, value);
-    }
-}
-
-/// `{}`, `null`, or no text.
-fn is_empty(json: &JsonText) -> bool {
-    let mut rest = json.as_str().bytes().filter(|byte| !byte.is_ascii_whitespace());
-    match (rest.next(), rest.next(), rest.next()) {
-        (None, ..) | (Some(b'{'), Some(b'}'), None) => true,
-        _ => json.as_str().trim() == "null",
     }
 }
 
@@ -206,7 +203,7 @@ impl Hasher {
         for (name, cell) in columns(record) {
             push_text(&mut buffer, name);
             match cell {
-                Cell::Json(Some(json)) if name == "graph" && !is_empty(json) => {
+                Cell::Json(Some(json)) if name == "graph" && !json.is_void() => {
                     buffer.push(1);
                     buffer.extend_from_slice(&self.graph(json, graph));
                 }
@@ -235,4 +232,4 @@ impl Hasher {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

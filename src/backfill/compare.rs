@@ -42,6 +42,9 @@ pub enum Standing {
     Same,
     /// Equal but for columns that Dify's Celery tasks never write, and that the live message brought.
     Fuller(Vec<&'static str>),
+    /// Equal but for payloads that the row does not have, and the document has: newer versions of Dify commit the row of
+    /// a run that ended before the message that brings them.
+    Poorer(Vec<&'static str>),
     /// The row has not ended, and the document is a newer snapshot of it.
     Ahead,
     /// These columns say something else.
@@ -52,7 +55,7 @@ impl Standing {
     /// Whether the document holds everything that the row says.
     #[must_use]
     pub const fn holds(&self) -> bool {
-        matches!(self, Self::Same | Self::Fuller(_))
+        matches!(self, Self::Same | Self::Fuller(_) | Self::Poorer(_))
     }
 }
 
@@ -61,16 +64,20 @@ impl Standing {
 /// # Errors
 /// [`PayloadError`] if a full text is needed and cannot be read. A damaged one is a difference.
 pub async fn standing(row: &Record, document: &Document, texts: &dyn FullTexts) -> Result<Standing, PayloadError> {
-    let mut different = Vec::new();
+    let (mut different, mut absent) = (Vec::new(), 0);
     for ((name, cell), (_, stored)) in columns(row).into_iter().zip(columns(&document.record)) {
         if !cell.same(stored) && !same_in_full(name, cell, document, texts).await? {
             different.push(name);
+            absent += usize::from(cell.is_void_json());
         }
     }
+    let ended = row.has_ended();
     Ok(if different.is_empty() {
         Standing::Same
-    } else if !has_ended(row) && document.revision > Revision::of(row) {
+    } else if !ended && document.revision > Revision::of(row) {
         Standing::Ahead
+    } else if ended && absent == different.len() {
+        Standing::Poorer(different)
     } else if document.origin.is_none() && different.iter().all(|name| is_lost_by_celery(name, row, &document.record)) {
         Standing::Fuller(different)
     } else {
@@ -101,16 +108,6 @@ async fn same_in_full(
         }
         cell => cell.same(Cell::Json(Some(&full))),
     }))
-}
-
-/// Whether a record can still change.
-#[must_use]
-pub fn has_ended(record: &Record) -> bool {
-    match record {
-        Record::Run(run) => run.finished_at.is_some(),
-        Record::Node(node) => node.finished_at.is_some(),
-        Record::AppLog(_) | Record::Offload(_) => true,
-    }
 }
 
 /// Dify's Celery tasks (1.10.1, 1.12.1) store no `exceptions_count`, keep index and predecessor of a retried node's first

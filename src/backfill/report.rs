@@ -136,6 +136,9 @@ pub struct Counts {
     pub ahead: u64,
     /// Documents that hold more than the row, in columns that Dify's Celery tasks do not write: no fault.
     pub fuller: u64,
+    /// Ended rows without payloads that their documents have: no fault.
+    #[serde(default)]
+    pub poorer: u64,
     /// Records that differed at first and were the same at the second look: no fault.
     pub settled: u64,
 }

@@ -154,13 +154,14 @@ fn shown(report: &Report, path: &Path) -> String {
     let counts = &report.counts;
     parts.push(format!(
         "missing {}, extra {}, different {}, unreadable {}; no faults: {} documents ahead of rows that run, {} fuller than \
-         Dify's Celery tasks write, {} settled at the second look",
+         Dify's Celery tasks write, {} with payloads that their ended rows lack, {} settled at the second look",
         counts.missing,
         counts.extra,
         counts.different,
         counts.unreadable,
         counts.ahead,
         counts.fuller,
+        counts.poorer,
         counts.settled
     ));
     let outcome = if report.passed { "passed" } else { "FAILED" };

@@ -28,6 +28,16 @@ impl JsonText {
         self.0.len()
     }
 
+    /// Whether it says nothing: `{}`, `null`, or no text. Dify's writers spell an absent payload in each of these ways.
+    #[must_use]
+    pub fn is_void(&self) -> bool {
+        let mut rest = self.0.bytes().filter(|byte| !byte.is_ascii_whitespace());
+        match (rest.next(), rest.next(), rest.next()) {
+            (None, ..) | (Some(b'{'), Some(b'}'), None) => true,
+            _ => self.0.trim() == "null",
+        }
+    }
+
     /// Whether the text is empty; a clean value never is.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -19,6 +19,14 @@ open_enum!(
     }
 );
 
+impl NodeStatus {
+    /// Statuses in which a node execution has ended.
+    pub const ENDED: [&str; 4] = ["succeeded", "failed", "exception", "stopped"];
+    /// Statuses in which it has not, a finish time or not. One that is in neither list counts as ended once the node says
+    /// when it finished.
+    pub const OPEN: [&str; 4] = ["pending", "running", "paused", "retry"];
+}
+
 /// A row of `workflow_node_executions`, with the column names of the table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeExecution {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{AppLog, Month, NodeExecution, Offload, RecordId, TenantId, Timestamp, WorkflowRun};
+use super::{AppLog, Month, NodeExecution, Offload, RecordId, Revision, TenantId, Timestamp, WorkflowRun};
 
 /// The kinds of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,6 +128,12 @@ impl Record {
             Self::AppLog(_) | Self::Offload(_) => None,
         };
         finished_at.map_or(self.created_at(), |finished| finished.max(self.created_at()))
+    }
+
+    /// Whether it can still change by itself: by its status, since a paused node has a finish time, too.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        Revision::of(self).has_ended()
     }
 
     #[must_use]

@@ -12,9 +12,14 @@
 //! | 1 | ended | a terminal state never goes back |
 //! | 46 | event time, in 1/16 ms | `finished_at`, else `created_at`: a resumed run starts later than it was paused |
 //! | 14 | index | a retried node keeps its `created_at` and takes a later index |
-//! | 2 | rank of the status | pending, running, paused or retry, ended: what shares an instant |
+//! | 2 | rank | before the end, of the status: pending, running, paused or retry. After it, how many payloads are there |
+//!
+//! Newer versions of Dify commit the row of a run that ended without its graph, inputs and outputs, and publish the
+//! message that has them afterwards, both with the same times. So the rank of what has ended counts the payloads that
+//! hold something: a snapshot that lacks some of another's is the older one. Documents that earlier versions of difylog
+//! stored have the greatest rank there.
 
-use super::{Month, NodeExecution, NodeStatus, Record, RunStatus, Timestamp, WorkflowRun};
+use super::{JsonText, Month, NodeExecution, NodeStatus, Record, RunStatus, Timestamp, WorkflowRun};
 
 const TIME_BITS: u32 = 46;
 const INDEX_BITS: u32 = 14;
@@ -66,12 +71,24 @@ impl Precedence {
 }
 
 /// Progress of a record, coarser than its status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rank {
-    Waiting = 0,
-    Running = 1,
-    Held = 2,
-    Ended = 3,
+    Waiting,
+    Running,
+    Held,
+    /// With so many payloads, at most three.
+    Ended(i64),
+}
+
+impl Rank {
+    const fn bits(self) -> i64 {
+        match self {
+            Self::Waiting => 0,
+            Self::Running => 1,
+            Self::Held => 2,
+            Self::Ended(payloads) => payloads,
+        }
+    }
 }
 
 impl Revision {
@@ -115,9 +132,12 @@ impl Revision {
             RunStatus::Scheduled => Rank::Waiting,
             RunStatus::Running => Rank::Running,
             RunStatus::Paused => Rank::Held,
-            RunStatus::Succeeded | RunStatus::Failed | RunStatus::Stopped | RunStatus::PartialSucceeded => Rank::Ended,
+            RunStatus::Succeeded | RunStatus::Failed | RunStatus::Stopped | RunStatus::PartialSucceeded => {
+                Rank::Ended(3)
+            }
             RunStatus::Other(_) => rank_of_unknown(run.finished_at),
         };
+        let rank = of_payloads(rank, [&run.graph, &run.inputs, &run.outputs]);
         Self::pack(rank, run.created_at, run.finished_at, 0)
     }
 
@@ -126,23 +146,25 @@ impl Revision {
             NodeStatus::Pending => Rank::Waiting,
             NodeStatus::Running => Rank::Running,
             NodeStatus::Paused | NodeStatus::Retry => Rank::Held,
-            NodeStatus::Succeeded | NodeStatus::Failed | NodeStatus::Exception | NodeStatus::Stopped => Rank::Ended,
+            NodeStatus::Succeeded | NodeStatus::Failed | NodeStatus::Exception | NodeStatus::Stopped => Rank::Ended(3),
             NodeStatus::Other(_) => rank_of_unknown(node.finished_at),
         };
+        // No version of Dify writes metadata apart from these, and two bits have no room for a fourth.
+        let rank = of_payloads(rank, [&node.inputs, &node.process_data, &node.outputs]);
         Self::pack(rank, node.created_at, node.finished_at, node.index)
     }
 
     /// For records that are written once and never change.
     fn of_immutable(created_at: Timestamp) -> Self {
-        Self::pack(Rank::Ended, created_at, None, 0)
+        Self::pack(Rank::Ended(3), created_at, None, 0)
     }
 
     fn pack(rank: Rank, created_at: Timestamp, finished_at: Option<Timestamp>, index: i64) -> Self {
         let event_time = finished_at.map_or(created_at, |finished| finished.max(created_at));
         let time = Self::time(event_time);
         let index = index.clamp(0, (1 << INDEX_BITS) - 1);
-        let ended = i64::from(rank == Rank::Ended);
-        Self((((ended << TIME_BITS | time) << INDEX_BITS | index) << RANK_BITS) | rank as i64)
+        let ended = i64::from(matches!(rank, Rank::Ended(_)));
+        Self((((ended << TIME_BITS | time) << INDEX_BITS | index) << RANK_BITS) | rank.bits())
     }
 
     /// Microseconds to sixteenths of a millisecond: 46 bits of them reach the year 2109, later instants saturate.
@@ -154,7 +176,15 @@ impl Revision {
 
 /// A status that this version does not know counts as ended once the snapshot says when it ended.
 const fn rank_of_unknown(finished_at: Option<Timestamp>) -> Rank {
-    if finished_at.is_some() { Rank::Ended } else { Rank::Running }
+    if finished_at.is_some() { Rank::Ended(3) } else { Rank::Running }
+}
+
+/// The rank of what has ended, by its payloads; any other stays.
+fn of_payloads(rank: Rank, payloads: [&Option<JsonText>; 3]) -> Rank {
+    match rank {
+        Rank::Ended(_) => Rank::Ended(payloads.into_iter().flatten().map(|json| i64::from(!json.is_void())).sum()),
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -175,28 +205,28 @@ mod tests {
             pack(Rank::Running, T0, None, 0),
             pack(Rank::Held, T0, None, 0),
             pack(Rank::Running, T0 + 64_000, None, 0),
-            pack(Rank::Ended, T0 + 64_000, Some(T0 + 76_000), 0),
+            pack(Rank::Ended(3), T0 + 64_000, Some(T0 + 76_000), 0),
         ];
         let node_retried_by_restarting = [
             pack(Rank::Running, T0, None, 2),
             pack(Rank::Running, T0, None, 4),
             pack(Rank::Running, T0, None, 5),
-            pack(Rank::Ended, T0, Some(T0 + 11_000), 5),
+            pack(Rank::Ended(3), T0, Some(T0 + 11_000), 5),
         ];
         let node_retried_with_history = [
             pack(Rank::Running, T0, None, 2),
             pack(Rank::Held, T0, Some(T0 + 1_000), 2),
             pack(Rank::Held, T0, Some(T0 + 2_000), 2),
-            pack(Rank::Ended, T0, Some(T0 + 3_000), 2),
+            pack(Rank::Ended(3), T0, Some(T0 + 3_000), 2),
         ];
         let node_paused_then_restarted = [
             pack(Rank::Running, T0, None, 2),
             pack(Rank::Held, T0, Some(T0 + 5_000), 2),
             pack(Rank::Running, T0 + 64_000, None, 1),
-            pack(Rank::Ended, T0 + 64_000, Some(T0 + 70_000), 1),
+            pack(Rank::Ended(3), T0 + 64_000, Some(T0 + 70_000), 1),
         ];
         let ended_within_its_first_instant =
-            [pack(Rank::Waiting, T0, None, 1), pack(Rank::Running, T0, None, 1), pack(Rank::Ended, T0, Some(T0), 1)];
+            [pack(Rank::Waiting, T0, None, 1), pack(Rank::Running, T0, None, 1), pack(Rank::Ended(3), T0, Some(T0), 1)];
         for sequence in [
             &run_paused_and_resumed[..],
             &node_retried_by_restarting,
@@ -210,10 +240,28 @@ mod tests {
 
     #[test]
     fn an_ended_record_never_goes_back() {
-        let ended = pack(Rank::Ended, T0, Some(T0 + 10), 1);
+        let ended = pack(Rank::Ended(3), T0, Some(T0 + 10), 1);
         assert!(ended.has_ended() && ended.value() >= 4_611_686_018_427_387_904, "stores have an index by this number");
         assert!(!pack(Rank::Running, T0 + 1_000_000_000_000, None, 9_999).has_ended());
         assert!(pack(Rank::Running, T0 + 1_000_000_000_000, None, 9_999) < ended);
+    }
+
+    /// Whatever is among the payloads of a snapshot, one with more of them is newer, and what stands for nothing is none.
+    #[test]
+    fn a_snapshot_without_some_of_the_payloads_is_the_older_one() {
+        let text = |there: bool, other: &str| Some(JsonText::from_clean(if there { "{\"a\":1}" } else { other }));
+        let ended = |payloads: u8, other: &str| {
+            let payloads = [0, 1, 2].map(|bit| text(payloads >> bit & 1 == 1, other));
+            of_payloads(Rank::Ended(3), [&payloads[0], &payloads[1], &payloads[2]])
+        };
+        for (fuller, poorer) in (0..8).flat_map(|one| (0..8).map(move |other| (one, other))) {
+            let is_subset = poorer & fuller == poorer && poorer != fuller;
+            for nothing in ["{}", " { }", "null", ""] {
+                let [fuller, poorer] = [fuller, poorer].map(|set| pack(ended(set, nothing), T0, Some(T0 + 9), 1));
+                assert!(!is_subset || poorer < fuller, "{poorer:?} {fuller:?}");
+                assert!(fuller.has_ended() && fuller > pack(Rank::Held, T0, Some(T0 + 9), 1));
+            }
+        }
     }
 
     #[test]
@@ -236,7 +284,7 @@ mod tests {
     #[test]
     fn extremes_stay_positive_and_63_bits_wide() {
         let first = pack(Rank::Waiting, 0, None, i64::MIN);
-        let last = pack(Rank::Ended, Timestamp::MAX.micros(), None, i64::MAX);
+        let last = pack(Rank::Ended(3), Timestamp::MAX.micros(), None, i64::MAX);
         assert_eq!(first.value(), 0);
         assert_eq!(last.value(), i64::MAX);
     }

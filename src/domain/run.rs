@@ -20,6 +20,13 @@ open_enum!(
     }
 );
 
+impl RunStatus {
+    /// Statuses in which a run has ended, as Dify's own queries list them.
+    pub const ENDED: [&str; 4] = ["succeeded", "failed", "partial-succeeded", "stopped"];
+    /// Statuses in which it has not. One that is in neither list counts as ended once the run says when it finished.
+    pub const OPEN: [&str; 3] = ["scheduled", "running", "paused"];
+}
+
 /// A row of `workflow_runs`, with the column names of the table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkflowRun {

@@ -10,10 +10,21 @@ use super::catalogue::{Catalogue, Table};
 use super::error::PostgresError;
 use super::pool::Client;
 use crate::domain::query::TimeRange;
-use crate::domain::{Kind, RecordId, TenantId, Timestamp};
+use crate::domain::{Kind, NodeStatus, RecordId, RunStatus, TenantId, Timestamp};
 
-/// Statuses in which a run has ended; paused ones have not.
-pub(super) const ENDED: [&str; 4] = ["succeeded", "failed", "partial-succeeded", "stopped"];
+/// The condition that a row, aliased `t`, has ended, by the rule of [`Record::has_ended`].
+///
+/// [`Record::has_ended`]: crate::domain::Record::has_ended
+pub(super) fn has_ended(kind: Kind) -> String {
+    let (ended, open): (&[&str], &[&str]) = match kind {
+        Kind::WorkflowRun => (&RunStatus::ENDED, &RunStatus::OPEN),
+        Kind::NodeExecution => (&NodeStatus::ENDED, &NodeStatus::OPEN),
+        Kind::AppLog | Kind::Offload => return "true".to_owned(),
+    };
+    let list = |statuses: &[&str]| statuses.iter().map(|status| format!("'{status}'")).collect::<Vec<_>>().join(", ");
+    let (ended, open) = (list(ended), list(open));
+    format!("(t.status IN ({ended}) OR (t.finished_at IS NOT NULL AND t.status NOT IN ({open})))")
+}
 
 /// A row met by a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +74,7 @@ impl CandidateWalk {
         format!("{}: {order}", super::row::table_of(self.kind))
     }
 
-    /// The statement: `$1` and `$2` where to go on, `$3` and `$4` the span, `$5` statuses, `$6` how many rows.
+    /// The statement: `$1` and `$2` where to go on, `$3` and `$4` the span, `$5` how many rows.
     #[must_use]
     pub fn statement(&self) -> &str {
         &self.statement
@@ -79,8 +90,7 @@ impl CandidateWalk {
         }
         let (from, until) = bounds(self.created);
         let (at, id) = self.after;
-        let rows =
-            client.query(&self.statement, &[&at, &id, &from, &until, &ENDED.as_slice(), &i64::from(limit)]).await?;
+        let rows = client.query(&self.statement, &[&at, &id, &from, &until, &i64::from(limit)]).await?;
         let mut found = Vec::with_capacity(rows.len());
         for row in &rows {
             let parent: Option<Uuid> = row.try_get(2)?;
@@ -107,11 +117,7 @@ fn candidates(table: &Table, kind: Kind, keyset: bool) -> String {
         Kind::NodeExecution | Kind::AppLog => "t.workflow_run_id",
         Kind::Offload => "t.node_execution_id",
     };
-    let ended = match kind {
-        Kind::WorkflowRun => "t.status = ANY($5::text[])",
-        Kind::NodeExecution => "t.finished_at IS NOT NULL AND $5::text[] IS NOT NULL",
-        Kind::AppLog | Kind::Offload => "$5::text[] IS NOT NULL",
-    };
+    let ended = has_ended(kind);
     let span = "t.created_at >= $3::timestamp AND t.created_at < $4::timestamp";
     let (walk, order) = if keyset {
         (format!("(t.created_at, t.id) > ($1::timestamp, $2::uuid) AND {span}"), "t.created_at, t.id")
@@ -120,7 +126,7 @@ fn candidates(table: &Table, kind: Kind, keyset: bool) -> String {
     };
     format!(
         "SELECT t.id, t.tenant_id, {parent}, ({span} AND {ended}) AS wanted, t.created_at FROM {name} t WHERE {walk} \
-         ORDER BY {order} LIMIT $6",
+         ORDER BY {order} LIMIT $5",
         name = table.name,
     )
 }

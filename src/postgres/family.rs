@@ -7,7 +7,7 @@
 use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
-use super::candidates::{ENDED, bounds, bytes_of, size_of};
+use super::candidates::{bounds, bytes_of, has_ended, size_of};
 use super::catalogue::{Catalogue, Table};
 use super::error::PostgresError;
 use super::lookup::{self, uuids};
@@ -69,7 +69,7 @@ impl<'c> Batch<'c> {
     pub async fn runs(&self, ids: &[RecordId], created: TimeRange) -> Result<Vec<LockedRun>, PostgresError> {
         let statement = runs_statement(self.catalogue, self.deletes)?;
         let (from, until) = bounds(created);
-        let rows = self.transaction.query(&statement, &[&uuids(ids), &ENDED.as_slice(), &from, &until]).await?;
+        let rows = self.transaction.query(&statement, &[&uuids(ids), &from, &until]).await?;
         let run = |row: &tokio_postgres::Row| {
             let id = RecordId::new(row.try_get(0)?);
             let member = Member {
@@ -173,7 +173,8 @@ pub fn runs_statement(catalogue: &Catalogue, lock: bool) -> Result<String, Postg
     };
     let mut statement = format!(
         "SELECT t.id, t.tenant_id, {size}, t.app_id, t.workflow_id, {paused} FROM {name} t WHERE t.id = ANY($1) \
-         AND t.status = ANY($2::text[]) AND t.created_at >= $3::timestamp AND t.created_at < $4::timestamp",
+         AND {ended} AND t.created_at >= $2::timestamp AND t.created_at < $3::timestamp",
+        ended = has_ended(Kind::WorkflowRun),
         size = size_of(table),
         name = table.name,
     );

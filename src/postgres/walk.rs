@@ -13,6 +13,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
+use super::candidates::has_ended;
 use super::catalogue::{Catalogue, Table};
 use super::error::PostgresError;
 use super::pool::Client;
@@ -73,8 +74,6 @@ pub struct Walk {
     select: String,
     selection: Selection,
 }
-
-const ENDED: [&str; 5] = ["succeeded", "failed", "partial-succeeded", "stopped", "exception"];
 
 type Parameters = Vec<Box<dyn ToSql + Sync + Send>>;
 
@@ -276,8 +275,8 @@ impl Walk {
             clauses.push(match self.kind {
                 Kind::AppLog | Kind::Offload => created,
                 Kind::WorkflowRun | Kind::NodeExecution => {
-                    let ended = ENDED.map(|status| format!("'{status}'")).join(", ");
-                    format!("({created} OR t.finished_at >= {since}::timestamp OR t.status NOT IN ({ended}))")
+                    let ended = has_ended(self.kind);
+                    format!("({created} OR t.finished_at >= {since}::timestamp OR NOT {ended})")
                 }
             });
         }

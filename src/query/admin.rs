@@ -3,10 +3,8 @@
 use super::{LogService, QueryError, Related};
 use crate::domain::query::{Content, Cursor, Scan, TimeRange};
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, Kind, Record, RecordId, TenantId};
+use crate::domain::{Document, Kind, Record, RecordId, RunStatus, TenantId};
 
-/// Dify's ended statuses: neither paused, nor running, nor scheduled.
-const ENDED: [&str; 4] = ["succeeded", "failed", "partial-succeeded", "stopped"];
 /// Documents per question of a batch.
 const STRETCH: usize = 1000;
 
@@ -84,7 +82,7 @@ impl AdminLogs {
         let mut scan = Scan {
             tenants: batch.tenants.clone(),
             created: batch.created,
-            statuses: ENDED.map(Into::into).into(),
+            statuses: RunStatus::ENDED.map(Into::into).into(),
             after: batch.last_seen,
             content: Content::Light,
             ..Scan::all(Kind::WorkflowRun, batch.limit.clamp(1, STRETCH))

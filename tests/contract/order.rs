@@ -7,7 +7,9 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::records::{self, app, at, ended, later, node, paused_and_resumed, retried, run, tenant};
+use crate::records::{
+    self, app, at, ended, filled_in, later, node, node_filled_in, paused_and_resumed, retried, run, tenant,
+};
 use crate::subject::Subject;
 
 const SEEDS: u64 = 20;
@@ -20,7 +22,11 @@ fn sequences() -> Vec<Vec<Record>> {
     let resumed_next_month = run(tenant, app, start);
     let retried_node = node(tenant, app, plain.id, 2, start);
     let failed_node = node(tenant, app, plain.id, 3, later(start, 10));
+    let poor_at_first = run(tenant, app, at("2026-11-03T08:00:00"));
+    let poor_node = node(tenant, app, plain.id, 4, later(start, 20));
     vec![
+        filled_in(&poor_at_first),
+        node_filled_in(&poor_node),
         [plain.clone(), ended(plain, 700)].map(|run| Record::Run(Box::new(run))).into(),
         paused_and_resumed(&resumed_same_month, at("2026-11-02T09:00:00")),
         paused_and_resumed(&resumed_next_month, at("2026-11-01T00:00:01")),

@@ -131,6 +131,28 @@ pub fn ended(mut run: WorkflowRun, micros: i64) -> WorkflowRun {
     run
 }
 
+/// Snapshots of a run that ended, all of the same times: first as newer versions of Dify commit its row, last as the
+/// message has it.
+pub fn filled_in(running: &WorkflowRun) -> Vec<Record> {
+    let whole = ended(running.clone(), 900_000);
+    let bare = WorkflowRun { graph: None, inputs: None, outputs: None, ..whole.clone() };
+    let with_graph = WorkflowRun { graph: whole.graph.clone(), ..bare.clone() };
+    let with_inputs = WorkflowRun { inputs: whole.inputs.clone(), ..with_graph.clone() };
+    [bare, with_graph, with_inputs, whole].map(|run| Record::Run(Box::new(run))).into()
+}
+
+/// The same of a node execution.
+pub fn node_filled_in(running: &NodeExecution) -> Vec<Record> {
+    let mut snapshots = retried(running, NodeStatus::Succeeded);
+    let Some(Record::Node(ended)) = snapshots.pop() else { panic!() };
+    let whole = NodeExecution { inputs: json("[0]"), process_data: json(r#"{"p": [1]}"#), ..*ended };
+    let bare = NodeExecution { inputs: None, process_data: None, outputs: None, ..whole.clone() };
+    let with_outputs = NodeExecution { outputs: whole.outputs.clone(), ..bare.clone() };
+    let with_process_data = NodeExecution { process_data: whole.process_data.clone(), ..with_outputs.clone() };
+    snapshots.extend([bare, with_outputs, with_process_data, whole].map(|node| Record::Node(Box::new(node))));
+    snapshots
+}
+
 /// Snapshots of a run that is paused and later resumed, oldest first.
 pub fn paused_and_resumed(running: &WorkflowRun, resumed_at: Timestamp) -> Vec<Record> {
     let paused = WorkflowRun { status: RunStatus::Paused, total_steps: 2, ..running.clone() };
@@ -155,9 +177,10 @@ pub fn retried(running: &NodeExecution, status: NodeStatus) -> Vec<Record> {
 /// A record as written: a run's graph taken out, and the graph to write before it.
 pub fn split(mut record: Record) -> (Document, Option<Graph>) {
     let (tenant_id, month) = (record.tenant_id(), record.month());
+    // The graph is part of what the revision says.
+    let revision = Revision::of(&record);
     let text = if let Record::Run(run) = &mut record { run.graph.take() } else { None };
     let graph = text.map(|text| Graph { tenant_id, month, hash: sha256(text.as_str()), text });
-    let revision = Revision::of(&record);
     let hash = graph.as_ref().map(|graph| graph.hash);
     (Document { record, revision, graph: hash, truncated: Vec::new(), origin: None }, graph)
 }

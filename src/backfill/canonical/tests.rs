@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::{AppId, NodeStatus, TenantId};
 use uuid::Uuid;
 
-fn node() -> NodeExecution {
+pub fn node() -> NodeExecution {
     let id = |n| RecordId::new(Uuid::from_u128(n));
     NodeExecution {
         id: id(1),

@@ -105,3 +105,41 @@ async fn what_the_celery_tasks_lose_is_excused_for_live_documents_only() {
     let found = standing(&record(|_| {}), &copied, &texts).await;
     assert_eq!(found, Ok(Standing::Different(vec!["exceptions_count"])));
 }
+
+#[tokio::test]
+async fn an_ended_row_without_payloads_is_held_by_a_document_that_has_them() {
+    for origin in [None, Some(7)] {
+        let (document, texts) = stored(record(|_| {}), origin);
+        let poorer = |change: fn(&mut WorkflowRun)| {
+            record(|run| {
+                (run.graph, run.inputs) = (None, Some(JsonText::from_clean("{}")));
+                change(run);
+            })
+        };
+        let found = standing(&poorer(|_| {}), &document, &texts).await.unwrap();
+        assert_eq!(found, Standing::Poorer(vec!["graph", "inputs"]));
+        assert!(found.holds() && Revision::of(&poorer(|_| {})) < document.revision);
+        let other = standing(&poorer(|run| run.total_tokens = 1), &document, &texts).await;
+        assert_eq!(other, Ok(Standing::Different(vec!["graph", "inputs", "total_tokens"])));
+        // The other way round the row has what the document lacks.
+        let (bare, texts) = stored(poorer(|_| {}), origin);
+        let found = standing(&record(|_| {}), &bare, &texts).await;
+        assert_eq!(found, Ok(Standing::Different(vec!["graph", "inputs"])));
+    }
+}
+
+/// A paused node has a finish time and has not ended.
+#[tokio::test]
+async fn a_stale_row_of_a_paused_node_may_lag_behind() {
+    let node = |status: &str, finished: i64| {
+        let mut node = crate::backfill::canonical::tests::node();
+        node.status = status.into();
+        node.finished_at = Timestamp::from_micros(node.created_at.micros() + finished).ok();
+        Record::Node(Box::new(node))
+    };
+    let (document, texts) = stored(node("succeeded", 9_000_000), None);
+    assert_eq!(standing(&node("paused", 1_000_000), &document, &texts).await, Ok(Standing::Ahead));
+    let (paused, texts) = stored(node("paused", 1_000_000), None);
+    let found = standing(&node("succeeded", 9_000_000), &paused, &texts).await;
+    assert_eq!(found, Ok(Standing::Different(vec!["status", "finished_at"])));
+}

@@ -203,6 +203,7 @@ impl Tally {
         match standing {
             Standing::Ahead => self.counts.ahead += 1,
             Standing::Fuller(_) => self.counts.fuller += 1,
+            Standing::Poorer(_) => self.counts.poorer += 1,
             Standing::Same | Standing::Different(_) => {}
         }
     }
