@@ -9,6 +9,7 @@ mod logs;
 mod migrate;
 mod output;
 mod publish;
+mod recopy;
 mod restore;
 mod retention;
 mod roles;
@@ -18,6 +19,7 @@ mod search;
 mod serve;
 mod stats;
 mod status;
+mod unended;
 mod validate;
 
 use std::path::PathBuf;

@@ -7,19 +7,21 @@ mod cleaned;
 mod native;
 pub mod python_json;
 mod row;
+pub mod spelling;
 mod table;
 pub mod truncate;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::domain::{Record, Refusal, RefusalClass};
+use crate::domain::{JsonText, Record, Refusal, RefusalClass};
 pub use cleaned::Cleaned;
 pub use native::{MAX_EVENTS, encode_native};
-pub use table::{TableCell, decode_payload, decode_row, table_columns};
+pub use table::{TableCell, decode_payload, decode_row, decode_row_with_extra, table_columns};
 
 /// Which format a queue carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,7 +78,12 @@ pub struct Decoded {
     pub content: Content,
     /// What was changed to keep the records.
     pub cleaned: Cleaned,
+    /// Fields of native events that no record has, by the event's position.
+    pub extras: Extras,
 }
+
+/// Texts of [`Extra`](crate::domain::Extra)s by the position of their events; most have none.
+pub type Extras = BTreeMap<usize, JsonText>;
 
 /// One record or several.
 #[derive(Clone, PartialEq)]
@@ -103,7 +110,7 @@ pub fn decode(message: &Message, limits: DecodeLimits) -> Result<Decoded, Refusa
     match message.source {
         Source::Celery => {
             let (record, cleaned) = celery::decode(message, limits)?;
-            Ok(Decoded { content: Content::One(record), cleaned })
+            Ok(Decoded { content: Content::One(record), cleaned, extras: Extras::new() })
         }
         Source::Native => native::decode(message),
     }

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod app_log;
 pub mod document;
+pub mod extra;
 pub mod id;
 pub mod json;
 pub mod node;
@@ -21,6 +22,7 @@ pub mod verdict;
 pub use address::{Address, InvalidAddress};
 pub use app_log::AppLog;
 pub use document::{BulkAction, Document, Graph, GraphHash, Origin, Truncation};
+pub use extra::Extra;
 pub use id::{AppId, RecordId, TenantId};
 pub use json::JsonText;
 pub use node::{NodeExecution, NodeStatus};

@@ -14,10 +14,11 @@ mod pool;
 mod row;
 mod settings;
 mod tls;
+mod url;
 mod walk;
 
 pub use candidates::{Candidate, CandidateWalk};
-pub use catalogue::{Catalogue, Index, Table};
+pub use catalogue::{Catalogue, Index, Reference, Table, Writable};
 pub use error::PostgresError;
 pub use family::{Batch, LockedRun, Member, alone_statement, children_statement, nodes_statement, runs_statement};
 pub use insert::{NamedRow, insert};

@@ -309,6 +309,15 @@ pub trait Eraser: Send + Sync {
     /// [`StoreError`]; a second call continues.
     async fn erase_graphs(&self, tenant_id: TenantId, month: Month) -> Result<u64, StoreError>;
 
+    /// Removes the tombstones of records, in whichever months they lie: they can be written again at once. Answers how many
+    /// there were; a store that keeps none has none to remove.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a second call continues.
+    async fn lift_tombstones(&self, _keys: &[RecordKey]) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     /// Removes tombstones older than an instant, of records and of dropped months. Answers how many.
     ///
     /// # Errors

@@ -25,9 +25,13 @@ mod double;
 mod harness;
 #[path = "lifecycle/plans.rs"]
 mod plans;
+#[path = "lifecycle/recopy.rs"]
+mod recopy;
 #[path = "lifecycle/restore.rs"]
 mod restore;
 #[path = "lifecycle/rollback.rs"]
 mod rollback;
+#[path = "lifecycle/round_trip.rs"]
+mod round_trip;
 #[path = "lifecycle/validate.rs"]
 mod validate;

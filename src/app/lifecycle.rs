@@ -57,8 +57,23 @@ pub async fn open_removal(settings: &Settings) -> Result<Stores, AppError> {
     Ok(stores)
 }
 
+/// Tries PostgreSQL: a session, and the rights to read what difylog reads. The lines say what was found.
+///
+/// # Errors
+/// Why it cannot be used, with what to grant.
+pub async fn check_postgres(settings: &Settings) -> Result<Vec<String>, String> {
+    let said = |error: crate::postgres::PostgresError| error.to_string();
+    let database = Database::open(&settings.postgres).map_err(said)?;
+    let client = database.client().await.map_err(said)?;
+    let missing = crate::postgres::lookup::missing_rights(&client).await.map_err(said)?;
+    if missing.is_empty() {
+        return Ok(vec![format!("{}: every table that is read can be read", database.server())]);
+    }
+    Err(format!("{}: {}", database.server(), missing.join("; ")))
+}
+
 /// Where the settings find the store.
-fn store_name(settings: &Settings) -> String {
+pub(super) fn store_name(settings: &Settings) -> String {
     match settings.store.kind {
         StoreKind::Sqlite => {
             let dir = &settings.store.sqlite.dir;

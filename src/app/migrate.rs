@@ -8,15 +8,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{AppError, Stores, open_stores};
-use crate::backfill::{Migration, Ports as MigrationPorts, Tail, Task};
+use crate::backfill::{Migration, Ports as MigrationPorts, StoreSide, Tail, Task};
 use crate::config::{Settings, StoreKind};
 use crate::pipeline::gate::gate;
 use crate::pipeline::stats::PipelineStats;
 use crate::pipeline::{Pipeline, Ports};
 use crate::postgres::Database;
 use crate::store::memory::MemoryState;
-use crate::store::payload::DifyStorage;
-use crate::store::{Store, StoreError};
+use crate::store::payload::{DifyStorage, PayloadStore};
+use crate::store::{Eraser, Store, StoreError};
 use crate::telemetry::system_clock;
 
 /// Prepared rows between the chunks and the flow.
@@ -31,6 +31,8 @@ const BATCH_ACTIONS: usize = 8_000;
 pub struct MigrationRun {
     pub migration: Migration,
     pub stats: Arc<PipelineStats>,
+    /// The database and the store as reports name them.
+    pub places: (String, String),
     flow: Option<Flow>,
 }
 
@@ -38,6 +40,7 @@ pub struct MigrationRun {
 struct Flow {
     task: JoinHandle<()>,
     store: Arc<dyn Store>,
+    payloads: Arc<PayloadStore>,
     abandon: CancellationToken,
 }
 
@@ -54,12 +57,14 @@ pub async fn open_migration(
     let storage = dify_storage(&settings)?;
     let database = Database::for_walks(&settings.postgres).map_err(crate::backfill::MigrateError::from)?;
     let stats = Arc::new(PipelineStats::default());
+    let places = (database.server().to_owned(), super::lifecycle::store_name(&settings));
     let (keeper, gate) = gate();
     let mut flow = None;
     let mut ports = MigrationPorts {
         database,
         state: Arc::new(MemoryState::default()),
         tail: Tail::Nowhere,
+        stored: None,
         gate,
         storage,
         clock: system_clock(),
@@ -70,13 +75,14 @@ pub async fn open_migration(
         *months = (*months).max(OPEN_MONTHS.try_into().unwrap_or(*months));
         let Stores { store, payloads } = open_stores(&settings)?;
         ports.state = store.clone();
+        ports.stored = Some(store.clone());
         open_for_writing(settings.store.kind, &*store).await?;
         payloads.probe().await.map_err(|error| AppError::Payloads(error.to_string()))?;
         let (deliveries, inbox) = mpsc::channel(HANDOVER);
         ports.tail = Tail::Flow(deliveries);
         let flow_ports = Ports {
             sink: store.clone(),
-            payloads,
+            payloads: Arc::clone(&payloads),
             gate: keeper,
             stats: Arc::clone(&stats),
             clock: system_clock(),
@@ -90,11 +96,11 @@ pub async fn open_migration(
             pipeline.batch_actions = pipeline.batch_actions.max(BATCH_ACTIONS);
         }
         let task = tokio::spawn(Pipeline::new(pipeline, settings.truncate, flow_ports).run(inbox, abandon.clone()));
-        flow = Some(Flow { task, store, abandon });
+        flow = Some(Flow { task, store, payloads, abandon });
     }
     let opened = Migration::prepare(task, settings.migrate, settings.truncate, ports).await;
     match opened {
-        Ok(migration) => Ok(MigrationRun { migration, stats, flow }),
+        Ok(migration) => Ok(MigrationRun { migration, stats, places, flow }),
         Err(error) => {
             close(flow, true).await;
             Err(error.into())
@@ -103,6 +109,14 @@ pub async fn open_migration(
 }
 
 impl MigrationRun {
+    /// The store as a comparison needs it, and what erases from it; `None` in a dry run.
+    #[must_use]
+    pub fn side(&self) -> Option<(StoreSide<'_>, &dyn Eraser)> {
+        let Flow { store, payloads, .. } = self.flow.as_ref()?;
+        let store = &**store;
+        Some((StoreSide { reader: store, walks: store, overview: store, texts: &**payloads }, store))
+    }
+
     /// Ends the flow and leaves the store tidy. After a failure, rows that the flow still holds are dropped: they lie after
     /// the checkpoint, and are read again.
     pub async fn close(self, failed: bool) {
@@ -112,7 +126,7 @@ impl MigrationRun {
 }
 
 async fn close(flow: Option<Flow>, failed: bool) {
-    if let Some(Flow { task, store, abandon }) = flow {
+    if let Some(Flow { task, store, abandon, .. }) = flow {
         if failed {
             abandon.cancel();
         }

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use self::json::{push_json, push_text};
 pub use self::sum::Sum;
 use crate::domain::document::{ContentHash, GraphHash};
-use crate::domain::{AppLog, JsonText, NodeExecution, Offload, Record, RecordId, Timestamp, WorkflowRun};
+use crate::domain::{AppLog, Extra, JsonText, NodeExecution, Offload, Record, RecordId, Timestamp, WorkflowRun};
 
 /// A value of a column.
 #[derive(Debug, Clone, Copy)]
@@ -196,8 +196,9 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// SHA-256 of the canonical form of a record. `graph` is the content hash of its graph, where it is known.
-    pub fn hash(&mut self, record: &Record, graph: Option<GraphHash>) -> [u8; 32] {
+    /// Returns the SHA-256 of the canonical form of a record, with what it has beside it as far as values go: unknown
+    /// columns, and values that the record could not keep. `graph` is the content hash of its graph, where it is known.
+    pub fn hash(&mut self, record: &Record, extra: &Extra, graph: Option<GraphHash>) -> [u8; 32] {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         for (name, cell) in columns(record) {
@@ -208,6 +209,12 @@ impl Hasher {
                     buffer.extend_from_slice(&self.graph(json, graph));
                 }
                 cell => cell.push(&mut buffer),
+            }
+        }
+        for texts in [&extra.columns, &extra.changed] {
+            for (name, text) in texts {
+                push_text(&mut buffer, name);
+                push_optional(&mut buffer, text.as_deref(), push_text);
             }
         }
         let hash = Sha256::digest(&buffer).into();

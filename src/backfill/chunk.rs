@@ -18,11 +18,12 @@ use super::throttle::Throttle;
 use crate::codec::truncate::{Cut, Limits};
 use crate::codec::{Cleaned, decode_payload};
 use crate::domain::document::PayloadField;
-use crate::domain::{Disposition, Kind, Origin};
+use crate::domain::{Disposition, Kind, Origin, Record, Revision};
 use crate::pipeline::prepare::{Prepared, prepare_record};
 use crate::pipeline::receipt::{Outcome, Receipt, Settlement, Settlements};
 use crate::pipeline::{Content, Delivery};
 use crate::postgres::{Database, Range, Walk, WalkRow};
+use crate::store::LogReader;
 use crate::store::payload::DifyStorage;
 
 /// Where prepared rows go.
@@ -51,6 +52,8 @@ impl Tail {
 pub(super) struct Copier {
     pub database: Database,
     pub tail: Tail,
+    /// Looks up records that may lie in another month already; `None`: a dry run.
+    pub stored: Option<Arc<dyn LogReader>>,
     /// Where Dify put full texts; `None`: not looked for.
     pub storage: Option<DifyStorage>,
     pub limits: Limits,
@@ -156,13 +159,22 @@ impl Copier {
                     continue;
                 }
             };
+            if !record.has_ended() {
+                chunk.tally.unended(record.created_at());
+            }
+            if self.is_stored_elsewhere(&record).await? {
+                chunk.tally.copied += 1;
+                progress.done.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
             let full = self.full_texts(walk.kind(), &row.key, full_texts, chunk).await?;
             let known = full.len();
-            let prepared = prepare_record(record, full, self.origin, &self.limits, Instant::now());
+            let prepared = prepare_record(record, row.extra.to_json(), full, self.origin, &self.limits, Instant::now());
             chunk.tally.truncated += (prepared.offloads.len() - known) as u64;
             chunk.tally.document_bytes += prepared.document.footprint() as u64;
             spend(Activity::Preparing);
             self.throttle.pass().await;
+            spend(Activity::Throttled);
             // A row exists several times on its way: as it came, as a document, as part of a request.
             let room = self.budget.room(prepared.bytes.saturating_mul(3)).await;
             lock(in_flight).insert(number, Pending { id: row.key, _room: room });
@@ -171,6 +183,18 @@ impl Copier {
         }
         spend(Activity::Reading);
         Ok(())
+    }
+
+    /// Whether the store has this snapshot or a newer one in another month. Dify's Celery tasks and its newer versions keep
+    /// the first start of a run that was resumed, and the live message has the later one; each start leads to a month of its
+    /// own. A record that ended in the month of its start cannot have started again in another.
+    async fn is_stored_elsewhere(&self, record: &Record) -> Result<bool, MigrateError> {
+        let Some(stored) = &self.stored else { return Ok(false) };
+        if record.event_time().month() == record.month() {
+            return Ok(false);
+        }
+        let found = stored.record(record.key()).await?;
+        Ok(found.is_some_and(|found| found.month() != record.month() && found.revision >= Revision::of(record)))
     }
 
     /// The full texts of a node's truncated payloads.

@@ -1,8 +1,8 @@
 //! `cleanup-pg`: rows that are proved to be in the store go from PostgreSQL, in small transactions.
 //!
 //! A run goes with all that is its own (node executions, their offloads, its app logs) or not at all: every row is locked
-//! and compared with its document in the transaction that deletes it. Runs that have not ended, and runs of which Dify
-//! keeps a pause, stay. Then go the rows whose parent is gone: single-step node executions, app logs and offloads left by
+//! and compared with its document in the transaction that deletes it. Runs that have not ended, runs of which Dify keeps
+//! a pause, and runs that rows of other tables refer to (the messages of a chat flow, trigger logs) stay. Then go the rows whose parent is gone: single-step node executions, app logs and offloads left by
 //! deleted runs. Files that offloads point to, and their `upload_files` rows, stay. It can be stopped at any moment and
 //! started again: what is gone is gone, and nothing else is needed to go on.
 
@@ -11,11 +11,12 @@ mod batch;
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
 
+use super::report::Unended;
 use super::throttle::Throttle;
 use super::{LifeError, StoreSide};
 use crate::domain::query::TimeRange;
-use crate::domain::{Kind, RecordId, TenantId};
-use crate::postgres::{Candidate, CandidateWalk, Catalogue, Client, Database, PostgresError, lookup};
+use crate::domain::{Kind, RecordId, TenantId, Timestamp};
+use crate::postgres::{Candidate, CandidateWalk, Catalogue, Client, Database, PostgresError, Reference, lookup};
 
 /// Rows that a walk meets at a time.
 const STEP: u32 = 2_000;
@@ -37,6 +38,12 @@ pub struct Plan {
     pub rate: Option<NonZeroU32>,
     /// Milliseconds that a batch waits for a lock.
     pub lock_timeout_ms: u32,
+    /// Rows with values that their documents have in a changed form only go, too.
+    pub allow_changed: bool,
+    /// Tables whose references keep no run; `all` stands for every one.
+    pub ignored_references: Vec<String>,
+    /// Runs and nodes that began before this instant go although they have not ended.
+    pub unended_before: Option<Timestamp>,
     /// `false`: everything but the deletion.
     pub execute: bool,
 }
@@ -54,12 +61,16 @@ pub struct Freed {
 pub enum Stay {
     /// Dify keeps a pause of it.
     Paused,
+    /// A row of another table refers to it.
+    Referenced,
     /// Another session holds it, or it changed since it was met.
     Held,
     /// The store has no document of a row.
     Missing,
     /// The document of a row says something else.
     Different,
+    /// The document of a row has a value in a changed form only.
+    Changed,
     /// A row cannot be a record.
     Unreadable,
 }
@@ -70,9 +81,13 @@ impl Stay {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Paused => "paused: Dify may resume it",
+            Self::Referenced => {
+                "rows of other tables refer to them: --include-referenced-by TABLE,… (or all) deletes them"
+            }
             Self::Held => "held by another session, or changed meanwhile",
             Self::Missing => "not in the store",
             Self::Different => "different in the store",
+            Self::Changed => "values were changed on their way into the store: --allow-changed deletes them",
             Self::Unreadable => "cannot be a record",
         }
     }
@@ -97,6 +112,14 @@ pub struct Outcome {
     pub stayed: BTreeMap<Stay, u64>,
     /// At most 1,000 of them.
     pub kept: Vec<Kept>,
+    /// Runs that stay because rows of these tables refer to them.
+    pub referenced: BTreeMap<String, u64>,
+    /// Rows before the end of the span that stay because they have not ended.
+    pub unended: BTreeMap<Kind, Unended>,
+    /// Rows of those that go which would come back spelled otherwise, equal in value.
+    pub spelled: u64,
+    /// Rows of those that go whose values the store has in a changed form only.
+    pub changed: u64,
     /// Files in Dify's storage that no row points to any more; they stay, with their `upload_files` rows.
     pub files_left: u64,
     /// How the tables were walked.
@@ -112,7 +135,8 @@ impl Outcome {
 
     fn keep(&mut self, kept: Kept) {
         *self.stayed.entry(kept.stay.clone()).or_default() += 1;
-        if self.kept.len() < MAX_NAMED {
+        // What other tables refer to may be most of the runs; it is counted by table.
+        if self.kept.len() < MAX_NAMED && kept.stay != Stay::Referenced {
             self.kept.push(kept);
         }
     }
@@ -144,6 +168,11 @@ impl Cleanup<'_> {
         let mut outcome = Outcome::default();
         let throttle = Throttle::new(self.plan.rate);
         let catalogue = Catalogue::read(&self.database.client().await?).await?;
+        outcome.plans = catalogue.describe_unknown_columns();
+        for reference in self.references(&catalogue).filter(|reference| !reference.is_indexed) {
+            let Reference { name, column, .. } = reference;
+            outcome.plans.push(format!("{name}: read whole for each {STEP} runs: no index on {column}"));
+        }
         for kind in [Kind::WorkflowRun, Kind::NodeExecution, Kind::AppLog, Kind::Offload] {
             let walk = CandidateWalk::new(&catalogue, kind, self.plan.created)?;
             let Some(walk) = walk else { continue };
@@ -168,7 +197,7 @@ impl Cleanup<'_> {
             if met.is_empty() {
                 return Ok(());
             }
-            let ids = self.choose(&client, catalogue, kind, &met).await?;
+            let ids = self.choose(&client, catalogue, kind, &met, outcome).await?;
             for ids in ids.chunks(self.plan.batch.max(1)) {
                 if (self.stop)() {
                     return Ok(());
@@ -200,12 +229,21 @@ impl Cleanup<'_> {
         catalogue: &Catalogue,
         kind: Kind,
         met: &[Candidate],
+        outcome: &mut Outcome,
     ) -> Result<Vec<RecordId>, LifeError> {
         let asked_for = |tenant| self.plan.tenants.is_empty() || self.plan.tenants.contains(tenant);
-        let wanted: Vec<&Candidate> =
-            met.iter().filter(|candidate| candidate.wanted && asked_for(&candidate.tenant_id)).collect();
+        let (wanted, unended): (Vec<&Candidate>, Vec<&Candidate>) = met
+            .iter()
+            .filter(|candidate| candidate.is_in_span && asked_for(&candidate.tenant_id))
+            .partition(|candidate| candidate.has_ended || self.is_released(candidate));
+        for created_at in unended.into_iter().filter_map(|candidate| candidate.created_at) {
+            outcome.unended.entry(kind).or_insert_with(|| Unended::new(kind)).add(created_at);
+        }
         let parent_kind = match kind {
-            Kind::WorkflowRun => return Ok(wanted.into_iter().map(|candidate| candidate.id).collect()),
+            Kind::WorkflowRun => {
+                let ids = wanted.into_iter().map(|candidate| candidate.id).collect();
+                return self.unreferenced(client, catalogue, ids, outcome).await;
+            }
             Kind::NodeExecution | Kind::AppLog => Kind::WorkflowRun,
             Kind::Offload => Kind::NodeExecution,
         };
@@ -214,5 +252,40 @@ impl Cleanup<'_> {
         let present: HashSet<RecordId> = present.into_iter().map(|(_, id)| id).collect();
         let alone = |candidate: &&Candidate| candidate.parent.is_none_or(|parent| !present.contains(&parent));
         Ok(wanted.into_iter().filter(alone).map(|candidate| candidate.id).collect())
+    }
+
+    /// Whether it goes although it has not ended.
+    fn is_released(&self, candidate: &Candidate) -> bool {
+        candidate.created_at.zip(self.plan.unended_before).is_some_and(|(created_at, before)| created_at < before)
+    }
+
+    /// What refers to runs and is to be heeded.
+    fn references<'c>(&'c self, catalogue: &'c Catalogue) -> impl Iterator<Item = &'c Reference> {
+        let ignored = |table: &str| self.plan.ignored_references.iter().any(|name| name == "all" || name == table);
+        catalogue.references().iter().filter(move |reference| !ignored(&reference.table))
+    }
+
+    /// The runs that nothing refers to. No new reference to a run comes up once it has ended.
+    async fn unreferenced(
+        &self,
+        client: &Client,
+        catalogue: &Catalogue,
+        mut ids: Vec<RecordId>,
+        outcome: &mut Outcome,
+    ) -> Result<Vec<RecordId>, LifeError> {
+        for reference in self.references(catalogue) {
+            if ids.is_empty() {
+                break;
+            }
+            let found: HashSet<RecordId> = lookup::referenced(client, reference, &ids).await?.into_iter().collect();
+            ids.retain(|id| !found.contains(id));
+            for id in &found {
+                outcome.keep(Kept { stay: Stay::Referenced, kind: Kind::WorkflowRun, id: *id, family: *id });
+            }
+            if !found.is_empty() {
+                *outcome.referenced.entry(reference.table.clone()).or_default() += found.len() as u64;
+            }
+        }
+        Ok(ids)
     }
 }

@@ -1,12 +1,14 @@
-//! A row of PostgreSQL beside the document of the same record: equal, ahead, or different, and in which columns.
+//! A row of PostgreSQL beside the document of the same record: equal, ahead, changed or different, and in which columns.
 //!
 //! It never decides what follows from that.
 
 use async_trait::async_trait;
 
 use super::canonical::{Cell, columns};
+use crate::codec::spelling::row_text;
+use crate::codec::table_columns;
 use crate::domain::document::{ContentHash, PayloadField};
-use crate::domain::{Document, JsonText, Month, Record, Revision, TenantId};
+use crate::domain::{Document, Extra, JsonText, Kind, Month, Record, Revision, TenantId, Truncation};
 use crate::store::payload::{PayloadError, PayloadStore};
 
 /// Where full texts of truncated payloads are.
@@ -36,26 +38,31 @@ impl FullTexts for PayloadStore {
     }
 }
 
-/// How the document of a record stands to its row.
+/// How the document of a record stands to its row, columns by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
+    /// A restored row would be byte for byte what the row is.
     Same,
+    /// These columns say the same and would come back spelled otherwise.
+    Spelled(Vec<String>),
     /// Equal but for columns that Dify's Celery tasks never write, and that the live message brought.
-    Fuller(Vec<&'static str>),
+    Fuller(Vec<String>),
     /// Equal but for payloads that the row does not have, and the document has: newer versions of Dify commit the row of
     /// a run that ended before the message that brings them.
-    Poorer(Vec<&'static str>),
+    Poorer(Vec<String>),
     /// The row has not ended, and the document is a newer snapshot of it.
     Ahead,
+    /// These columns hold what the document has in a changed form only, as `NaN` that became null.
+    Changed(Vec<String>),
     /// These columns say something else.
-    Different(Vec<&'static str>),
+    Different(Vec<String>),
 }
 
 impl Standing {
     /// Whether the document holds everything that the row says.
     #[must_use]
     pub const fn holds(&self) -> bool {
-        matches!(self, Self::Same | Self::Fuller(_) | Self::Poorer(_))
+        matches!(self, Self::Same | Self::Spelled(_) | Self::Fuller(_) | Self::Poorer(_))
     }
 }
 
@@ -63,50 +70,175 @@ impl Standing {
 ///
 /// # Errors
 /// [`PayloadError`] if a full text is needed and cannot be read. A damaged one is a difference.
-pub async fn standing(row: &Record, document: &Document, texts: &dyn FullTexts) -> Result<Standing, PayloadError> {
-    let (mut different, mut absent) = (Vec::new(), 0);
+pub async fn standing(
+    row: &Record,
+    extra: &Extra,
+    document: &Document,
+    texts: &dyn FullTexts,
+) -> Result<Standing, PayloadError> {
+    let Some(stored_extra) = extra_of(document, texts).await? else {
+        return Ok(Standing::Different(vec![PayloadField::Extra.as_str().to_owned()]));
+    };
+    let mut found =
+        Found { absent: 0, different: unlike(extra, &stored_extra), changed: Vec::new(), spelled: Vec::new() };
     for ((name, cell), (_, stored)) in columns(row).into_iter().zip(columns(&document.record)) {
-        if !cell.same(stored) && !same_in_full(name, cell, document, texts).await? {
-            different.push(name);
-            absent += usize::from(cell.is_void_json());
-        }
+        let full = if cell.same(stored) { None } else { Some(full_if_same(name, cell, document, texts).await?) };
+        let spelling = match (&full, stored) {
+            (Some(None), _) => {
+                found.different.push(name.to_owned());
+                found.absent += usize::from(cell.is_void_json());
+                continue;
+            }
+            (Some(Some(full)), Cell::Json(_)) => Cell::Json(Some(full)),
+            // A full text that is the same is the text: `error` has no spellings.
+            (Some(Some(_)), _) => cell,
+            (None, stored) => stored,
+        };
+        found.judge(name, (cell, extra), (spelling, &stored_extra));
     }
-    let ended = row.has_ended();
-    Ok(if different.is_empty() {
-        Standing::Same
-    } else if !ended && document.revision > Revision::of(row) {
-        Standing::Ahead
-    } else if ended && absent == different.len() {
-        Standing::Poorer(different)
-    } else if document.origin.is_none() && different.iter().all(|name| is_lost_by_celery(name, row, &document.record)) {
-        Standing::Fuller(different)
-    } else {
-        Standing::Different(different)
-    })
+    Ok(found.standing(row, document))
 }
 
-/// Whether a truncated payload is, in its full text, what the row says.
-async fn same_in_full(
+/// What the columns of a row and its document turned out to be.
+struct Found {
+    /// How many of the different ones are payloads that the row does not have.
+    absent: usize,
+    different: Vec<String>,
+    changed: Vec<String>,
+    spelled: Vec<String>,
+}
+
+impl Found {
+    /// Judges a column whose values are the same once cleaned.
+    fn judge(&mut self, name: &str, row: (Cell<'_>, &Extra), stored: (Cell<'_>, &Extra)) {
+        if is_exact(name, row, stored) {
+            return;
+        }
+        let list = if stored.1.is_changed(name) {
+            // The row was copied from another original.
+            &mut self.different
+        } else if row.1.is_changed(name) {
+            &mut self.changed
+        } else {
+            &mut self.spelled
+        };
+        list.push(name.to_owned());
+    }
+
+    fn standing(self, row: &Record, document: &Document) -> Standing {
+        let Self { absent, different, changed, spelled } = self;
+        let ended = row.has_ended();
+        if !different.is_empty() && !ended && document.revision > Revision::of(row) {
+            return Standing::Ahead;
+        }
+        let lost = |name: &String| is_lost_by_celery(name, row, &document.record);
+        let is_poorer = ended && absent == different.len();
+        let is_fuller = document.origin.is_none() && different.iter().all(lost);
+        if !different.is_empty() && !is_poorer && !is_fuller {
+            Standing::Different(different)
+        } else if !changed.is_empty() {
+            Standing::Changed(changed)
+        } else if !different.is_empty() {
+            if is_poorer { Standing::Poorer(different) } else { Standing::Fuller(different) }
+        } else if spelled.is_empty() {
+            Standing::Same
+        } else {
+            Standing::Spelled(spelled)
+        }
+    }
+}
+
+/// Whether a restored column would be byte for byte what the row has.
+fn is_exact(name: &str, row: (Cell<'_>, &Extra), stored: (Cell<'_>, &Extra)) -> bool {
+    if row.1.lost.contains(name) {
+        return false;
+    }
+    match (row.0, stored.0) {
+        (Cell::Json(one), Cell::Json(other)) => {
+            let text = |json: Option<&JsonText>, extra: &Extra| {
+                row_text(name, json.map(JsonText::as_str), extra).map(std::borrow::Cow::into_owned)
+            };
+            let is_alike = one == other
+                && row.1.original(name) == stored.1.original(name)
+                && row.1.verbatim.contains(name) == stored.1.verbatim.contains(name);
+            is_alike || text(one, row.1) == text(other, stored.1)
+        }
+        (Cell::Error(one), Cell::Error(other)) => one == other,
+        // Before the end they mean nothing.
+        (Cell::Running(_), _) | (_, Cell::Running(_)) => true,
+        (Cell::Seconds(one), Cell::Seconds(other)) => {
+            one.to_bits() == other.to_bits() && row.1.original(name) == stored.1.original(name)
+        }
+        _ => row.1.original(name) == stored.1.original(name),
+    }
+}
+
+/// Unknown columns whose values a restored row would not have.
+fn unlike(row: &Extra, stored: &Extra) -> Vec<String> {
+    let of_row =
+        row.columns.iter().filter(|(name, value)| stored.columns.get(*name) != Some(value)).map(|(name, _)| name);
+    // One that the table does not have (any more) is no difference.
+    let of_stored = stored.columns.iter().filter(|(name, value)| value.is_some() && row.nulls.contains(*name));
+    let mut names: Vec<String> = of_row.chain(of_stored.map(|(name, _)| name)).map(|name| name.to_string()).collect();
+    names.extend(
+        row.lost.iter().filter(|name| row.columns.get(*name).is_none() && !is_known(name)).map(|name| name.to_string()),
+    );
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn is_known(name: &str) -> bool {
+    Kind::ALL.into_iter().any(|kind| table_columns(kind).any(|known| known == name))
+}
+
+/// Returns what a document carries beside its record; `None` if it is not where it should be, or damaged.
+///
+/// # Errors
+/// [`PayloadError`] if the payload store cannot be read.
+pub async fn extra_of(document: &Document, texts: &dyn FullTexts) -> Result<Option<Extra>, PayloadError> {
+    let full;
+    let mark = document.truncated.iter().find(|mark| mark.field == PayloadField::Extra);
+    let text = match (mark, &document.extra) {
+        (Some(mark), None) => {
+            full = full_text(document, mark, texts).await?;
+            if full.is_none() {
+                return Ok(None);
+            }
+            full.as_ref()
+        }
+        (_, text) => text.as_ref(),
+    };
+    Ok(Extra::of_json(text).ok())
+}
+
+async fn full_text(
+    document: &Document,
+    mark: &Truncation,
+    texts: &dyn FullTexts,
+) -> Result<Option<JsonText>, PayloadError> {
+    match texts.full_text(document.tenant_id(), document.month(), mark.sha256).await {
+        Err(PayloadError::Damaged(_)) => Ok(None),
+        read => read,
+    }
+}
+
+/// The full text of a truncated payload, if it is what the row says.
+async fn full_if_same(
     name: &str,
     cell: Cell<'_>,
     document: &Document,
     texts: &dyn FullTexts,
-) -> Result<bool, PayloadError> {
+) -> Result<Option<JsonText>, PayloadError> {
     let field = PayloadField::from_column(name);
-    let Some(mark) = document.truncated.iter().find(|mark| Some(mark.field) == field) else {
-        return Ok(false);
-    };
-    let full = match texts.full_text(document.tenant_id(), document.month(), mark.sha256).await {
-        Ok(full) => full,
-        Err(PayloadError::Damaged(_)) => None,
-        Err(error) => return Err(error),
-    };
-    Ok(full.is_some_and(|full| match cell {
+    let Some(mark) = document.truncated.iter().find(|mark| Some(mark.field) == field) else { return Ok(None) };
+    let full = full_text(document, mark, texts).await?;
+    Ok(full.filter(|full| match cell {
         Cell::Error(_) => {
             let text: Option<String> = serde_json::from_str(full.as_str()).ok();
             cell.same(Cell::Error(text.as_deref()))
         }
-        cell => cell.same(Cell::Json(Some(&full))),
+        cell => cell.same(Cell::Json(Some(full))),
     }))
 }
 

@@ -13,6 +13,8 @@ pub enum MigrateError {
     Postgres(#[from] PostgresError),
     #[error("{0}")]
     Store(#[from] StoreError),
+    #[error("{0}")]
+    Payloads(PayloadError),
     #[error("Dify's storage: {0}; check migrate.dify_storage_dir or migrate.dify_s3")]
     Storage(PayloadError),
     /// The flow gave rows back; they are read again.
@@ -51,6 +53,7 @@ impl MigrateError {
             Self::Postgres(_)
                 | Self::Store(_)
                 | Self::Storage(_)
+                | Self::Payloads(_)
                 | Self::GivenBack
                 | Self::Closed(_)
                 | Self::Stalled(_)

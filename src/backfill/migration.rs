@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::chunk::{Budget, Chunk, Copier, Tail};
 use super::error::MigrateError;
-use super::rejects::RejectsFile;
+use super::rejects::{Reject, RejectsFile};
 use super::settings::MigrateSettings;
 use super::state::{Checkpoint, MigrationState, Scope};
 use super::tally::{Progress, Spent, Tally};
@@ -26,9 +26,9 @@ use crate::backoff::Backoff;
 use crate::codec::truncate::Limits;
 use crate::domain::{Kind, Origin, Timestamp};
 use crate::pipeline::gate::{Gate, GateWatch};
-use crate::postgres::{Catalogue, Database, PostgresError, Range, Selection, Walk};
-use crate::store::StateStore;
+use crate::postgres::{Catalogue, Database, PostgresError, Range, Selection, Walk, lookup};
 use crate::store::payload::DifyStorage;
+use crate::store::{LogReader, StateStore};
 use crate::telemetry::Clock;
 
 /// Clocks of the two servers may differ by this much, and a row may become visible so long after its `created_at`.
@@ -67,6 +67,8 @@ pub struct Ports {
     pub database: Database,
     pub state: Arc<dyn StateStore>,
     pub tail: Tail,
+    /// Looks up what is stored; `None`: nothing is.
+    pub stored: Option<Arc<dyn LogReader>>,
     pub gate: GateWatch,
     pub storage: Option<DifyStorage>,
     pub clock: Clock,
@@ -85,6 +87,7 @@ pub struct Migration {
     stop: CancellationToken,
     clock: Clock,
     walks: Vec<(Arc<Walk>, Arc<Progress>)>,
+    unknown_columns: Vec<String>,
 }
 
 /// What was done in all, earlier attempts included.
@@ -119,14 +122,17 @@ impl Migration {
                 }
             }
         }
+        let identity = lookup::identity(&client).await;
         drop(client);
         let scope = Scope::new(ports.database.server(), &task.selection.tenants, task.selection.created);
+        let scope = scope.of_database(identity);
         let lease = settings.lease_seconds.get();
         let state = MigrationState::acquire(ports.state, scope, Arc::clone(&ports.clock), lease).await?;
         let path: PathBuf = settings.rejects_dir.join(format!("{}.jsonl", state.id()));
         let copier = Copier {
             database: ports.database,
             tail: ports.tail,
+            stored: ports.stored,
             storage: ports.storage,
             limits,
             origin: Some(Origin::new(state.id())),
@@ -144,6 +150,7 @@ impl Migration {
             stop: ports.stop,
             clock: ports.clock,
             walks,
+            unknown_columns: catalogue.describe_unknown_columns(),
         })
     }
 
@@ -156,6 +163,12 @@ impl Migration {
     /// What is walked how, in words, and what can be watched of it.
     pub fn plans(&self) -> impl Iterator<Item = (Kind, String, Arc<Progress>)> + '_ {
         self.walks.iter().map(|(walk, progress)| (walk.kind(), walk.describe(), Arc::clone(progress)))
+    }
+
+    /// Columns that this version does not know and copies all the same, table by table, in words.
+    #[must_use]
+    pub fn unknown_columns(&self) -> &[String] {
+        &self.unknown_columns
     }
 
     /// Where the time goes.
@@ -175,14 +188,45 @@ impl Migration {
     /// # Errors
     /// [`MigrateError`]; the checkpoints stay where they are.
     pub async fn run(&self) -> Result<Report, MigrateError> {
+        self.holding(self.work()).await
+    }
+
+    /// Does work for as long as the lease is held, and gives it back.
+    pub(super) async fn holding<T>(
+        &self,
+        work: impl Future<Output = Result<T, MigrateError>>,
+    ) -> Result<T, MigrateError> {
         let done = tokio::select! {
-            done = self.work() => done,
+            done = work => done,
             lost = self.state.keep() => return Err(lost),
         };
         if let Err(error) = self.state.release().await {
             warn!(%error, "the lease was not given back; it ends by itself");
         }
         done
+    }
+
+    /// The database that it reads.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.copier.database
+    }
+
+    pub(super) fn copier(&self) -> Arc<Copier> {
+        Arc::clone(&self.copier)
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    pub(super) fn walk_of(&self, kind: Kind) -> Option<(Arc<Walk>, Arc<Progress>)> {
+        let found = self.walks.iter().find(|(walk, _)| walk.kind() == kind)?;
+        Some((Arc::clone(&found.0), Arc::clone(&found.1)))
+    }
+
+    pub(super) async fn keep_rejects(&self, rejects: &[Reject]) -> Result<(), MigrateError> {
+        self.rejects.append(rejects).await
     }
 
     async fn work(&self) -> Result<Report, MigrateError> {

@@ -1,11 +1,15 @@
 //! The file of rows that could not be copied: JSON Lines with the primary key and the reason, never a value of the row.
-//! A chunk's lines are on disk before its checkpoint; after a kill between the two, they come a second time.
+//! A chunk's lines are on disk before its checkpoint; a row that is read again, after a kill between the two or by a later
+//! round, stands in it once. Only its owner may read it.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tokio::fs::{self, OpenOptions};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::sync::Mutex;
 
 use super::error::MigrateError;
 use crate::domain::{Kind, Refusal};
@@ -41,11 +45,16 @@ impl Reject {
 pub(super) struct RejectsFile {
     /// `None` in a dry run, which writes nothing.
     path: Option<PathBuf>,
+    /// Hashes of the lines that are in it; `None`: not read yet.
+    known: Mutex<Option<HashSet<u64>>>,
 }
+
+/// Lines that are remembered at most, 8 bytes each and as much again for the table; beyond them some may stand twice.
+const MAX_KNOWN: usize = 1_000_000;
 
 impl RejectsFile {
     pub fn new(path: Option<PathBuf>) -> Self {
-        Self { path }
+        Self { path, known: Mutex::default() }
     }
 
     pub fn path(&self) -> Option<&Path> {
@@ -55,6 +64,7 @@ impl RejectsFile {
     /// Forgets the lines of an earlier attempt that is not continued.
     pub async fn restart(&self) -> Result<(), MigrateError> {
         let Some(path) = &self.path else { return Ok(()) };
+        *self.known.lock().await = None;
         match fs::remove_file(path).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path, &error)),
             _ => Ok(()),
@@ -64,20 +74,60 @@ impl RejectsFile {
     /// Appends lines; durable when it answers.
     pub async fn append(&self, rejects: &[Reject]) -> Result<(), MigrateError> {
         let Some(path) = self.path.as_ref().filter(|_| !rejects.is_empty()) else { return Ok(()) };
+        let mut known = self.known.lock().await;
+        let known = match &mut *known {
+            Some(known) => known,
+            unread => unread.insert(lines_of(path).await.map_err(|error| failed(path, &error))?),
+        };
         let mut lines = Vec::new();
+        let mut new = Vec::new();
         for reject in rejects {
-            serde_json::to_writer(&mut lines, reject).map_err(|error| failed(path, &error.into()))?;
+            let line = serde_json::to_string(reject).map_err(|error| failed(path, &error.into()))?;
+            let hash = hash_of(&line);
+            if known.contains(&hash) || new.contains(&hash) {
+                continue;
+            }
+            new.push(hash);
+            lines.extend_from_slice(line.as_bytes());
             lines.push(b'\n');
         }
-        append(path, &lines).await.map_err(|error| failed(path, &error))
+        append(path, &lines).await.map_err(|error| failed(path, &error))?;
+        let room = MAX_KNOWN.saturating_sub(known.len());
+        known.extend(new.into_iter().take(room));
+        Ok(())
     }
 }
 
-async fn append(path: &Path, lines: &[u8]) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).await?;
+/// The lines that are there; one that a kill cut off is none.
+async fn lines_of(path: &Path) -> std::io::Result<HashSet<u64>> {
+    let file = match fs::File::open(path).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) => return Err(error),
+    };
+    let (mut known, mut lines) = (HashSet::new(), BufReader::new(file).lines());
+    while let Some(line) = lines.next_line().await? {
+        if known.len() < MAX_KNOWN {
+            known.insert(hash_of(&line));
+        }
     }
-    let mut file = OpenOptions::new().create(true).append(true).open(path).await?;
+    Ok(known)
+}
+
+fn hash_of(line: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    line.hash(&mut hasher);
+    hasher.finish()
+}
+
+async fn append(path: &Path, lines: &[u8]) -> std::io::Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).await?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).await?;
     file.write_all(lines).await?;
     file.sync_data().await
 }

@@ -3,6 +3,8 @@
 //! The SHA-256 over the content shows a file that was edited or damaged. It is no protection from malice: who can write
 //! the file can compute it too. What protects the rows is that a cleanup compares each of them again before it goes.
 
+mod unended;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,12 +15,13 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::document::ContentHash;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, RecordId, TenantId, Timestamp};
+pub use unended::Unended;
 
 /// Most findings that a report names; beyond them it counts.
 pub const MAX_NAMED: usize = 10_000;
 
 /// The layout of the file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A value that stands in a report as its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +98,8 @@ pub enum Fault {
     Extra,
     /// In both, and these columns say something else.
     Different { columns: Vec<String> },
+    /// In both, and the document has these columns in a changed form only.
+    Changed { columns: Vec<String> },
     /// The row cannot be a record.
     Unreadable { reason: String },
 }
@@ -107,7 +112,29 @@ impl Fault {
             Self::Missing => "missing",
             Self::Extra => "extra",
             Self::Different { .. } => "different",
+            Self::Changed { .. } => "changed",
             Self::Unreadable { .. } => "unreadable",
+        }
+    }
+
+    /// Whether copying the row again mends it.
+    #[must_use]
+    pub const fn is_mended_by_copying(&self) -> bool {
+        matches!(self, Self::Missing | Self::Different { .. } | Self::Changed { .. })
+    }
+
+    /// What mends it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Missing => {
+                "`difylog migrate` copies it; if it was erased, --from-report REPORT --lift-tombstones does"
+            }
+            Self::Extra => "no fault after a cleanup: --tolerate extra; `difylog restore-pg` brings the row back",
+            Self::Different { .. } | Self::Changed { .. } => {
+                "`difylog migrate --from-report REPORT` copies the row over the document"
+            }
+            Self::Unreadable { .. } => "stays in PostgreSQL: mend the row there, or --tolerate unreadable",
         }
     }
 }
@@ -132,12 +159,15 @@ pub struct Counts {
     pub extra: u64,
     pub different: u64,
     pub unreadable: u64,
+    /// Rows with values that their documents have in a changed form only.
+    pub changed: u64,
     /// Rows that have not ended and whose document is newer: no fault.
     pub ahead: u64,
     /// Documents that hold more than the row, in columns that Dify's Celery tasks do not write: no fault.
     pub fuller: u64,
+    /// Rows, of those looked into, that say the same as their documents and would come back spelled otherwise: no fault.
+    pub spelled: u64,
     /// Ended rows without payloads that their documents have: no fault.
-    #[serde(default)]
     pub poorer: u64,
     /// Records that differed at first and were the same at the second look: no fault.
     pub settled: u64,
@@ -151,6 +181,8 @@ pub enum Tolerated {
     Extra,
     /// Rows that cannot be records: they stay in PostgreSQL
     Unreadable,
+    /// Rows with values that were changed on the way: they stay in PostgreSQL, unless a cleanup is told otherwise
+    Changed,
 }
 
 /// The outcome of a validation.
@@ -174,6 +206,8 @@ pub struct Report {
     pub counts: Counts,
     /// At most [`MAX_NAMED`].
     pub findings: Vec<Finding>,
+    /// Rows that have not ended: a cleanup leaves them.
+    pub unended: Vec<Unended>,
     pub passed: bool,
 }
 
@@ -186,7 +220,10 @@ pub enum ReportError {
     Edited,
     #[error("the report has format {0}, this difylog reads {FORMAT}; run `difylog validate` again")]
     Format(u32),
-    #[error("the report says that the validation failed: mend what it names and run `difylog validate` again")]
+    #[error(
+        "the report says that the validation failed: `difylog migrate --from-report REPORT` copies what differs, then run \
+         `difylog validate` again; or clean up all but what differs with --pass-over-faults"
+    )]
     Failed,
     #[error("the report is of a sample; run `difylog validate` without --sample")]
     Sample,
@@ -209,6 +246,8 @@ pub struct Demand<'a> {
     pub tenants: &'a [TenantId],
     pub now: Timestamp,
     pub max_age: Duration,
+    /// Whether faults may be in it: what is at fault stays.
+    pub pass_over_faults: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -230,6 +269,7 @@ impl Report {
             && counts.different == 0
             && (counts.extra == 0 || allowed(Tolerated::Extra))
             && (counts.unreadable == 0 || allowed(Tolerated::Unreadable))
+            && (counts.changed == 0 || allowed(Tolerated::Changed))
     }
 
     /// The text of the file.
@@ -246,12 +286,21 @@ impl Report {
     /// # Errors
     /// [`ReportError`] if it is no report, or not as it was written.
     pub fn read(text: &str) -> Result<Self, ReportError> {
+        #[derive(Deserialize)]
+        struct OfAnyVersion {
+            report: Versioned,
+        }
+        #[derive(Deserialize)]
+        struct Versioned {
+            format: u32,
+        }
+        let OfAnyVersion { report: Versioned { format } } = serde_json::from_str(text).map_err(malformed)?;
+        if format != FORMAT {
+            return Err(ReportError::Format(format));
+        }
         let Signed { report, sha256 } = serde_json::from_str(text).map_err(malformed)?;
         if report.digest()? != sha256.0 {
             return Err(ReportError::Edited);
-        }
-        if report.format != FORMAT {
-            return Err(ReportError::Format(report.format));
         }
         Ok(report)
     }
@@ -261,12 +310,21 @@ impl Report {
         Ok(ContentHash::new(Sha256::digest(bytes).into()))
     }
 
+    /// Whether the report is of this database and this store.
+    ///
+    /// # Errors
+    /// [`ReportError::Elsewhere`] that names the other.
+    pub fn is_of(&self, database: &str, store: &str) -> Result<(), ReportError> {
+        same_place("database", &self.database, database)?;
+        same_place("store", &self.store, store)
+    }
+
     /// Whether the report vouches for what a cleanup is about to do.
     ///
     /// # Errors
     /// The first reason why it does not.
     pub fn vouches_for(&self, demand: &Demand<'_>) -> Result<(), ReportError> {
-        if !self.passed || !Self::verdict(&self.counts, &self.tolerated) {
+        if !demand.pass_over_faults && (!self.passed || !Self::verdict(&self.counts, &self.tolerated)) {
             return Err(ReportError::Failed);
         }
         if self.sample.is_some() {
@@ -276,8 +334,7 @@ impl Report {
         if age > demand.max_age.as_secs() {
             return Err(ReportError::Stale { hours: age / 3600 });
         }
-        same_place("database", &self.database, demand.database)?;
-        same_place("store", &self.store, demand.store)?;
+        self.is_of(demand.database, demand.store)?;
         self.covers(demand)
     }
 

@@ -2,8 +2,8 @@
 //! never touched.
 //!
 //! A payload that difylog truncated comes back in full from the payload store. One that Dify truncated itself comes back
-//! as the document has it, with the offload row that leads to its file. Texts come back as the codec cleaned them: equal as JSON
-//! values. Children go in before the runs that show them.
+//! as the document has it, with the offload row that leads to its file. Texts come back byte for byte where the document was
+//! copied from a row; what came live comes back as Python writes it. Children go in before the runs that show them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
@@ -11,12 +11,14 @@ use std::num::NonZeroU32;
 use serde_json::Value;
 
 use super::canonical::{Cell, columns};
+use super::compare::extra_of;
 use super::throttle::Throttle;
 use super::validate::cursor;
 use super::{LifeError, StoreSide};
+use crate::codec::spelling::row_text;
 use crate::domain::document::PayloadField;
 use crate::domain::query::{Scan, TimeRange};
-use crate::domain::{Document, Kind, RecordId, TenantId, Timestamp};
+use crate::domain::{Document, Extra, JsonText, Kind, RecordId, TenantId, Timestamp};
 use crate::postgres::{Catalogue, Client, Database, NamedRow, insert, lookup};
 
 /// Offloads before the nodes that ask for them, app logs after the runs that they show.
@@ -71,6 +73,8 @@ pub struct Outcome {
     pub restored: BTreeMap<Kind, Restored>,
     /// The first 1,000.
     pub named: Vec<Failed>,
+    /// Unknown columns that documents have and this database does not, with how many rows came back without them.
+    pub left_out: BTreeMap<String, u64>,
 }
 
 impl Outcome {
@@ -103,7 +107,7 @@ impl Restore<'_> {
         self.store.overview.refresh().await?;
         let mut outcome = Outcome::default();
         let throttle = Throttle::new(self.plan.rate);
-        let client = self.database.client().await?;
+        let mut client = self.database.client().await?;
         let catalogue = Catalogue::read(&client).await?;
         for kind in ORDER.into_iter().filter(|kind| self.plan.kinds.contains(kind)) {
             let mut scan = Scan {
@@ -119,7 +123,7 @@ impl Restore<'_> {
                 let Some(last) = page.last() else { break };
                 scan.after = Some(cursor(&last.record));
                 let before = written(&outcome, kind);
-                self.page(&client, &catalogue, kind, &page, &mut outcome).await?;
+                self.page(&mut client, &catalogue, kind, &page, &mut outcome).await?;
                 (self.progress)(&outcome);
                 throttle.pass_rows(written(&outcome, kind) - before).await;
             }
@@ -129,7 +133,7 @@ impl Restore<'_> {
 
     async fn page(
         &self,
-        client: &Client,
+        client: &mut Client,
         catalogue: &Catalogue,
         kind: Kind,
         page: &[Document],
@@ -137,7 +141,7 @@ impl Restore<'_> {
     ) -> Result<(), LifeError> {
         let ids: Vec<RecordId> = page.iter().map(|document| document.record.id()).collect();
         let present: HashSet<RecordId> =
-            lookup::present(client, catalogue, kind, &ids).await?.into_iter().map(|(_, id)| id).collect();
+            lookup::present(&*client, catalogue, kind, &ids).await?.into_iter().map(|(_, id)| id).collect();
         let absent: Vec<&Document> = page.iter().filter(|document| !present.contains(&document.record.id())).collect();
         let restored = outcome.restored.entry(kind).or_default();
         restored.documents += page.len() as u64;
@@ -151,6 +155,7 @@ impl Restore<'_> {
         for document in absent {
             match self.row(document, &offloaded).await? {
                 Ok(row) => {
+                    note_left_out(catalogue, kind, &row, outcome);
                     bytes += bytes_of(&row);
                     rows.push(row);
                     documents.push(document);
@@ -171,11 +176,18 @@ impl Restore<'_> {
         document: &Document,
         offloaded: &HashSet<(RecordId, String)>,
     ) -> Result<Result<NamedRow, String>, LifeError> {
-        let mut row: NamedRow =
-            columns(&document.record).into_iter().map(|(name, cell)| (name.to_owned(), value(cell))).collect();
-        for mark in &document.truncated {
+        let Some(extra) = extra_of(document, self.store.texts).await? else {
+            return Ok(Err("what its row had beside the record is not in the payload store, or damaged".to_owned()));
+        };
+        let mut row: NamedRow = columns(&document.record)
+            .into_iter()
+            .map(|(name, cell)| (name.to_owned(), value(name, cell, &extra)))
+            .chain(extra.columns.iter().map(|(name, text)| (name.to_string(), Value::from(text.as_deref()))))
+            .collect();
+        for mark in document.truncated.iter().filter(|mark| mark.field != PayloadField::Extra) {
             let column = mark.field.as_str();
-            if offloaded.contains(&(document.record.id(), column.to_owned())) {
+            let is_kept = extra.original(column).is_some();
+            if is_kept || offloaded.contains(&(document.record.id(), column.to_owned())) {
                 continue;
             }
             let full = self.store.texts.full_text(document.tenant_id(), document.month(), mark.sha256).await?;
@@ -184,7 +196,7 @@ impl Restore<'_> {
             };
             let full = match mark.field {
                 PayloadField::Error => serde_json::from_str(full.as_str()).unwrap_or(Value::Null),
-                _ => Value::from(full.as_str()),
+                _ => row_text(column, Some(full.as_str()), &extra).into(),
             };
             row.insert(column.to_owned(), full);
         }
@@ -209,7 +221,7 @@ async fn offloaded(
 
 /// Writes rows in one statement; if the server refuses it, one by one, so that only the guilty ones fail.
 async fn write(
-    client: &Client,
+    client: &mut Client,
     catalogue: &Catalogue,
     kind: Kind,
     rows: &[NamedRow],
@@ -241,6 +253,15 @@ async fn write(
     }
 }
 
+/// Counts what a row has and its table does not; the columns of difylog's own records are none of it.
+fn note_left_out(catalogue: &Catalogue, kind: Kind, row: &NamedRow, outcome: &mut Outcome) {
+    let Some(table) = catalogue.table(crate::postgres::table_of(kind)) else { return };
+    let is_known = |name: &str| crate::codec::table_columns(kind).any(|known| known == name);
+    for name in row.keys().filter(|name| !table.columns.contains_key(*name) && !is_known(name)) {
+        *outcome.left_out.entry(format!("{}.{name}", crate::postgres::table_of(kind))).or_default() += 1;
+    }
+}
+
 fn written(outcome: &Outcome, kind: Kind) -> u64 {
     outcome.restored.get(&kind).map_or(0, |restored| restored.inserted)
 }
@@ -256,7 +277,10 @@ fn span(kind: Kind, created: TimeRange) -> TimeRange {
 }
 
 /// A cell as the server's JSON functions take it.
-fn value(cell: Cell<'_>) -> Value {
+fn value(name: &str, cell: Cell<'_>, extra: &Extra) -> Value {
+    if let Some(original) = extra.original(name) {
+        return original.into();
+    }
     match cell {
         Cell::Id(id) => uuid::Uuid::from_bytes(*id).to_string().into(),
         Cell::OptionalId(id) => id.map(|id| id.to_string()).into(),
@@ -266,7 +290,7 @@ fn value(cell: Cell<'_>) -> Value {
         Cell::Seconds(seconds) | Cell::Running(seconds) => seconds.into(),
         Cell::Instant(at) => at.to_string().into(),
         Cell::OptionalInstant(at) => at.map(|at| at.to_string()).into(),
-        Cell::Json(json) => json.map(crate::domain::JsonText::as_str).into(),
+        Cell::Json(json) => row_text(name, json.map(JsonText::as_str), extra).into(),
     }
 }
 

@@ -27,6 +27,9 @@ pub const PREFIX: &str = "migration/";
 pub struct Scope {
     /// Host, port and database.
     pub server: String,
+    /// The database itself, however it was reached; `None`: it did not say, or an earlier version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
     /// Sorted; empty: all.
     pub tenants: Vec<String>,
     /// Microseconds since 1970; as everywhere, `until` is outside.
@@ -41,13 +44,25 @@ impl Scope {
         tenants.sort();
         tenants.dedup();
         let micros = |at: Option<Timestamp>| at.map(Timestamp::micros);
-        Self { server: server.to_owned(), tenants, from: micros(created.from), until: micros(created.until) }
+        let (from, until) = (micros(created.from), micros(created.until));
+        Self { server: server.to_owned(), database: None, tenants, from, until }
+    }
+
+    /// The same scope of a database that said which it is.
+    #[must_use]
+    pub fn of_database(self, database: Option<String>) -> Self {
+        Self { database, ..self }
+    }
+
+    /// What tells the database from others.
+    fn place(&self) -> &str {
+        self.database.as_deref().unwrap_or(&self.server)
     }
 
     /// The migration's id: the same rows, the same id.
     #[must_use]
     pub fn id(&self) -> Uuid {
-        let text = format!("{}\n{}\n{:?}\n{:?}", self.server, self.tenants.join(","), self.from, self.until);
+        let text = format!("{}\n{}\n{:?}\n{:?}", self.place(), self.tenants.join(","), self.from, self.until);
         let mut bytes = [0; 16];
         for (byte, hashed) in bytes.iter_mut().zip(Sha256::digest(text)) {
             *byte = hashed;
@@ -61,7 +76,11 @@ impl Scope {
         let tenants = self.tenants.is_empty()
             || other.tenants.is_empty()
             || self.tenants.iter().any(|tenant| other.tenants.contains(tenant));
-        self.server == other.server && tenants && !before(self.until, other.from) && !before(other.until, self.from)
+        let is_same = match (&self.database, &other.database) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.server == other.server,
+        };
+        is_same && tenants && !before(self.until, other.from) && !before(other.until, self.from)
     }
 }
 
@@ -146,6 +165,7 @@ impl MigrationState {
         clock: Clock,
         lease_seconds: u32,
     ) -> Result<Self, MigrateError> {
+        let scope = known_scope(&*store, scope).await?;
         let (id, holder) = (scope.id(), Uuid::new_v4());
         let key = key(id);
         refuse_overlap(&*store, id, &scope, clock().micros()).await?;
@@ -268,6 +288,13 @@ impl MigrationState {
             Kind::Offload => offloads,
         }
     }
+}
+
+/// The scope as an earlier version named it, where that has begun this migration: by the address of the database.
+async fn known_scope(store: &dyn StateStore, scope: Scope) -> Result<Scope, MigrateError> {
+    let by_address = scope.clone().of_database(None);
+    let is_known = store.state(&key(by_address.id())).await?.is_some();
+    Ok(if is_known { by_address } else { scope })
 }
 
 fn key(id: Uuid) -> String {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Cleaned;
+use crate::domain::Timestamp;
 
 /// Counts of one kind's rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,11 @@ pub struct Tally {
     /// Rows that are in the store, in this revision or a newer one; in a dry run, that would be.
     pub copied: u64,
     pub rejected: u64,
+    /// Rows read that have not ended; what is read again is counted again.
+    pub unended: u64,
+    /// `created_at` of the oldest of them, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unended_since: Option<String>,
     /// Rejected rows by reason.
     pub reasons: BTreeMap<String, u64>,
     /// Full texts of payloads that are not in Dify's storage.
@@ -41,6 +47,19 @@ impl Tally {
         }
     }
 
+    /// Counts a row that has not ended. The texts of instants are in the order of the instants.
+    pub(super) fn unended(&mut self, created_at: Timestamp) {
+        self.unended += 1;
+        self.note_oldest(Some(created_at.to_string()));
+    }
+
+    fn note_oldest(&mut self, since: Option<String>) {
+        self.unended_since = match (self.unended_since.take(), since) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
     pub(super) fn reject(&mut self, reason: &str) {
         self.rejected += 1;
         *self.reasons.entry(reason.to_owned()).or_default() += 1;
@@ -52,6 +71,8 @@ impl AddAssign<&Self> for Tally {
         self.read += other.read;
         self.copied += other.copied;
         self.rejected += other.rejected;
+        self.unended += other.unended;
+        self.note_oldest(other.unended_since.clone());
         self.missing_objects += other.missing_objects;
         self.full_texts += other.full_texts;
         self.truncated += other.truncated;
@@ -70,6 +91,7 @@ impl AddAssign<&Self> for Tally {
 pub struct Spent {
     reading: AtomicU64,
     preparing: AtomicU64,
+    throttled: AtomicU64,
     waiting: AtomicU64,
 }
 
@@ -80,6 +102,8 @@ pub(super) enum Activity {
     Reading,
     /// Decoding, truncating, hashing, fetching full texts.
     Preparing,
+    /// The rate that was asked for lets no row pass yet.
+    Throttled,
     /// The store has not taken enough yet.
     Waiting,
 }
@@ -89,15 +113,17 @@ impl Spent {
         let counter = match activity {
             Activity::Reading => &self.reading,
             Activity::Preparing => &self.preparing,
+            Activity::Throttled => &self.throttled,
             Activity::Waiting => &self.waiting,
         };
         counter.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Seconds spent reading, preparing and waiting for the store.
+    /// Seconds spent reading, preparing, waiting for `--rate` and waiting for the store.
     #[must_use]
-    pub fn seconds(&self) -> [f64; 3] {
-        [&self.reading, &self.preparing, &self.waiting].map(|micros| micros.load(Ordering::Relaxed) as f64 / 1e6)
+    pub fn seconds(&self) -> [f64; 4] {
+        [&self.reading, &self.preparing, &self.throttled, &self.waiting]
+            .map(|micros| micros.load(Ordering::Relaxed) as f64 / 1e6)
     }
 }
 

@@ -6,10 +6,10 @@
 
 pub mod days;
 mod descent;
-mod portions;
+pub(super) mod portions;
 mod source;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use uuid::Uuid;
 
@@ -17,11 +17,11 @@ use self::days::{Days, Side};
 use self::descent::Suspect;
 use self::source::Source;
 use super::canonical::Hasher;
-use super::report::{AsText, Counts, Fault, Finding, MAX_NAMED, Report, Scope, Tolerated};
+use super::report::{AsText, Counts, Fault, Finding, MAX_NAMED, Report, Scope, Tolerated, Unended};
 use super::{LifeError, StoreSide};
 use crate::codec::truncate;
 use crate::domain::query::{Content, Cursor, Scan, TimeRange};
-use crate::domain::{Kind, Record, RecordId, TenantId};
+use crate::domain::{Extra, Kind, Record, RecordId, TenantId};
 use crate::postgres::{Database, RowRecord};
 use crate::telemetry::Clock;
 
@@ -63,6 +63,7 @@ struct Tally {
     /// To be looked at again.
     suspects: Vec<Suspect>,
     named: HashSet<(Kind, RecordId)>,
+    unended: BTreeMap<Kind, Unended>,
 }
 
 impl Tally {
@@ -71,11 +72,19 @@ impl Tally {
             Fault::Missing => &mut self.counts.missing,
             Fault::Extra => &mut self.counts.extra,
             Fault::Different { .. } => &mut self.counts.different,
+            Fault::Changed { .. } => &mut self.counts.changed,
             Fault::Unreadable { .. } => &mut self.counts.unreadable,
         };
         *count += 1;
         if self.findings.len() < MAX_NAMED {
             self.findings.push(Finding { kind: AsText(kind), tenant_id: tenant_id.map(AsText), id: AsText(id), fault });
+        }
+    }
+
+    /// Counts a row that has not ended.
+    fn unended(&mut self, kind: Kind, record: &Record) {
+        if !record.has_ended() {
+            self.unended.entry(kind).or_insert_with(|| Unended::new(kind)).add(record.created_at());
         }
     }
 
@@ -121,8 +130,8 @@ impl Validation<'_> {
         if let Some(rows) = request.sample {
             self.sample(&source, &request, rows, &mut tally).await?;
         } else {
-            let large = self.sum(&source, &request, &mut days, &mut tally).await?;
-            self.look_into(&source, &request, &days, &large, &mut tally).await?;
+            self.sum(&source, &request, &mut days, &mut tally).await?;
+            self.look_into(&source, &request, &days, &mut tally).await?;
         }
         self.look_again(&source, &mut tally).await?;
         tally.findings.sort_by_key(|finding| (finding.kind, finding.tenant_id, finding.id));
@@ -141,19 +150,20 @@ impl Validation<'_> {
             tolerated: request.tolerated.clone(),
             counts: tally.counts,
             findings: tally.findings,
+            unended: tally.unended.into_values().collect(),
         })
     }
 
-    /// Sums both sides. Answers the rows that the store cannot hold untruncated: their sums say nothing of their full
-    /// texts.
+    /// Sums both sides. Rows that the store cannot hold untruncated are compared as they are met: their sums say nothing
+    /// of their full texts.
     async fn sum(
         &self,
         source: &Source<'_>,
         request: &Request,
         days: &mut Days,
         tally: &mut Tally,
-    ) -> Result<Vec<(Kind, TenantId, RecordId)>, LifeError> {
-        let (mut rows, mut documents, mut large) = (0, 0, Vec::new());
+    ) -> Result<(), LifeError> {
+        let (mut rows, mut documents) = (0, 0);
         let mut hasher = Hasher::default();
         for kind in request.kinds.iter().copied() {
             let mut walk = source.walk(kind, request.created).await?;
@@ -163,17 +173,26 @@ impl Validation<'_> {
                     break;
                 }
                 rows += page.len() as u64;
+                let mut large = Vec::new();
                 for row in page {
-                    let Ok(mut record) = row.record else {
+                    let Ok(record) = &row.record else {
                         tally.unreadable(kind, &row);
                         continue;
                     };
-                    if !truncate::fit(&mut record, &self.limits).is_empty() {
-                        large.push((kind, record.tenant_id(), record.id()));
-                    }
-                    let hash = hasher.hash(&record, None);
-                    days.add(Side::Rows, kind, record.tenant_id(), record.created_at(), &hash);
+                    tally.unended(kind, record);
+                    let (tenant_id, created_at) = (record.tenant_id(), record.created_at());
+                    let hash = match self.cut(record, &row.extra) {
+                        None => hasher.hash(record, &row.extra, None),
+                        Some((cut, is_whole)) => {
+                            let extra = if is_whole { &row.extra } else { &Extra::default() };
+                            let hash = hasher.hash(&cut, extra, None);
+                            large.push(row);
+                            hash
+                        }
+                    };
+                    days.add(Side::Rows, kind, tenant_id, created_at, &hash);
                 }
+                self.compare_rows(kind, large, request.created, tally).await?;
                 (self.progress)(rows, documents);
             }
             let mut scan = Scan { tenants: request.tenants.clone(), created: request.created, ..Scan::all(kind, PAGE) };
@@ -184,13 +203,28 @@ impl Validation<'_> {
                 documents += page.len() as u64;
                 for document in page {
                     let record = &document.record;
-                    let hash = hasher.hash(record, document.graph);
+                    // One that lies in the payload store is no part of the sum on either side.
+                    let extra = Extra::of_json(document.extra.as_ref()).unwrap_or_default();
+                    let hash = hasher.hash(record, &extra, document.graph);
                     days.add(Side::Documents, kind, record.tenant_id(), record.created_at(), &hash);
                 }
                 (self.progress)(rows, documents);
             }
         }
-        Ok(large)
+        Ok(())
+    }
+
+    /// The record as the store holds it, if the store cannot hold the row untruncated, and whether it holds what the row
+    /// has beside the record.
+    fn cut(&self, record: &Record, extra: &Extra) -> Option<(Record, bool)> {
+        let is_whole = extra.to_json().is_none_or(|extra| extra.len() <= self.limits.field_bytes);
+        if is_whole && truncate::fits(record, &self.limits) {
+            return None;
+        }
+        let mut cut = record.clone();
+        // What is cut off is not wanted here.
+        drop(truncate::fit(&mut cut, &self.limits));
+        Some((cut, is_whole))
     }
 
     /// Rows of each kind at random points of the primary key.

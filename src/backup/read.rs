@@ -11,7 +11,7 @@ use super::manifest::{Contents, KindContents};
 use crate::backfill::canonical::{Hasher, Sum};
 use crate::backfill::report::AsText;
 use crate::domain::query::{Cursor, Scan, TimeRange};
-use crate::domain::{Document, Kind, Month};
+use crate::domain::{Document, Extra, Kind, Month};
 use crate::store::LogScan;
 use crate::store::payload::{Copied, PayloadStore};
 
@@ -38,12 +38,16 @@ pub(super) struct DocumentHasher(Hasher);
 impl DocumentHasher {
     pub(super) fn hash(&mut self, document: &Document) -> [u8; 32] {
         let mut hash = Sha256::new();
-        hash.update(self.0.hash(&document.record, document.graph));
+        hash.update(self.0.hash(&document.record, &Extra::default(), document.graph));
         hash.update(document.revision.value().to_be_bytes());
         for cut in &document.truncated {
             hash.update(cut.field.as_str());
             hash.update(cut.original_bytes.to_be_bytes());
             hash.update(cut.sha256.as_bytes());
+        }
+        // Most have none, and their hashes are those of earlier versions.
+        if let Some(extra) = &document.extra {
+            hash.update(extra.as_str());
         }
         hash.finalize().into()
     }

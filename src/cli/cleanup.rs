@@ -25,6 +25,7 @@ const SHOWN: usize = 20;
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct CleanupArguments {
     /// Report of `difylog validate` over these rows
     #[arg(long, value_name = "FILE")]
@@ -44,6 +45,22 @@ pub(super) struct CleanupArguments {
     /// Rows a second at most
     #[arg(long, value_name = "ROWS")]
     rate: Option<NonZeroU32>,
+    /// Accept a report with faults: what is at fault stays, with the run that it belongs to
+    #[arg(long)]
+    pass_over_faults: bool,
+    /// Delete rows whose values the store has in a changed form only (NaN as null, text that is no JSON), too: a restore
+    /// brings the changed form
+    #[arg(long)]
+    allow_changed: bool,
+    /// Delete runs, too, that rows of these tables refer to; `all` stands for every table
+    #[arg(long, value_delimiter = ',', value_name = "TABLE,…")]
+    include_referenced_by: Vec<String>,
+    /// Delete runs that messages refer to, too: the same as --include-referenced-by messages
+    #[arg(long)]
+    include_chat_runs: bool,
+    /// Delete runs and node executions that have not ended and began so many days ago, too, as far as the store has them
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    unended_older_than: Option<u32>,
     /// How old the report may be
     #[arg(long, value_name = "HOURS", default_value = "24")]
     max_age: NonZeroU64,
@@ -58,8 +75,9 @@ pub(super) struct CleanupArguments {
 const AFTER_HELP: &str = "\
 A run goes with its node executions, their offload rows and its app logs, or not at all. Every row is locked and compared
 with its document again in the transaction that deletes it. These stay: runs that have not ended, runs of which Dify keeps
-a pause, whatever is not proved to be in the store, upload_files rows and the files they stand for, and
-workflow_trigger_logs. Rows whose run is gone already (single-step executions, app logs of deleted runs) go too.
+a pause, runs that rows of other tables refer to (the messages of chat flows, workflow_trigger_logs, workflow_archive_logs
+and whatever else has a workflow_run_id), whatever is not proved to be in the store, upload_files rows and the files they
+stand for. Each is counted, in the dry run as well. Rows whose run is gone already (single-step executions, app logs of deleted runs) go too.
 
 It can be stopped and started again at any time. `difylog restore-pg` brings the rows back.
 
@@ -74,6 +92,7 @@ pub(super) async fn run(arguments: CleanupArguments, loaded: &Loaded) -> Result<
         tenants: &arguments.tenants,
         now: system_clock()(),
         max_age: Duration::from_secs(arguments.max_age.get().saturating_mul(3600)),
+        pass_over_faults: arguments.pass_over_faults,
     };
     let report = accepted(&arguments.report, &demand)?;
     let tenants = if arguments.tenants.is_empty() {
@@ -87,6 +106,9 @@ pub(super) async fn run(arguments: CleanupArguments, loaded: &Loaded) -> Result<
         batch: arguments.batch_size.get(),
         rate: arguments.rate,
         lock_timeout_ms: arguments.lock_timeout.get(),
+        allow_changed: arguments.allow_changed,
+        ignored_references: arguments.ignored_references(),
+        unended_before: arguments.unended_older_than.map(|days| demand.now.days_before(days)),
         execute: arguments.execute,
     };
     let bar = spinner();
@@ -108,14 +130,22 @@ pub(super) async fn run(arguments: CleanupArguments, loaded: &Loaded) -> Result<
     } else {
         say!("{}", shown(&arguments, &outcome));
     }
-    let unproved = [Stay::Missing, Stay::Different, Stay::Unreadable];
+    let unproved = [Stay::Missing, Stay::Different, Stay::Changed, Stay::Unreadable];
     let count: u64 = unproved.iter().filter_map(|stay| outcome.stayed.get(stay)).sum();
     if count == 0 {
         return Ok(());
     }
     Err(Failure::Other(format!(
-        "{count} runs or rows stay: they are not proved to be in the store; run `difylog validate`"
+        "{count} runs or rows stay: they are not proved to be in the store; run `difylog validate`, then `difylog migrate \
+         --from-report REPORT` copies what differs"
     )))
+}
+
+impl CleanupArguments {
+    fn ignored_references(&self) -> Vec<String> {
+        let chat = self.include_chat_runs.then(|| "messages".to_owned());
+        self.include_referenced_by.iter().cloned().chain(chat).collect()
+    }
 }
 
 fn accepted(path: &Path, demand: &Demand<'_>) -> Result<Report, Failure> {
@@ -153,6 +183,10 @@ fn value(arguments: &CleanupArguments, outcome: &Outcome) -> Value {
         "stayed": stayed,
         "kept": kept,
         "files_left": outcome.files_left,
+        "referenced": outcome.referenced,
+        "unended": outcome.unended.values().collect::<Vec<_>>(),
+        "spelled_otherwise": outcome.spelled,
+        "changed": outcome.changed,
         "plans": outcome.plans,
     })
 }
@@ -166,6 +200,21 @@ fn shown(arguments: &CleanupArguments, outcome: &Outcome) -> String {
     let mut parts = vec![shown_lines(&outcome.plans), rows.to_string()];
     for (stay, count) in &outcome.stayed {
         parts.push(format!("{count} runs, or rows without one, stay: {}", stay.reason()));
+    }
+    for (table, count) in &outcome.referenced {
+        parts.push(format!("  {count} of them are referred to by {table}"));
+    }
+    for unended in outcome.unended.values() {
+        parts.push(format!("{unended}: they stay; --unended-older-than DAYS lets go of those older than that"));
+    }
+    if outcome.changed > 0 {
+        parts.push(format!("{} rows {deleted} whose values the store has in a changed form only", outcome.changed));
+    }
+    if outcome.spelled > 0 {
+        parts.push(format!(
+            "{} rows {deleted} would come back spelled otherwise (white space, escapes, NULL for {{}}), equal in value",
+            outcome.spelled
+        ));
     }
     let unproved = outcome.kept.iter().filter(|kept| !matches!(kept.stay, Stay::Paused | Stay::Held));
     for kept in unproved.take(SHOWN) {

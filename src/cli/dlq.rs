@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::output::{complain, overwrite, part, say, say_json, table};
+use super::scope::instant;
 use crate::amqp::{DeadLetters, Found, Pace, ReplayReport, Selection};
 use crate::codec::{self, Content, DecodeLimits, Message};
 use crate::config::Loaded;
@@ -39,10 +40,10 @@ pub(super) struct Filter {
     #[arg(long)]
     reason: Option<String>,
     /// Letters of this instant and later, ISO 8601
-    #[arg(long)]
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     since: Option<Timestamp>,
     /// Letters before this instant, ISO 8601
-    #[arg(long)]
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     until: Option<Timestamp>,
     /// Only what a replay would skip: messages that are no letters of the queues that the settings name
     #[arg(long)]

@@ -8,6 +8,7 @@ use futures::{Stream, TryStreamExt as _};
 use super::Failure;
 use super::logs::line;
 use super::output::{JsonLines, has_ended};
+use super::scope::instant;
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::query::{Direction, TimeRange};
@@ -22,11 +23,11 @@ pub(super) struct ExportArguments {
     tenant: TenantId,
     #[arg(long)]
     app: Option<AppId>,
-    /// Inclusive, such as 2025-12-01T00:00:00Z
-    #[arg(long)]
+    /// Inclusive, such as 2025-12-01 (its first instant) or 2025-12-01T08:30:00Z
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     from: Option<Timestamp>,
     /// Exclusive
-    #[arg(long)]
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     to: Option<Timestamp>,
     /// The full texts of truncated payloads
     #[arg(long)]

@@ -5,6 +5,7 @@ use futures::TryStreamExt as _;
 
 use super::Failure;
 use super::output::{cut, glimpse, has_ended, say, say_json, table};
+use super::scope::instant;
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::query::RunSummary;
@@ -18,6 +19,8 @@ pub(super) enum RunsCommand {
     List(RunListArguments),
     /// One run with its payloads and its graph
     Show(OneArguments),
+    /// The runs of all tenants and apps that have not ended, oldest first
+    Unended(super::unended::UnendedArguments),
 }
 
 #[derive(Debug, Args)]
@@ -91,11 +94,11 @@ pub(super) struct LogsArguments {
     /// Status of the run
     #[arg(long)]
     status: Option<String>,
-    /// Inclusive, such as 2025-12-01T00:00:00Z
-    #[arg(long)]
+    /// Inclusive, such as 2025-12-01 (its first instant) or 2025-12-01T08:30:00Z
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     from: Option<Timestamp>,
     /// Inclusive
-    #[arg(long)]
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     to: Option<Timestamp>,
     /// Exact session id of an end user
     #[arg(long)]
@@ -130,6 +133,7 @@ pub(super) async fn runs(command: RunsCommand, loaded: &Loaded) -> Result<(), Fa
                 say!("there are more: --after {}", last.id);
             }
         }
+        RunsCommand::Unended(arguments) => super::unended::run(&arguments, loaded).await?,
         RunsCommand::Show(arguments) => {
             let logs = service.tenant(arguments.tenant);
             let found = logs.run(None, arguments.id).await?;

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::output::{complain, say, say_json, shown_lines, table};
-use super::scope::KindName;
+use super::recopy::Recopied;
+use super::scope::{KindName, instant};
 use crate::app::{self, AppError, MigrationRun};
 use crate::backfill::{Progress, Report, Start, Tally, Task};
 use crate::config::Loaded;
@@ -34,11 +36,11 @@ pub(super) struct MigrateArguments {
     /// Only rows of this tenant; can be given several times
     #[arg(long = "tenant-id", value_name = "UUID")]
     tenants: Vec<TenantId>,
-    /// Only rows created at this instant (UTC) or later, such as 2025-01-01T00:00:00
-    #[arg(long, value_name = "INSTANT")]
+    /// Only rows created at this instant (UTC) or later, such as 2025-01-01 or 2025-01-01T08:30:00
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     from: Option<Timestamp>,
     /// Only rows created before this instant (UTC)
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     to: Option<Timestamp>,
     /// What to copy; everything if it is left out
     #[arg(long = "kind", value_enum, value_delimiter = ',', value_name = "KIND,…")]
@@ -64,9 +66,19 @@ pub(super) struct MigrateArguments {
     /// After the copy, go on with rows that are new, have changed or have not ended, until stopped
     #[arg(long)]
     follow: bool,
+    /// Compare every row with its document, and copy those that differ over it, whatever the revision says: what changed
+    /// after its end, what was changed on its way. A row that only lacks payloads that its document has is no such row
+    #[arg(long, conflicts_with_all = ["resume", "restart", "follow", "dry_run"])]
+    changed: bool,
+    /// The same for the rows that a report of `difylog validate` names as missing, different or changed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["changed", "resume", "restart", "follow", "dry_run"])]
+    from_report: Option<PathBuf>,
+    /// With --changed or --from-report: copy rows, too, that were erased from the store, as by the API
+    #[arg(long)]
+    lift_tombstones: bool,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -74,10 +86,39 @@ The same tenants, --from and --to are the same migration: it goes on where it wa
 the same time on Elasticsearch or OpenSearch: whichever snapshot of a record is newer stays. On SQLite, stop the worker
 first: RabbitMQ keeps its messages.
 
+A row that has ended and is changed afterwards is not copied again by --follow or --restart: its revision is the same.
+--changed and --from-report copy it over its document. Such a document is erased first, in just the revision that was
+compared, so a live message that comes in between wins if it is newer.
+
 Rows that cannot be copied are named in migrate.rejects_dir, one JSON object a line. Where migrate.dify_storage_dir or
 migrate.dify_s3 is set, the full texts of payloads that Dify truncated are copied as well.";
 
 impl MigrateArguments {
+    /// Which rows are to be copied over their documents; `None`: a migration from the first row to the last.
+    fn recopied(&self) -> Result<Option<Recopied>, Failure> {
+        if self.lift_tombstones && !self.changed && self.from_report.is_none() {
+            return Err(Failure::Other("--lift-tombstones needs --changed or --from-report FILE".into()));
+        }
+        let scope = || Recopied::Changed {
+            tenants: self.tenants.clone(),
+            created: TimeRange { from: self.from, until: self.to },
+            kinds: self.kinds(),
+        };
+        Ok(match &self.from_report {
+            Some(path) => Some(Recopied::Report(path.clone())),
+            None => self.changed.then(scope),
+        })
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        let asked_for = |kind: &Kind| self.kinds.is_empty() || self.kinds.iter().any(|name| Kind::from(*name) == *kind);
+        Kind::ALL.into_iter().filter(asked_for).collect()
+    }
+
+    pub(super) const fn lifts_tombstones(&self) -> bool {
+        self.lift_tombstones
+    }
+
     fn task(&self) -> Result<Task, Failure> {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from >= to
@@ -93,6 +134,7 @@ impl MigrateArguments {
             selection: Selection {
                 tenants: self.tenants.clone(),
                 created: TimeRange { from: self.from, until: self.to },
+                ids: None,
                 changed_since: None,
             },
             kinds: self.kinds.iter().copied().map(Kind::from).collect(),
@@ -107,6 +149,7 @@ impl MigrateArguments {
 pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(), Failure> {
     let task = arguments.task()?;
     let mut settings = loaded.settings;
+    let truncate = settings.truncate;
     settings.migrate.batch_size = arguments.batch_size.unwrap_or(settings.migrate.batch_size);
     settings.migrate.concurrency = arguments.concurrency.unwrap_or(settings.migrate.concurrency);
     let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
@@ -118,6 +161,13 @@ pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(
         complain!("{kind}: {}; about {rows} rows", printable(&plan.to_string()));
     }
     let watching = tokio::spawn(watch(&run, !arguments.json));
+    if let Some(source) = arguments.recopied()? {
+        watching.abort();
+        let shown = super::recopy::run(&arguments, &run, source, truncate, abandon).await;
+        signals.abort();
+        run.close(shown.is_err()).await;
+        return shown.and_then(|(text, failed)| super::recopy::end(&text, failed, arguments.json));
+    }
     let outcome = tokio::select! {
         outcome = run.migration.run() => outcome,
         () = abandon.cancelled() => Err(crate::backfill::MigrateError::Refused(
@@ -220,7 +270,7 @@ fn report_json(arguments: &MigrateArguments, run: &MigrationRun, report: &Report
     let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let kinds: serde_json::Map<_, _> =
         report.kinds.iter().map(|(kind, tally)| (kind.as_str().to_owned(), json!(tally))).collect();
-    let [reading, preparing, waiting] = run.migration.spent().seconds();
+    let [reading, preparing, throttled, waiting] = run.migration.spent().seconds();
     json!({
         "migration": run.migration.id().to_string(),
         "dry_run": arguments.dry_run,
@@ -229,7 +279,9 @@ fn report_json(arguments: &MigrateArguments, run: &MigrationRun, report: &Report
         "seconds": took.as_secs_f64(),
         "stored": counter(&run.stats.stored),
         "superseded": counter(&run.stats.superseded) + counter(&run.stats.collapsed),
-        "spent": {"reading": reading, "preparing": preparing, "waiting_for_store": waiting},
+        "spent": {"reading": reading, "preparing": preparing, "waiting_for_rate": throttled,
+            "waiting_for_store": waiting},
+        "unknown_columns": run.migration.unknown_columns(),
         "rejects": run.migration.rejects_path().map(|path| path.display().to_string()),
     })
 }
@@ -246,17 +298,22 @@ fn report_text(arguments: &MigrateArguments, run: &MigrationRun, report: &Report
             .add_row(std::iter::once(kind.to_string()).chain(
                 [read, copied, rejected, full_texts, missing_objects, truncated, row_bytes].map(u64::to_string),
             ));
+        if let Some(since) = &tally.unended_since {
+            notes.push(format!("{kind}: {} have not ended, the oldest since {since}", tally.unended));
+        }
         notes.extend(tally.reasons.iter().map(|(reason, count)| format!("{kind}: {count} rejected: {reason}")));
         notes.extend(tally.cleaned.iter().map(|(rule, count)| format!("{kind}: {count} values changed: {rule}")));
     }
+    notes.extend_from_slice(run.migration.unknown_columns());
     let seconds = took.as_secs_f64();
-    let [reading, preparing, waiting] = run.migration.spent().seconds();
-    let all = (reading + preparing + waiting).max(f64::MIN_POSITIVE);
+    let [reading, preparing, throttled, waiting] = run.migration.spent().seconds();
+    let all = (reading + preparing + throttled + waiting).max(f64::MIN_POSITIVE);
     notes.push(format!(
         "{rows} rows in all, {seconds:.1} s for this attempt; its chunks spent {:.0} % reading, {:.0} % preparing, \
-         {:.0} % waiting for the store",
+         {:.0} % held to --rate, {:.0} % waiting for the store",
         reading / all * 100.0,
         preparing / all * 100.0,
+        throttled / all * 100.0,
         waiting / all * 100.0
     ));
     if let Some(path) = run.migration.rejects_path().filter(|path| path.exists()) {

@@ -38,7 +38,8 @@ pub(super) struct RestoreArguments {
 }
 
 const AFTER_HELP: &str = "\
-Rows that are there are never touched: only absent ones are inserted. Texts come back equal as JSON values; a payload that
+Rows that are there are never touched: only absent ones are inserted. Rows that were copied from PostgreSQL come back byte
+for byte, columns that difylog does not know included; what came by message comes back equal as JSON values. A payload that
 difylog truncated comes back in full from the payload store, and a row whose full text is gone is named and left out.
 
 Exit code 1 means that rows could not be written.";
@@ -107,7 +108,7 @@ fn value(arguments: &RestoreArguments, outcome: &Outcome) -> Value {
             })
         })
         .collect();
-    json!({"executed": arguments.execute, "kinds": kinds, "failed": failed})
+    json!({"executed": arguments.execute, "kinds": kinds, "failed": failed, "columns_left_out": outcome.left_out})
 }
 
 fn shown(arguments: &RestoreArguments, outcome: &Outcome) -> String {
@@ -126,6 +127,9 @@ fn shown(arguments: &RestoreArguments, outcome: &Outcome) -> String {
             failed.tenant_id,
             printable(&failed.reason)
         ));
+    }
+    for (column, rows) in &outcome.left_out {
+        parts.push(format!("{column} is not in this database: {rows} rows come back without it"));
     }
     if !arguments.execute {
         parts.push("dry run: nothing was written; --execute writes".into());

@@ -158,6 +158,11 @@ pub(super) async fn check(
         report("broker", amqp::check(&loaded.settings.amqp).await.map_err(|error| error.to_string())),
     ];
     reports.extend(app::check_places(&loaded.settings).await.into_iter().map(|(what, outcome)| report(what, outcome)));
+    // Without names, a worker and an API do without it; a site that says where it is wants to know.
+    let is_named = loaded.settings.postgres.url != crate::postgres::PostgresUrl::default();
+    if is_named || loaded.settings.serve.names {
+        reports.push(report("PostgreSQL", app::check_postgres(&loaded.settings).await));
+    }
     if reports.iter().all(|ok| *ok) { Ok(()) } else { Err(Failure::Unreachable) }
 }
 

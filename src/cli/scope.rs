@@ -66,12 +66,25 @@ impl From<KindName> for Kind {
     }
 }
 
-/// `2025-12-01`, or an instant as the log rows have it.
-pub(super) fn instant(text: &str) -> Result<Timestamp, InvalidTimestamp> {
-    text.parse().or_else(|error| match error {
+/// A date argument of any command: `2025-12-01`, which is its first instant in UTC, or an instant as the log rows have it.
+pub(super) fn instant(text: &str) -> Result<Timestamp, InvalidDate> {
+    let parsed = text.parse().or_else(|error| match error {
         InvalidTimestamp::Malformed => format!("{text}T00:00:00").parse(),
         InvalidTimestamp::OutOfRange => Err(error),
+    });
+    parsed.map_err(|error| match error {
+        InvalidTimestamp::Malformed => InvalidDate::Malformed,
+        InvalidTimestamp::OutOfRange => InvalidDate::OutOfRange,
     })
+}
+
+/// A text that is no date argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidDate {
+    #[error("neither a date such as 2025-12-01 nor an ISO 8601 date and time")]
+    Malformed,
+    #[error("outside 1970-01-01 to 2262-04-11")]
+    OutOfRange,
 }
 
 /// A line on the terminal that says how far it is; nothing elsewhere.
@@ -110,10 +123,10 @@ mod tests {
 
     #[test]
     fn a_day_is_its_first_instant() {
-        assert_eq!(instant("2025-12-01"), "2025-12-01T00:00:00Z".parse());
-        assert_eq!(instant("2025-12-01 10:00:00.5"), "2025-12-01T10:00:00.5Z".parse());
-        assert_eq!(instant("2025-13-01"), Err(InvalidTimestamp::Malformed));
-        assert_eq!(instant("1960-01-01"), Err(InvalidTimestamp::OutOfRange));
-        assert_eq!(instant("yesterday"), Err(InvalidTimestamp::Malformed));
+        assert_eq!(instant("2025-12-01").ok(), "2025-12-01T00:00:00Z".parse().ok());
+        assert_eq!(instant("2025-12-01 10:00:00.5").ok(), "2025-12-01T10:00:00.5Z".parse().ok());
+        assert_eq!(instant("2025-13-01"), Err(InvalidDate::Malformed));
+        assert_eq!(instant("1960-01-01"), Err(InvalidDate::OutOfRange));
+        assert_eq!(instant("yesterday"), Err(InvalidDate::Malformed));
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::output::{Cell, say, say_json, table};
+use super::scope::instant;
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::query::{Direction, SortBy, TextField, TextFilter, TimeRange};
@@ -30,11 +31,11 @@ pub(super) struct SearchArguments {
     /// Only this status
     #[arg(long)]
     status: Option<String>,
-    /// Inclusive, such as 2025-12-01T00:00:00Z
-    #[arg(long)]
+    /// Inclusive, such as 2025-12-01 (its first instant) or 2025-12-01T08:30:00Z
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     from: Option<Timestamp>,
     /// Exclusive
-    #[arg(long)]
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     to: Option<Timestamp>,
     /// What the search before printed, for what follows
     #[arg(long)]

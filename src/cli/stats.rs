@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::output::{say, say_json, table};
+use super::scope::instant;
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::query::TimeRange;
@@ -22,11 +23,11 @@ pub(super) struct StatsArguments {
     /// Where a day begins, an IANA name such as Asia/Shanghai
     #[arg(long, default_value = "UTC")]
     zone: Tz,
-    /// Inclusive, such as 2025-12-01T00:00:00Z
-    #[arg(long)]
+    /// Inclusive, such as 2025-12-01 (its first instant) or 2025-12-01T08:30:00Z
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     from: Option<Timestamp>,
     /// Exclusive
-    #[arg(long)]
+    #[arg(long, value_name = "DATE", value_parser = instant)]
     to: Option<Timestamp>,
     /// Only runs triggered from any of these
     #[arg(long, value_delimiter = ',', default_value = "app-run")]

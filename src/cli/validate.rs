@@ -1,5 +1,6 @@
 //! `validate`: PostgreSQL and the store compared, with a report that `cleanup-pg` accepts.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -31,7 +32,7 @@ pub(super) struct ValidateArguments {
     /// Every row on both sides (this is the default)
     #[arg(long, conflicts_with = "sample")]
     full: bool,
-    /// Faults to pass over: documents without a row, rows that cannot be records
+    /// Faults to pass over: documents without a row, rows that cannot be records, values that were changed on the way
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FAULT,…")]
     tolerate: Vec<Tolerated>,
     /// File for the report
@@ -48,8 +49,9 @@ NULL, '' and {} do not count. Rows and documents are summed per tenant, table an
 and whatever differs there is looked at twice, so that rows on the move are no fault. A row that has not ended may be older
 than its document. Days without --to end when the command starts.
 
+Values that the store has in a changed form only (NaN, text that is no JSON, lone surrogates) are faults of their own class.
 Exit code 1 means faults: each is named in the report (the first 10,000), with the columns that differ.
-`difylog cleanup-pg --report FILE` deletes from PostgreSQL what a fresh report without faults covers.";
+`difylog migrate --from-report FILE` copies what differs; `difylog cleanup-pg --report FILE` deletes from PostgreSQL what a fresh report without faults covers.";
 
 pub(super) async fn run(arguments: ValidateArguments, loaded: &Loaded) -> Result<(), Failure> {
     let lifecycle = app::open_lifecycle(&loaded.settings, Use::Walk).await?;
@@ -141,7 +143,7 @@ fn shown(report: &Report, path: &Path) -> String {
         let mut named = table(&["fault", "kind", "tenant", "id", "columns or reason"]);
         for finding in report.findings.iter().take(SHOWN) {
             let detail = match &finding.fault {
-                Fault::Different { columns } => columns.join(", "),
+                Fault::Different { columns } | Fault::Changed { columns } => columns.join(", "),
                 Fault::Unreadable { reason } => reason.clone(),
                 Fault::Missing | Fault::Extra => String::new(),
             };
@@ -151,13 +153,18 @@ fn shown(report: &Report, path: &Path) -> String {
         }
         parts.push(named.to_string());
     }
+    let classes: BTreeMap<&str, &str> =
+        report.findings.iter().map(|finding| (finding.fault.name(), finding.fault.remedy())).collect();
+    parts.extend(classes.into_iter().map(|(name, remedy)| format!("{name}: {remedy}")));
+    parts.extend(report.unended.iter().map(ToString::to_string));
     let counts = &report.counts;
     parts.push(format!(
-        "missing {}, extra {}, different {}, unreadable {}; no faults: {} documents ahead of rows that run, {} fuller than \
+        "missing {}, extra {}, different {}, changed on the way {}, unreadable {}; no faults: {} documents ahead of rows that run, {} fuller than \
          Dify's Celery tasks write, {} with payloads that their ended rows lack, {} settled at the second look",
         counts.missing,
         counts.extra,
         counts.different,
+        counts.changed,
         counts.unreadable,
         counts.ahead,
         counts.fuller,

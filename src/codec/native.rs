@@ -1,6 +1,7 @@
 //! difylog's own events: `{"v":1,"kind":…,"record":{column names of the table}}`, one or an array of them.
 //!
-//! Payload columns hold any JSON value or, as the table has it, its text; keys that a table does not have are ignored.
+//! Payload columns hold any JSON value or, as the table has it, its text; keys that no table of this version has are
+//! kept beside the record, as columns of a newer Dify.
 //! `config/event.schema.json` describes the same for those who write events.
 
 mod encode;
@@ -11,8 +12,8 @@ use std::ops::Range;
 use super::python_json::utf8::{text_of, to_body_ranges};
 use super::python_json::{Scalar, Scanner, Syntax, TypedLeaves};
 use super::row::{Column, Names, PayloadForm, Row};
-use super::{Cleaned, Content, Decoded, Message, Part};
-use crate::domain::{Kind, Record, Refusal, RefusalClass};
+use super::{Cleaned, Content, Decoded, Extras, Message, Part};
+use crate::domain::{Extra, JsonText, Kind, Record, Refusal, RefusalClass};
 
 pub use encode::encode_native;
 
@@ -62,8 +63,9 @@ pub(super) fn decode(message: &Message) -> Result<Decoded, Refusal> {
     let mut cleaned = Cleaned::default();
     let text = text_of(&message.body, &mut cleaned);
     let mut scanner = Scanner::new(&text, TypedLeaves::Keep);
+    let mut extras = Extras::new();
     let content = if scanner.peek() == Some(b'[') {
-        let mut parts = read_parts(&mut scanner)?;
+        let mut parts = read_parts(&mut scanner, &mut extras)?;
         if let Cow::Owned(_) = text {
             to_body_ranges(&message.body, parts.iter_mut().map(|part| &mut part.range));
         }
@@ -71,14 +73,16 @@ pub(super) fn decode(message: &Message) -> Result<Decoded, Refusal> {
     } else {
         let event = read_event(&mut scanner)?;
         scanner.end()?;
-        Content::One(event?)
+        let (record, extra) = event?;
+        extras.extend(extra.map(|extra| (0, extra)));
+        Content::One(record)
     };
     cleaned += scanner.cleaned;
-    Ok(Decoded { content, cleaned })
+    Ok(Decoded { content, cleaned, extras })
 }
 
 /// Reads an array of events; what is wrong with one of them refuses only that one.
-fn read_parts(scanner: &mut Scanner<'_>) -> Result<Vec<Part>, Refusal> {
+fn read_parts(scanner: &mut Scanner<'_>, extras: &mut Extras) -> Result<Vec<Part>, Refusal> {
     let mut parts = Vec::new();
     scanner.array(|scanner, index| {
         if index == MAX_EVENTS {
@@ -87,7 +91,10 @@ fn read_parts(scanner: &mut Scanner<'_>) -> Result<Vec<Part>, Refusal> {
         }
         scanner.peek();
         let start = scanner.at();
-        let record = read_event(scanner)?;
+        let record = read_event(scanner)?.map(|(record, extra)| {
+            extras.extend(extra.map(|extra| (index, extra)));
+            record
+        });
         parts.push(Part { range: Range { start, end: scanner.at() }, record });
         Ok(())
     })?;
@@ -98,7 +105,7 @@ fn read_parts(scanner: &mut Scanner<'_>) -> Result<Vec<Part>, Refusal> {
 /// Reads one event to its end, whatever is wrong with it: only what is no JSON is a [`Syntax`] error.
 ///
 /// The columns of all kinds are read alike, so `record` may come before `kind`.
-fn read_event(scanner: &mut Scanner<'_>) -> Result<Result<Record, Refusal>, Syntax> {
+fn read_event(scanner: &mut Scanner<'_>) -> Result<Result<(Record, Option<JsonText>), Refusal>, Syntax> {
     if scanner.peek() != Some(b'{') {
         scanner.skip()?;
         return Ok(Err(Refusal::new(RefusalClass::UndecodableBody, "an event is not an object")));
@@ -117,10 +124,10 @@ fn read_event(scanner: &mut Scanner<'_>) -> Result<Result<Record, Refusal>, Synt
     Ok(check_version(&version).and_then(|()| kind_of(&kind)).and_then(|kind| match record {
         RecordField::Missing => Err(Refusal::new(RefusalClass::MissingField, "record")),
         RecordField::NoObject => Err(Refusal::new(RefusalClass::InvalidField, "record: expected an object")),
-        RecordField::Row(mut row) => {
+        RecordField::Row(mut row, extra) => {
             let record = row.take_record(kind);
             scanner.cleaned += row.cleaned;
-            record
+            record.map(|record| (record, extra.to_json()))
         }
     }))
 }
@@ -129,7 +136,8 @@ fn read_event(scanner: &mut Scanner<'_>) -> Result<Result<Record, Refusal>, Synt
 enum RecordField<'a> {
     Missing,
     NoObject,
-    Row(Box<Row<'a>>),
+    /// With the fields that no record has.
+    Row(Box<Row<'a>>, Extra),
 }
 
 fn read_record<'a>(scanner: &mut Scanner<'a>) -> Result<RecordField<'a>, Syntax> {
@@ -139,11 +147,26 @@ fn read_record<'a>(scanner: &mut Scanner<'a>) -> Result<RecordField<'a>, Syntax>
         _ => return scanner.skip().map(|()| RecordField::NoObject),
     }
     let mut row = Box::new(Row::new(&[&RECORD], PayloadForm::ValueOrText));
+    let mut extra = Extra::default();
     scanner.object(|scanner, key| match RECORD.column(key) {
         Some(column) => row.read(scanner, column),
-        None => scanner.skip(),
+        None => unknown_field(scanner, key, &mut extra),
     })?;
-    Ok(RecordField::Row(row))
+    Ok(RecordField::Row(row, extra))
+}
+
+/// Keeps a field that no record has as the text that its column would have: texts as they are, other values as JSON. The
+/// last of several counts, as everywhere; null is nothing.
+fn unknown_field(scanner: &mut Scanner<'_>, key: &str, extra: &mut Extra) -> Result<(), Syntax> {
+    let text = match scanner.peek() {
+        Some(b'"') => Some(scanner.string()?.into()),
+        _ => Some(scanner.copy()?).filter(|json| json.as_str() != "null").map(|json| json.as_str().into()),
+    };
+    match text {
+        Some(text) => drop(extra.columns.insert(key.into(), Some(text))),
+        None => drop(extra.columns.remove(key)),
+    }
+    Ok(())
 }
 
 fn check_version(version: &Scalar<'_>) -> Result<(), Refusal> {

@@ -5,11 +5,11 @@
 
 use uuid::Uuid;
 
-use super::Cleaned;
 use super::python_json::Scalar;
 use super::python_json::utf8::text_of;
 use super::row::{Cell, Column, Names, PayloadForm, Row, payload_of_text};
-use crate::domain::{JsonText, Kind, Record, Refusal};
+use super::{Cleaned, spelling};
+use crate::domain::{Extra, JsonText, Kind, Record, Refusal};
 
 /// One cell, by what its column's type is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,18 +35,40 @@ pub fn decode_row<'a>(
     cells: impl IntoIterator<Item = TableCell<'a>>,
     cleaned: &mut Cleaned,
 ) -> Result<Record, Refusal> {
+    decode_row_with_extra(kind, cells, cleaned, &mut Extra::default())
+}
+
+/// As [`decode_row`]; `extra` takes what stood in the columns where the record does not tell.
+///
+/// # Errors
+/// As [`decode_row`].
+pub fn decode_row_with_extra<'a>(
+    kind: Kind,
+    cells: impl IntoIterator<Item = TableCell<'a>>,
+    cleaned: &mut Cleaned,
+    extra: &mut Extra,
+) -> Result<Record, Refusal> {
     let names = names_of(kind);
     let mut row = Row::new(names, PayloadForm::ValueOrText);
-    for ((_, column), cell) in columns_of(kind).iter().zip(cells) {
+    for ((name, column), cell) in columns_of(kind).iter().zip(cells) {
+        note_number(name, *column, cell, extra);
         let cell = match cell {
             TableCell::Null => Cell::Absent,
             TableCell::Text(bytes) => {
-                let text = text_of(bytes, cleaned);
-                if column.is_payload() {
-                    Cell::Payload(payload_of_text(&text, cleaned))
+                let mut own = Cleaned::default();
+                let text = text_of(bytes, &mut own);
+                let cell = if column.is_payload() {
+                    let payload = payload_of_text(&text, &mut own);
+                    spelling::note(name, &text, payload.as_ref(), &own, extra);
+                    Cell::Payload(payload)
                 } else {
+                    if own.invalid_utf8 > 0 {
+                        extra.lost.insert((*name).into());
+                    }
                     Cell::Scalar(Scalar::Text(text))
-                }
+                };
+                *cleaned += own;
+                cell
             }
             TableCell::Uuid(uuid) => Cell::Uuid(uuid),
             TableCell::Integer(integer) => Cell::Integer(integer),
@@ -59,6 +81,27 @@ pub fn decode_row<'a>(
     let record = row.take_record(kind);
     *cleaned += row.cleaned;
     record
+}
+
+/// Notes what a number column holds where the record has its default instead.
+fn note_number(name: &'static str, column: Column, cell: TableCell<'_>, extra: &mut Extra) {
+    let is_number =
+        matches!(column, Column::ElapsedTime | Column::TotalTokens | Column::TotalSteps | Column::ExceptionsCount);
+    match cell {
+        TableCell::Null if is_number => drop(extra.spelled.insert(name.into(), None)),
+        TableCell::Float(float) if column == Column::ElapsedTime && !float.is_finite() => {
+            // As PostgreSQL spells them.
+            let text = if float.is_nan() {
+                "NaN"
+            } else if float > 0.0 {
+                "Infinity"
+            } else {
+                "-Infinity"
+            };
+            extra.changed.insert(name.into(), Some(text.into()));
+        }
+        _ => {}
+    }
 }
 
 /// The payload that a table's text column, or a file in its place, holds. `None` if it is null or empty.

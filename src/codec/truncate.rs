@@ -13,7 +13,7 @@ mod survey;
 use serde::Deserialize;
 
 use crate::domain::JsonText;
-pub use fit::{Cut, fit, take_graph};
+pub use fit::{Cut, fit, fits, take_graph};
 
 /// Strings are never cut below this for the sake of others: bytes between the quotes.
 const SHORTEST_CAP: usize = 64;

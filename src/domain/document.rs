@@ -71,11 +71,20 @@ pub enum PayloadField {
     Outputs,
     ExecutionMetadata,
     Error,
+    /// What a row holds beside its record: [`Document::extra`]. No column.
+    Extra,
 }
 
 impl PayloadField {
-    const ALL: [Self; 6] =
-        [Self::Graph, Self::Inputs, Self::ProcessData, Self::Outputs, Self::ExecutionMetadata, Self::Error];
+    const ALL: [Self; 7] = [
+        Self::Graph,
+        Self::Inputs,
+        Self::ProcessData,
+        Self::Outputs,
+        Self::ExecutionMetadata,
+        Self::Error,
+        Self::Extra,
+    ];
 
     /// The column name.
     #[must_use]
@@ -87,6 +96,7 @@ impl PayloadField {
             Self::Outputs => "outputs",
             Self::ExecutionMetadata => "execution_metadata",
             Self::Error => "error",
+            Self::Extra => "extra",
         }
     }
 
@@ -137,6 +147,9 @@ pub struct Document {
     /// Set by a migration. Such a document is stored only where no copy of the same or a newer revision is, so that the
     /// mark says truly who wrote it; a live message of the same revision takes the mark away.
     pub origin: Option<Origin>,
+    /// What the row or event had beside its record: the text of an [`Extra`](super::Extra). Light reads leave it out;
+    /// one that is too large lies in the payload store, under a mark of [`PayloadField::Extra`].
+    pub extra: Option<JsonText>,
 }
 
 impl Document {
@@ -177,7 +190,7 @@ impl Document {
             }
             Record::AppLog(_) | Record::Offload(_) => 0,
         };
-        FIXED + texts
+        FIXED + texts + payload(&self.extra)
     }
 
     /// As [`Self::footprint`], with the graph that was put back.

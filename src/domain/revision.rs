@@ -270,13 +270,13 @@ mod tests {
         let boundary = november.start().micros();
         let (first, resumed, end) = (boundary - 3_600_000_000, boundary + 1_000_000, boundary + 5_000_000);
         let paused = Precedence::new(pack(Rank::Held, first, None, 0), october);
-        let live = Precedence::new(pack(Rank::Ended, resumed, Some(end), 1), november);
+        let live = Precedence::new(pack(Rank::Ended(3), resumed, Some(end), 1), november);
         // PostgreSQL keeps the first start, and a node's first index.
-        let row = Precedence::new(pack(Rank::Ended, first, Some(end), 2), october);
+        let row = Precedence::new(pack(Rank::Ended(3), first, Some(end), 2), october);
         assert!(row.revision() > live.revision());
         assert!(paused < row && row < live);
         assert_eq!([paused, row, live].map(Precedence::is_final), [false, false, true]);
-        let within = |end| Precedence::new(pack(Rank::Ended, first, Some(end), 0), october);
+        let within = |end| Precedence::new(pack(Rank::Ended(3), first, Some(end), 0), october);
         assert!(within(boundary - 1_000).is_final());
         assert!(!within(boundary).is_final());
     }

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use super::intake::Charge;
 use super::receipt::{Content, Delivery, Receipt};
 use crate::codec::{self, Cleaned, Decoded, truncate};
+use crate::domain::document::PayloadField;
 use crate::domain::record::RecordKey;
-use crate::domain::{Disposition, Document, Graph, Month, Origin, Record, Refusal, RefusalClass, Revision};
+use crate::domain::{Disposition, Document, Graph, JsonText, Month, Origin, Record, Refusal, RefusalClass, Revision};
 
 /// A value with the right to settle the delivery it came from.
 pub struct Envelope<T> {
@@ -128,15 +129,19 @@ pub fn prepare(
 }
 
 fn read(message: &codec::Message, limits: &PrepareLimits, received: Instant) -> Result<(Contents, Cleaned), Refusal> {
-    let prepared = |record: Record| match limits.refuse_month(record.created_at().month()) {
+    let prepared = |record: Record, extra: Option<JsonText>| match limits.refuse_month(record.created_at().month()) {
         Some(refusal) => Err(refusal),
-        None => Ok(prepare_record(record, Vec::new(), None, &limits.truncate, received)),
+        None => Ok(prepare_record(record, extra, Vec::new(), None, &limits.truncate, received)),
     };
-    let Decoded { content, cleaned } = (limits.decoder)(message, limits.decode)?;
+    let Decoded { content, cleaned, mut extras } = (limits.decoder)(message, limits.decode)?;
     let contents = match content {
-        codec::Content::One(record) => Contents::One(Box::new(prepared(record)?)),
+        codec::Content::One(record) => Contents::One(Box::new(prepared(record, extras.remove(&0))?)),
         codec::Content::Parts(parts) => {
-            Contents::Parts(parts.into_iter().map(|part| (part.range, part.record.and_then(prepared))).collect())
+            let parts = parts.into_iter().enumerate().map(|(position, part)| {
+                let extra = extras.remove(&position);
+                (part.range, part.record.and_then(|record| prepared(record, extra)))
+            });
+            Contents::Parts(parts.collect())
         }
     };
     Ok((contents, cleaned))
@@ -160,10 +165,11 @@ impl Preparation {
     }
 }
 
-/// Makes the document of a record. `full_texts` are those of payloads that were truncated before the record came here:
+/// Makes the document of a record. `extra` is what its row or event had besides; `full_texts` are those of payloads that were truncated before the record came here:
 /// the record keeps its text, and the mark names the true original.
 pub fn prepare_record(
     mut record: Record,
+    extra: Option<JsonText>,
     full_texts: Vec<truncate::Cut>,
     origin: Option<Origin>,
     limits: &truncate::Limits,
@@ -180,12 +186,18 @@ pub fn prepare_record(
         Record::Run(run) => truncate::take_graph(run).map(Arc::new),
         _ => None,
     };
+    let (extra, too_large) = match extra {
+        Some(extra) if extra.len() > limits.field_bytes => (None, Some(extra)),
+        extra => (extra, None),
+    };
+    cuts.extend(too_large.map(|extra| truncate::Cut::of_full_text(PayloadField::Extra, extra)));
     let document = Document {
         graph: graph.as_ref().map(|graph| graph.hash),
         truncated: cuts.iter().map(|cut| cut.truncation).collect(),
         record,
         revision,
         origin,
+        extra,
     };
     let bytes = document.footprint()
         + graph.as_ref().map_or(0, |graph| graph.text.len())
@@ -211,7 +223,10 @@ pub fn truncate_harder(prepared: &Prepared, limits: &truncate::Limits) -> Option
         field_bytes: limits.field_bytes.min(document.footprint() / 4).max(1024),
         document_bytes: limits.document_bytes.min(document.footprint() / 2).max(4096),
     };
-    let cuts = truncate::fit(&mut document.record, &harder);
+    let mut cuts = truncate::fit(&mut document.record, &harder);
+    if let Some(extra) = document.extra.take_if(|extra| extra.len() > harder.field_bytes) {
+        cuts.push(truncate::Cut::of_full_text(PayloadField::Extra, extra));
+    }
     if cuts.is_empty() {
         return None;
     }

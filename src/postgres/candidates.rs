@@ -33,8 +33,12 @@ pub struct Candidate {
     pub tenant_id: TenantId,
     /// A node's or an app log's run, an offload's node.
     pub parent: Option<RecordId>,
-    /// It lies in the walk's span, and if it is a run or a node, it has ended.
-    pub wanted: bool,
+    /// `None`: an instant that no record can have.
+    pub created_at: Option<Timestamp>,
+    /// It lies in the walk's span.
+    pub is_in_span: bool,
+    /// Always so of what is neither a run nor a node.
+    pub has_ended: bool,
 }
 
 /// A walk over one kind, without payloads.
@@ -98,11 +102,13 @@ impl CandidateWalk {
                 id: RecordId::new(row.try_get(0)?),
                 tenant_id: TenantId::new(row.try_get(1)?),
                 parent: parent.map(RecordId::new),
-                wanted: row.try_get(3)?,
+                is_in_span: row.try_get(3)?,
+                has_ended: row.try_get(4)?,
+                created_at: row.try_get::<_, Option<NaiveDateTime>>(5)?.and_then(instant),
             });
         }
         if let Some(last) = rows.last() {
-            let at = if self.keyset { last.try_get(4)? } else { at };
+            let at = if self.keyset { last.try_get(6)? } else { at };
             self.after = (at, last.try_get(0)?);
         }
         self.done = rows.is_empty();
@@ -117,7 +123,13 @@ fn candidates(table: &Table, kind: Kind, keyset: bool) -> String {
         Kind::NodeExecution | Kind::AppLog => "t.workflow_run_id",
         Kind::Offload => "t.node_execution_id",
     };
-    let ended = has_ended(kind);
+    // A node that is met alone has no run that could be resumed: its finish time is its end, a pause or not.
+    let ended = match kind {
+        Kind::NodeExecution => format!("(t.finished_at IS NOT NULL OR {})", has_ended(kind)),
+        _ => has_ended(kind),
+    };
+    // The type of the answer holds no `infinity`.
+    let created = "CASE WHEN t.created_at >= '1970-01-01' AND t.created_at < '2262-04-11' THEN t.created_at END";
     let span = "t.created_at >= $3::timestamp AND t.created_at < $4::timestamp";
     let (walk, order) = if keyset {
         (format!("(t.created_at, t.id) > ($1::timestamp, $2::uuid) AND {span}"), "t.created_at, t.id")
@@ -125,7 +137,7 @@ fn candidates(table: &Table, kind: Kind, keyset: bool) -> String {
         ("$1::timestamp IS NOT NULL AND t.id > $2::uuid".to_owned(), "t.id")
     };
     format!(
-        "SELECT t.id, t.tenant_id, {parent}, ({span} AND {ended}) AS wanted, t.created_at FROM {name} t WHERE {walk} \
+        "SELECT t.id, t.tenant_id, {parent}, ({span}) AS in_span, {ended} AS ended, {created} AS since, t.created_at FROM {name} t WHERE {walk} \
          ORDER BY {order} LIMIT $5",
         name = table.name,
     )
@@ -137,7 +149,11 @@ pub(super) fn bounds(created: TimeRange) -> (NaiveDateTime, NaiveDateTime) {
     (created.from.map_or_else(|| year(-4_712), naive), created.until.map_or_else(|| year(262_000), naive))
 }
 
-fn naive(at: Timestamp) -> NaiveDateTime {
+fn instant(at: NaiveDateTime) -> Option<Timestamp> {
+    Timestamp::from_micros(at.and_utc().timestamp_micros()).ok()
+}
+
+pub(super) fn naive(at: Timestamp) -> NaiveDateTime {
     // The range of the type lies well inside chrono's.
     DateTime::from_timestamp_micros(at.micros()).unwrap_or_default().naive_utc()
 }

@@ -13,6 +13,20 @@ use crate::domain::Kind;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Catalogue {
     tables: BTreeMap<String, Table>,
+    references: Vec<Reference>,
+}
+
+/// A column of a table that is none of difylog's, and that refers to runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The plain name of its table.
+    pub table: String,
+    /// Schema-qualified and quoted, for statements.
+    pub name: String,
+    pub column: String,
+    pub is_uuid: bool,
+    /// Whether an index begins with the column.
+    pub is_indexed: bool,
 }
 
 /// One table.
@@ -22,8 +36,18 @@ pub struct Table {
     pub name: String,
     /// Columns by name, with the names of their types.
     pub columns: BTreeMap<String, String>,
+    /// Columns that a row can be given a value of, by name; generated ones are left out.
+    pub writable: BTreeMap<String, Writable>,
     /// Usable ones: b-trees that are valid and cover every row.
     pub indexes: Vec<Index>,
+}
+
+/// A column as a statement that writes it needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writable {
+    /// Its type with its modifiers, as in `character varying(255)`.
+    pub r#type: String,
+    pub has_default: bool,
 }
 
 /// An index: its columns in their order, ascending ones only; an expression or a descending column ends the list.
@@ -49,7 +73,8 @@ const TABLES: [&str; 10] = [
 ];
 
 const COLUMNS: &str = "SELECT c.relname::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname), a.attname::text, \
-     format_type(a.atttypid, NULL) \
+     format_type(a.atttypid, NULL), format_type(a.atttypid, a.atttypmod), a.atthasdef OR a.attidentity <> '', \
+     a.attgenerated = '' \
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
      WHERE c.relkind IN ('r', 'p') AND c.oid = to_regclass(c.relname::text) AND c.relname = ANY($1)";
@@ -64,6 +89,20 @@ const INDEXES: &str = "SELECT c.relname::text, i.relname::text, x.indisunique, \
      WHERE c.oid = to_regclass(c.relname::text) AND c.relname = ANY($1) AND m.amname = 'btree' \
      AND x.indisvalid AND x.indpred IS NULL";
 
+const REFERENCES: &str = "SELECT c.relname::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname), \
+     a.attname::text, a.atttypid = 'uuid'::regtype, \
+     EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indkey[0] = a.attnum AND x.indisvalid \
+             AND x.indpred IS NULL) \
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND pg_table_is_visible(c.oid) \
+     AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND c.relname NOT IN ('workflow_runs', \
+     'workflow_node_executions', 'workflow_app_logs', 'workflow_node_execution_offload', 'workflow_pauses') \
+     AND (a.attname = 'workflow_run_id' OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid \
+          AND k.contype = 'f' AND k.confrelid = to_regclass('workflow_runs') AND k.conkey = ARRAY[a.attnum])) \
+     AND format_type(a.atttypid, NULL) IN ('uuid', 'text', 'character varying', 'character') \
+     ORDER BY 1, 3";
+
 impl Catalogue {
     /// Reads the catalogue of the session's search path.
     ///
@@ -76,6 +115,10 @@ impl Catalogue {
             let table = tables.entry(row.try_get(0)?).or_default();
             table.name = row.try_get(1)?;
             table.columns.insert(row.try_get(2)?, row.try_get(3)?);
+            if row.try_get(6)? {
+                let column = Writable { r#type: row.try_get(4)?, has_default: row.try_get(5)? };
+                table.writable.insert(row.try_get(2)?, column);
+            }
         }
         for row in client.query(INDEXES, &[&names]).await? {
             let columns: Vec<Option<String>> = row.try_get(3)?;
@@ -89,13 +132,43 @@ impl Catalogue {
         for table in tables.values_mut() {
             table.indexes.sort_by(|one, other| one.name.cmp(&other.name));
         }
-        Ok(Self { tables })
+        let reference = |row: &tokio_postgres::Row| {
+            Ok(Reference {
+                table: row.try_get(0)?,
+                name: row.try_get(1)?,
+                column: row.try_get(2)?,
+                is_uuid: row.try_get(3)?,
+                is_indexed: row.try_get(4)?,
+            })
+        };
+        let references =
+            client.query(REFERENCES, &[]).await?.iter().map(reference).collect::<Result<_, PostgresError>>()?;
+        Ok(Self { tables, references })
+    }
+
+    /// What refers to runs beside their own rows: Dify's messages, trigger logs, archive logs and whatever else has a
+    /// column `workflow_run_id` or a foreign key to runs, by table. Pauses are looked at apart.
+    #[must_use]
+    pub fn references(&self) -> &[Reference] {
+        &self.references
     }
 
     /// A table by its plain name.
     #[must_use]
     pub fn table(&self, name: &str) -> Option<&Table> {
         self.tables.get(name)
+    }
+
+    /// Columns that no record has, table by table, in words for the operator; none is the rule.
+    #[must_use]
+    pub fn describe_unknown_columns(&self) -> Vec<String> {
+        let tables = Kind::ALL.into_iter().filter_map(|kind| Some((kind, self.table(table_of(kind))?)));
+        let line = |(kind, table): (Kind, &Table)| {
+            let names: Vec<&str> = table.unknown_columns(kind).map(|(name, _)| name).collect();
+            let text = "columns that this version does not know, kept beside the record";
+            (!names.is_empty()).then(|| format!("{}: {text}: {}", table_of(kind), names.join(", ")))
+        };
+        tables.filter_map(line).collect()
     }
 
     /// The table of a kind, with every column that its records need. `None`: this database has no such table; only the
@@ -126,6 +199,12 @@ impl Catalogue {
 }
 
 impl Table {
+    /// Columns of a kind's table that no record has, by name. A generated one comes again by itself and is none.
+    pub fn unknown_columns(&self, kind: Kind) -> impl Iterator<Item = (&str, &Writable)> {
+        let is_known = move |name: &str| table_columns(kind).any(|known| known == name && known != "creator");
+        self.writable.iter().map(|(name, column)| (name.as_str(), column)).filter(move |(name, _)| !is_known(name))
+    }
+
     /// An index whose first columns are these, in this order, ascending.
     #[must_use]
     pub fn index_on(&self, columns: &[&str]) -> Option<&Index> {

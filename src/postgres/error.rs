@@ -12,6 +12,12 @@ pub enum PostgresError {
     Settings(String),
     #[error("PostgreSQL at {server} cannot be reached: {said}; check postgres.url, and that the server runs")]
     Unreachable { server: String, said: String },
+    /// Something between does not keep the settings of a session.
+    #[error(
+        "{server} is a connection pooler (it said: {said}): it does not keep the settings of a session (UTC, time limits, \
+         plans), and others would get them; set postgres.url to PostgreSQL itself"
+    )]
+    Pooler { server: String, said: String },
     #[error(
         "PostgreSQL at {server} refused access: {said}; check postgres.url, postgres.password and the role's rights"
     )]
@@ -46,9 +52,20 @@ impl From<tokio_postgres::Error> for PostgresError {
         match class {
             // Connection, resources, operator intervention (shutdown, timeouts), system, and lock or serialization.
             "08" | "53" | "57" | "58" | "40" | "55" => Self::Interrupted(said),
+            _ if *state == SqlState::INSUFFICIENT_PRIVILEGE => Self::Failed(format!("{said}; {}", grant(&said))),
             _ => Self::Failed(said),
         }
     }
+}
+
+/// What to grant: the server names the table, not the right.
+fn grant(said: &str) -> String {
+    let table = said.strip_prefix("permission denied for table ").and_then(|rest| rest.split_whitespace().next());
+    let table = table.unwrap_or("the table");
+    format!(
+        "let the table's owner run GRANT SELECT ON {table} TO the role of postgres.url (cleanup-pg needs DELETE and UPDATE as \
+         well, restore-pg INSERT)"
+    )
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
@@ -69,6 +86,7 @@ fn words(error: &tokio_postgres::Error) -> String {
 pub(super) fn connecting(server: String, error: &tokio_postgres::Error) -> PostgresError {
     let said = words(error);
     match error.code() {
+        Some(_) if said.contains("unsupported startup parameter") => PostgresError::Pooler { server, said },
         Some(state) if is_refusal(state) => PostgresError::Refused { server, said },
         None if said.contains("password missing") => PostgresError::Refused { server, said },
         _ => PostgresError::Unreachable { server, said },

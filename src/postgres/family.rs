@@ -7,14 +7,14 @@
 use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
-use super::candidates::{bounds, bytes_of, has_ended, size_of};
+use super::candidates::{bounds, bytes_of, has_ended, naive, size_of};
 use super::catalogue::{Catalogue, Table};
 use super::error::PostgresError;
 use super::lookup::{self, uuids};
 use super::pool::Client;
 use super::row::RowRecord;
 use crate::domain::query::TimeRange;
-use crate::domain::{Kind, RecordId, TenantId};
+use crate::domain::{Kind, RecordId, TenantId, Timestamp};
 
 /// What `triggered_from` of a node execution that belongs to a run can be.
 const OF_A_RUN: [&str; 2] = ["workflow-run", "rag-pipeline-run"];
@@ -62,14 +62,21 @@ impl<'c> Batch<'c> {
         Ok(Self { transaction, catalogue, deletes })
     }
 
-    /// The ended runs among these that nobody else holds.
+    /// The runs among these that have ended, or began before `unended_before`, and that no other session holds.
     ///
     /// # Errors
     /// [`PostgresError`] if it cannot be read; then the transaction is of no more use.
-    pub async fn runs(&self, ids: &[RecordId], created: TimeRange) -> Result<Vec<LockedRun>, PostgresError> {
+    pub async fn runs(
+        &self,
+        ids: &[RecordId],
+        created: TimeRange,
+        unended_before: Option<Timestamp>,
+    ) -> Result<Vec<LockedRun>, PostgresError> {
         let statement = runs_statement(self.catalogue, self.deletes)?;
         let (from, until) = bounds(created);
-        let rows = self.transaction.query(&statement, &[&uuids(ids), &from, &until]).await?;
+        let (nothing, _) = bounds(TimeRange::default());
+        let unended = unended_before.map_or(nothing, naive);
+        let rows = self.transaction.query(&statement, &[&uuids(ids), &from, &until, &unended]).await?;
         let run = |row: &tokio_postgres::Row| {
             let id = RecordId::new(row.try_get(0)?);
             let member = Member {
@@ -173,7 +180,8 @@ pub fn runs_statement(catalogue: &Catalogue, lock: bool) -> Result<String, Postg
     };
     let mut statement = format!(
         "SELECT t.id, t.tenant_id, {size}, t.app_id, t.workflow_id, {paused} FROM {name} t WHERE t.id = ANY($1) \
-         AND {ended} AND t.created_at >= $2::timestamp AND t.created_at < $3::timestamp",
+         AND ({ended} OR t.created_at < $4::timestamp) AND t.created_at >= $2::timestamp \
+         AND t.created_at < $3::timestamp",
         ended = has_ended(Kind::WorkflowRun),
         size = size_of(table),
         name = table.name,

@@ -4,9 +4,9 @@
 use deadpool_postgres::GenericClient;
 use uuid::Uuid;
 
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Reference};
 use super::error::PostgresError;
-use super::row::{RowRecord, record_of, select_list};
+use super::row::{RowRecord, quoted, record_of, select_list};
 use crate::domain::{Kind, RecordId, TenantId};
 
 /// Rows of a kind by their keys, in no order; absent ones are left out.
@@ -93,6 +93,67 @@ pub async fn sample(
         client.query(&statement, &[&points, &tenants]).await?
     };
     Ok(rows.iter().map(|row| record_of(kind, row)).collect())
+}
+
+/// Returns which database this is, whatever address led to it: the cluster's system identifier, which its standbys share,
+/// and the database's number. `None` where the role may not read it.
+pub async fn identity(client: &impl GenericClient) -> Option<String> {
+    let statement = "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || \
+                     (SELECT oid FROM pg_database WHERE datname = current_database())::text";
+    client.query_one(statement, &[]).await.ok()?.try_get(0).ok()
+}
+
+/// The rights that difylog's commands need and this role does not have, as statements that its owner can run; and what is
+/// missing altogether.
+///
+/// # Errors
+/// [`PostgresError`] if they cannot be read.
+pub async fn missing_rights(client: &impl GenericClient) -> Result<Vec<String>, PostgresError> {
+    const READ: [&str; 7] = [
+        "workflow_runs",
+        "workflow_node_executions",
+        "workflow_app_logs",
+        "workflow_node_execution_offload",
+        "accounts",
+        "end_users",
+        "upload_files",
+    ];
+    let statement = "SELECT t.name, to_regclass(t.name) IS NULL, \
+                     coalesce(has_table_privilege(to_regclass(t.name), 'SELECT'), true), quote_ident(current_user) \
+                     FROM unnest($1::text[]) AS t(name)";
+    let mut lines = Vec::new();
+    for row in client.query(statement, &[&READ.as_slice()]).await? {
+        let (name, is_missing, may_read): (&str, bool, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let role: &str = row.try_get(3)?;
+        if is_missing {
+            lines.push(format!("no table {name} in this database's search path"));
+        } else if !may_read {
+            lines.push(format!("may not read {name}: GRANT SELECT ON {name} TO {role}"));
+        }
+    }
+    Ok(lines)
+}
+
+/// Which of these runs a column of another table refers to.
+///
+/// # Errors
+/// [`PostgresError`] if they cannot be read.
+pub async fn referenced(
+    client: &impl GenericClient,
+    reference: &Reference,
+    run_ids: &[RecordId],
+) -> Result<Vec<RecordId>, PostgresError> {
+    let (name, column) = (&reference.name, quoted(&reference.column));
+    let r#type = if reference.is_uuid { "uuid" } else { "text" };
+    let statement =
+        format!("SELECT DISTINCT x.{column}::text FROM {name} x WHERE x.{column} = ANY($1::text[]::{type}[])");
+    let texts: Vec<String> = run_ids.iter().map(ToString::to_string).collect();
+    let rows = client.query(&statement, &[&texts]).await?;
+    let mut found = Vec::with_capacity(rows.len());
+    for row in &rows {
+        found.extend(row.try_get::<_, &str>(0)?.trim().parse::<RecordId>());
+    }
+    Ok(found)
 }
 
 pub(super) fn uuids(ids: &[RecordId]) -> Vec<Uuid> {

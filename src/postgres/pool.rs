@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+};
+use tokio_postgres::SimpleQueryMessage;
 
 use super::error::{PostgresError, connecting};
 use super::settings::PostgresSettings;
@@ -22,6 +25,27 @@ pub struct Database {
     pool: Pool,
     server: String,
     connect_timeout: u32,
+}
+
+/// A pooler that was told to ignore `options` lets a session begin without its settings: instants would be shifted, and
+/// statements run without a limit.
+fn keeps_settings(statement_timeout: u32) -> Hook {
+    Hook::async_fn(move |client, _| {
+        Box::pin(async move {
+            let asked = "SELECT current_setting('TimeZone') || ' ' || (SELECT setting FROM pg_settings \
+                         WHERE name = 'statement_timeout')";
+            let answers = client.simple_query(asked).await.map_err(HookError::Backend)?;
+            let found = answers.iter().find_map(|answer| match answer {
+                SimpleQueryMessage::Row(row) => row.get(0),
+                _ => None,
+            });
+            let wanted = format!("UTC {}", u64::from(statement_timeout) * 1_000);
+            if found == Some(wanted.as_str()) {
+                return Ok(());
+            }
+            Err(HookError::message("nothing; the session does not have the settings that it was opened with"))
+        })
+    })
 }
 
 impl Database {
@@ -60,6 +84,7 @@ impl Database {
             .runtime(Runtime::Tokio1)
             .create_timeout(Some(timeout))
             .recycle_timeout(Some(timeout))
+            .post_create(keeps_settings(settings.statement_timeout_seconds.get()))
             .build()
             .map_err(|error| PostgresError::Settings(format!("pool_size: {error}")))?;
         Ok(Self { pool, server: settings.url.authority(), connect_timeout: settings.connect_timeout_seconds.get() })
@@ -72,6 +97,10 @@ impl Database {
     pub async fn client(&self) -> Result<Client, PostgresError> {
         let unreachable = |said: String| PostgresError::Unreachable { server: self.server.clone(), said };
         self.pool.get().await.map_err(|error| match error {
+            PoolError::PostCreateHook(HookError::Message(said)) => {
+                PostgresError::Pooler { server: self.server.clone(), said: said.into_owned() }
+            }
+            PoolError::PostCreateHook(HookError::Backend(error)) => connecting(self.server.clone(), &error),
             PoolError::Backend(error) => connecting(self.server.clone(), &error),
             PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
                 unreachable(format!("no answer within postgres.connect_timeout_seconds ({})", self.connect_timeout))

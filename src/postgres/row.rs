@@ -4,8 +4,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 
 use super::catalogue::{Catalogue, Table};
-use crate::codec::{Cleaned, TableCell, decode_row, table_columns};
-use crate::domain::{Kind, Record, Refusal};
+use crate::codec::{Cleaned, TableCell, decode_row_with_extra, table_columns};
+use crate::domain::{Extra, Kind, Record, Refusal};
 
 /// The table of a kind.
 #[must_use]
@@ -25,6 +25,8 @@ pub struct RowRecord {
     pub record: Result<Record, Refusal>,
     /// What was changed to keep it.
     pub cleaned: Cleaned,
+    /// What the row has beside the record.
+    pub extra: Extra,
     /// Bytes of its cells as they came.
     pub bytes: usize,
     /// Primary key as text, whatever its type, for messages about rows that are no records.
@@ -32,7 +34,7 @@ pub struct RowRecord {
 }
 
 /// What to select of a table, aliased `t`, so that [`record_of`] understands the rows: the kind's columns in the codec's
-/// order. More columns may follow it.
+/// order, then those that no record has, as text. More columns may follow it that are no texts.
 ///
 /// For app logs, the creator's e-mail or session id comes with the row, from Dify's own tables where they are there; it is
 /// a scalar subquery by primary key, so that no plan can turn it into a join that needs a sort.
@@ -42,7 +44,22 @@ pub fn select_list(kind: Kind, catalogue: &Catalogue) -> String {
         "creator" => creator(catalogue),
         column => format!("t.\"{column}\""),
     });
-    columns.collect::<Vec<_>>().join(", ")
+    columns.chain(unknown_columns(kind, catalogue)).collect::<Vec<_>>().join(", ")
+}
+
+/// The type of the answer tells [`record_of`] whether NULL has to be kept: where the column has a default, an insert that
+/// leaves it out would not bring NULL back.
+fn unknown_columns(kind: Kind, catalogue: &Catalogue) -> impl Iterator<Item = String> {
+    let columns = catalogue.table(table_of(kind)).into_iter().flat_map(move |table| table.unknown_columns(kind));
+    columns.map(|(name, column)| {
+        let r#type = if column.has_default { "varchar" } else { "text" };
+        format!("t.{}::{}", quoted(name), r#type)
+    })
+}
+
+/// An identifier for a statement, whatever it holds.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn creator(catalogue: &Catalogue) -> String {
@@ -64,7 +81,7 @@ fn creator(catalogue: &Catalogue) -> String {
 /// Decodes a row of [`select_list`].
 #[must_use]
 pub fn record_of(kind: Kind, row: &Row) -> RowRecord {
-    let mut cleaned = Cleaned::default();
+    let (mut cleaned, mut extra) = (Cleaned::default(), Extra::default());
     let mut bytes = 0;
     let cells = (0..table_columns(kind).count()).map(|place| {
         let cell = row.try_get::<_, Sql<'_>>(place).map_or(TableCell::Other, |sql| sql.cell);
@@ -74,8 +91,34 @@ pub fn record_of(kind: Kind, row: &Row) -> RowRecord {
         };
         cell
     });
-    let record = decode_row(kind, cells, &mut cleaned);
-    RowRecord { record, cleaned, bytes, key: key_of(row) }
+    let record = decode_row_with_extra(kind, cells, &mut cleaned, &mut extra);
+    bytes += read_unknown(row, table_columns(kind).count(), &mut extra);
+    RowRecord { record, cleaned, extra, bytes, key: key_of(row) }
+}
+
+/// Takes the texts behind the known columns. Returns their bytes.
+fn read_unknown(row: &Row, known: usize, extra: &mut Extra) -> usize {
+    let mut bytes = 0;
+    for (place, column) in row.columns().iter().enumerate().skip(known) {
+        if *column.type_() != Type::TEXT && *column.type_() != Type::VARCHAR {
+            continue;
+        }
+        let name: Box<str> = column.name().into();
+        match row.try_get::<_, Option<&str>>(place) {
+            Ok(Some(text)) => {
+                bytes += text.len();
+                extra.columns.insert(name, Some(text.into()));
+            }
+            Ok(None) => {
+                if *column.type_() == Type::VARCHAR {
+                    extra.columns.insert(name.clone(), None);
+                }
+                extra.nulls.insert(name);
+            }
+            Err(_) => drop(extra.lost.insert(name)),
+        }
+    }
+    bytes
 }
 
 /// The row's `id`, which is the first column of every kind.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tokio_postgres::Config;
 
-use crate::domain::address::{Address, InvalidAddress};
+use super::url::{self, Address, InvalidUrl};
 
 /// Settings of the connection to Dify's database; `config/default.toml` documents each.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -18,8 +18,9 @@ pub struct PostgresSettings {
     pub password: Option<String>,
     /// PEM file of the authority that signed the server's certificate, beside those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Whether the server's certificate is checked.
-    pub verify: bool,
+    /// Whether the server's certificate is checked in full; `None`: as `sslmode` of the URL says, and in full if it says
+    /// nothing.
+    pub verify: Option<bool>,
     /// Connections at most.
     pub pool_size: NonZeroUsize,
     pub connect_timeout_seconds: NonZeroU32,
@@ -33,7 +34,7 @@ impl Default for PostgresSettings {
             url: PostgresUrl::default(),
             password: None,
             ca_file: None,
-            verify: true,
+            verify: None,
             pool_size: NonZeroUsize::MIN.saturating_add(7),
             connect_timeout_seconds: NonZeroU32::MIN.saturating_add(9),
             statement_timeout_seconds: NonZeroU32::MIN.saturating_add(119),
@@ -58,41 +59,15 @@ impl fmt::Debug for PostgresSettings {
 /// `postgres://user:password@host:5432/database`, or the driver's `key=value` form.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    text: String,
-    config: Config,
-}
-
-/// A text that cannot be read. The text is not repeated: it may hold a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidUrl {
-    #[error("not a PostgreSQL URL (expected postgres://USER:PASSWORD@HOST:PORT/DATABASE)")]
-    Driver,
-    #[error("not a PostgreSQL URL (expected postgres://USER:PASSWORD@HOST:PORT/DATABASE): {0}")]
-    Address(#[from] InvalidAddress),
+    address: Address,
 }
 
 impl std::str::FromStr for PostgresUrl {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        let text = if text.contains("://") { with_login_escaped(text)? } else { text.to_owned() };
-        let config: Config = text.parse().map_err(|_| InvalidUrl::Driver)?;
-        if config.get_hosts().is_empty() {
-            return Err(InvalidUrl::Driver);
-        }
-        Ok(Self { text, config })
+        Ok(Self { address: url::parse(text)? })
     }
-}
-
-/// The driver ends the password at the first `@` and takes the rest of it for the host, which it prints.
-fn with_login_escaped(text: &str) -> Result<String, InvalidUrl> {
-    let address = Address::parse(text)?;
-    let login = match (address.user, address.password) {
-        (Some(user), Some(password)) => format!("{user}:{password}"),
-        (Some(user), None) => user.to_owned(),
-        (None, _) => return Ok(text.to_owned()),
-    };
-    Ok(text.replacen(&format!("{login}@"), &format!("{}@", login.replace('@', "%40")), 1))
 }
 
 impl Default for PostgresUrl {
@@ -100,26 +75,30 @@ impl Default for PostgresUrl {
     fn default() -> Self {
         let mut config = Config::new();
         config.host("127.0.0.1").port(5432).user("postgres").dbname("dify");
-        Self { text: "postgres://postgres@127.0.0.1:5432/dify".into(), config }
+        Self { address: Address { config, ssl_mode: None, root_cert: None } }
     }
 }
 
 impl PostgresUrl {
     pub(super) const fn config(&self) -> &Config {
-        &self.config
+        &self.address.config
+    }
+
+    pub(super) const fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Host, port and database, for messages.
     #[must_use]
     pub fn authority(&self) -> String {
-        let host = match self.config.get_hosts().first() {
+        let host = match self.address.config.get_hosts().first() {
             Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
             #[cfg(unix)]
             Some(tokio_postgres::config::Host::Unix(path)) => path.display().to_string(),
             None => String::new(),
         };
-        let port = self.config.get_ports().first().copied().unwrap_or(5432);
-        let database = self.config.get_dbname().or_else(|| self.config.get_user()).unwrap_or_default();
+        let port = self.address.config.get_ports().first().copied().unwrap_or(5432);
+        let database = self.address.config.get_dbname().or_else(|| self.address.config.get_user()).unwrap_or_default();
         format!("{host}:{port}/{database}")
     }
 }

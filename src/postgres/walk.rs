@@ -19,7 +19,7 @@ use super::error::PostgresError;
 use super::pool::Client;
 use super::row::{RowRecord, record_of, select_list};
 use crate::domain::query::TimeRange;
-use crate::domain::{Kind, TenantId, Timestamp};
+use crate::domain::{Kind, RecordId, TenantId, Timestamp};
 
 /// Which rows of the tables.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,6 +27,8 @@ pub struct Selection {
     /// Empty: all.
     pub tenants: Vec<TenantId>,
     pub created: TimeRange,
+    /// `None`: all. The rows come in no order then.
+    pub ids: Option<Vec<Uuid>>,
     /// Only rows that are newer than this, ended since, or have not ended.
     pub changed_since: Option<Timestamp>,
 }
@@ -123,6 +125,13 @@ impl Walk {
     pub fn changed_since(&self, since: Timestamp) -> Self {
         let selection = Selection { changed_since: Some(since), ..self.selection.clone() };
         Self { selection, ..self.clone() }
+    }
+
+    /// The same walk over these rows only, whenever they were created; they come in no order.
+    #[must_use]
+    pub fn of_ids(&self, ids: &[RecordId]) -> Self {
+        let ids = Some(ids.iter().map(|id| id.uuid()).collect());
+        Self { order: Order::PrimaryKey, selection: Selection { ids, ..Selection::default() }, ..self.clone() }
     }
 
     /// In words for the operator.
@@ -230,7 +239,9 @@ impl Walk {
         self.bounds(&mut clauses, range);
         self.filter(&mut clauses);
         let (select, table, key, conditions) = (&self.select, &self.table, self.key(), clauses.where_clause());
-        (format!("SELECT {select} FROM {table} t {conditions} ORDER BY {key}"), clauses.parameters)
+        // An order would tempt the planner into walking the whole index for a few rows.
+        let order = if self.selection.ids.is_some() { String::new() } else { format!(" ORDER BY {key}") };
+        (format!("SELECT {select} FROM {table} t {conditions}{order}"), clauses.parameters)
     }
 
     /// The range, and in walks by time the selected span, which are all conditions on the index.
@@ -261,6 +272,10 @@ impl Walk {
     }
 
     fn filter(&self, clauses: &mut Clauses) {
+        if let Some(ids) = &self.selection.ids {
+            let ids = clauses.add(ids.clone());
+            clauses.push(format!("t.id = ANY({ids}::uuid[])"));
+        }
         if self.order == Order::PrimaryKey {
             self.span(clauses);
         }

@@ -45,6 +45,7 @@ pub fn document(document: &Document) -> serde_json::Result<String> {
             inputs: payload(run.inputs.as_ref()),
             outputs: payload(run.outputs.as_ref()),
             error: run.error.as_deref(),
+            extra: payload(document.extra.as_ref()),
             truncated,
         }),
         Record::Node(node) => serde_json::to_string(&NodeColumns {
@@ -73,6 +74,7 @@ pub fn document(document: &Document) -> serde_json::Result<String> {
             outputs: payload(node.outputs.as_ref()),
             execution_metadata: payload(node.execution_metadata.as_ref()),
             error: node.error.as_deref(),
+            extra: payload(document.extra.as_ref()),
             truncated,
         }),
         Record::AppLog(log) => serde_json::to_string(&serde_json::json!({
@@ -196,6 +198,9 @@ struct RunColumns<'a> {
     inputs: Option<Box<RawValue>>,
     outputs: Option<Box<RawValue>>,
     error: Option<&'a str>,
+    /// What the row had beside these columns; left out where there is nothing, as in nearly all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<Box<RawValue>>,
     truncated: Vec<Truncated>,
 }
 
@@ -209,6 +214,9 @@ struct NodeColumns<'a> {
     outputs: Option<Box<RawValue>>,
     execution_metadata: Option<Box<RawValue>>,
     error: Option<&'a str>,
+    /// What the row had beside these columns; left out where there is nothing, as in nearly all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<Box<RawValue>>,
     truncated: Vec<Truncated>,
 }
 

@@ -13,7 +13,10 @@ impl TenantLogs {
         for mark in std::mem::take(&mut document.truncated) {
             let text = self.ports.payloads.get(self.tenant_id, document.month(), mark.sha256).await?;
             let text = text.ok_or(QueryError::PayloadMissing(mark.field.as_str()))?;
-            put_back(&mut document.record, mark.field, text);
+            match mark.field {
+                PayloadField::Extra => document.extra = Some(text),
+                field => put_back(&mut document.record, field, text),
+            }
         }
         Ok(document)
     }

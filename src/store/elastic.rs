@@ -274,6 +274,10 @@ impl store::Eraser for ElasticStore {
         self.eraser().erase_graphs(tenant_id, month).await
     }
 
+    async fn lift_tombstones(&self, keys: &[RecordKey]) -> Result<u64, StoreError> {
+        self.eraser().lift(keys).await
+    }
+
     async fn purge_tombstones(&self, before: Timestamp) -> Result<u64, StoreError> {
         let marks = retired::purge(&self.state_index(), before).await?;
         self.retired.forget();

@@ -75,6 +75,7 @@ use self::watch::Watch;
 use self::write::Request;
 use self::writer::{Command, Writer};
 use super::{BulkSink, Eraser, Erasure, Remains, StateStore, StateVersion, StoreAdmin, StoreError};
+use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Month, SinkFault, TenantId, Timestamp, Verdict};
 
 /// Below this many bytes of text, making rows takes less time than handing them to another thread.
@@ -217,6 +218,11 @@ impl Eraser for SqliteStore {
 
     async fn erase_graphs(&self, tenant_id: TenantId, month: Month) -> Result<u64, StoreError> {
         Ok(self.writer.ask(|answer| Command::EraseGraphs(month, tenant_id, answer)).await??)
+    }
+
+    async fn lift_tombstones(&self, keys: &[RecordKey]) -> Result<u64, StoreError> {
+        let keys = keys.to_vec();
+        Ok(self.writer.ask(|answer| Command::LiftTombstones(keys, answer)).await??)
     }
 
     async fn purge_tombstones(&self, before: Timestamp) -> Result<u64, StoreError> {

@@ -39,8 +39,8 @@ async fn no_statement_sorts_or_scans_a_table() {
         };
         let selections = [
             Selection::default(),
-            Selection { tenants: vec![tenant], created: span, changed_since: None },
-            Selection { changed_since: span.from, ..Selection::default() },
+            Selection { ids: None, tenants: vec![tenant], created: span, changed_since: None },
+            Selection { ids: None, changed_since: span.from, ..Selection::default() },
         ];
         for (kind, selection) in
             Kind::ALL.into_iter().flat_map(|kind| selections.clone().map(|selection| (kind, selection)))

@@ -70,6 +70,23 @@ pub async fn a_purged_tombstone_lets_the_record_return(subject: &Subject) {
     subject.round_trip(dropped).await;
 }
 
+pub async fn a_lifted_tombstone_lets_its_record_alone_return(subject: &Subject) {
+    let (tenant_id, app) = (tenant(), app());
+    let snapshots = paused_and_resumed(&run(tenant_id, app, at("2012-05-31T23:00:00")), at("2012-06-01T01:00:00"));
+    let newest = snapshots.last().unwrap();
+    let other = Record::Run(Box::new(run(tenant_id, app, at("2012-06-01T02:00:00"))));
+    subject.store(snapshots.iter().chain([&other]).cloned()).await;
+    subject.refresh().await;
+    let buried = at("2026-11-25T00:00:00");
+    for record in [newest, &other] {
+        assert!(erase(subject, record, None, Remains::Tombstone(buried)).await);
+    }
+    assert_eq!(subject.store.lift_tombstones(&[newest.key()]).await, Ok(2), "one in each month");
+    assert_eq!(subject.store.lift_tombstones(&[newest.key()]).await, Ok(0));
+    assert_eq!(subject.apply(&[document(&other)]).await, [Verdict::Superseded]);
+    subject.round_trip(newest.clone()).await;
+}
+
 pub async fn an_erasure_holds_for_its_revision_only(subject: &Subject) {
     let running = run(tenant(), app(), at("2012-04-01T00:00:00"));
     let [old, new] = [running.clone(), ended(running, 5)].map(|run| Record::Run(Box::new(run)));

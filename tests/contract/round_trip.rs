@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use difylog::domain::document::PayloadField;
-use difylog::domain::query::MonthCount;
+use difylog::domain::query::{Content, MonthCount, Scan};
 use difylog::domain::record::RecordKey;
 use difylog::domain::{
     BulkAction, Document, JsonText, Kind, NodeStatus, Record, RunStatus, Timestamp, Truncation, Verdict,
@@ -113,6 +113,38 @@ pub async fn truncation_marks(subject: &Subject) {
         assert!(subject.apply(&actions).await.iter().all(|verdict| *verdict == Verdict::Stored));
         subject.refresh().await;
         assert_eq!(subject.read(record.key()).await.unwrap().truncated, marks);
+    }
+}
+
+/// Every kind carries it; light reads leave it out, and a later snapshot takes its place.
+pub async fn what_a_row_has_beside_its_record(subject: &Subject) {
+    let run = run(tenant(), app(), at(NOW));
+    let (tenant, app) = (run.tenant_id, run.app_id);
+    let node = node(tenant, app, run.id, 1, at(NOW));
+    let records = [
+        Record::Offload(Box::new(offload(tenant, app, Some(node.id), at(NOW)))),
+        Record::AppLog(Box::new(app_log(tenant, app, run.id, at(NOW)))),
+        Record::Node(Box::new(node)),
+        Record::Run(Box::new(run)),
+    ];
+    for record in records {
+        for text in [
+            r#"{"columns":{"note":"kept 'by' \"hand\" 🦀"}}"#,
+            &format!(r#"{{"columns":{{"a":"{}"}}}}"#, "x".repeat(9_000)),
+        ] {
+            let (document, _) = records::split(record.clone());
+            let document = Document { extra: json(text), ..document };
+            subject.apply(&[BulkAction::Document(Arc::new(document))]).await;
+            subject.refresh().await;
+            assert_eq!(subject.read(record.key()).await.unwrap().extra, json(text));
+            let scan = Scan { tenants: vec![tenant], ..Scan::all(record.kind(), 10) };
+            let light = Scan { content: Content::Light, ..scan.clone() };
+            let found =
+                |documents: Vec<Document>| documents.into_iter().map(|document| document.extra).collect::<Vec<_>>();
+            assert_eq!(found(subject.store.scan(&scan).await.unwrap()), [json(text)]);
+            assert_eq!(found(subject.store.scan(&light).await.unwrap()), [None]);
+        }
+        subject.round_trip(record).await;
     }
 }
 

@@ -6,7 +6,7 @@ use crate::postgres::{Postgres, Schema};
 use crate::site::{Site, StoreUnderTest};
 
 /// A site whose store is set up; `setup` would want the broker, too.
-async fn site(store: &StoreUnderTest, postgres: &Postgres) -> Site {
+pub async fn site(store: &StoreUnderTest, postgres: &Postgres) -> Site {
     let more = format!("[postgres]\nurl = \"{}\"\n[log]\nfilter = \"warn\"\n", postgres.url());
     let nobody = "amqp://127.0.0.1:1";
     let site = Site::with(store, nobody, &more);
@@ -16,12 +16,12 @@ async fn site(store: &StoreUnderTest, postgres: &Postgres) -> Site {
     site
 }
 
-fn json(text: &str) -> Value {
+pub fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
 /// Runs a command that must fail; answers what it said.
-fn refused(site: &Site, arguments: &[&str], says: &str) {
+pub fn refused(site: &Site, arguments: &[&str], says: &str) {
     let output = site.run(arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
@@ -68,7 +68,10 @@ async fn whole_way(store: &StoreUnderTest, schema: Schema) {
     let report = site.file("report.json");
     let report = report.to_str().unwrap();
     let before = ["--before", "2025-12-01"];
-    let cleanup = |more: &[&'static str]| [&["cleanup-pg", "--report", report][..], &before, more].concat();
+    let cleanup = |more: &[&'static str]| {
+        let all = ["cleanup-pg", "--report", report, "--include-referenced-by", "workflow_trigger_logs"];
+        [&all[..], &before, more].concat()
+    };
     let validate = ["validate", "--report", report];
 
     refused(&site, &cleanup(&[]), "`difylog validate --report FILE` writes one");

@@ -37,20 +37,21 @@ impl Double {
             let everything = Range { after: None, through: None };
             let rows: Vec<_> = walk.read(&client, everything).await.unwrap().collect().await;
             for row in rows {
-                if let Ok(record) = row.unwrap().row.record {
-                    double.put(record, limits, origin);
+                let row = row.unwrap().row;
+                if let Ok(record) = row.record {
+                    double.put(record, row.extra.to_json(), limits, origin);
                 }
             }
         }
         double
     }
 
-    pub fn put(&self, mut record: Record, limits: Limits, origin: Option<Origin>) {
+    pub fn put(&self, mut record: Record, extra: Option<JsonText>, limits: Limits, origin: Option<Origin>) {
         let revision = Revision::of(&record);
         let cuts = truncate::fit(&mut record, &limits);
         let truncated = cuts.iter().map(|cut| cut.truncation).collect();
         self.texts.lock().unwrap().extend(cuts.into_iter().map(|cut| (cut.truncation.sha256, cut.full)));
-        let document = Document { record, revision, graph: None, truncated, origin };
+        let document = Document { record, revision, graph: None, truncated, origin, extra };
         self.documents().insert(document.key(), document);
     }
 

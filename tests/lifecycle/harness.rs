@@ -74,6 +74,10 @@ impl Pair {
             batch: 100,
             rate: None,
             lock_timeout_ms: 200,
+            allow_changed: false,
+            // The sample has trigger logs of some runs.
+            ignored_references: vec!["workflow_trigger_logs".into()],
+            unended_before: None,
             execute,
         }
     }

@@ -65,13 +65,8 @@ async fn every_statement_uses_an_index() {
         for kind in Kind::ALL {
             {
                 let walk = CandidateWalk::new(&catalogue, kind, TimeRange::default()).unwrap().unwrap();
-                let parameters = [
-                    "'2025-01-01'",
-                    "'23b8c1e9-3924-46de-beb1-3b9046685257'",
-                    "'2025-01-01'",
-                    "'2025-06-01'",
-                    "100",
-                ];
+                let parameters =
+                    ["'2025-01-01'", "'23b8c1e9-3924-46de-beb1-3b9046685257'", "'2025-01-01'", "'2025-06-01'", "100"];
                 let plan = plan(&client, walk.statement(), &parameters).await;
                 judge(&format!("{schema:?}, walk of {kind}"), &plan);
                 let by_time = kind == Kind::WorkflowRun && schema == Schema::V12;
@@ -87,7 +82,7 @@ async fn every_statement_uses_an_index() {
         }
         for lock in [false, true] {
             let runs = runs_statement(&catalogue, lock).unwrap();
-            let parameters = [IDS, "'2025-01-01'", "'2025-06-01'"];
+            let parameters = [IDS, "'2025-01-01'", "'2025-06-01'", "'2024-01-01'"];
             judge(&format!("{schema:?}, runs"), &plan(&client, &runs, &parameters).await);
             for kind in [Kind::AppLog, Kind::Offload] {
                 let children = children_statement(&catalogue, kind, lock).unwrap().unwrap();

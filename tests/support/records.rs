@@ -182,7 +182,7 @@ pub fn split(mut record: Record) -> (Document, Option<Graph>) {
     let text = if let Record::Run(run) = &mut record { run.graph.take() } else { None };
     let graph = text.map(|text| Graph { tenant_id, month, hash: sha256(text.as_str()), text });
     let hash = graph.as_ref().map(|graph| graph.hash);
-    (Document { record, revision, graph: hash, truncated: Vec::new(), origin: None }, graph)
+    (Document { record, revision, graph: hash, truncated: Vec::new(), origin: None, extra: None }, graph)
 }
 
 /// A record as it must be read back.

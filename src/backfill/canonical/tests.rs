@@ -32,7 +32,7 @@ pub fn node() -> NodeExecution {
 }
 
 fn hash(node: &NodeExecution) -> [u8; 32] {
-    Hasher::default().hash(&Record::Node(Box::new(node.clone())), None)
+    Hasher::default().hash(&Record::Node(Box::new(node.clone())), &Extra::default(), None)
 }
 
 #[test]
@@ -78,4 +78,15 @@ fn the_seconds_of_what_has_not_ended_do_not_count() {
     other.finished_at = None;
     other.elapsed_time = 77.0;
     assert_eq!(hash(&one), hash(&other));
+}
+
+#[test]
+fn what_stands_beside_a_record_counts_as_far_as_its_value_goes() {
+    let record = Record::Node(Box::new(node()));
+    let hash = |extra: &Extra| Hasher::default().hash(&record, extra, None);
+    let texts = |text: &str| crate::domain::extra::Texts::from([("inputs".into(), Some(text.into()))]);
+    let plain = hash(&Extra::default());
+    assert_ne!(plain, hash(&Extra { columns: texts("a"), ..Extra::default() }));
+    assert_ne!(plain, hash(&Extra { changed: texts("{\"a\": NaN}"), ..Extra::default() }));
+    assert_eq!(plain, hash(&Extra { spelled: texts(" {}"), verbatim: ["outputs".into()].into(), ..Extra::default() }));
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Cleanup, Kept, Outcome, Stay};
-use crate::backfill::compare::standing;
+use crate::backfill::compare::{Standing, standing};
 use crate::backfill::{LifeError, documents};
-use crate::domain::{Kind, Record, RecordId};
+use crate::domain::{Extra, Kind, Record, RecordId};
 use crate::postgres::{Batch, Catalogue, Client, Member};
 
 /// What is compared at a time: rows, and bytes as PostgreSQL keeps them, compressed.
@@ -26,8 +26,9 @@ impl Cleanup<'_> {
     ) -> Result<(), LifeError> {
         let batch = Batch::begin(client, catalogue, self.plan.execute, self.plan.lock_timeout_ms).await?;
         let (members, mut stays) = self.gather(&batch, kind, ids).await?;
+        let mut notes = Notes::default();
         for part in parts(&members) {
-            self.compare(&batch, part, &mut stays).await?;
+            self.compare(&batch, part, &mut stays, &mut notes).await?;
         }
         let going: Vec<&Member> = members.iter().filter(|member| !stays.contains_key(&member.family)).collect();
         let mut freed: BTreeMap<Kind, (u64, u64)> = BTreeMap::new();
@@ -48,6 +49,9 @@ impl Cleanup<'_> {
             }
             outcome.free(kind, rows, bytes);
         }
+        let goes = |family: &&RecordId| !stays.contains_key(*family);
+        outcome.spelled += notes.spelled.iter().filter(goes).count() as u64;
+        outcome.changed += notes.changed.iter().filter(goes).count() as u64;
         for kept in stays.into_values() {
             outcome.keep(kept);
         }
@@ -64,8 +68,11 @@ impl Cleanup<'_> {
         let mut stays = HashMap::new();
         let mut members = Vec::new();
         if kind == Kind::WorkflowRun {
-            let (paused, runs): (Vec<_>, Vec<_>) =
-                batch.runs(ids, self.plan.created).await?.into_iter().partition(|run| run.paused);
+            let (paused, runs): (Vec<_>, Vec<_>) = batch
+                .runs(ids, self.plan.created, self.plan.unended_before)
+                .await?
+                .into_iter()
+                .partition(|run| run.paused);
             for run in paused {
                 let id = run.member.id;
                 stays.insert(id, Kept { stay: Stay::Paused, kind, id, family: id });
@@ -104,19 +111,35 @@ impl Cleanup<'_> {
         Ok(())
     }
 
+    /// Why a row stays that stands so to its document; `None`: it goes.
+    fn stay(&self, standing: &Standing, family: RecordId, notes: &mut Notes) -> Option<Stay> {
+        match standing {
+            Standing::Spelled(_) => notes.spelled.push(family),
+            Standing::Changed(_) if self.plan.allow_changed => notes.changed.push(family),
+            Standing::Changed(_) => return Some(Stay::Changed),
+            // A row that is let go before its end is an older snapshot of its document.
+            Standing::Ahead if self.plan.unended_before.is_some() => {}
+            other if other.holds() => {}
+            _ => return Some(Stay::Different),
+        }
+        None
+    }
+
     /// Compares members of one kind with the store; a family with a member that is not proved to be there stays.
     async fn compare(
         &self,
         batch: &Batch<'_>,
         part: &[Member],
         stays: &mut HashMap<RecordId, Kept>,
+        notes: &mut Notes,
     ) -> Result<(), LifeError> {
         let open: Vec<&Member> = part.iter().filter(|member| !stays.contains_key(&member.family)).collect();
         let Some(kind) = open.first().map(|member| member.kind) else { return Ok(()) };
         let ids: Vec<RecordId> = open.iter().map(|member| member.id).collect();
-        let mut records: HashMap<RecordId, Record> = HashMap::new();
+        let mut records: HashMap<RecordId, (Record, Extra)> = HashMap::new();
         for row in batch.rows(kind, &ids).await? {
-            records.extend(row.record.ok().map(|record| (record.id(), record)));
+            let extra = row.extra;
+            records.extend(row.record.ok().map(|record| (record.id(), (record, extra))));
         }
         let keys = open.iter().map(|member| (member.tenant_id, member.id));
         let stored = documents(self.store, kind, keys).await?;
@@ -124,16 +147,24 @@ impl Cleanup<'_> {
             let stay = match (records.get(&member.id), stored.get(&(member.tenant_id, member.id))) {
                 (None, _) => Stay::Unreadable,
                 (Some(_), None) => Stay::Missing,
-                (Some(record), Some(document)) if standing(record, document, self.store.texts).await?.holds() => {
-                    continue;
+                (Some((record, extra)), Some(document)) => {
+                    let standing = standing(record, extra, document, self.store.texts).await?;
+                    let Some(stay) = self.stay(&standing, member.family, notes) else { continue };
+                    stay
                 }
-                (Some(_), Some(_)) => Stay::Different,
             };
             let family = member.family;
             stays.entry(family).or_insert(Kept { stay, kind, id: member.id, family });
         }
         Ok(())
     }
+}
+
+/// Rows by what would become of them in a restore, by their families.
+#[derive(Default)]
+struct Notes {
+    spelled: Vec<RecordId>,
+    changed: Vec<RecordId>,
 }
 
 /// Slices of members of one kind, bounded in rows and bytes.

@@ -35,6 +35,7 @@ fn report() -> Report {
         }],
         counts: Counts::default(),
         findings: Vec::new(),
+        unended: Vec::new(),
         passed: true,
     }
 }
@@ -47,6 +48,7 @@ fn demand(before: i64, now: i64) -> Demand<'static> {
         tenants: &[],
         now: at(now),
         max_age: Duration::from_secs(24 * 3600),
+        pass_over_faults: false,
     }
 }
 
@@ -100,6 +102,11 @@ fn fails_by_what_it_counts_whatever_it_says() {
     assert_eq!(counted(harmless, Vec::new()), Ok(()));
     let sampled = Report { sample: Some(10), ..report() }.vouches_for(&demand(-24, 2));
     assert_eq!(sampled, Err(ReportError::Sample));
+    let changed = Counts { changed: 1, ..Counts::default() };
+    assert_eq!(counted(changed, Vec::new()), Err(ReportError::Failed));
+    assert_eq!(counted(changed, vec![Tolerated::Changed]), Ok(()));
+    let told = Demand { pass_over_faults: true, ..demand(-24, 2) };
+    assert_eq!(Report { counts: missing, passed: false, ..report() }.vouches_for(&told), Ok(()));
     let failed = Report { passed: false, ..report() }.vouches_for(&demand(-24, 2));
     assert_eq!(failed, Err(ReportError::Failed));
 }

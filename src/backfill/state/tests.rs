@@ -6,7 +6,13 @@ use super::*;
 use crate::store::memory::MemoryState;
 
 fn scope(tenants: &[&str], from: Option<i64>, until: Option<i64>) -> Scope {
-    Scope { server: "db:5432/dify".into(), tenants: tenants.iter().map(|t| (*t).to_owned()).collect(), from, until }
+    Scope {
+        server: "db:5432/dify".into(),
+        database: None,
+        tenants: tenants.iter().map(|t| (*t).to_owned()).collect(),
+        from,
+        until,
+    }
 }
 
 #[test]

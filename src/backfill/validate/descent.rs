@@ -11,7 +11,7 @@ use crate::backfill::compare::{Standing, standing};
 use crate::backfill::report::Fault;
 use crate::backfill::{LifeError, documents};
 use crate::domain::query::{Scan, TimeRange};
-use crate::domain::{Document, Kind, Record, RecordId, TenantId};
+use crate::domain::{Document, Extra, Kind, Record, RecordId, TenantId};
 use crate::postgres::RowRecord;
 
 /// A record that differed.
@@ -26,27 +26,18 @@ pub struct Suspect {
 type Differing = BTreeMap<DayNumber, Vec<TenantId>>;
 
 impl Validation<'_> {
-    /// Names what differs in the days that do, and compares the `large` rows in full.
+    /// Names what differs in the days that do.
     pub(super) async fn look_into(
         &self,
         source: &Source<'_>,
         request: &Request,
         days: &Days,
-        large: &[(Kind, TenantId, RecordId)],
         tally: &mut Tally,
     ) -> Result<(), LifeError> {
         for kind in request.kinds.iter().copied() {
             let differing = days.differing(kind);
             self.rows_of_days(source, request, kind, &differing, tally).await?;
             self.documents_of_days(source, request, kind, &differing, tally).await?;
-            let ids: Vec<RecordId> = large.iter().filter(|(of, ..)| *of == kind).map(|(_, _, id)| *id).collect();
-            let mut portions = Portions::of(&ids);
-            while let Some(ids) = portions.take() {
-                let mut rows = source.by_ids(kind, ids).await?;
-                portions.weighed(&rows);
-                rows.retain(|row| row.record.as_ref().is_ok_and(|record| !is_within(record, &differing)));
-                self.compare_rows(kind, rows, request.created, tally).await?;
-            }
         }
         Ok(())
     }
@@ -72,7 +63,12 @@ impl Validation<'_> {
                 if rows.is_empty() {
                     break;
                 }
-                rows.retain(|row| row.record.as_ref().is_ok_and(|record| is_within(record, differing)));
+                // Those that the store cannot hold untruncated were compared when they were summed.
+                rows.retain(|row| {
+                    row.record
+                        .as_ref()
+                        .is_ok_and(|record| is_within(record, differing) && self.cut(record, &row.extra).is_none())
+                });
                 self.compare_rows(kind, rows, request.created, tally).await?;
             }
         }
@@ -119,16 +115,16 @@ impl Validation<'_> {
         let mut records = Vec::with_capacity(rows.len());
         for row in rows {
             match row.record {
-                Ok(record) if created.contains(record.created_at()) => records.push(record),
+                Ok(record) if created.contains(record.created_at()) => records.push((record, row.extra)),
                 Ok(_) => {}
                 Err(_) => tally.unreadable(kind, &row),
             }
         }
-        let keys = records.iter().map(|record| (record.tenant_id(), record.id()));
+        let keys = records.iter().map(|(record, _)| (record.tenant_id(), record.id()));
         let documents = documents(self.store, kind, keys).await?;
-        for record in &records {
+        for (record, extra) in &records {
             let suspect = Suspect { kind, tenant_id: record.tenant_id(), id: record.id() };
-            match self.judge(record, documents.get(&(suspect.tenant_id, suspect.id))).await? {
+            match self.judge(record, extra, documents.get(&(suspect.tenant_id, suspect.id))).await? {
                 Judgement::Harmless(standing) => tally.harmless(&standing),
                 Judgement::Fault(fault) => tally.suspect(suspect, fault),
             }
@@ -136,12 +132,11 @@ impl Validation<'_> {
         Ok(())
     }
 
-    async fn judge(&self, record: &Record, document: Option<&Document>) -> Result<Judgement, LifeError> {
+    async fn judge(&self, record: &Record, extra: &Extra, document: Option<&Document>) -> Result<Judgement, LifeError> {
         let Some(document) = document else { return Ok(Judgement::Fault(Fault::Missing)) };
-        Ok(match standing(record, document, self.store.texts).await? {
-            Standing::Different(columns) => {
-                Judgement::Fault(Fault::Different { columns: columns.into_iter().map(str::to_owned).collect() })
-            }
+        Ok(match standing(record, extra, document, self.store.texts).await? {
+            Standing::Different(columns) => Judgement::Fault(Fault::Different { columns }),
+            Standing::Changed(columns) => Judgement::Fault(Fault::Changed { columns }),
             harmless => Judgement::Harmless(harmless),
         })
     }
@@ -171,14 +166,14 @@ impl Validation<'_> {
         suspects: &[Suspect],
         tally: &mut Tally,
     ) -> Result<(), LifeError> {
-        let rows = rows.into_iter().filter_map(|row| row.record.ok());
-        let rows: HashMap<_, _> = rows.map(|record| ((record.tenant_id(), record.id()), record)).collect();
+        let rows = rows.into_iter().filter_map(|row| Some((row.record.ok()?, row.extra)));
+        let rows: HashMap<_, _> = rows.map(|row| ((row.0.tenant_id(), row.0.id()), row)).collect();
         let keys = suspects.iter().map(|suspect| (suspect.tenant_id, suspect.id));
         let documents = documents(self.store, kind, keys).await?;
         for suspect in suspects {
             let key = (suspect.tenant_id, suspect.id);
             let fault = match (rows.get(&key), documents.get(&key)) {
-                (Some(record), document) => match self.judge(record, document).await? {
+                (Some((record, extra)), document) => match self.judge(record, extra, document).await? {
                     Judgement::Fault(fault) => Some(fault),
                     Judgement::Harmless(Standing::Same) => None,
                     Judgement::Harmless(standing) => {
@@ -204,7 +199,8 @@ impl Tally {
             Standing::Ahead => self.counts.ahead += 1,
             Standing::Fuller(_) => self.counts.fuller += 1,
             Standing::Poorer(_) => self.counts.poorer += 1,
-            Standing::Same | Standing::Different(_) => {}
+            Standing::Spelled(_) => self.counts.spelled += 1,
+            Standing::Same | Standing::Changed(_) | Standing::Different(_) => {}
         }
     }
 }

@@ -46,11 +46,12 @@ impl<'a> Source<'a> {
             let walk = source.plan(kind, request.created)?;
             source.plans.extend(walk.map(|walk| walk.describe()));
         }
+        source.plans.extend(source.catalogue.describe_unknown_columns());
         Ok(source)
     }
 
     fn plan(&self, kind: Kind, created: TimeRange) -> Result<Option<Walk>, LifeError> {
-        let selection = Selection { tenants: self.tenants.to_vec(), created, changed_since: None };
+        let selection = Selection { tenants: self.tenants.to_vec(), created, changed_since: None, ids: None };
         Ok(Walk::plan(kind, &self.catalogue, selection, false)?)
     }
 

@@ -94,6 +94,25 @@ pub fn fit(record: &mut Record, limits: &Limits) -> Vec<Cut> {
     cuts
 }
 
+/// Returns whether [`fit`] would cut nothing; reads lengths only.
+#[must_use]
+pub fn fits(record: &Record, limits: &Limits) -> bool {
+    let json = |text: &Option<JsonText>| text.as_ref().map_or(0, JsonText::len);
+    let plain = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+    let (graph, fields) = match record {
+        Record::Run(run) => (json(&run.graph), vec![json(&run.inputs), json(&run.outputs), plain(&run.error)]),
+        Record::Node(node) => {
+            let fields = [&node.inputs, &node.process_data, &node.outputs, &node.execution_metadata];
+            (0, fields.into_iter().map(json).chain([plain(&node.error)]).collect())
+        }
+        Record::AppLog(_) | Record::Offload(_) => return true,
+    };
+    let longest = fields.iter().copied().max().unwrap_or(0);
+    graph <= limits.document_bytes.max(MIN_BUDGET)
+        && longest <= limits.field_bytes.max(MIN_BUDGET)
+        && fields.iter().sum::<usize>() <= limits.document_bytes
+}
+
 /// The payload fields that share the document's limit, as far as they hold something.
 fn payload_slots(record: &mut Record) -> Vec<Slot<'_>> {
     let (json, error) = match record {

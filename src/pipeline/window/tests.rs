@@ -36,7 +36,8 @@ impl Maker {
             created_at: Timestamp::MIN,
         }));
         let revision = Revision::from_stored(revision);
-        let document = Arc::new(Document { record, revision, graph: None, truncated: Vec::new(), origin: None });
+        let document =
+            Arc::new(Document { record, revision, graph: None, truncated: Vec::new(), origin: None, extra: None });
         let receipt = Receipt::new(self.next_tag, self.settlements.clone());
         self.next_tag += 1;
         let payload = Prepared {

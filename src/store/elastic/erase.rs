@@ -197,6 +197,28 @@ impl Eraser<'_> {
         Ok(removed)
     }
 
+    /// Removes the tombstones of records. A tombstone lies under the record's `_id`, in the tenant's own indices or in those
+    /// that it shares.
+    pub(super) async fn lift(&self, keys: &[RecordKey]) -> Result<u64, StoreError> {
+        let mut groups: BTreeMap<(Kind, TenantId), Vec<String>> = BTreeMap::new();
+        for RecordKey { tenant_id, kind, id } in keys {
+            let ids = groups.entry((*kind, *tenant_id)).or_default();
+            ids.extend([id.to_string(), format!("{tenant_id}:{id}")]);
+        }
+        let mut lifted = 0;
+        for ((kind, tenant), ids) in groups {
+            let expression = self.names.readable(Family::Records(kind), tenant);
+            for ids in ids.chunks(PAGE) {
+                let query = json!({ "bool": { "filter": [
+                    { "ids": { "values": ids } },
+                    { "exists": { "field": "erased_at" } },
+                ] } });
+                lifted += self.delete_all(&expression, &query).await?;
+            }
+        }
+        Ok(lifted)
+    }
+
     /// Removes tombstones older than an instant.
     pub(super) async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
         let query = json!({ "range": { "erased_at": { "lt": before.to_string() } } });

@@ -21,7 +21,7 @@ const ANSWER_BYTES: usize = 16 << 20;
 pub(super) type Graphs = HashMap<(TenantId, Month, GraphHash), Option<JsonText>>;
 
 /// What is left out of a light document.
-const PAYLOADS: [&str; 5] = ["inputs", "outputs", "process_data", "execution_metadata", "error"];
+const PAYLOADS: [&str; 6] = ["inputs", "outputs", "process_data", "execution_metadata", "error", "extra"];
 
 impl Reader<'_> {
     pub(super) async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, SinkFault> {

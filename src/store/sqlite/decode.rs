@@ -155,7 +155,8 @@ fn run(mut columns: Columns<'_>) -> Result<Document> {
         finished_at: light.finished_at,
         exceptions_count: light.exceptions_count,
     };
-    Ok(Document { record: Record::Run(Box::new(run)), revision: light.revision, graph, truncated, origin })
+    let extra = columns.json()?;
+    Ok(Document { record: Record::Run(Box::new(run)), revision: light.revision, graph, truncated, origin, extra })
 }
 
 fn node(mut columns: Columns<'_>) -> Result<Document> {
@@ -186,14 +187,14 @@ fn node(mut columns: Columns<'_>) -> Result<Document> {
         outputs: columns.json()?,
         execution_metadata: columns.json()?,
     };
-    let revision = light.revision;
-    Ok(Document { record: Record::Node(Box::new(node)), revision, graph: None, truncated, origin })
+    let (revision, extra) = (light.revision, columns.json()?);
+    Ok(Document { record: Record::Node(Box::new(node)), revision, graph: None, truncated, origin, extra })
 }
 
 fn app_log(mut columns: Columns<'_>) -> Result<Document> {
     let (log, revision) = app_log_light(&mut columns)?;
-    let origin = columns.origin()?;
-    Ok(Document { record: Record::AppLog(Box::new(log)), revision, graph: None, truncated: Vec::new(), origin })
+    let (origin, extra) = (columns.origin()?, columns.json()?);
+    Ok(Document { record: Record::AppLog(Box::new(log)), revision, graph: None, truncated: Vec::new(), origin, extra })
 }
 
 fn offload(mut columns: Columns<'_>) -> Result<Document> {
@@ -209,8 +210,9 @@ fn offload(mut columns: Columns<'_>) -> Result<Document> {
         r#type: columns.string()?,
         file_id: columns.id()?,
     };
-    let origin = columns.origin()?;
-    Ok(Document { record: Record::Offload(Box::new(offload)), revision, graph: None, truncated: Vec::new(), origin })
+    let (origin, extra) = (columns.origin()?, columns.json()?);
+    let record = Record::Offload(Box::new(offload));
+    Ok(Document { record, revision, graph: None, truncated: Vec::new(), origin, extra })
 }
 
 /// Reads the columns of a row one after another.

@@ -9,7 +9,7 @@ use crate::domain::{
 };
 
 /// Long texts of a record: at most this many.
-const TEXTS: usize = 5;
+const TEXTS: usize = 6;
 
 type Values<'a> = Vec<ToSqlOutput<'a>>;
 
@@ -24,8 +24,8 @@ impl Row {
     /// Compresses the action's long texts if asked to. Graphs always are: they are most of the bytes.
     pub fn new(action: BulkAction, compress: bool) -> Self {
         let frames = match &action {
-            BulkAction::Graph(graph) => [text::pack_graph(graph.text.as_str()), None, None, None, None],
-            BulkAction::Document(document) if compress => texts(&document.record).map(|text| text.and_then(text::pack)),
+            BulkAction::Graph(graph) => [text::pack_graph(graph.text.as_str()), None, None, None, None, None],
+            BulkAction::Document(document) if compress => texts(document).map(|text| text.and_then(text::pack)),
             BulkAction::Document(_) => [const { None }; TEXTS],
         };
         Self { action, frames }
@@ -37,7 +37,7 @@ impl Row {
 
     /// The values of a document, in the order of its table's columns.
     pub fn document_values<'a>(&'a self, document: &'a Document) -> Values<'a> {
-        let [first, second, third, fourth, fifth] = self.text_values(&document.record);
+        let [first, second, third, fourth, fifth, extra] = self.text_values(document);
         let revision = integer(document.revision.value());
         match &document.record {
             Record::Run(run) => {
@@ -45,17 +45,25 @@ impl Row {
                 let graph = document.graph.as_ref().map(|hash| hash.as_bytes().as_slice());
                 let graph = optional(graph.map(ValueRef::Blob));
                 values.extend([graph, truncations(&document.truncated), origin(document)]);
-                values.extend([first, second, third]);
+                values.extend([first, second, third, extra]);
                 values
             }
             Record::Node(node) => {
                 let mut values = node_values(node, revision);
                 values.extend([truncations(&document.truncated), origin(document)]);
-                values.extend([first, second, third, fourth, fifth]);
+                values.extend([first, second, third, fourth, fifth, extra]);
                 values
             }
-            Record::AppLog(log) => app_log_values(log, revision, origin(document)),
-            Record::Offload(offload) => offload_values(offload, revision, origin(document)),
+            Record::AppLog(log) => {
+                let mut values = app_log_values(log, revision, origin(document));
+                values.push(extra);
+                values
+            }
+            Record::Offload(offload) => {
+                let mut values = offload_values(offload, revision, origin(document));
+                values.push(extra);
+                values
+            }
         }
     }
 
@@ -65,9 +73,9 @@ impl Row {
         text::value(Some(graph.as_str()), frame.as_deref())
     }
 
-    fn text_values<'a>(&'a self, record: &'a Record) -> [ToSqlOutput<'a>; TEXTS] {
+    fn text_values<'a>(&'a self, document: &'a Document) -> [ToSqlOutput<'a>; TEXTS] {
         let mut frames = self.frames.iter();
-        texts(record).map(|text| text::value(text, frames.next().and_then(Option::as_deref)))
+        texts(document).map(|text| text::value(text, frames.next().and_then(Option::as_deref)))
     }
 }
 
@@ -75,22 +83,26 @@ impl Row {
 pub fn weight(action: &BulkAction) -> usize {
     match action {
         BulkAction::Graph(graph) => graph.text.len(),
-        BulkAction::Document(document) => texts(&document.record).iter().flatten().map(|text| text.len()).sum(),
+        BulkAction::Document(document) => texts(document).iter().flatten().map(|text| text.len()).sum(),
     }
 }
 
-/// The long texts of a record, in the order of its table's last columns.
-fn texts(record: &Record) -> [Option<&str>; TEXTS] {
-    match record {
-        Record::Run(run) => [run.error.as_deref(), json(run.inputs.as_ref()), json(run.outputs.as_ref()), None, None],
+/// The long texts of a document, in the order of its table's last columns; what the row had besides always last.
+fn texts(document: &Document) -> [Option<&str>; TEXTS] {
+    let extra = json(document.extra.as_ref());
+    match &document.record {
+        Record::Run(run) => {
+            [run.error.as_deref(), json(run.inputs.as_ref()), json(run.outputs.as_ref()), None, None, extra]
+        }
         Record::Node(node) => [
             node.error.as_deref(),
             json(node.inputs.as_ref()),
             json(node.process_data.as_ref()),
             json(node.outputs.as_ref()),
             json(node.execution_metadata.as_ref()),
+            extra,
         ],
-        Record::AppLog(_) | Record::Offload(_) => [None; TEXTS],
+        Record::AppLog(_) | Record::Offload(_) => [None, None, None, None, None, extra],
     }
 }
 

@@ -106,6 +106,17 @@ pub fn erase_graphs(transaction: &Transaction<'_>, tenant_id: TenantId) -> rusql
     Ok(gone as u64)
 }
 
+/// Removes the tombstones of records. Answers how many.
+pub fn lift(transaction: &Transaction<'_>, keys: &[RecordKey]) -> rusqlite::Result<u64> {
+    let sql = "DELETE FROM tombstones WHERE kind = ?1 AND tenant_id = ?2 AND id = ?3";
+    let mut delete = transaction.prepare_cached(sql)?;
+    let mut lifted = 0;
+    for RecordKey { tenant_id, kind, id } in keys {
+        lifted += delete.execute((kind.as_str(), tenant_id.as_bytes(), id.as_bytes()))? as u64;
+    }
+    Ok(lifted)
+}
+
 /// Removes tombstones older than an instant. Answers how many.
 pub fn purge(transaction: &Transaction<'_>, before: Timestamp) -> rusqlite::Result<u64> {
     let gone = transaction.execute("DELETE FROM tombstones WHERE at < ?1", [before.micros()])?;

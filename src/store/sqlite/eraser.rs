@@ -15,6 +15,7 @@ use super::requests::{ErasureRequest, PREFIX, Step};
 use super::state::StateFile;
 use super::watch::Watch;
 use super::{SqliteSettings, blocking, erase};
+use crate::domain::record::RecordKey;
 use crate::domain::{Month, TenantId, Timestamp};
 use crate::store::{Eraser, Erasure, Remains, StoreError};
 use crate::telemetry::{Clock, system_clock};
@@ -162,6 +163,11 @@ impl Eraser for SqliteEraser {
             gone.map(Option::unwrap_or_default)
         })
         .await
+    }
+
+    async fn lift_tombstones(&self, keys: &[RecordKey]) -> Result<u64, StoreError> {
+        let keys = keys.to_vec();
+        self.only_alone(move |files| files.lift_tombstones(&keys)).await
     }
 
     async fn purge_tombstones(&self, before: Timestamp) -> Result<u64, StoreError> {

@@ -20,6 +20,7 @@ use super::question::Question;
 use super::state::StateFile;
 use super::watch::Watch;
 use super::{SqliteSettings, private, requests, schema, search};
+use crate::domain::record::RecordKey;
 use crate::domain::{Month, Timestamp};
 
 /// Written by a probe: enough that a full disk notices.
@@ -300,6 +301,17 @@ impl WriteFiles {
         }
         self.indexed.insert(month);
         false
+    }
+
+    /// Removes the tombstones of records from every month. Answers how many.
+    pub fn lift_tombstones(&mut self, keys: &[RecordKey]) -> Result<u64, Fault> {
+        let dir = self.settings.dir.clone();
+        let months = months::newest_first(&dir).map_err(|error| Fault::of_io(&error, &dir))?;
+        let mut lifted = 0;
+        for month in months {
+            lifted += self.change(month, |rows| erase::lift(rows, keys))?;
+        }
+        Ok(lifted)
     }
 
     /// Removes tombstones, and marks of months, older than an instant. Answers how many.

@@ -221,6 +221,7 @@ mod tests {
                 graph: None,
                 truncated: Vec::new(),
                 origin: None,
+                extra: None,
             };
             BulkAction::Document(Arc::new(document))
         });

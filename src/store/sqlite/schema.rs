@@ -17,7 +17,7 @@ use crate::domain::Month;
 pub const APPLICATION_ID: i32 = 0x6479_6c67;
 
 /// The version that this program writes and reads.
-pub const VERSION: i32 = 6;
+pub const VERSION: i32 = 7;
 
 /// Identity is (tenant, id): the rows themselves lie in order of arrival, which keeps large rows from being moved by
 /// random ids. STRICT refuses a value of another type; ANY is a text, plain or compressed.
@@ -125,8 +125,16 @@ fn ended_later(month: Month) -> String {
         .concat()
 }
 
-/// From version `n + 1` to `n + 2`; the last one is made for the month, see [`ended_later`].
-const UPGRADES: [&[&str]; VERSION as usize - 2] = [&[ORIGINS, WALKS], &[STATISTICS], &[search::SCHEMA], &[FULL_TEXTS]];
+/// Version 6 to 7, and part of new files: what a row had beside its record.
+const EXTRAS: &str = "
+ALTER TABLE workflow_runs ADD COLUMN extra ANY;
+ALTER TABLE workflow_node_executions ADD COLUMN extra ANY;
+ALTER TABLE workflow_app_logs ADD COLUMN extra ANY;
+ALTER TABLE workflow_offloads ADD COLUMN extra ANY;
+";
+
+/// From version `n + 1` to `n + 2`; the step from 5 to 6 is made for the month, see [`ended_later`].
+const UPGRADES: [&[&str]; VERSION as usize - 3] = [&[ORIGINS, WALKS], &[STATISTICS], &[search::SCHEMA], &[FULL_TEXTS]];
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,14 +173,15 @@ pub fn state(connection: &Connection, path: &Path) -> Result<State, Fault> {
 /// Creates the schema of a month's file or brings it up to date, in one transaction.
 pub fn migrate(connection: &mut Connection, path: &Path, month: Month) -> Result<(), Fault> {
     let ended_later = ended_later(month);
-    let last = std::iter::once(ended_later.as_str());
     let migrated = match state(connection, path)? {
         State::Current => return Ok(()),
         State::Empty => {
-            apply(connection, [TABLES, WALKS, STATISTICS, search::SCHEMA, FULL_TEXTS].into_iter().chain(last))
+            let first = [TABLES, WALKS, STATISTICS, search::SCHEMA, FULL_TEXTS].into_iter();
+            apply(connection, first.chain([ended_later.as_str(), EXTRAS]))
         }
         State::Older(version) => {
             let done = usize::try_from(version - 1).unwrap_or(0);
+            let last = (version < 6).then_some(ended_later.as_str()).into_iter().chain([EXTRAS]);
             apply(connection, UPGRADES.iter().skip(done).copied().flatten().copied().chain(last))
         }
     };

@@ -13,6 +13,7 @@ use super::erase;
 use super::fault::Fault;
 use super::files::WriteFiles;
 use super::write::{Request, write_group};
+use crate::domain::record::RecordKey;
 use crate::domain::{Month, TenantId, Timestamp};
 use crate::store::{Erasure, Remains};
 use crate::telemetry::system_clock;
@@ -48,6 +49,7 @@ pub enum Command {
     RetireMonth(Month, Timestamp, oneshot::Sender<Result<bool, Fault>>),
     Erase(Vec<Erasure>, Remains, oneshot::Sender<Result<Vec<bool>, Fault>>),
     EraseGraphs(Month, TenantId, oneshot::Sender<Result<u64, Fault>>),
+    LiftTombstones(Vec<RecordKey>, oneshot::Sender<Result<u64, Fault>>),
     PurgeTombstones(Timestamp, oneshot::Sender<Result<u64, Fault>>),
     /// Gives space back to the disk.
     Compact(oneshot::Sender<Result<Vec<String>, Fault>>),
@@ -188,6 +190,7 @@ fn run(mut files: WriteFiles, mut inbox: Inbox) {
                 let gone = files.erase(month, |rows| erase::erase_graphs(rows, tenant_id));
                 reply(answer, gone.map(Option::unwrap_or_default));
             }
+            Command::LiftTombstones(keys, answer) => reply(answer, files.lift_tombstones(&keys)),
             Command::PurgeTombstones(before, answer) => reply(answer, files.purge_tombstones(before)),
             Command::Compact(answer) => reply(answer, files.compact()),
             Command::CatchUp(answer) => caught_up.push(answer),

@@ -57,10 +57,12 @@ pub(super) struct NodeRow<'a> {
     truncated: Vec<TruncationRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<AsText<Uuid>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<Text<'a>>,
 }
 
 impl<'a> NodeRow<'a> {
-    pub(super) fn new(node: &'a NodeExecution, document: &Document) -> Self {
+    pub(super) fn new(node: &'a NodeExecution, document: &'a Document) -> Self {
         let payloads = [&node.inputs, &node.process_data, &node.outputs, &node.execution_metadata];
         let owner = node.execution_metadata.as_ref().map(Owner::of).unwrap_or_default();
         Self {
@@ -90,9 +92,10 @@ impl<'a> NodeRow<'a> {
             created_by: AsText(node.created_by),
             finished_at: node.finished_at.map(AsText),
             revision: document.revision.value(),
-            payload_bytes: payload_bytes(&payloads.map(Option::as_ref)),
+            payload_bytes: payload_bytes(&payloads.map(Option::as_ref)) + payload_bytes(&[document.extra.as_ref()]),
             truncated: super::truncation_rows(&document.truncated),
             origin: origin_row(document),
+            extra: payload(document.extra.as_ref()),
         }
     }
 
@@ -128,6 +131,7 @@ impl<'a> NodeRow<'a> {
             graph: None,
             truncated: super::truncations(self.truncated)?,
             origin: self.origin.map(|origin| Origin::new(origin.0)),
+            extra: json_text(self.extra),
         })
     }
 }

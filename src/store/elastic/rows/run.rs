@@ -42,10 +42,12 @@ pub(super) struct RunRow<'a> {
     truncated: Vec<TruncationRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<AsText<Uuid>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<Text<'a>>,
 }
 
 impl<'a> RunRow<'a> {
-    pub(super) fn new(run: &'a WorkflowRun, document: &Document) -> Self {
+    pub(super) fn new(run: &'a WorkflowRun, document: &'a Document) -> Self {
         Self {
             id: AsText(run.id),
             tenant_id: AsText(run.tenant_id),
@@ -68,9 +70,10 @@ impl<'a> RunRow<'a> {
             finished_at: run.finished_at.map(AsText),
             exceptions_count: run.exceptions_count,
             revision: document.revision.value(),
-            payload_bytes: payload_bytes(&[run.inputs.as_ref(), run.outputs.as_ref()]),
+            payload_bytes: payload_bytes(&[run.inputs.as_ref(), run.outputs.as_ref(), document.extra.as_ref()]),
             truncated: super::truncation_rows(&document.truncated),
             origin: origin_row(document),
+            extra: payload(document.extra.as_ref()),
         }
     }
 
@@ -103,6 +106,7 @@ impl<'a> RunRow<'a> {
             graph: self.graph_hash.map(|hash| hash.0),
             truncated: super::truncations(self.truncated)?,
             origin: self.origin.map(|origin| Origin::new(origin.0)),
+            extra: json_text(self.extra),
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AsText, Text, optional, origin_row};
+use super::{AsText, Text, json_text, optional, origin_row, payload};
 use crate::domain::{AppId, AppLog, Document, Offload, Origin, Record, RecordId, Revision, TenantId, Timestamp};
 
 #[derive(Serialize, Deserialize)]
@@ -22,10 +22,12 @@ pub(in super::super) struct AppLogRow<'a> {
     revision: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<AsText<Uuid>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<Text<'a>>,
 }
 
 impl<'a> AppLogRow<'a> {
-    pub(super) fn new(log: &'a AppLog, document: &Document) -> Self {
+    pub(super) fn new(log: &'a AppLog, document: &'a Document) -> Self {
         Self {
             id: AsText(log.id),
             tenant_id: AsText(log.tenant_id),
@@ -39,12 +41,14 @@ impl<'a> AppLogRow<'a> {
             created_at: AsText(log.created_at),
             revision: document.revision.value(),
             origin: origin_row(document),
+            extra: payload(document.extra.as_ref()),
         }
     }
 
     pub(super) fn into_document(self) -> Document {
         let (revision, origin) = (self.revision, self.origin);
-        bare(Record::AppLog(Box::new(self.into_log())), revision, origin)
+        let extra = self.extra.clone();
+        bare(Record::AppLog(Box::new(self.into_log())), revision, origin, extra)
     }
 
     pub(in super::super) fn into_log(self) -> AppLog {
@@ -76,10 +80,12 @@ pub(super) struct OffloadRow<'a> {
     revision: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<AsText<Uuid>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<Text<'a>>,
 }
 
 impl<'a> OffloadRow<'a> {
-    pub(super) fn new(offload: &'a Offload, document: &Document) -> Self {
+    pub(super) fn new(offload: &'a Offload, document: &'a Document) -> Self {
         Self {
             id: AsText(offload.id),
             tenant_id: AsText(offload.tenant_id),
@@ -90,6 +96,7 @@ impl<'a> OffloadRow<'a> {
             created_at: AsText(offload.created_at),
             revision: document.revision.value(),
             origin: origin_row(document),
+            extra: payload(document.extra.as_ref()),
         }
     }
 
@@ -103,16 +110,17 @@ impl<'a> OffloadRow<'a> {
             file_id: self.file_id.0,
             created_at: self.created_at.0,
         };
-        bare(Record::Offload(Box::new(offload)), self.revision, self.origin)
+        bare(Record::Offload(Box::new(offload)), self.revision, self.origin, self.extra)
     }
 }
 
-fn bare(record: Record, revision: i64, origin: Option<AsText<Uuid>>) -> Document {
+fn bare(record: Record, revision: i64, origin: Option<AsText<Uuid>>, extra: Option<Text<'_>>) -> Document {
     Document {
         record,
         revision: Revision::from_stored(revision),
         graph: None,
         truncated: Vec::new(),
         origin: origin.map(|origin| Origin::new(origin.0)),
+        extra: json_text(extra),
     }
 }

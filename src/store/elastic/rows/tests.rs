@@ -78,7 +78,7 @@ fn round_trip(document: &Document) {
 }
 
 fn document(record: Record) -> Document {
-    Document { revision: Revision::of(&record), record, graph: None, truncated: Vec::new(), origin: None }
+    Document { revision: Revision::of(&record), record, graph: None, truncated: Vec::new(), origin: None, extra: None }
 }
 
 #[test]

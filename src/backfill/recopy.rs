@@ -1,0 +1,261 @@
+//! Rows copied over their documents although these are of the same revision or a newer one: what changed in PostgreSQL after
+//! its end, what was changed on its way into the store, and what was erased from the store by mistake.
+//!
+//! A store keeps the newest revision whatever is written to it, so the document is erased first, in just the revision that
+//! was compared, and the row is written through the same flow as any other. A live message that is newer comes before or
+//! after: before, the erasure does not apply and the row is passed over; after, it takes the row's place. If the process
+//! ends between the two, the document is missing until the same command copies the row, which PostgreSQL has. What was
+//! copied is compared once more, so that what is told is what is stored.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::compare::{Standing, standing};
+use super::error::MigrateError;
+use super::migration::Migration;
+use super::report::Finding;
+use super::validate::portions::Portions;
+use super::{StoreSide, documents};
+use crate::domain::record::RecordKey;
+use crate::domain::{Extra, Kind, Record, RecordId, Revision, TenantId};
+use crate::postgres::{Catalogue, Range, RowRecord, lookup};
+use crate::store::{Eraser, Erasure, Remains};
+
+/// Most rows that could not be copied and are named.
+const MAX_NAMED: usize = 1_000;
+
+/// What became of the rows of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recopied {
+    /// Rows whose document says now what they say.
+    pub copied: u64,
+    /// Rows whose document held them already.
+    pub held: u64,
+    /// Rows that are not in PostgreSQL any more.
+    pub gone: u64,
+    /// Rows that are not copied, by reason: a tombstone keeps them out.
+    pub erased: u64,
+    /// A newer document came in between, or the row cannot be a record.
+    pub left: u64,
+}
+
+/// What a recopy did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub kinds: BTreeMap<Kind, Recopied>,
+    /// The first 1,000 rows that were not copied, with the reason.
+    pub named: Vec<(Kind, RecordId, &'static str)>,
+}
+
+impl Outcome {
+    fn of(&mut self, kind: Kind) -> &mut Recopied {
+        self.kinds.entry(kind).or_default()
+    }
+
+    fn name(&mut self, kind: Kind, id: RecordId, reason: &'static str) {
+        if self.named.len() < MAX_NAMED {
+            self.named.push((kind, id, reason));
+        }
+    }
+
+    /// Adds what a later round did.
+    pub fn merge(&mut self, other: Self) {
+        for (kind, more) in other.kinds {
+            let own = self.of(kind);
+            own.copied += more.copied;
+            own.held += more.held;
+            own.gone += more.gone;
+            own.erased += more.erased;
+            own.left += more.left;
+        }
+        self.named.extend(other.named);
+        self.named.truncate(MAX_NAMED);
+    }
+
+    /// Rows that were copied, of all kinds.
+    #[must_use]
+    pub fn copied(&self) -> u64 {
+        self.kinds.values().map(|kind| kind.copied).sum()
+    }
+
+    /// Rows that are not in the store as PostgreSQL has them.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.kinds.values().map(|kind| kind.erased + kind.left).sum()
+    }
+}
+
+/// Copies what a validation found to be missing, different or changed.
+pub struct Recopy<'a> {
+    pub migration: &'a Migration,
+    pub store: StoreSide<'a>,
+    pub eraser: &'a dyn Eraser,
+    /// Copy what was erased from the store, too.
+    pub lift_tombstones: bool,
+}
+
+/// Rows to be written, by their ids.
+type Chosen = Vec<(Record, Option<Revision>)>;
+
+impl Recopy<'_> {
+    /// Copies the rows that are named; those of kinds that the migration does not walk are left out.
+    ///
+    /// # Errors
+    /// [`MigrateError`]; the same call goes on.
+    pub async fn run(&self, findings: &[Finding]) -> Result<Outcome, MigrateError> {
+        self.migration.holding(self.all(findings)).await
+    }
+
+    async fn all(&self, findings: &[Finding]) -> Result<Outcome, MigrateError> {
+        let mut outcome = Outcome::default();
+        let catalogue = Catalogue::read(&self.migration.database().client().await?).await?;
+        for kind in Kind::ALL {
+            let mut ids: Vec<RecordId> = findings
+                .iter()
+                .filter(|found| found.kind.0 == kind && found.fault.is_mended_by_copying())
+                .map(|found| found.id.0)
+                .collect();
+            ids.sort_unstable();
+            ids.dedup();
+            let mut portions = Portions::of(&ids);
+            while let Some(ids) = portions.take() {
+                if self.migration.is_stopped() {
+                    return Ok(outcome);
+                }
+                let rows = lookup::rows(&self.migration.database().client().await?, &catalogue, kind, ids).await?;
+                portions.weighed(&rows);
+                self.portion(&catalogue, kind, ids, rows, &mut outcome).await?;
+            }
+        }
+        Ok(outcome)
+    }
+
+    async fn portion(
+        &self,
+        catalogue: &Catalogue,
+        kind: Kind,
+        ids: &[RecordId],
+        rows: Vec<RowRecord>,
+        outcome: &mut Outcome,
+    ) -> Result<(), MigrateError> {
+        outcome.of(kind).gone += (ids.len() - rows.len().min(ids.len())) as u64;
+        let mut chosen = self.choose(kind, rows, outcome).await?;
+        self.erase(kind, &mut chosen, outcome).await?;
+        let ids: Vec<RecordId> = chosen.iter().map(|(record, _)| record.id()).collect();
+        if ids.is_empty() || !self.migration.copy_rows(kind, &ids).await? {
+            return Ok(());
+        }
+        let rows = lookup::rows(&self.migration.database().client().await?, catalogue, kind, &ids).await?;
+        self.judge(kind, rows, outcome).await
+    }
+
+    /// The rows that their documents do not hold, with the revision of these.
+    async fn choose(&self, kind: Kind, rows: Vec<RowRecord>, outcome: &mut Outcome) -> Result<Chosen, MigrateError> {
+        let mut chosen = Vec::new();
+        let records = self.records(kind, rows, outcome);
+        let stored = documents(self.store, kind, records.iter().map(|(record, _)| key_of(record))).await?;
+        for (record, extra) in records {
+            match stored.get(&key_of(&record)) {
+                None => chosen.push((record, None)),
+                Some(document) => match self.standing(&record, &extra, document).await? {
+                    Standing::Different(_) | Standing::Changed(_) => chosen.push((record, Some(document.revision))),
+                    _ => outcome.of(kind).held += 1,
+                },
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn records(&self, kind: Kind, rows: Vec<RowRecord>, outcome: &mut Outcome) -> Vec<(Record, Extra)> {
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            match (row.record, row.key.parse()) {
+                (Ok(record), _) => records.push((record, row.extra)),
+                (Err(_), Ok(id)) => {
+                    outcome.of(kind).left += 1;
+                    outcome.name(kind, id, "the row cannot be a record");
+                }
+                (Err(_), Err(_)) => outcome.of(kind).left += 1,
+            }
+        }
+        records
+    }
+
+    async fn standing(
+        &self,
+        record: &Record,
+        extra: &Extra,
+        document: &crate::domain::Document,
+    ) -> Result<Standing, MigrateError> {
+        standing(record, extra, document, self.store.texts).await.map_err(MigrateError::Payloads)
+    }
+
+    /// Erases the documents that are to be replaced; rows of those that a newer one has replaced are taken out.
+    async fn erase(&self, kind: Kind, chosen: &mut Chosen, outcome: &mut Outcome) -> Result<(), MigrateError> {
+        let key = |record: &Record| record.key();
+        if self.lift_tombstones {
+            let absent: Vec<RecordKey> =
+                chosen.iter().filter(|(_, revision)| revision.is_none()).map(|(record, _)| key(record)).collect();
+            if !absent.is_empty() {
+                self.eraser.lift_tombstones(&absent).await?;
+            }
+        }
+        let erasures: Vec<Erasure> = chosen
+            .iter()
+            .filter_map(|(record, revision)| Some(Erasure { key: key(record), revision: Some((*revision)?) }))
+            .collect();
+        if erasures.is_empty() {
+            return Ok(());
+        }
+        let erased = self.eraser.erase(&erasures, Remains::Nothing).await?;
+        let erased: HashMap<RecordKey, bool> = erasures.iter().map(|erasure| erasure.key).zip(erased).collect();
+        chosen.retain(|(record, _)| {
+            let stays = erased.get(&record.key()) == Some(&false);
+            if stays {
+                outcome.of(kind).left += 1;
+                outcome.name(kind, record.id(), "a newer document came in between: compare again");
+            }
+            !stays
+        });
+        Ok(())
+    }
+
+    /// Tells what the rows that were sent have become.
+    async fn judge(&self, kind: Kind, rows: Vec<RowRecord>, outcome: &mut Outcome) -> Result<(), MigrateError> {
+        let records = self.records(kind, rows, outcome);
+        let stored = documents(self.store, kind, records.iter().map(|(record, _)| key_of(record))).await?;
+        for (record, extra) in records {
+            let standing = match stored.get(&key_of(&record)) {
+                Some(document) => Some(self.standing(&record, &extra, document).await?),
+                None => None,
+            };
+            match standing {
+                None => {
+                    outcome.of(kind).erased += 1;
+                    outcome.name(kind, record.id(), "it was erased from the store: --lift-tombstones copies it");
+                }
+                Some(Standing::Different(_) | Standing::Changed(_)) => {
+                    outcome.of(kind).left += 1;
+                    outcome.name(kind, record.id(), "its document is not what the row says: compare again");
+                }
+                Some(_) => outcome.of(kind).copied += 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key_of(record: &Record) -> (TenantId, RecordId) {
+    (record.tenant_id(), record.id())
+}
+
+impl Migration {
+    /// Copies rows by their ids through the flow. Answers `false` if this migration does not walk their kind.
+    pub(super) async fn copy_rows(&self, kind: Kind, ids: &[RecordId]) -> Result<bool, MigrateError> {
+        let Some((walk, progress)) = self.walk_of(kind) else { return Ok(false) };
+        let walk = Arc::new(walk.of_ids(ids));
+        let chunk = self.copier().copy(walk, Range { after: None, through: None }, progress).await?;
+        self.keep_rejects(&chunk.rejects).await?;
+        Ok(true)
+    }
+}
