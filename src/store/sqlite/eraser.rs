@@ -76,13 +76,8 @@ impl SqliteEraser {
         &self,
         work: impl FnOnce(&mut WriteFiles) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match self.alone(work).await? {
-            Some(done) => Ok(done),
-            None => {
-                let detail = "another difylog writes to the directory of store.sqlite.dir: let it do this, or end it";
-                Err(StoreError::Unavailable(detail.to_owned()))
-            }
-        }
+        let busy = "another difylog writes to the directory of store.sqlite.dir: let it do this, or end it";
+        self.alone(work).await?.ok_or_else(|| StoreError::Unavailable(busy.to_owned()))
     }
 
     async fn with_state<T: Send + 'static>(

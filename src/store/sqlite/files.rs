@@ -266,7 +266,7 @@ impl WriteFiles {
         let far = |file: &MonthFile| file.behind().is_ok_and(|behind| behind > search::KEPT_UP);
         let months: Vec<Month> = self.open.iter().filter(|file| far(file)).map(|file| file.month).collect();
         for month in months {
-            for _ in 0..rows.div_ceil(search::STEP) + 1 {
+            for _ in 0..=rows.div_ceil(search::STEP) {
                 if self.indexed.contains(&month) || !self.index(month) {
                     break;
                 }

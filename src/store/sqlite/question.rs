@@ -83,7 +83,7 @@ impl Question {
         months: impl Fn() -> Result<Vec<Month>, Fault>,
         question: impl Fn(&[OpenMonth]) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let _shared = self.pool.share();
+        let _undeleted = self.pool.share();
         let mut absent: Vec<Month> = Vec::new();
         let mut attempts = 0;
         while attempts < ATTEMPTS {
