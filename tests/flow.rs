@@ -19,6 +19,10 @@ mod crashes;
 mod letters;
 #[path = "flow/operations.rs"]
 mod operations;
+#[path = "flow/outages.rs"]
+mod outages;
+#[path = "flow/poison.rs"]
+mod poison;
 #[path = "flow/restarts.rs"]
 mod restarts;
 #[path = "flow/seeds.rs"]
@@ -26,11 +30,15 @@ mod seeds;
 
 #[path = "support/corpus.rs"]
 mod captured;
+#[path = "support/engine_proxy.rs"]
+mod engine_proxy;
 #[path = "support/expected_rows.rs"]
 mod expected_rows;
 #[path = "support/load.rs"]
 mod load;
 #[path = "support/nodes.rs"]
 mod nodes;
+#[path = "support/rabbit.rs"]
+mod rabbit;
 #[path = "support/site.rs"]
 mod site;
