@@ -37,6 +37,8 @@ pub struct Request {
     envelopes: Vec<Envelope<Prepared>>,
     /// Positions of runs whose graph is known to be durable, and is not sent.
     without_graph: HashSet<usize>,
+    /// The store's generation that this knowledge is of.
+    generation: u64,
 }
 
 /// What became of one envelope.
@@ -94,20 +96,19 @@ pub fn graph_key(graph: &Graph) -> GraphKey {
 }
 
 impl Request {
-    /// A request for a batch. `is_durable` says which graphs need not be sent again.
-    pub fn new(envelopes: Vec<Envelope<Prepared>>, is_durable: impl Fn(&GraphKey) -> bool) -> Self {
+    /// A request for a batch. `is_durable` says which graphs need not be sent again, as of `generation` of the store.
+    pub fn new(envelopes: Vec<Envelope<Prepared>>, generation: u64, is_durable: impl Fn(&GraphKey) -> bool) -> Self {
         let known = |envelope: &Envelope<Prepared>| {
             envelope.payload.graph.as_ref().is_some_and(|graph| is_durable(&graph_key(graph)))
         };
         let without_graph =
             envelopes.iter().enumerate().filter(|(_, envelope)| known(envelope)).map(|(position, _)| position);
-        Self { without_graph: without_graph.collect(), envelopes }
+        Self { without_graph: without_graph.collect(), generation, envelopes }
     }
 
     /// Uploads, sends, and reads off the verdicts. A panic of a store is a fault of the request: its envelopes come back.
     pub async fn send(self, destination: &Destination) -> Landing {
         let begin = Instant::now();
-        let before = destination.sink.generation();
         let attempt = AssertUnwindSafe(self.attempt(destination)).catch_unwind().await;
         let (took, generation) = (begin.elapsed(), destination.sink.generation());
         let Ok(attempt) = attempt else {
@@ -118,8 +119,7 @@ impl Request {
             Err(fault) => self.failed(fault, attempt.uploads, generation, took),
             Ok(verdicts) => {
                 let (layout, uploads) = (attempt.layout, attempt.uploads);
-                let made_anew = before != generation;
-                self.landed(&layout, &verdicts, attempt.not_uploaded, made_anew, (uploads, generation, took))
+                self.landed(&layout, &verdicts, attempt.not_uploaded, (uploads, generation, took))
             }
         }
     }
@@ -224,10 +224,11 @@ impl Request {
         layout: &Layout,
         verdicts: &[Verdict],
         mut not_uploaded: HashMap<usize, String>,
-        made_anew: bool,
         (uploads, generation, took): (Uploads, u64, Duration),
     ) -> Landing {
         let without_graph = self.without_graph;
+        // Since the cache was asked, which is before the request was made: what it knew may have gone with an old place.
+        let made_anew = self.generation != generation;
         let landed = self.envelopes.into_iter().enumerate().map(|(position, envelope)| {
             let result = match not_uploaded.remove(&position) {
                 Some(fault) => ItemResult::NotUploaded(fault),
@@ -240,7 +241,9 @@ impl Request {
             Landed { envelope, result }
         });
         let outcome = Ok(landed.collect());
-        Landing { outcome, durable_graphs: layout.durable_graphs(verdicts), uploads, generation, took }
+        // A graph that was written while a place was made anew may lie in the old one.
+        let durable_graphs = if made_anew { Vec::new() } else { layout.durable_graphs(verdicts) };
+        Landing { outcome, durable_graphs, uploads, generation, took }
     }
 }
 

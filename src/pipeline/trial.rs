@@ -68,7 +68,7 @@ impl Pipeline {
             return;
         }
         let of_nothing = |payload| Envelope { payload, receipt: Receipt::of_nothing() };
-        let request = Request::new(documents.into_iter().map(of_nothing).collect(), |_| false);
+        let request = Request::new(documents.into_iter().map(of_nothing).collect(), self.generation, |_| false);
         self.flights.spawn(async move { Flown::Trial(Box::new(request.send(&destination).await)) });
     }
 

@@ -199,7 +199,7 @@ impl Pipeline {
         while self.may_send() && self.pace.next_start() <= now {
             self.readmit_held(now);
             let Some((batch, uploads)) = self.next_batch(now) else { break };
-            let request = Request::new(batch, |graph| self.durable_graphs.holds(graph, ()));
+            let request = Request::new(batch, self.generation, |graph| self.durable_graphs.holds(graph, ()));
             let destination = self.destination.clone();
             self.pace.started(now);
             self.requests_out += 1;

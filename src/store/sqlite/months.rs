@@ -48,6 +48,9 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 pub struct FileIdentity {
     device: u64,
     inode: u64,
+    /// When the file was made, where the file system says so: a file that takes the place of a deleted one often takes
+    /// its inode, too.
+    made: Option<SystemTime>,
 }
 
 impl FileIdentity {
@@ -59,13 +62,13 @@ impl FileIdentity {
     #[cfg(unix)]
     fn from_metadata(metadata: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt as _;
-        Self { device: metadata.dev(), inode: metadata.ino() }
+        Self { device: metadata.dev(), inode: metadata.ino(), made: metadata.created().ok() }
     }
 
     /// Elsewhere an open file can be neither deleted nor moved.
     #[cfg(not(unix))]
-    fn from_metadata(_: &Metadata) -> Self {
-        Self { device: 0, inode: 0 }
+    fn from_metadata(metadata: &Metadata) -> Self {
+        Self { device: 0, inode: 0, made: metadata.created().ok() }
     }
 
     /// Whether the path still names this file.
@@ -151,5 +154,13 @@ mod tests {
         assert!(!identity.is_still_at(&path));
         fs::remove_file(&path).unwrap();
         assert!(!identity.is_still_at(&path));
+        // File systems give the inode of a deleted file to the next one.
+        for _ in 0..10 {
+            fs::write(&path, "3").unwrap();
+            let identity = FileIdentity::of(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, "4").unwrap();
+            assert!(!identity.is_still_at(&path));
+        }
     }
 }
