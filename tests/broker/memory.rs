@@ -66,11 +66,15 @@ async fn headers_count_as_bodies_do() {
     let properties = BasicProperties::default().with_headers(pad.into());
     publish_on(&site.channel, site.queue(), (0..12).map(|_| vec![b'1']), &properties).await;
     let mut worker = site.worker();
-    for _ in 0..4 {
-        // Some 300,000 each: three fit.
-        let held = worker.take(3).await;
-        assert!(worker.stats.bytes_in_flight() > 900_000 && worker.stats.bytes_in_flight() <= MIB as u64);
-        held.into_iter().for_each(ack);
+    // Some 300,000 each: three fit.
+    let held = worker.take(3).await;
+    assert!(worker.stats.bytes_in_flight() > 900_000 && worker.stats.bytes_in_flight() <= MIB as u64);
+    held.into_iter().for_each(ack);
+    // One at a time: after an excess, no more comes before there is room for three.
+    for _ in 0..9 {
+        let delivery = worker.next().await;
+        assert!(worker.stats.bytes_in_flight() > 300_000 && worker.stats.bytes_in_flight() <= MIB as u64);
+        ack(delivery);
     }
     worker.eventually("all acked", |stats| stats.acked() == 12).await;
     worker.stop().await;

@@ -65,7 +65,7 @@ async fn assert_stored(store: &SqliteStore, records: &[Record]) {
 #[tokio::test]
 async fn a_full_disk_holds_the_request_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let limited = SqliteSettings { max_file_bytes: NonZeroU64::new(300_000), compress: false, ..settings(dir.path()) };
+    let limited = SqliteSettings { max_file_bytes: NonZeroU64::new(600_000), compress: false, ..settings(dir.path()) };
     let store = SqliteStore::new(limited).unwrap();
     store.install().await.unwrap();
     let mut stored = Vec::new();

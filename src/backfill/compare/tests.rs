@@ -86,8 +86,10 @@ async fn a_text_that_dify_truncated_itself_is_equal_as_it_stands() {
         original_bytes: 9_000,
         sha256: ContentHash::new([1; 32]),
     });
-    let row = record(|run| run.inputs = Some(JsonText::from_clean("{\"a\": \"...\"}")));
-    assert_eq!(compared(&row, &document, &texts).await, Ok(Standing::Same));
+    let row = |text: &str| record(|run| run.inputs = Some(JsonText::from_clean(text)));
+    assert_eq!(compared(&row("{\"a\":\"...\"}"), &document, &texts).await, Ok(Standing::Same));
+    let otherwise = compared(&row("{\"a\": \"...\"}"), &document, &texts).await;
+    assert_eq!(otherwise, Ok(Standing::Spelled(names(&["inputs"]))));
 }
 
 #[tokio::test]
