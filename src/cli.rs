@@ -194,13 +194,13 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let load =
         |overrides: &[(&str, String)]| config::load(arguments.config.as_deref(), &Environment::of_process(), overrides);
     match arguments.role {
-        Role::Dev(dev) => roles::dev(start_logging(load(&dev.overrides())?)?).await,
-        Role::Worker => roles::worker(start_logging(load(&[])?)?).await,
+        Role::Dev(dev) => Box::pin(roles::dev(start_logging(load(&dev.overrides())?)?)).await,
+        Role::Worker => Box::pin(roles::worker(start_logging(load(&[])?)?)).await,
         Role::Setup(arguments) => roles::setup(&arguments, &start_logging(load(&[])?)?).await,
         Role::Check(check) => roles::check(&check, || load(&[])).await,
         Role::Publish(publish) => publish::publish(publish, &start_logging(load(&[])?)?).await,
         Role::Dlq(command) => dlq::run(command, &start_logging(load(&[])?)?).await,
-        Role::Migrate(migrate) => migrate::run(migrate, start_logging(load(&[])?)?).await,
+        Role::Migrate(migrate) => Box::pin(migrate::run(migrate, start_logging(load(&[])?)?)).await,
         Role::Validate(arguments) => validate::run(arguments, &start_logging(load(&[])?)?).await,
         Role::CleanupPg(arguments) => cleanup::run(arguments, &start_logging(load(&[])?)?).await,
         Role::RestorePg(arguments) => restore::run(arguments, &start_logging(load(&[])?)?).await,

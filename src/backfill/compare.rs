@@ -179,9 +179,13 @@ fn unlike(row: &Extra, stored: &Extra) -> Vec<String> {
         row.columns.iter().filter(|(name, value)| stored.columns.get(*name) != Some(value)).map(|(name, _)| name);
     // One that the table does not have (any more) is no difference.
     let of_stored = stored.columns.iter().filter(|(name, value)| value.is_some() && row.nulls.contains(*name));
-    let mut names: Vec<String> = of_row.chain(of_stored.map(|(name, _)| name)).map(|name| name.to_string()).collect();
+    let mut names: Vec<String> =
+        of_row.chain(of_stored.map(|(name, _)| name)).map(std::string::ToString::to_string).collect();
     names.extend(
-        row.lost.iter().filter(|name| row.columns.get(*name).is_none() && !is_known(name)).map(|name| name.to_string()),
+        row.lost
+            .iter()
+            .filter(|name| !row.columns.contains_key(*name) && !is_known(name))
+            .map(std::string::ToString::to_string),
     );
     names.sort_unstable();
     names.dedup();

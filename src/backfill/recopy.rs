@@ -152,7 +152,7 @@ impl Recopy<'_> {
     /// The rows that their documents do not hold, with the revision of these.
     async fn choose(&self, kind: Kind, rows: Vec<RowRecord>, outcome: &mut Outcome) -> Result<Chosen, MigrateError> {
         let mut chosen = Vec::new();
-        let records = self.records(kind, rows, outcome);
+        let records = Self::records(kind, rows, outcome);
         let stored = documents(self.store, kind, records.iter().map(|(record, _)| key_of(record))).await?;
         for (record, extra) in records {
             match stored.get(&key_of(&record)) {
@@ -166,7 +166,7 @@ impl Recopy<'_> {
         Ok(chosen)
     }
 
-    fn records(&self, kind: Kind, rows: Vec<RowRecord>, outcome: &mut Outcome) -> Vec<(Record, Extra)> {
+    fn records(kind: Kind, rows: Vec<RowRecord>, outcome: &mut Outcome) -> Vec<(Record, Extra)> {
         let mut records = Vec::with_capacity(rows.len());
         for row in rows {
             match (row.record, row.key.parse()) {
@@ -222,7 +222,7 @@ impl Recopy<'_> {
 
     /// Tells what the rows that were sent have become.
     async fn judge(&self, kind: Kind, rows: Vec<RowRecord>, outcome: &mut Outcome) -> Result<(), MigrateError> {
-        let records = self.records(kind, rows, outcome);
+        let records = Self::records(kind, rows, outcome);
         let stored = documents(self.store, kind, records.iter().map(|(record, _)| key_of(record))).await?;
         for (record, extra) in records {
             let standing = match stored.get(&key_of(&record)) {

@@ -158,7 +158,7 @@ pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(
     let run = app::open_migration(settings, task, stop, abandon.clone()).await?;
     for (kind, plan, progress) in run.migration.plans() {
         let rows = progress.total.load(Ordering::Relaxed);
-        complain!("{kind}: {}; about {rows} rows", printable(&plan.to_string()));
+        complain!("{kind}: {}; about {rows} rows", printable(&plan.clone()));
     }
     let watching = tokio::spawn(watch(&run, !arguments.json));
     if let Some(source) = arguments.recopied()? {

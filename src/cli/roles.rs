@@ -1,5 +1,6 @@
 //! `dev`, `worker`, `setup` and `check`.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -18,7 +19,7 @@ use crate::http::api::{ApiKey, Right, ServeSettings};
 #[derive(Debug, Args)]
 pub(super) struct DevArguments {
     /// Where everything is kept, instead of the folders that the settings name (below data/ by default). Other commands
-    /// find it with the same DIFYLOG__STORE__SQLITE__DIR=FOLDER/sqlite and DIFYLOG__PAYLOADS__DIR=FOLDER/payloads
+    /// find it with the same `DIFYLOG__STORE__SQLITE__DIR=FOLDER/sqlite` and `DIFYLOG__PAYLOADS__DIR=FOLDER/payloads`
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
 }
@@ -64,13 +65,20 @@ pub(super) async fn dev(loaded: Loaded) -> Result<(), Failure> {
     if settings.serve.keys.is_empty() && settings.serve.keys_file.is_none() {
         introduce(&mut settings.serve);
     }
-    run_worker(settings, true).await
+    Box::pin(run_worker(settings, true)).await
 }
 
 /// Gives the API a key of this start, which is kept nowhere, and prints it.
 fn introduce(serve: &mut ServeSettings) {
-    let key: String = rand::random::<[u8; 24]>().iter().map(|byte| format!("{byte:02x}")).collect();
-    let sha256: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = |bytes: &[u8]| {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            // Writing into a text does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    };
+    let key = hex(&rand::random::<[u8; 24]>());
+    let sha256 = hex(&Sha256::digest(&key));
     let rights = vec![Right::Read, Right::Delete];
     serve.keys.push(ApiKey { name: "dev".into(), sha256, tenants: Vec::new(), admin: true, rights });
     let scheme = if serve.tls.is_some() { "https" } else { "http" };
@@ -80,7 +88,7 @@ fn introduce(serve: &mut ServeSettings) {
 }
 
 pub(super) async fn worker(loaded: Loaded) -> Result<(), Failure> {
-    run_worker(loaded.settings, false).await
+    Box::pin(run_worker(loaded.settings, false)).await
 }
 
 async fn run_worker(settings: Settings, with_api: bool) -> Result<(), Failure> {

@@ -188,7 +188,10 @@ fn is_scheme(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Result<(Option<&str>, Option<&str>, &str, &str), InvalidAddress> {
+    /// User, password, hosts and path.
+    type Parts<'a> = (Option<&'a str>, Option<&'a str>, &'a str, &'a str);
+
+    fn parsed(text: &str) -> Result<Parts<'_>, InvalidAddress> {
         Address::parse(text).map(|address| (address.user, address.password, address.hosts, address.path))
     }
 

@@ -118,10 +118,8 @@ impl Api {
 }
 
 async fn readyz(State(api): State<Api>) -> Response {
-    let problem = match api.stopping.is_cancelled() {
-        true => Some("stopping"),
-        false => api.probe.problem(api.reader.ready()).await,
-    };
+    let problem =
+        if api.stopping.is_cancelled() { Some("stopping") } else { api.probe.problem(api.reader.ready()).await };
     match problem {
         None => (StatusCode::OK, "ready\n").into_response(),
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),

@@ -92,7 +92,7 @@ pub(super) async fn serve(
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(HEAD);
     let service = router.layer(from_fn(counted)).into_make_service();
     // An acceptor forgets the version; without one, a connection would wait for its first byte without the timer.
-    let served = match tls {
+    let outcome = match tls {
         Some(config) => {
             let acceptor = RustlsAcceptor::new(config).handshake_timeout(HANDSHAKE).acceptor(guard);
             server.acceptor(acceptor).http1_only().serve(service).await
@@ -100,7 +100,7 @@ pub(super) async fn serve(
         None => server.acceptor(guard).http1_only().serve(service).await,
     };
     stop.abort();
-    served
+    outcome
 }
 
 /// Marks a connection as busy until the whole answer was taken, or was dropped.

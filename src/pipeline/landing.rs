@@ -153,7 +153,9 @@ impl Pipeline {
         warn!(%fault, documents = batch.len(), "bulk request failed; holding its documents");
         self.latest_fault = Some(fault.clone());
         self.fault_in_a_row(fault.retry_after);
-        batch.iter_mut().for_each(|envelope| envelope.payload.attempts += 1);
+        for envelope in &mut batch {
+            envelope.payload.attempts += 1;
+        }
         self.hold(batch, fault.retry_after);
     }
 

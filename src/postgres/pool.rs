@@ -100,8 +100,9 @@ impl Database {
             PoolError::PostCreateHook(HookError::Message(said)) => {
                 PostgresError::Pooler { server: self.server.clone(), said: said.into_owned() }
             }
-            PoolError::PostCreateHook(HookError::Backend(error)) => connecting(self.server.clone(), &error),
-            PoolError::Backend(error) => connecting(self.server.clone(), &error),
+            PoolError::PostCreateHook(HookError::Backend(error)) | PoolError::Backend(error) => {
+                connecting(self.server.clone(), &error)
+            }
             PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
                 unreachable(format!("no answer within postgres.connect_timeout_seconds ({})", self.connect_timeout))
             }

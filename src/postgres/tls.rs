@@ -31,11 +31,10 @@ fn check(settings: &PostgresSettings) -> Result<Check, PostgresError> {
             let said = "verify: false contradicts sslmode=verify-… of postgres.url: leave one of them out";
             Err(PostgresError::Settings(said.to_owned()))
         }
-        (Some(false), _) => Ok(Check::Nothing),
         (Some(true), _) | (None, None | Some(SslMode::VerifyFull)) => Ok(Check::AuthorityAndName),
         (None, Some(SslMode::VerifyCa)) => Ok(Check::Authority),
         (None, Some(SslMode::Require)) if address.root_cert.is_some() => Ok(Check::Authority),
-        (None, Some(SslMode::Disable | SslMode::Prefer | SslMode::Require)) => Ok(Check::Nothing),
+        (Some(false), _) | (None, Some(SslMode::Disable | SslMode::Prefer | SslMode::Require)) => Ok(Check::Nothing),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The address of Dify's database as operators write it, read with libpq's meaning: a URL, whose password may hold any
 //! character, or `key=value` pairs.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use tokio_postgres::Config;
@@ -87,7 +88,8 @@ fn address(pairs: Pairs) -> Result<Address, InvalidUrl> {
             "sslrootcert" => root_cert = Some(PathBuf::from(value)),
             known if DRIVERS.contains(&known) => {
                 let value = value.replace('\\', "\\\\").replace('\'', "\\'");
-                driver.push_str(&format!("{known}='{value}' "));
+                // Writing into a text does not fail.
+                let _ = write!(driver, "{known}='{value}' ");
             }
             _ => return Err(InvalidUrl::UnknownParameter(shown(&name))),
         }
@@ -172,15 +174,12 @@ fn decoded(text: &str) -> String {
         let digits =
             bytes.get(at + 1..at + 3).filter(|digits| *byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
         let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(decoded) => {
-                out.push(decoded);
-                at += 3;
-            }
-            None => {
-                out.push(*byte);
-                at += 1;
-            }
+        if let Some(decoded) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            out.push(decoded);
+            at += 3;
+        } else {
+            out.push(*byte);
+            at += 1;
         }
     }
     String::from_utf8(out).unwrap_or_else(|_| text.to_owned())

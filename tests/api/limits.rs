@@ -17,7 +17,7 @@ async fn closed(stream: &mut TcpStream) -> String {
     let mut read = Vec::new();
     let end = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut read)).await;
     // A reset closes as well.
-    let _ = end.expect("the server keeps the connection open");
+    let _ = end.unwrap_or_else(|_| panic!("the server keeps the connection open"));
     String::from_utf8_lossy(&read).into_owned()
 }
 

@@ -36,7 +36,7 @@ impl Serving {
         let log = serving.log();
         let line = log.lines().find(|line| line.contains("serving the API")).unwrap();
         let (_, address) = line.split_once("address=").unwrap();
-        serving.address = address.split_whitespace().next().unwrap().to_owned();
+        address.split_whitespace().next().unwrap().clone_into(&mut serving.address);
         serving
     }
 

@@ -24,7 +24,7 @@ const LATER: i64 = 3_600_000_000;
 
 enum Settings {
     Sqlite(SqliteSettings),
-    Engine(ElasticSettings, Repository),
+    Engine(Box<ElasticSettings>, Repository),
 }
 
 /// A store, its payloads, and where its backups lie.
@@ -59,13 +59,19 @@ impl Place {
             ..ElasticSettings::default()
         };
         let folder = Arc::new(TempDir::new().unwrap());
-        Self::installed(Settings::Engine(settings, repository), Source::Elastic { prefix }, folder, "payloads").await
+        Self::installed(
+            Settings::Engine(Box::new(settings), repository),
+            Source::Elastic { prefix },
+            folder,
+            "payloads",
+        )
+        .await
     }
 
     async fn installed(settings: Settings, source: Source, folder: Arc<TempDir>, payloads: &str) -> Self {
         let store: Arc<dyn Store> = match &settings {
             Settings::Sqlite(settings) => Arc::new(SqliteStore::new(settings.clone()).unwrap()),
-            Settings::Engine(settings, _) => Arc::new(ElasticStore::new(settings.clone()).unwrap()),
+            Settings::Engine(settings, _) => Arc::new(ElasticStore::new(*settings.clone()).unwrap()),
         };
         store.install().await.unwrap();
         let payloads = Arc::new(vault(folder.path(), payloads));
@@ -84,7 +90,7 @@ impl Place {
             }
             Settings::Engine(settings, repository) => {
                 let prefix = format!("a{}", settings.prefix);
-                Settings::Engine(ElasticSettings { prefix, ..settings.clone() }, repository.clone())
+                Settings::Engine(Box::new(ElasticSettings { prefix, ..*settings.clone() }), repository.clone())
             }
         };
         let another = Self::installed(settings, self.source.clone(), Arc::clone(&self.folder), "other-payloads").await;
@@ -107,7 +113,7 @@ impl Place {
     pub fn copies(&self) -> Box<dyn MonthCopies> {
         match (&self.settings, &self.source) {
             (Settings::Engine(settings, repository), Source::Elastic { prefix }) => {
-                Box::new(SnapshotCopies::new(settings.clone(), repository.clone(), prefix.clone()).unwrap())
+                Box::new(SnapshotCopies::new(*settings.clone(), repository.clone(), prefix.clone()).unwrap())
             }
             (Settings::Sqlite(settings), _) => {
                 let folder = self.folder.path().join("backups/months");

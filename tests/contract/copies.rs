@@ -74,7 +74,7 @@ async fn runs_are(subject: &Subject, filter: &RunFilter, expected: u64, live: &W
             let mut found = Vec::new();
             loop {
                 let rows = subject.store.runs(filter, &page).await.unwrap();
-                page.after = rows.last().map(|row| row.position());
+                page.after = rows.last().map(difylog::domain::query::RunSummary::position);
                 let is_last = rows.len() < limit;
                 found.extend(rows);
                 if is_last {

@@ -87,10 +87,10 @@ async fn no_text_of_an_erased_record_stays_in_the_files() {
             writer.close().await;
             store = None;
         }
-        let eraser = SqliteEraser::new(uncompressed);
+        let port = SqliteEraser::new(uncompressed);
         let wanted: Vec<_> = erased.iter().map(erasure).collect();
         let buried = Remains::Tombstone(at("2026-11-08T00:00:00"));
-        assert_eq!(eraser.erase(&wanted, buried).await, Ok(vec![true, true]));
+        assert_eq!(port.erase(&wanted, buried).await, Ok(vec![true, true]));
         until("no file holds it", async || holders(dir.path(), SECRET).is_empty()).await;
         drop(store);
         assert_eq!(holders(dir.path(), SECRET), Vec::<PathBuf>::new());
@@ -107,8 +107,8 @@ async fn compaction_gives_the_space_back_and_search_finds_what_is_left() {
     let runs: Vec<WorkflowRun> = (0..300)
         .map(|number| {
             let mut run = ended(run(tenant_id, app, at("2026-11-05T00:00:00")), 1_000);
-            let noise: String =
-                (0..400).map(|word| format!("{:x} ", (word * 7_919 + number * 104_729) % 65_536)).collect();
+            let words = (0..400).map(|word| format!("{:x}", (word * 7_919 + number * 104_729) % 65_536));
+            let noise = words.collect::<Vec<_>>().join(" ");
             run.inputs = text(&format!(r#"{{"number": "n{number}n", "noise": "{noise}"}}"#));
             run
         })

@@ -84,7 +84,7 @@ impl Actor {
         let Self { key, tenant_id, request_id } = self;
         match outcome {
             Ok(count) => {
-                info!(audit = "delete", key, %tenant_id, request_id, %app_id, count, "deleted all {what} of an app")
+                info!(audit = "delete", key, %tenant_id, request_id, %app_id, count, "deleted all {what} of an app");
             }
             Err(error) => self.broke_off(what, error),
         }

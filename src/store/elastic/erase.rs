@@ -77,7 +77,7 @@ impl Eraser<'_> {
         let mut removals = Vec::new();
         for erasure in erasures {
             let copies = found.remove(&erasure.key).unwrap_or_default();
-            let newest = copies.iter().map(|copy| copy.standing()).max();
+            let newest = copies.iter().map(super::copies::Copy::standing).max();
             let newest = newest.map(|newest| newest.precedence.revision());
             if erasure.revision.is_some() && erasure.revision != newest {
                 continue;

@@ -120,7 +120,7 @@ impl Answer {
     pub(super) fn is_garbage(&self) -> bool {
         let is_json = || matches!(self.body.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{' | b'['));
         let may_be_empty = !(200..300).contains(&self.status) && !(500..600).contains(&self.status);
-        !is_json() && !(may_be_empty && self.body.is_empty())
+        !is_json() && (!may_be_empty || !self.body.is_empty())
     }
 }
 

@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    fn found(template: serde_json::Value) -> Vec<Rival> {
+    fn found(template: &serde_json::Value) -> Vec<Rival> {
         let settings = ElasticSettings::default();
         let list = json!({ "index_templates": [{ "name": "house", "index_template": template }] });
         among(serde_json::from_value(list).unwrap(), &Names::new(&settings), &settings)
@@ -161,15 +161,15 @@ mod tests {
 
     #[test]
     fn a_template_that_wins_is_named_with_what_it_does() {
-        let [rival] = &found(json!({ "index_patterns": ["dify-*"], "priority": 900, "data_stream": {} }))[..] else {
+        let [rival] = &found(&json!({ "index_patterns": ["dify-*"], "priority": 900, "data_stream": {} }))[..] else {
             panic!()
         };
         assert!(rival.is_in_the_way());
         for word in ["house", "900", "500", "dify-*", "data streams", "template_priority"] {
             assert!(rival.words().contains(word), "{}", rival.words());
         }
-        assert!(found(json!({ "index_patterns": ["*"], "priority": 500 }))[0].is_in_the_way());
-        assert!(!found(json!({ "index_patterns": ["*"], "priority": 501 }))[0].is_in_the_way());
+        assert!(found(&json!({ "index_patterns": ["*"], "priority": 500 }))[0].is_in_the_way());
+        assert!(!found(&json!({ "index_patterns": ["*"], "priority": 501 }))[0].is_in_the_way());
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
             json!({ "index_patterns": ["*"] }),
             json!({ "index_patterns": ["logs-*", "dify-2*"], "priority": 900 }),
         ] {
-            assert_eq!(found(template.clone()), [], "{template}");
+            assert_eq!(found(&template), [], "{template}");
         }
     }
 }

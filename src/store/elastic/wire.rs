@@ -167,8 +167,7 @@ impl Host {
         // Only the address: the rest may be a login page's query.
         let address = location
             .and_then(|location| response.url().join(location).ok())
-            .map(|url| url.origin().ascii_serialization())
-            .unwrap_or_else(|| "an address that it does not tell".to_owned());
+            .map_or_else(|| "an address that it does not tell".to_owned(), |url| url.origin().ascii_serialization());
         let detail = format!(
             "{}: redirects to {address} (HTTP {status}), which a bulk request cannot follow: set store.elastic.hosts to \
              the address that answers itself",

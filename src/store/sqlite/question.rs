@@ -88,27 +88,27 @@ impl Question {
         let mut attempts = 0;
         while attempts < ATTEMPTS {
             let through_log = attempts + 1 == ATTEMPTS;
-            let shelf = Rc::new(Shelf::new(Arc::clone(&self.pool), self.given_up.clone(), through_log));
+            let opened = Rc::new(Shelf::new(Arc::clone(&self.pool), self.given_up.clone(), through_log));
             let wanted = months()?.into_iter().filter(|month| !absent.contains(month));
-            let files: Vec<_> = wanted.map(|month| OpenMonth::new(month, Rc::clone(&shelf))).collect();
+            let files: Vec<_> = wanted.map(|month| OpenMonth::new(month, Rc::clone(&opened))).collect();
             let answer = question(&files);
             drop(files);
             if self.given_up.is_set() {
                 return Err(Fault::GivenUp);
             }
             // A month that turned out to have nothing in it is left out; there are only so many of them.
-            if let Some(month) = shelf.absent.take() {
+            if let Some(month) = opened.absent.take() {
                 absent.push(month);
                 continue;
             }
             // Another process wrote or dropped a month meanwhile: what was read may be of two states.
-            if matches!(answer, Err(Fault::Moved)) || !shelf.is_current() {
+            if matches!(answer, Err(Fault::Moved)) || !opened.is_current() {
                 attempts += 1;
                 continue;
             }
             // After an error the connections are closed: the next question meets the files as they are then.
             let answer = answer?;
-            shelf.put_back()?;
+            opened.put_back()?;
             return Ok(answer);
         }
         let dir = self.pool.dir().display();
