@@ -26,7 +26,7 @@ impl Drop for Server {
 /// A site over SQLite whose API has one key for everything.
 fn site() -> (Site, String) {
     let address = free_address();
-    let hash = Sha256::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hash = difylog::domain::document::ContentHash::new(Sha256::digest(KEY).into());
     let more = format!(
         "[serve]\nlisten = \"{address}\"\n[[serve.keys]]\nname = \"test\"\nsha256 = \"{hash}\"\nadmin = true\n\
          rights = [\"read\", \"delete\"]\n"

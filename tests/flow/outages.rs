@@ -20,7 +20,8 @@ fn publish_captured(site: &Site, count: usize) {
         let mut message = message;
         message["routing_key"] = site.celery_queue().into();
         message["properties"].as_object_mut().unwrap().remove("expiration");
-        text += &format!("{message}\n");
+        text.push_str(&message.to_string());
+        text.push('\n');
     }
     std::fs::write(site.file("captured.jsonl"), text).unwrap();
     site.ok(&["publish", "--captured", site.file("captured.jsonl").to_str().unwrap()]);
