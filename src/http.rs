@@ -9,6 +9,7 @@
 
 pub mod api;
 mod connections;
+pub mod console;
 mod headers;
 mod readiness;
 

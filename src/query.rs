@@ -17,6 +17,7 @@ mod filter;
 mod full;
 mod nodes;
 mod runs;
+mod seam;
 mod search;
 mod snippet;
 mod statistics;

@@ -71,6 +71,8 @@ pub mod names {
     pub const CONNECTIONS_CLOSED: &str = "difylog_http_connections_closed_total";
     /// Receipts that were dropped unspent and requeued.
     pub const ABANDONED: &str = "difylog_receipts_abandoned_total";
+    /// Requests of Dify's console at the bridge, by who answered: `difylog` or `dify`.
+    pub const CONSOLE_ANSWERS: &str = "difylog_console_answers_total";
 }
 
 const SECONDS: &[f64] =

@@ -10,6 +10,7 @@ use tracing::info;
 use super::{AppError, open_payloads, upkeep};
 use crate::config::{Settings, StoreKind};
 use crate::http::api::Api;
+use crate::http::console::Bridge;
 use crate::postgres::Database;
 use crate::query::{DifyDirectory, Directory, LogService, NoDirectory, Ports};
 use crate::store::elastic::ElasticStore;
@@ -54,7 +55,14 @@ pub async fn run_serve(settings: Settings, stop: CancellationToken) -> Result<()
         info!("{line}");
     }
     let metrics = telemetry::install_metrics().map_err(AppError::Other)?;
-    let api = Api::new(service, settings.serve.clone(), store.clone(), metrics.clone(), stop.clone())?;
+    let api = Api::new(service.clone(), settings.serve.clone(), store.clone(), metrics.clone(), stop.clone())?;
+    let api = match settings.serve.dify.clone() {
+        None => api,
+        Some(dify) => {
+            let bridge = Bridge::new(service, store.clone(), dify, settings.serve.concurrency);
+            api.with_bridge(bridge.map_err(|problem| AppError::Other(format!("serve.dify.{problem}")))?)
+        }
+    };
     let listen = &settings.serve.listen;
     let failed = |error: std::io::Error| AppError::Other(format!("serve.listen = {listen}: {error}"));
     let listener = TcpListener::bind(listen).map_err(failed)?;

@@ -22,6 +22,14 @@ mod settings;
 mod statistics;
 mod stream;
 
+/// Dify's shapes, for others that answer in them.
+pub(in crate::http) mod views {
+    pub(in crate::http) use super::app_logs::LogView;
+    pub(in crate::http) use super::dify::{CountsView, RunDetail, RunItem};
+    pub(in crate::http) use super::dify_nodes::node_items;
+    pub(in crate::http) use super::statistics::{DayView, DayViews};
+}
+
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -42,6 +50,7 @@ use self::audit::Refusals;
 use self::auth::Keys;
 use self::problem::Problem;
 pub use self::settings::{ApiKey, InvalidServe, Right, ServeSettings, TlsSettings};
+use super::console::Bridge;
 use super::readiness::StoreProbe;
 use super::{connections, headers};
 use crate::query::LogService;
@@ -62,6 +71,7 @@ pub struct Api {
     stopping: CancellationToken,
     probe: Arc<StoreProbe>,
     refusals: Arc<Refusals>,
+    bridge: Option<Bridge>,
 }
 
 impl Api {
@@ -80,11 +90,34 @@ impl Api {
         let keys = Arc::new(Keys::new(settings.all_keys()?, per_key));
         let permits = Arc::new(Semaphore::new(settings.concurrency.into()));
         let (probe, refusals) = (Arc::default(), Arc::default());
-        Ok(Self { service, keys, settings: Arc::new(settings), permits, reader, metrics, stopping, probe, refusals })
+        Ok(Self {
+            service,
+            keys,
+            settings: Arc::new(settings),
+            permits,
+            reader,
+            metrics,
+            stopping,
+            probe,
+            refusals,
+            bridge: None,
+        })
+    }
+
+    /// Answers the console of a Dify as well.
+    #[must_use]
+    pub fn with_bridge(self, bridge: Bridge) -> Self {
+        Self { bridge: Some(bridge), ..self }
     }
 
     /// Every route.
     pub fn router(self) -> Router {
+        // Beside the API's own layers: what Dify answers keeps its headers.
+        let console = self.bridge.clone().map_or_else(Router::new, Bridge::router);
+        self.api_router().merge(console)
+    }
+
+    fn api_router(self) -> Router {
         let (v1, document) = openapi::routes();
         let guarded = v1
             .layer(from_fn_with_state(self.clone(), limits::within_limits))

@@ -69,10 +69,18 @@ impl TenantLogs {
     /// # Errors
     /// [`QueryError::AccountNotFound`], or a store or directory that cannot be asked.
     pub async fn app_logs(&self, query: &AppLogQuery) -> Result<AppLogList, QueryError> {
-        let (filter, incomplete) = self.app_log_filter(query).await?;
         let offset = query.page.saturating_sub(1).saturating_mul(query.limit as u64);
+        self.app_log_rows(query, offset, query.limit).await
+    }
+
+    /// As [`Self::app_logs`], the `limit` rows from `offset` on in the place of the page's own.
+    ///
+    /// # Errors
+    /// As [`Self::app_logs`].
+    pub async fn app_log_rows(&self, query: &AppLogQuery, offset: u64, limit: usize) -> Result<AppLogList, QueryError> {
+        let (filter, incomplete) = self.app_log_filter(query).await?;
         let AppLogPage { rows, total } = match &filter {
-            Some(filter) => self.ports.queries.app_logs(filter, offset, query.limit).await?,
+            Some(filter) => self.ports.queries.app_logs(filter, offset, limit).await?,
             None => AppLogPage::default(),
         };
         let of_row = |row: &AppLogRow| row.log.created_by;

@@ -8,8 +8,8 @@ use super::dify::{AccountView, EndUserView, creator, names, seconds};
 use super::extract::{Ids, Params, Reading};
 use super::params::{instant, limit};
 use super::problem::{Problem, Problems};
-use crate::domain::query::RunSummary;
-use crate::query::AppLogQuery;
+use crate::domain::query::{AppLogRow, RunSummary};
+use crate::query::{AppLogQuery, Creators};
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -39,13 +39,13 @@ pub(super) struct AppLogParams {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct LogRun {
+pub(in crate::http) struct LogRun {
     id: String,
     version: Box<str>,
     status: String,
     triggered_from: Box<str>,
     /// Not in lists: always null
-    error: Option<String>,
+    error: Option<Box<str>>,
     elapsed_time: f64,
     total_tokens: i64,
     total_steps: i64,
@@ -73,7 +73,7 @@ impl From<RunSummary> for LogRun {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct LogView {
+pub(in crate::http) struct LogView {
     id: String,
     workflow_run: Option<LogRun>,
     /// Always null: triggers are Dify's
@@ -84,6 +84,23 @@ pub(super) struct LogView {
     created_by_account: Option<AccountView>,
     created_by_end_user: Option<EndUserView>,
     created_at: i64,
+}
+
+impl LogView {
+    /// The row with its creator's names; `error` is of its run.
+    pub(in crate::http) fn new(row: AppLogRow, creators: &Creators, error: Option<Box<str>>) -> Self {
+        let (created_by_account, created_by_end_user) = creator(creators, row.log.created_by);
+        Self {
+            id: row.log.id.to_string(),
+            workflow_run: row.run.map(|run| LogRun { error, ..LogRun::from(run) }),
+            details: None,
+            created_from: row.log.created_from,
+            created_by_role: row.log.created_by_role,
+            created_by_account,
+            created_by_end_user,
+            created_at: seconds(row.log.created_at),
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -132,19 +149,7 @@ pub(super) async fn app_logs(
     let list = logs.app_logs(&query).await?;
     let creators = list.creators;
     let names = names(&creators);
-    let rows = list.rows.into_iter().map(|row| {
-        let (created_by_account, created_by_end_user) = creator(&creators, row.log.created_by);
-        LogView {
-            id: row.log.id.to_string(),
-            workflow_run: row.run.map(LogRun::from),
-            details: None,
-            created_from: row.log.created_from,
-            created_by_role: row.log.created_by_role,
-            created_by_account,
-            created_by_end_user,
-            created_at: seconds(row.log.created_at),
-        }
-    });
+    let rows = list.rows.into_iter().map(|row| LogView::new(row, &creators, None));
     Ok(Json(LogViews {
         page: query.page,
         limit: query.limit,

@@ -8,13 +8,14 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{Ids, Params, Reading};
 use super::params::{id, limit, list};
 use super::problem::{Problem, Problems};
+use crate::domain::query::RunSummary;
 use crate::domain::{JsonText, Record, Timestamp, WorkflowRun};
 use crate::query::columns::payload;
 use crate::query::{After, Creator, Creators, RunCounts, RunList, TenantLogs, last};
 
 /// An account, as far as names are known.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AccountView {
+pub(in crate::http) struct AccountView {
     id: String,
     name: Option<Box<str>>,
     email: Option<Box<str>>,
@@ -22,7 +23,7 @@ pub(super) struct AccountView {
 
 /// An end user, as far as names are known.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct EndUserView {
+pub(in crate::http) struct EndUserView {
     id: String,
     r#type: Option<Box<str>>,
     is_anonymous: bool,
@@ -55,7 +56,7 @@ pub(super) fn seconds(at: Timestamp) -> i64 {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct RunItem {
+pub(in crate::http) struct RunItem {
     id: String,
     version: Box<str>,
     status: String,
@@ -69,6 +70,24 @@ pub(super) struct RunItem {
     exceptions_count: i64,
     /// Always null
     retry_index: Option<i64>,
+}
+
+impl RunItem {
+    pub(in crate::http) fn new(run: RunSummary, creators: &Creators) -> Self {
+        Self {
+            id: run.id.to_string(),
+            status: run.status.as_str().to_owned(),
+            elapsed_time: run.elapsed_time,
+            total_tokens: run.total_tokens,
+            total_steps: run.total_steps,
+            created_by_account: creator(creators, run.created_by).0,
+            created_at: seconds(run.created_at),
+            finished_at: run.finished_at.map(seconds),
+            exceptions_count: run.exceptions_count,
+            retry_index: None,
+            version: run.version,
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -131,24 +150,12 @@ pub(super) async fn runs(
     let page = logs.run_page(&list).await?;
     let creators = logs.creators(page.runs.iter().map(|run| (&*run.created_by_role, run.created_by))).await;
     let names = names(&creators);
-    let items = page.runs.into_iter().map(|run| RunItem {
-        id: run.id.to_string(),
-        status: run.status.as_str().to_owned(),
-        elapsed_time: run.elapsed_time,
-        total_tokens: run.total_tokens,
-        total_steps: run.total_steps,
-        created_by_account: creator(&creators, run.created_by).0,
-        created_at: seconds(run.created_at),
-        finished_at: run.finished_at.map(seconds),
-        exceptions_count: run.exceptions_count,
-        retry_index: None,
-        version: run.version,
-    });
+    let items = page.runs.into_iter().map(|run| RunItem::new(run, &creators));
     Ok(Json(RunItems { limit: list.limit, has_more: page.has_more, next: page.next, data: items.collect(), names }))
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct CountsView {
+pub(in crate::http) struct CountsView {
     /// Every status, paused ones too
     total: u64,
     running: u64,
@@ -156,6 +163,13 @@ pub(super) struct CountsView {
     failed: u64,
     stopped: u64,
     partial_succeeded: u64,
+}
+
+impl From<RunCounts> for CountsView {
+    fn from(counts: RunCounts) -> Self {
+        let RunCounts { total, running, succeeded, failed, stopped, partial_succeeded } = counts;
+        Self { total, running, succeeded, failed, stopped, partial_succeeded }
+    }
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -186,12 +200,11 @@ pub(super) async fn run_counts(
     }
     let status = params.status.filter(|status| !status.is_empty()).map(Into::into);
     let counted = logs.run_counts(ids.get("app_id")?, list(params.triggered_from.as_deref()), status, range).await?;
-    let RunCounts { total, running, succeeded, failed, stopped, partial_succeeded } = counted;
-    Ok(Json(CountsView { total, running, succeeded, failed, stopped, partial_succeeded }))
+    Ok(Json(counted.into()))
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct RunDetail {
+pub(in crate::http) struct RunDetail {
     id: String,
     version: Box<str>,
     /// `{}` if there is none
@@ -217,6 +230,31 @@ pub(super) struct RunDetail {
     names: Option<&'static str>,
 }
 
+impl RunDetail {
+    pub(in crate::http) fn new(run: WorkflowRun, creators: &Creators) -> Self {
+        let (created_by_account, created_by_end_user) = creator(creators, run.created_by);
+        Self {
+            id: run.id.to_string(),
+            graph: object(run.graph.as_ref()),
+            inputs: object(run.inputs.as_ref()),
+            status: run.status.as_str().to_owned(),
+            outputs: object(run.outputs.as_ref()),
+            elapsed_time: run.elapsed_time,
+            total_tokens: run.total_tokens,
+            total_steps: run.total_steps,
+            created_by_account,
+            created_by_end_user,
+            names: names(creators),
+            created_at: seconds(run.created_at),
+            finished_at: run.finished_at.map(seconds),
+            exceptions_count: run.exceptions_count,
+            version: run.version,
+            error: run.error,
+            created_by_role: run.created_by_role,
+        }
+    }
+}
+
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct FullParams {
@@ -238,26 +276,7 @@ pub(super) async fn run(
 ) -> Result<Json<RunDetail>, Problem> {
     let run = run_of(&logs, Some(ids.get("app_id")?), &ids, params.full).await?;
     let creators = logs.creators([(&*run.created_by_role, run.created_by)]).await;
-    let (created_by_account, created_by_end_user) = creator(&creators, run.created_by);
-    Ok(Json(RunDetail {
-        id: run.id.to_string(),
-        graph: object(run.graph.as_ref()),
-        inputs: object(run.inputs.as_ref()),
-        status: run.status.as_str().to_owned(),
-        outputs: object(run.outputs.as_ref()),
-        elapsed_time: run.elapsed_time,
-        total_tokens: run.total_tokens,
-        total_steps: run.total_steps,
-        created_by_account,
-        created_by_end_user,
-        names: names(&creators),
-        created_at: seconds(run.created_at),
-        finished_at: run.finished_at.map(seconds),
-        exceptions_count: run.exceptions_count,
-        version: run.version,
-        error: run.error,
-        created_by_role: run.created_by_role,
-    }))
+    Ok(Json(RunDetail::new(run, &creators)))
 }
 
 async fn run_of(

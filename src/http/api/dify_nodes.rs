@@ -4,7 +4,7 @@ use std::future::ready;
 
 use axum::extract::Extension;
 use axum::response::Response;
-use futures::TryStreamExt as _;
+use futures::{Stream, TryStreamExt as _};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -112,11 +112,18 @@ pub(super) async fn run_nodes(
     Extension(permit): Extension<Permit>,
 ) -> Result<Response, Problem> {
     let nodes = logs.run_nodes(Some(ids.get("app_id")?), ids.get("run_id")?);
-    let items = nodes
+    data(permit, node_items(logs, nodes)).await
+}
+
+/// Returns each node of a stream as JSON in Dify's shape, in the stream's order.
+pub(in crate::http) fn node_items(
+    logs: TenantLogs,
+    nodes: impl Stream<Item = Result<Document, QueryError>> + Send + 'static,
+) -> impl Stream<Item = Result<String, QueryError>> + Send + 'static {
+    nodes
         .and_then(move |document| {
             let logs = logs.clone();
             async move { node_view(&logs, document).await }
         })
-        .try_filter_map(|view| ready(Ok(view.and_then(|view| serde_json::to_string(&view).ok()))));
-    data(permit, items).await
+        .try_filter_map(|view| ready(Ok(view.and_then(|view| serde_json::to_string(&view).ok()))))
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::domain::TenantId;
 use crate::domain::document::ContentHash;
 use crate::http::ConnectionSettings;
+use crate::http::console::settings::ConsoleSettings;
 
 /// What `difylog serve` listens on, whom it answers, and how much.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -37,6 +38,8 @@ pub struct ServeSettings {
     pub keys: Vec<ApiKey>,
     /// A TOML file of more `[[keys]]`.
     pub keys_file: Option<PathBuf>,
+    /// The Dify whose console is answered here as well; `None`: only the API is served.
+    pub dify: Option<ConsoleSettings>,
 }
 
 impl Default for ServeSettings {
@@ -55,6 +58,7 @@ impl Default for ServeSettings {
             tls: None,
             keys: Vec::new(),
             keys_file: None,
+            dify: None,
         }
     }
 }
@@ -150,6 +154,9 @@ impl ServeSettings {
             return broken("names_timeout_ms must be 1 to 60000");
         }
         self.connections.validate().map_err(InvalidServe)?;
+        if let Some(dify) = &self.dify {
+            dify.validate().map_err(|problem| InvalidServe(format!("dify.{problem}")))?;
+        }
         self.keys.iter().try_for_each(ApiKey::check).map_err(InvalidServe)
     }
 
@@ -190,7 +197,8 @@ impl ServeSettings {
             keys.extend(file.keys);
         }
         keys.iter().try_for_each(ApiKey::check).map_err(InvalidServe)?;
-        if keys.is_empty() {
+        // The bridge asks Dify about its callers, and needs no key.
+        if keys.is_empty() && self.dify.is_none() {
             return Err(InvalidServe(
                 "keys: there is none, so nobody could ask; add [[serve.keys]] or keys_file (README, \"Reading the logs\")"
                     .into(),

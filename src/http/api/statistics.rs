@@ -42,7 +42,7 @@ pub(super) enum Statistic {
 
 /// One local day. Only the asked number is there.
 #[derive(Serialize, ToSchema, Default)]
-pub(super) struct DayView {
+pub(in crate::http) struct DayView {
     date: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<u64>,
@@ -56,8 +56,32 @@ pub(super) struct DayView {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct DayViews {
+pub(in crate::http) struct DayViews {
     data: Vec<DayView>,
+}
+
+/// What a statistic shows of a day.
+pub(in crate::http) type DayShape = fn(&Day, String) -> DayView;
+
+impl DayView {
+    /// Returns what a statistic shows of a day; `None` for a name that is none of Dify's four.
+    pub(in crate::http) fn of(statistic: &str) -> Option<DayShape> {
+        Some(match statistic {
+            "daily-conversations" => |day, date| Self { date, runs: Some(day.runs), ..Self::default() },
+            "daily-terminals" => |day, date| Self { date, terminal_count: Some(day.users), ..Self::default() },
+            "token-costs" => |day, date| Self { date, token_count: Some(day.tokens.to_string()), ..Self::default() },
+            "average-app-interactions" => {
+                |day, date| Self { date, interactions: Some(interactions(day)), ..Self::default() }
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl DayViews {
+    pub(in crate::http) fn new(days: &[Day], shape: DayShape) -> Self {
+        Self { data: days.iter().map(|day| shape(day, day.date.to_string())).collect() }
+    }
 }
 
 /// A number per local day; days without runs are absent
@@ -75,20 +99,12 @@ pub(super) async fn statistics(
     ids: Ids,
     Params(params, _): Params<StatisticsParams>,
 ) -> Result<Json<DayViews>, Problem> {
-    let view: fn(&Day, String) -> DayView = match ids.text("statistic") {
-        "daily-conversations" => |day, date| DayView { date, runs: Some(day.runs), ..DayView::default() },
-        "daily-terminals" => |day, date| DayView { date, terminal_count: Some(day.users), ..DayView::default() },
-        "token-costs" => |day, date| DayView { date, token_count: Some(day.tokens.to_string()), ..DayView::default() },
-        "average-app-interactions" => {
-            |day, date| DayView { date, interactions: Some(interactions(day)), ..DayView::default() }
-        }
-        _ => {
-            return Err(Problem::not_found(
-                "no such statistic; there are daily-conversations, daily-terminals, token-costs and \
-                 average-app-interactions",
-            ));
-        }
-    };
+    let view = DayView::of(ids.text("statistic")).ok_or_else(|| {
+        Problem::not_found(
+            "no such statistic; there are daily-conversations, daily-terminals, token-costs and \
+             average-app-interactions",
+        )
+    })?;
     let zone: Tz = params
         .timezone
         .as_deref()
@@ -103,7 +119,7 @@ pub(super) async fn statistics(
     }
     let triggered_from = list(Some(params.triggered_from.as_deref().unwrap_or("app-run")));
     let days = logs.daily(&DailyQuery { app_id: ids.get("app_id")?, triggered_from, created, zone }).await?;
-    Ok(Json(DayViews { data: days.iter().map(|day| view(day, day.date.to_string())).collect() }))
+    Ok(Json(DayViews::new(&days, view)))
 }
 
 fn local(name: &str, text: Option<String>, zone: Tz) -> Result<Option<Timestamp>, Problem> {

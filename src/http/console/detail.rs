@@ -1,0 +1,104 @@
+//! One run and its node executions. What has ended is answered from the store; the rest is Dify's, as long as it has it.
+
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::access::Access;
+use super::answer::{Fault, json, known};
+use super::upstream::{Credentials, Upstream};
+use crate::domain::{Document, Record, RecordId, Revision};
+use crate::http::api::views::{RunDetail, node_items};
+use crate::query::TenantLogs;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Node types whose icons Dify adds to its answer.
+const WITH_ICONS: [&str; 3] = ["tool", "datasource", "trigger-plugin"];
+
+/// What a caller asks for.
+pub(super) struct Asked<'a> {
+    pub run_id: RecordId,
+    /// Path and query as they came.
+    pub path_and_query: &'a str,
+}
+
+#[derive(Deserialize)]
+struct DifyNodes {
+    data: Vec<Value>,
+}
+
+/// Returns a run with its payloads and its graph.
+///
+/// # Errors
+/// [`Fault`] where Dify should answer: a run that the store does not have.
+pub(super) async fn run(
+    asked: &Asked<'_>,
+    access: &Access,
+    logs: &TenantLogs,
+    dify: &Upstream,
+    credentials: &Credentials,
+) -> Result<Response, Fault> {
+    let document = stored_run(asked, access, logs).await?;
+    if !has_ended(&document) {
+        // The newest state is Dify's, unless its row is gone: then all fields are null.
+        let raw = dify.get(asked.path_and_query, credentials).await?;
+        let knows = |run: Value| run.get("id").is_some_and(|id| !id.is_null());
+        if raw.status != StatusCode::OK && raw.status != StatusCode::NOT_FOUND || raw.json().is_ok_and(knows) {
+            return Ok(raw.into_response());
+        }
+    }
+    let Record::Run(run) = document.record else { return Err(Fault::Dify("no such run in the store")) };
+    let creators = known(logs.creators([(&*run.created_by_role, run.created_by)]).await)?;
+    Ok(json(&RunDetail::new(*run, &creators)))
+}
+
+/// Returns the node executions of a run, in the order in which they started.
+///
+/// # Errors
+/// [`Fault`] where Dify should answer: a run that the store does not have.
+pub(super) async fn nodes(
+    asked: &Asked<'_>,
+    access: &Access,
+    logs: &TenantLogs,
+    dify: &Upstream,
+    credentials: &Credentials,
+    permit: OwnedSemaphorePermit,
+) -> Result<Response, Fault> {
+    let document = stored_run(asked, access, logs).await?;
+    let light = logs.node_snapshots(Some(access.app_id), asked.run_id).await?;
+    let is_whole = has_ended(&document) && !light.is_empty() && light.iter().all(|node| node.revision.has_ended());
+    if !is_whole || light.iter().any(|node| WITH_ICONS.contains(&&*node.node_type)) {
+        let raw = dify.get(asked.path_and_query, credentials).await?;
+        if raw.status != StatusCode::OK || raw.json().is_ok_and(|nodes: DifyNodes| !nodes.data.is_empty()) {
+            return Ok(raw.into_response());
+        }
+    }
+    let mut items = Box::pin(node_items(logs.clone(), logs.run_nodes(Some(access.app_id), asked.run_id)));
+    // The first is awaited before the answer begins, so that a store that is down is Dify's turn and not half an answer.
+    let first = items.next().await.transpose()?.unwrap_or_default();
+    let rest = items.map(move |item| {
+        // Held to the end of the stream.
+        let _ = &permit;
+        item.map(|item| Bytes::from(format!(",{item}"))).inspect_err(|error| {
+            tracing::warn!(%error, "an answer with the nodes of a run was broken off");
+        })
+    });
+    let whole = stream::iter([Ok(Bytes::from(format!("{{\"data\":[{first}")))])
+        .chain(rest)
+        .chain(stream::iter([Ok(Bytes::from_static(b"]}"))]));
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::from_stream(whole)).into_response())
+}
+
+async fn stored_run(asked: &Asked<'_>, access: &Access, logs: &TenantLogs) -> Result<Document, Fault> {
+    let found = logs.run(Some(access.app_id), asked.run_id).await?;
+    found.ok_or(Fault::Dify("no such run in the store"))
+}
+
+fn has_ended(document: &Document) -> bool {
+    Revision::of(&document.record).has_ended()
+}

@@ -1,0 +1,160 @@
+//! Dify's log page. The store answers; logs that reached it not yet, which are among the newest, are asked of Dify and put
+//! in, so that total and pages are those of both.
+
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Map, Value, json as value};
+
+use super::access::Access;
+use super::answer::{Fault, json, known};
+use super::coverage::Coverage;
+use super::merge::{Place, Row, spliced};
+use super::query::{Query, with_query};
+use super::upstream::{Credentials, Upstream, UpstreamFault};
+use crate::domain::query::{AppLogRow, Cursor};
+use crate::domain::{RecordId, Timestamp};
+use crate::http::api::views::LogView;
+use crate::query::{AppLogQuery, TenantLogs};
+
+/// Logs are written in order of time but for what a queue or a round of a migration shuffles: so far before the newest
+/// stored one Dify may have some that the store has not.
+const SHUFFLED_MICROS: i64 = 10 * 60 * 1_000_000;
+/// Most logs of Dify's that are put in; if there are more, the store is far behind, and Dify answers.
+const MAX_RECENT: usize = 500;
+const DIFY_PAGE: usize = 100;
+
+/// Parameters of Dify's log page.
+const KNOWN: [&str; 9] = [
+    "keyword",
+    "status",
+    "created_at__before",
+    "created_at__after",
+    "created_by_end_user_session_id",
+    "created_by_account",
+    "detail",
+    "page",
+    "limit",
+];
+
+#[derive(Deserialize)]
+struct DifyPage {
+    has_more: bool,
+    data: Vec<Map<String, Value>>,
+}
+
+/// The sources of an answer.
+pub(super) struct Sources<'a> {
+    /// Dify's path of the log page.
+    pub path: &'a str,
+    pub logs: &'a TenantLogs,
+    pub dify: &'a Upstream,
+    pub credentials: &'a Credentials,
+    pub coverage: &'a Coverage,
+}
+
+/// Returns a page of an app's logs with the exact total.
+///
+/// # Errors
+/// [`Fault`] where Dify should answer.
+pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Response, Fault> {
+    query.only(&KNOWN)?;
+    if query.text("detail").is_some_and(|detail| matches!(detail.to_lowercase().as_str(), "1" | "true" | "yes" | "on"))
+    {
+        return Err(Fault::Dify("details of triggers are in Dify's tables alone"));
+    }
+    let asked = asked(query, access)?;
+    if !sources.coverage.is_whole(access.tenant_id).await {
+        return Err(Fault::Dify("the store does not hold all of the tenant's past yet; see `difylog migrate`"));
+    }
+    let extra = recent(query, access, sources).await?;
+    let offset = asked.page.saturating_sub(1).saturating_mul(asked.limit as u64);
+    let begin = offset.saturating_sub(extra.len() as u64);
+    let list = sources.logs.app_log_rows(&asked, begin, asked.limit + extra.len()).await?;
+    let total = list.total + extra.len() as u64;
+    let ids: Vec<_> = list.rows.iter().filter_map(|row| row.run.as_ref().map(|run| run.id)).collect();
+    let mut errors = sources.logs.run_errors(&ids).await?;
+    let creators = known(list.creators)?;
+    let stored = list.rows.into_iter().map(|row| {
+        let error = row.run.as_ref().and_then(|run| errors.remove(&run.id)).flatten();
+        let cursor = Cursor { created_at: row.log.created_at, id: row.log.id };
+        let value = serde_json::to_value(LogView::new(row, &creators, error)).unwrap_or_default();
+        Row { id: cursor.id, place: Place::Stored(cursor), value }
+    });
+    let rows = spliced(begin, stored.collect(), extra, offset, asked.limit);
+    let data: Vec<_> = rows.into_iter().map(|row| row.value).collect();
+    let has_more = total > asked.page.saturating_mul(asked.limit as u64);
+    Ok(json(&value!({ "page": asked.page, "limit": asked.limit, "total": total, "has_more": has_more, "data": data })))
+}
+
+fn asked(query: &Query, access: &Access) -> Result<AppLogQuery, Fault> {
+    let text = |name: &str| query.text(name).map(str::to_owned);
+    Ok(AppLogQuery {
+        app_id: access.app_id,
+        keyword: text("keyword"),
+        status: query.text("status").map(Into::into),
+        created_at_after: query.instant("created_at__after")?,
+        created_at_before: query.instant("created_at__before")?,
+        session_id: text("created_by_end_user_session_id"),
+        account: text("created_by_account"),
+        page: query.number("page", 1, 1, 99_999)? as u64,
+        limit: query.number("limit", 20, 1, 100)?,
+    })
+}
+
+/// The logs that the same question finds in Dify's table and that the store does not have.
+async fn recent(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Vec<Row<Value>>, Fault> {
+    let everything = AppLogQuery {
+        app_id: access.app_id,
+        keyword: None,
+        status: None,
+        created_at_after: None,
+        created_at_before: None,
+        session_id: None,
+        account: None,
+        page: 1,
+        limit: 1,
+    };
+    let newest = sources.logs.app_log_rows(&everything, 0, 1).await?.rows.into_iter().next();
+    let newest: Option<Timestamp> = newest.map(|AppLogRow { log, .. }| log.created_at);
+    let newest = newest.ok_or(Fault::Dify("the store has no log of the app"))?;
+    let since = Timestamp::from_micros(newest.micros().saturating_sub(SHUFFLED_MICROS)).unwrap_or(Timestamp::MIN);
+    let since = query.instant("created_at__after")?.map_or(since, |asked| asked.max(since));
+    let (mut extra, mut page) = (Vec::new(), 1);
+    loop {
+        let found = dify_page(query, sources, since, page).await?;
+        let rows = rows(found.data)?;
+        let ids: Vec<RecordId> = rows.iter().map(|row| row.id).collect();
+        let stored = sources.logs.stored_app_logs(&ids).await?;
+        extra.extend(rows.into_iter().filter(|row| !stored.contains(&row.id)));
+        if !found.has_more {
+            return Ok(extra);
+        }
+        if page * DIFY_PAGE >= MAX_RECENT {
+            return Err(Fault::Dify("the store is far behind Dify's logs"));
+        }
+        page += 1;
+    }
+}
+
+async fn dify_page(query: &Query, sources: &Sources<'_>, since: Timestamp, page: usize) -> Result<DifyPage, Fault> {
+    let (since, page, limit) = (since.to_string(), page.to_string(), DIFY_PAGE.to_string());
+    let filters = ["keyword", "status", "created_at__before", "created_by_end_user_session_id", "created_by_account"];
+    let parameters = filters.into_iter().filter_map(|name| query.text(name).map(|text| (name, text))).chain([
+        ("created_at__after", &*since),
+        ("page", &*page),
+        ("limit", &*limit),
+    ]);
+    let path = with_query(sources.path, parameters);
+    let raw = sources.dify.get(&path, sources.credentials).await?;
+    Ok(raw.json()?)
+}
+
+fn rows(data: Vec<Map<String, Value>>) -> Result<Vec<Row<Value>>, Fault> {
+    let row = |row: Map<String, Value>| {
+        let id = row.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
+        let second = row.get("created_at").and_then(Value::as_i64);
+        let (id, second) = id.zip(second).ok_or(UpstreamFault::Unexpected)?;
+        Ok(Row { id, place: Place::Second(second), value: Value::Object(row) })
+    };
+    data.into_iter().map(row).collect()
+}

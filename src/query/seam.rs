@@ -1,0 +1,90 @@
+//! What a reader needs that merges the store's rows with those of Dify's own tables.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{QueryError, RunList, RunQuery, TenantLogs};
+use crate::domain::query::{Cursor, Direction, Page, Position, RunFilter, RunSummary};
+use crate::domain::{Kind, Record, RecordId};
+
+impl TenantLogs {
+    /// Returns the runs of a list that follow `after` strictly, newest first by (`created_at`, id), at most `limit`; fewer
+    /// only at the end. `list.after` and `list.limit` do not count. As fresh as lists are.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn runs_after(
+        &self,
+        list: &RunList,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<RunSummary>, QueryError> {
+        let after = after.map(|cursor| Position { cursor, elapsed_time: 0.0 });
+        let page = Page { after, ..Page::newest(limit) };
+        Ok(self.ports.queries.runs(&self.filter_of(list), &page).await?)
+    }
+
+    /// Returns the runs of a list that stand strictly before `place`, the nearest first, at most `limit`. `list.after` and
+    /// `list.limit` do not count.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn runs_before(
+        &self,
+        list: &RunList,
+        place: Cursor,
+        limit: usize,
+    ) -> Result<Vec<RunSummary>, QueryError> {
+        let after = Some(Position { cursor: place, elapsed_time: 0.0 });
+        let page = Page { after, direction: Direction::Ascending, ..Page::newest(limit) };
+        Ok(self.ports.queries.runs(&self.filter_of(list), &page).await?)
+    }
+
+    fn filter_of(&self, list: &RunList) -> RunFilter {
+        let query = RunQuery {
+            app_id: Some(list.app_id),
+            triggered_from: list.triggered_from.clone(),
+            statuses: list.status.iter().cloned().collect(),
+            ..RunQuery::default()
+        };
+        query.within(self.tenant_id)
+    }
+
+    /// Returns runs by their ids, whatever their app, in no order, absent ones left out. Sees every acknowledged write.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn run_summaries(&self, ids: &[RecordId]) -> Result<Vec<RunSummary>, QueryError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.ports.queries.run_summaries(self.tenant_id, ids).await?)
+    }
+
+    /// Returns the error texts of runs by their ids, absent runs left out. Reads the whole documents: for a page of runs.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn run_errors(&self, ids: &[RecordId]) -> Result<HashMap<RecordId, Option<Box<str>>>, QueryError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let found = self.ports.queries.records(self.tenant_id, Kind::WorkflowRun, ids).await?;
+        let errors = found.into_iter().filter_map(|document| match document.record {
+            Record::Run(run) => Some((run.id, run.error)),
+            _ => None,
+        });
+        Ok(errors.collect())
+    }
+
+    /// Returns which of these app logs are stored. Sees every acknowledged write.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn stored_app_logs(&self, ids: &[RecordId]) -> Result<HashSet<RecordId>, QueryError> {
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let found = self.ports.queries.records(self.tenant_id, Kind::AppLog, ids).await?;
+        Ok(found.iter().map(|document| document.record.id()).collect())
+    }
+}
