@@ -29,7 +29,11 @@ impl Site {
 
     async fn try_call(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
         let url = format!("{}{path}", self.settings.hosts[0]);
-        let answer = reqwest::Client::new().request(method, url).json(body).send().await.unwrap();
+        let request = reqwest::Client::new().request(method, url);
+        // Elasticsearch refuses a body where it expects none.
+        let request =
+            if body.as_object().is_some_and(serde_json::Map::is_empty) { request } else { request.json(body) };
+        let answer = request.send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
