@@ -123,10 +123,15 @@ async fn a_template_of_others_that_is_in_the_way_is_named() {
         template["data_stream"] = json!({});
         template
     };
-    site.call(Method::PUT, &house, above(template(900))).await;
-    for result in [site.store.check().await, site.store.install().await] {
-        let Err(StoreError::Unavailable(words)) = result else { panic!("{result:?}") };
-        assert!(words.contains(&format!("{prefix}-house")) && words.contains("template_priority"), "{words}");
+    // Elasticsearch 7 as it is assembled here has no data streams, and refuses the template itself.
+    let (status, answer) = site.try_call(Method::PUT, &house, &above(template(900))).await;
+    if status == 200 {
+        for result in [site.store.check().await, site.store.install().await] {
+            let Err(StoreError::Unavailable(words)) = result else { panic!("{result:?}") };
+            assert!(words.contains(&format!("{prefix}-house")) && words.contains("template_priority"), "{words}");
+        }
+    } else {
+        assert!(answer.to_string().contains("template after composition is invalid"), "{answer}");
     }
     let higher = ElasticSettings { template_priority: 901, ..site.settings.clone() };
     let higher = ElasticStore::new(higher).unwrap();
