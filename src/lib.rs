@@ -6,7 +6,7 @@
 //! delivery → event → record → document → bulk action → bulk request → verdict → disposition → ack
 //! ```
 //!
-//! Modules have ranks, and name only modules of a lower rank (`tests/structure.rs` enforces it):
+//! Modules have ranks, and name only modules of a lower rank (`tests/it/structure.rs` enforces it):
 //! `domain` (the vocabulary), `codec` (bytes to records), `store` (ports and stores), `pipeline` (the flow),
 //! `amqp` (the broker), `query` (the read path), `http` (the API, health and metrics), `backup`, and on top `config`, `app`, `cli`. `ARCHITECTURE.md` walks one
 //! message through them.

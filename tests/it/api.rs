@@ -1,0 +1,14 @@
+//! The HTTP API, asked over a real connection: Dify's recorded answers in their shapes, keys and scopes, hostile input,
+//! a store that is down, exports; and the commands that read, as programs.
+
+mod access;
+mod commands;
+mod conformance;
+mod exports;
+mod golden;
+mod harness;
+mod hostile;
+mod limits;
+mod names;
+mod pages;
+mod serving;

@@ -1,0 +1,96 @@
+//! Names of creators: of members only, and never a reason to keep an answer back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use difylog::domain::Record;
+use difylog::http::api::ServeSettings;
+use difylog::postgres::{Database, PostgresSettings};
+use difylog::query::{DifyDirectory, Directory as _, LogService, Ports};
+use difylog::store::payload::{PayloadSettings, PayloadStore};
+
+use crate::api::harness::Server;
+use crate::support::double::Double;
+use crate::support::postgres::{Postgres, Schema};
+use crate::support::records;
+
+/// An API whose names come from this database.
+fn server(settings: &PostgresSettings) -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
+    let double = Arc::new(Double::default());
+    let directory = DifyDirectory::new(Database::open(settings).unwrap()).within(Duration::from_secs(2));
+    let service = LogService::new(Ports {
+        queries: double.clone(),
+        scan: double.clone(),
+        eraser: double.clone(),
+        payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
+        directory: Arc::new(directory),
+        clock: Arc::new(|| records::at("2025-12-20T12:00:00Z")),
+    });
+    Server::over(service, double, records::tenant(), ServeSettings::default(), folder)
+}
+
+#[tokio::test]
+async fn without_the_database_answers_have_ids_and_say_so() {
+    let away = PostgresSettings {
+        url: "postgres://postgres@127.0.0.1:1/dify".parse().unwrap(),
+        ..PostgresSettings::default()
+    };
+    let server = server(&away);
+    let app = records::app();
+    let run = records::run(server.tenant_id, app, records::at("2025-12-01T00:00:00Z"));
+    let node = records::node(server.tenant_id, app, run.id, 1, run.created_at);
+    let mut log = records::app_log(server.tenant_id, app, run.id, run.created_at);
+    (log.created_by_role, log.creator) = ("account".into(), Some("carried@b.c".into()));
+    let (id, creator) = (run.id, run.created_by.to_string());
+    server.store([Record::Run(Box::new(run)), Record::Node(Box::new(node)), Record::AppLog(Box::new(log))]).await;
+    let listed = server.ok(&format!("/apps/{app}/workflow-runs")).await;
+    assert_eq!((&listed["names"], listed["data"].as_array().unwrap().len()), (&"unavailable".into(), 1));
+    let shown = server.ok(&format!("/apps/{app}/workflow-runs/{id}")).await;
+    assert_eq!(shown["names"], "unavailable");
+    assert!(shown.to_string().contains(&creator), "{shown}");
+    let nodes = server.ok(&format!("/apps/{app}/workflow-runs/{id}/node-executions")).await;
+    assert_eq!(nodes["data"][0]["names"], "unavailable");
+    let logs = server.ok(&format!("/apps/{app}/workflow-app-logs")).await;
+    assert_eq!(
+        (&logs["names"], &logs["data"][0]["created_by_account"]["email"]),
+        (&"unavailable".into(), &"carried@b.c".into())
+    );
+    let found = server.ok(&format!("/apps/{app}/workflow-app-logs?keyword=x")).await;
+    assert_eq!(found["incomplete"], true);
+    for filter in ["created_by_account=a@b.c", "created_by_end_user_session_id=x"] {
+        let answer = server.get(&format!("/apps/{app}/workflow-app-logs?{filter}")).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (503, "directory_unavailable"));
+        assert!(!answer.text.contains("127.0.0.1") && answer.text.contains("leave it out"), "{}", answer.text);
+    }
+    server.ok("/runs").await;
+}
+
+#[tokio::test]
+async fn a_name_is_shown_to_the_tenants_of_its_account_only() {
+    let postgres = Postgres::empty(Schema::V12);
+    let [member, foreign] = [records::id(), records::id()];
+    let [ours, theirs] = [records::tenant(), records::tenant()];
+    postgres.sql(&format!(
+        "INSERT INTO accounts (id, name, email) VALUES ('{member}', 'Ann', 'ann@ours'), ('{foreign}', 'Eve', 'eve@theirs')"
+    ));
+    let directory = DifyDirectory::new(postgres.database()).within(Duration::from_secs(30));
+    let all = directory.accounts(theirs, &[member, foreign]).await;
+    assert_eq!(
+        (all.found.len(), all.complete),
+        (2, true),
+        "a database without memberships does not tell accounts apart"
+    );
+    postgres.sql(&format!(
+        "CREATE TABLE tenant_account_joins (tenant_id uuid NOT NULL, account_id uuid NOT NULL);
+         INSERT INTO tenant_account_joins VALUES ('{ours}', '{member}'), ('{theirs}', '{foreign}')"
+    ));
+    let directory = DifyDirectory::new(postgres.database()).within(Duration::from_secs(30));
+    for _ in 0..2 {
+        let found = directory.accounts(ours, &[member, foreign]).await;
+        let names: Vec<_> = found.found.iter().map(|account| account.name.as_deref().unwrap()).collect();
+        assert_eq!((names, found.complete), (vec!["Ann"], true));
+    }
+    assert_eq!(directory.accounts(theirs, &[member]).await.found, []);
+}

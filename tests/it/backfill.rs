@@ -1,0 +1,8 @@
+//! Dify's rows on a real PostgreSQL, copied into real stores by `difylog migrate`, with faults injected.
+
+mod copies;
+mod faults;
+mod live;
+mod place;
+mod plans;
+mod rows;

@@ -1,0 +1,45 @@
+//! Backups over both stores: what was stored when one began comes back from it, as it was, whatever happens meanwhile.
+
+mod cases;
+mod commands;
+mod place;
+
+/// Every case, over the place that the expression makes.
+macro_rules! over {
+    ($place:expr; $($case:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                crate::backup::cases::$case(&$place.await).await;
+            }
+        )+
+    };
+    ($place:expr) => {
+        crate::backup::over!(
+            $place;
+            a_store_destroyed_is_restored_equal_while_writing,
+            a_month_is_copied_once,
+            nothing_is_written_over,
+            a_backup_that_was_killed_is_none,
+            loss_and_change_are_named,
+            a_deleted_backup_takes_only_what_no_other_needs,
+            one_process_at_a_time,
+        );
+    };
+}
+use over;
+
+mod sqlite {
+    crate::backup::over!(crate::backup::place::Place::sqlite());
+}
+
+mod engine_dedicated {
+    crate::backup::over!(crate::backup::place::Place::engine(difylog::store::elastic::Tenancy::Dedicated));
+}
+
+mod engine_shared {
+    crate::backup::over!(
+        crate::backup::place::Place::engine(difylog::store::elastic::Tenancy::Shared);
+        a_store_destroyed_is_restored_equal_while_writing,
+    );
+}

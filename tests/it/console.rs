@@ -1,0 +1,6 @@
+//! The bridge between Dify's console and the store, over a stand-in for Dify's API server that answers as the real one.
+
+mod dify;
+mod place;
+mod seam;
+mod strangers;

@@ -1,0 +1,141 @@
+//! A bridge over a store in memory, before a stand-in for Dify.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use difylog::domain::{AppId, BulkAction, Record, TenantId};
+use difylog::http::api::{Api, ServeSettings};
+use difylog::http::console::Bridge;
+use difylog::postgres::Order;
+use difylog::query::{LogService, NoDirectory, Ports};
+use difylog::store::payload::{PayloadSettings, PayloadStore};
+use difylog::store::{BulkSink as _, ReadStore, StateStore as _, StoreAdmin as _};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::console::dify::{Dify, User};
+use crate::support::double::Double;
+use crate::support::records;
+
+pub struct Place {
+    pub dify: Dify,
+    pub double: Arc<Double>,
+    base: String,
+    client: reqwest::Client,
+    stop: CancellationToken,
+    _folder: tempfile::TempDir,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A state of its own: one finished migration of everything, or none.
+async fn state(migrated: bool) -> (Arc<dyn ReadStore>, tempfile::TempDir) {
+    use difylog::store::sqlite::{SqliteSettings, SqliteStore};
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SqliteSettings { dir: folder.path().join("state"), ..SqliteSettings::default() };
+    let store = SqliteStore::new(settings).unwrap();
+    store.install().await.unwrap();
+    if migrated {
+        let id = uuid::Uuid::new_v4();
+        let scope = difylog::backfill::state::Scope::new("a server", &[], difylog::domain::query::TimeRange::default());
+        let entry = difylog::backfill::state::MigrationEntry { scope, started_at: 1, holder: None, leased_until: 0 };
+        let entry = serde_json::to_value(entry).unwrap();
+        store.put_state(&format!("migration/{id}"), &entry, None).await.unwrap();
+        // A walk that has ended.
+        let done = json!({ "order": Order::PrimaryKey, "after": null, "done": true, "tally": {} });
+        for kind in ["workflow_run", "app_log"] {
+            store.put_state(&format!("migration/{id}/{kind}"), &done, None).await.unwrap();
+        }
+    }
+    (Arc::new(store), folder)
+}
+
+impl Place {
+    pub async fn new(migrated: bool) -> Self {
+        let (state, folder) = state(migrated).await;
+        let dify = Dify::default();
+        let url = dify.clone().serve().await;
+        let double = Arc::new(Double::default());
+        let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
+        let service = LogService::new(Ports {
+            queries: double.clone(),
+            scan: double.clone(),
+            eraser: double.clone(),
+            payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
+            directory: Arc::new(NoDirectory),
+            clock: Arc::new(|| records::at("2025-12-20T12:00:00Z")),
+        });
+        let settings: ServeSettings =
+            serde_json::from_value(json!({ "dify": { "url": url, "answer_ms": 1000, "pass_seconds": 2 } })).unwrap();
+        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
+        let stop = CancellationToken::new();
+        let bridge = Bridge::new(service.clone(), state, settings.dify.clone().unwrap(), 64).unwrap();
+        let api = Api::new(service, settings, double.clone(), metrics, stop.clone()).unwrap().with_bridge(bridge);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(api.serve(listener));
+        Self {
+            dify,
+            double,
+            base,
+            client: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
+            stop,
+            _folder: folder,
+        }
+    }
+
+    /// A workspace with an app of a mode.
+    pub fn app(&self, tenant: TenantId, mode: &'static str) -> AppId {
+        let app = records::app();
+        self.dify.tables.lock().unwrap().apps.insert(app, (tenant, mode));
+        app
+    }
+
+    /// Somebody who signed in.
+    pub fn user(&self, token: &str, tenants: &[TenantId]) {
+        let user = User { tenants: tenants.to_vec(), current: 0 };
+        self.dify.tables.lock().unwrap().users.insert(token.to_owned(), user);
+    }
+
+    pub async fn store(&self, records: impl IntoIterator<Item = Record>) {
+        let actions: Vec<BulkAction> = records.into_iter().flat_map(records::actions).collect();
+        self.double.apply(&actions).await.unwrap();
+    }
+
+    pub fn asked(&self) -> u64 {
+        self.dify.asked.load(Ordering::Relaxed)
+    }
+
+    /// A request of the console by somebody who signed in; the path begins with `/`.
+    pub async fn ask(&self, token: &str, path: &str) -> Answer {
+        self.request("GET", token, path, "").await
+    }
+
+    pub async fn request(&self, method: &str, token: &str, path: &str, body: &str) -> Answer {
+        let mut request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.base));
+        if !token.is_empty() {
+            request = request.header("cookie", format!("access_token={token}"));
+            request = request.header("x-csrf-token", format!("csrf-{token}"));
+        }
+        let response = request.body(body.to_owned()).send().await.unwrap();
+        Answer { status: response.status().as_u16(), text: response.text().await.unwrap() }
+    }
+}

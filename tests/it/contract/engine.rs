@@ -1,0 +1,36 @@
+//! The contract over a search engine, in both tenancies. The engine is the one at `DIFYLOG_TEST_ENGINE_URL`, which
+//! `scripts/test` starts; each run has an index prefix of its own.
+
+use std::sync::{Arc, LazyLock};
+
+use difylog::store::StoreAdmin as _;
+use difylog::store::elastic::{ElasticSettings, ElasticStore, Search, Tenancy};
+use uuid::Uuid;
+
+use crate::contract::subject::Subject;
+
+static RUN: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().simple().to_string()[..8].to_owned());
+
+/// Settings for the engine under test, with a prefix that no other run and no other `purpose` has.
+pub fn settings(purpose: &str, tenancy: Tenancy) -> ElasticSettings {
+    let url = std::env::var("DIFYLOG_TEST_ENGINE_URL").unwrap_or_else(|_| {
+        panic!("DIFYLOG_TEST_ENGINE_URL is not set: run ./scripts/test, or start an engine (tests/servers) and set it")
+    });
+    let prefix = format!("t{}-{purpose}", *RUN);
+    ElasticSettings { hosts: vec![url], tenancy, prefix, replicas: 0, ..ElasticSettings::default() }
+}
+
+async fn subject(tenancy: Tenancy) -> Subject {
+    let purpose = if tenancy == Tenancy::Shared { "shared" } else { "dedicated" };
+    // The cases look for keywords in every text.
+    let settings = ElasticSettings { search: Search::All, ..settings(purpose, tenancy) };
+    let store = Arc::new(ElasticStore::new(settings).unwrap());
+    store.install().await.unwrap();
+    Subject { store, _guard: Box::new(()) }
+}
+
+crate::contract::contract!(subject(Tenancy::Dedicated));
+
+mod shared {
+    crate::contract::contract!(super::subject(difylog::store::elastic::Tenancy::Shared));
+}

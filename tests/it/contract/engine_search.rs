@@ -1,0 +1,193 @@
+//! Keyword search over an engine: every answer is that of a plain scan of the decoded texts.
+
+use std::sync::Arc;
+
+use difylog::domain::document::{PayloadField, Truncation};
+use difylog::domain::query::{AppLogFilter, LogKeyword, NodeFilter, Page, RunFilter, TextField, TextFilter};
+use difylog::domain::{BulkAction, JsonText, Record, RecordId, TenantId, WorkflowRun};
+use difylog::store::elastic::{ElasticSettings, ElasticStore, Search, Tenancy};
+use difylog::store::{BulkSink as _, LogQueries as _, StoreAdmin as _, StoreError, StoreOverview as _};
+
+use crate::contract::engine::settings;
+use crate::support::records::{self, app, app_log, at, id, node, run, tenant};
+
+/// Decoded texts of an input.
+const TEXTS: [&str; 9] = [
+    "hello World",
+    "say \"hi\" \\ to C:\\new\\table",
+    "line one\nline two\tend\u{1}",
+    "你好，世界。流水线",
+    "ÜBER Straße ΣΊΣΥΦΟΣ naïve",
+    "crab 🦀 and 👩‍💻",
+    "100% of a_b * ? [x] AND (y) OR \"z\"~2",
+    "aaaa aaab abab",
+    "x",
+];
+
+const KEYWORDS: [&str; 38] = [
+    "h",
+    "H",
+    "x",
+    "z",
+    "你",
+    "，",
+    "🦀",
+    "%",
+    "_",
+    "*",
+    "\\",
+    "\"",
+    "}",
+    "\n",
+    "\u{1}",
+    "ü",
+    "Σ",
+    "hello",
+    "O w",
+    "orl",
+    "好，世",
+    "über",
+    "STRASSE",
+    "straße",
+    "σίσυφος",
+    "\"hi\"",
+    "C:\\n",
+    "\\new",
+    "one\nline",
+    "two\tend",
+    "🦀 a",
+    "👩‍💻",
+    "a_b",
+    "AND (y)",
+    "aab a",
+    "aaaaa",
+    "\"text\":",
+    "nothing of it",
+];
+
+async fn store(purpose: &str, change: impl FnOnce(&mut ElasticSettings)) -> Arc<ElasticStore> {
+    let mut settings = settings(purpose, Tenancy::Dedicated);
+    change(&mut settings);
+    let store = ElasticStore::new(settings).unwrap();
+    store.install().await.unwrap();
+    Arc::new(store)
+}
+
+async fn write(store: &ElasticStore, records: impl IntoIterator<Item = Record>) {
+    let actions: Vec<_> = records.into_iter().flat_map(records::actions).collect();
+    store.apply(&actions).await.unwrap();
+    store.refresh().await.unwrap();
+}
+
+fn fold(text: &str) -> String {
+    text.chars().map(|c| c.to_lowercase().next().unwrap_or(c)).collect()
+}
+
+fn text(keyword: &str, field: TextField) -> TextFilter {
+    TextFilter { keyword: keyword.into(), fields: vec![field] }
+}
+
+fn input(text: &str) -> Option<JsonText> {
+    records::json(&format!("{{\"text\": {}}}", serde_json::to_string(text).unwrap()))
+}
+
+fn runs(tenant_id: TenantId) -> Vec<WorkflowRun> {
+    let (app_id, created_at) = (app(), at("2026-07-01T00:00:00"));
+    let of = |text: &&str| WorkflowRun {
+        inputs: input(text),
+        error: Some((*text).into()),
+        ..run(tenant_id, app_id, created_at)
+    };
+    TEXTS.iter().map(of).collect()
+}
+
+fn sorted(ids: impl IntoIterator<Item = RecordId>) -> Vec<RecordId> {
+    let mut ids: Vec<_> = ids.into_iter().collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[tokio::test]
+async fn keywords_are_substrings_of_decoded_text() {
+    let store = store("search", |_| ()).await;
+    let tenant_id = tenant();
+    let runs = runs(tenant_id);
+    write(&store, runs.iter().map(|run| Record::Run(Box::new(run.clone())))).await;
+    for keyword in KEYWORDS {
+        for (field, around) in [(TextField::Inputs, ("{\"text\": \"", "\"}")), (TextField::Error, ("", ""))] {
+            let holds = |text: &str| fold(&format!("{}{text}{}", around.0, around.1)).contains(&fold(keyword));
+            let expected = runs.iter().zip(TEXTS).filter(|(_, text)| holds(text)).map(|(run, _)| run.id);
+            let filter = RunFilter { text: Some(text(keyword, field)), ..RunFilter::all(tenant_id) };
+            let found = store.search_runs(&filter, &Page::newest(50), 100).await.unwrap();
+            let total = found.total.value;
+            assert_eq!(sorted(found.rows.iter().map(|run| run.id)), sorted(expected), "{keyword:?} in {field:?}");
+            assert_eq!(total, found.rows.len() as u64);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_indexed_is_said() {
+    let off = store("unsearched", |settings| settings.search = Search::Off).await;
+    let filter = RunFilter { text: Some(text("x", TextField::Inputs)), ..RunFilter::all(tenant()) };
+    let Err(StoreError::NotSetUp(words)) = off.runs(&filter, &Page::newest(1)).await else { panic!("it was answered") };
+    assert!(words.contains("store.elastic.search = \"runs\""), "{words}");
+
+    let some = store("some", |_| ()).await;
+    let (tenant_id, run_id) = (tenant(), id());
+    let mut ran = node(tenant_id, app(), run_id, 1, at("2026-07-01T00:00:00"));
+    ran.title = "你".into();
+    write(&some, [Record::Node(Box::new(ran))]).await;
+    let of = |field| NodeFilter { text: Some(text("你", field)), ..NodeFilter::all(tenant_id) };
+    assert_eq!(some.nodes(&of(TextField::Title), &Page::newest(5)).await.unwrap().len(), 1);
+    let Err(StoreError::NotSetUp(words)) = some.nodes(&of(TextField::Outputs), &Page::newest(1)).await else {
+        panic!("it was answered")
+    };
+    assert!(words.contains("store.elastic.search = \"all\""), "{words}");
+}
+
+#[tokio::test]
+async fn a_cut_text_is_told() {
+    let store = store("cut", |_| ()).await;
+    let tenant_id = tenant();
+    let (mut document, _) = records::split(Record::Run(Box::new(runs(tenant_id).remove(0))));
+    let sha256 = records::sha256("the whole text");
+    document.truncated = vec![Truncation { field: PayloadField::Inputs, original_bytes: 1 << 20, sha256 }];
+    store.apply(&[BulkAction::Document(Arc::new(document))]).await.unwrap();
+    store.refresh().await.unwrap();
+    for (field, is_cut) in [(TextField::Inputs, true), (TextField::Error, false)] {
+        let filter = RunFilter { text: Some(text("nothing of it", field)), ..RunFilter::all(tenant_id) };
+        assert_eq!(store.search_runs(&filter, &Page::newest(1), 10).await.unwrap().text_truncated, is_cut);
+    }
+}
+
+#[tokio::test]
+async fn logs_are_found_by_their_runs_text_or_by_their_creator() {
+    let store = store("logsearch", |_| ()).await;
+    let tenant_id = tenant();
+    let mut runs = runs(tenant_id);
+    runs.truncate(3);
+    let app_id = runs[0].app_id;
+    let mut logs: Vec<_> = runs.iter().map(|run| app_log(tenant_id, app_id, run.id, run.created_at)).collect();
+    logs[1].creator = Some("Session-WORLD-7".into());
+    logs[2].creator = logs[1].creator.clone();
+    logs[2].created_by_role = "account".into();
+    write(&store, runs.iter().map(|run| Record::Run(Box::new(run.clone())))).await;
+    write(&store, logs.iter().map(|log| Record::AppLog(Box::new(log.clone())))).await;
+    let found = async |keyword: &str, run_id, end_users, status: Option<&str>| {
+        let keyword = LogKeyword { keyword: keyword.into(), run_id, end_users };
+        let filter = AppLogFilter {
+            run_status: status.map(Into::into),
+            keyword: Some(keyword),
+            ..AppLogFilter::all(tenant_id, app_id)
+        };
+        let page = store.app_logs(&filter, 0, 10).await.unwrap();
+        assert_eq!(page.total, page.rows.len() as u64);
+        sorted(page.rows.iter().map(|row| row.log.id))
+    };
+    assert_eq!(found("world", None, Vec::new(), None).await, sorted([logs[0].id, logs[1].id]));
+    assert_eq!(found("world", None, Vec::new(), Some("running")).await, sorted([logs[0].id, logs[1].id]));
+    assert_eq!(found("world", None, Vec::new(), Some("failed")).await, []);
+    assert_eq!(found("none", Some(runs[2].id), Vec::new(), None).await, [logs[2].id]);
+    assert_eq!(found("none", None, vec![logs[0].created_by, logs[2].created_by], None).await, [logs[0].id]);
+}

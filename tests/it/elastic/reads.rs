@@ -1,0 +1,48 @@
+//! Reads while an index is only being created, and while shards are lost.
+
+use difylog::domain::query::{Page, RunFilter};
+use difylog::store::LogQueries as _;
+
+use crate::elastic::store;
+use crate::support::records;
+use crate::support::scripted_engine::{Reply, ScriptedEngine};
+
+const NO_SHARD: &str =
+    r#"{"error":{"type":"search_phase_execution_exception","reason":"all shards failed"},"status":503}"#;
+
+async fn newest_runs(engine: &ScriptedEngine) -> bool {
+    let (tenant_id, app_id) = (records::tenant(), records::app());
+    let index = r#"{"dify-workflow-runs-2026.11":{"aliases":{}}}"#;
+    engine.script_prefix("GET /dify-workflow-runs-", Reply::text(200, index));
+    let filter = RunFilter { app_id: Some(app_id), ..RunFilter::all(tenant_id) };
+    store(engine).runs(&filter, &Page::newest(10)).await.is_ok()
+}
+
+#[tokio::test]
+async fn shards_that_are_starting_are_waited_for() {
+    let engine = ScriptedEngine::start().await;
+    engine.script_prefix_times(2, "POST /dify-workflow-runs-", Reply::text(503, NO_SHARD));
+    engine.script_prefix_times(2, "GET /_cluster/health/", Reply::text(200, "{}"));
+    engine.script_prefix("POST /dify-workflow-runs-", Reply::text(200, r#"{"timed_out":false,"hits":{"hits":[]}}"#));
+    assert!(newest_runs(&engine).await);
+    assert_eq!(engine.requests("GET /_cluster/health/dify-workflow-*").len(), 2);
+}
+
+#[tokio::test]
+async fn lost_shards_are_an_error_and_not_a_gap() {
+    let engine = ScriptedEngine::start().await;
+    engine.script_prefix("POST /dify-workflow-runs-", Reply::text(503, NO_SHARD));
+    engine.script_prefix("GET /_cluster/health/", Reply::text(408, r#"{"timed_out":true}"#));
+    assert!(!newest_runs(&engine).await);
+    assert_eq!(engine.requests("POST /dify-workflow-runs-").len(), 5, "bounded");
+}
+
+#[tokio::test]
+async fn a_search_that_times_out_is_an_error_and_not_a_gap() {
+    let engine = ScriptedEngine::start().await;
+    let partial = Reply::text(200, r#"{"timed_out":true,"hits":{"hits":[]}}"#);
+    engine.script_prefix("POST /dify-workflow-runs-", partial);
+    engine.script_prefix("GET /_cluster/health/", Reply::text(200, "{}"));
+    assert!(!newest_runs(&engine).await);
+    assert_eq!(engine.requests("POST /dify-workflow-runs-").len(), 5, "bounded");
+}

@@ -1,0 +1,11 @@
+//! The whole way as an operator runs it: a real RabbitMQ, a real store, `difylog` as a process, faults injected.
+
+mod beside;
+mod corpus;
+mod crashes;
+mod letters;
+mod operations;
+mod outages;
+mod poison;
+mod restarts;
+mod seeds;

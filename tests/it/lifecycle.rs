@@ -1,0 +1,14 @@
+//! The life of the data after its migration, on a real PostgreSQL: validated, cleaned up, restored, rolled back.
+//!
+//! The database comes from `DIFYLOG_TEST_PG_URL`; `scripts/test` starts it.
+
+mod cleanup;
+mod commands;
+mod double;
+mod harness;
+mod plans;
+mod recopy;
+mod restore;
+mod rollback;
+mod round_trip;
+mod validate;

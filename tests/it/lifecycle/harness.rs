@@ -1,0 +1,100 @@
+//! A database with the sample, and a store that holds what a migration of it stored.
+
+use difylog::backfill::cleanup::{self, Cleanup};
+use difylog::backfill::report::Report;
+use difylog::backfill::validate::{Request, Validation};
+use difylog::codec::truncate::Limits;
+use difylog::domain::query::TimeRange;
+use difylog::domain::{Kind, Origin, Timestamp};
+use difylog::postgres::Database;
+use difylog::telemetry::Clock;
+use uuid::Uuid;
+
+use crate::lifecycle::double::Double;
+use crate::support::postgres::{Postgres, Schema};
+
+/// The sample ends on 2025-12-20; this is later.
+pub fn now() -> Timestamp {
+    "2026-01-10T00:00:00Z".parse().unwrap()
+}
+
+pub fn clock() -> Clock {
+    std::sync::Arc::new(now)
+}
+
+pub fn origin() -> Origin {
+    Origin::new(Uuid::from_u128(7))
+}
+
+pub struct Pair {
+    pub postgres: Postgres,
+    pub database: Database,
+    pub store: Double,
+    pub limits: Limits,
+}
+
+impl Pair {
+    pub async fn sample(schema: Schema) -> Self {
+        Self::with(Postgres::sample(schema), Limits::default()).await
+    }
+
+    pub async fn with(postgres: Postgres, limits: Limits) -> Self {
+        let database = postgres.database();
+        let store = Double::of(&database, limits, Some(origin())).await;
+        Self { postgres, database, store, limits }
+    }
+
+    pub fn request() -> Request {
+        Request {
+            tenants: Vec::new(),
+            kinds: Kind::ALL.to_vec(),
+            created: TimeRange::default(),
+            sample: None,
+            tolerated: Vec::new(),
+            store_name: "double".into(),
+        }
+    }
+
+    pub async fn validate(&self, request: Request) -> Report {
+        let validation = Validation {
+            database: &self.database,
+            store: self.store.side(),
+            limits: self.limits,
+            clock: clock(),
+            seed: 7,
+            progress: &|_, _| {},
+        };
+        validation.run(request).await.unwrap()
+    }
+
+    pub fn plan(execute: bool) -> cleanup::Plan {
+        cleanup::Plan {
+            tenants: Vec::new(),
+            created: TimeRange { from: None, until: Some(now()) },
+            batch: 100,
+            rate: None,
+            lock_timeout_ms: 200,
+            allow_changed: false,
+            // The sample has trigger logs of some runs.
+            ignored_references: vec!["workflow_trigger_logs".into()],
+            unended_before: None,
+            execute,
+        }
+    }
+
+    pub async fn clean(&self, plan: &cleanup::Plan) -> cleanup::Outcome {
+        let cleanup =
+            Cleanup { database: &self.database, store: self.store.side(), plan, progress: &|_| {}, stop: &|| false };
+        cleanup.run().await.unwrap()
+    }
+
+    pub fn counts(&self) -> [u64; 4] {
+        let count = |table| self.postgres.number(&format!("SELECT count(*) FROM {table}"));
+        [
+            count("workflow_runs"),
+            count("workflow_node_executions"),
+            count("workflow_app_logs"),
+            count("workflow_node_execution_offload"),
+        ]
+    }
+}

@@ -1,0 +1,92 @@
+//! Rows that changed after they were copied, were erased from the store, or changed on their way into it: copied again on
+//! request, and no reason to keep all others.
+
+use crate::lifecycle::commands::{json, refused, site};
+use crate::support::postgres::{Postgres, Schema};
+use crate::support::site::{Site, StoreUnderTest};
+use difylog::domain::record::RecordKey;
+use difylog::domain::{Kind, Record};
+use difylog::store::{Erasure, Remains};
+
+/// The outputs of a run in the store.
+async fn outputs(site: &Site, tenant: &str, id: &str) -> Option<String> {
+    let store = site.store();
+    let key = RecordKey { tenant_id: tenant.parse().unwrap(), kind: Kind::WorkflowRun, id: id.parse().unwrap() };
+    let found = store.record(key).await.unwrap();
+    store.close().await;
+    let Some(Record::Run(run)) = found.map(|document| document.record) else { return None };
+    run.outputs.map(|json| json.as_str().to_owned())
+}
+
+fn picked(postgres: &Postgres, offset: u32) -> (String, String) {
+    let sql = format!(
+        "SELECT tenant_id || '|' || id FROM workflow_runs WHERE status = 'succeeded' AND outputs LIKE '{{\"%' ORDER BY id OFFSET {offset} LIMIT 1"
+    );
+    let line = postgres.sql(&sql);
+    let (tenant, id) = line.trim().split_once('|').unwrap();
+    (tenant.to_owned(), id.to_owned())
+}
+
+async fn copied_again(store: &StoreUnderTest, schema: Schema) {
+    let postgres = Postgres::sample(schema);
+    let site = site(store, &postgres).await;
+    site.ok(&["migrate"]);
+    let [redacted, erased, earlier] = [3, 40, 77].map(|offset| picked(&postgres, offset));
+    let update = |set: &str, id: &str| postgres.sql(&format!("UPDATE workflow_runs SET {set} WHERE id = '{id}'"));
+    update("outputs = '{\"answer\": \"[redacted]\"}'", &redacted.1);
+    // Of a lower revision than its document.
+    update("finished_at = finished_at - interval '1 hour', created_at = created_at - interval '2 hours'", &earlier.1);
+    {
+        let store = site.store();
+        let key =
+            RecordKey { tenant_id: erased.0.parse().unwrap(), kind: Kind::WorkflowRun, id: erased.1.parse().unwrap() };
+        let at = "2026-01-01T00:00:00Z".parse().unwrap();
+        let gone = store.erase(&[Erasure { key, revision: None }], Remains::Tombstone(at)).await.unwrap();
+        assert_eq!(gone, [true]);
+        store.close().await;
+    }
+    let report = site.file("report.json");
+    let report = report.to_str().unwrap();
+    let validate = ["validate", "--report", report];
+    refused(&site, &validate, "the sides differ");
+    let said = String::from_utf8_lossy(&site.run(&validate).stdout).into_owned();
+    assert!(said.contains("migrate --from-report") && said.contains("--lift-tombstones"), "{said}");
+
+    // One fault does not keep all else in PostgreSQL.
+    let clean = |more: &[&'static str]| {
+        [&["cleanup-pg", "--report", report, "--before", "2026-01-01", "--json"][..], more].concat()
+    };
+    refused(&site, &clean(&[]), "--pass-over-faults");
+    let output = site.run(&clean(&["--pass-over-faults"]));
+    let dry = json(&String::from_utf8_lossy(&output.stdout));
+    assert!(dry["freed"]["workflow_run"]["rows"].as_u64() > Some(1_000), "{dry}");
+    assert_eq!(
+        (&dry["stayed"]["not in the store"], &dry["stayed"]["different in the store"]),
+        (&1.into(), &2.into()),
+        "{dry}"
+    );
+
+    refused(&site, &["migrate", "--from-report", report], "not in the store as PostgreSQL has them");
+    assert!(outputs(&site, &redacted.0, &redacted.1).await.unwrap().contains("[redacted]"));
+    assert_eq!(outputs(&site, &erased.0, &erased.1).await, None, "what was erased stays erased unless it is asked for");
+    let lifted = json(&site.ok(&["migrate", "--from-report", report, "--lift-tombstones", "--json"]));
+    assert_eq!(lifted["kinds"]["workflow_run"]["copied"], 1, "{lifted}");
+    assert!(outputs(&site, &erased.0, &erased.1).await.is_some());
+    site.ok(&validate);
+
+    update("outputs = '{\"answer\": \"[again]\"}'", &redacted.1);
+    let changed = json(&site.ok(&["migrate", "--changed", "--json"]));
+    assert_eq!(changed["kinds"]["workflow_run"]["copied"], 1, "{changed}");
+    assert!(outputs(&site, &redacted.0, &redacted.1).await.unwrap().contains("[again]"));
+    site.ok(&validate);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_is_copied_over_its_document_over_sqlite() {
+    copied_again(&StoreUnderTest::Sqlite, Schema::V10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_is_copied_over_its_document_over_an_engine() {
+    copied_again(&StoreUnderTest::engine("shared"), Schema::V12).await;
+}

@@ -1,0 +1,201 @@
+//! The rules of the house that a compiler does not check: ranks of modules, confined crates, size of files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rank per top module: a module may name `crate::structure::x` only if x has a lower rank, or is its own.
+const RANKS: &[(&str, u8)] = &[
+    ("domain", 0),
+    ("telemetry", 1),
+    ("backoff", 0),
+    ("codec", 2),
+    ("synthetic", 2),
+    ("store", 3),
+    ("pipeline", 4),
+    ("amqp", 5),
+    ("postgres", 5),
+    ("query", 6),
+    ("backfill", 6),
+    ("retention", 5),
+    ("http", 7),
+    ("backup", 7),
+    ("config", 8),
+    ("app", 9),
+    ("cli", 10),
+];
+
+/// Crates that may be named under one place only.
+const CONFINED: &[(&str, &str)] = &[
+    ("lapin", "src/amqp"),
+    ("reqwest", "src/store/elastic src/http/console"),
+    ("rusqlite", "src/store/sqlite"),
+    ("object_store", "src/store/payload"),
+    ("axum", "src/http"),
+    ("axum_server", "src/http"),
+    ("http_body", "src/http"),
+    ("hyper_util", "src/http"),
+    ("tower", "src/http"),
+    ("tower_http", "src/http"),
+    ("utoipa", "src/http"),
+    ("tokio_postgres", "src/postgres"),
+    ("deadpool_postgres", "src/postgres"),
+    ("anyhow", "src/cli"),
+];
+
+const MAX_LINES: usize = 400;
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// (path relative to the root, text)
+fn sources(folder: &str) -> Vec<(String, String)> {
+    rust_files(&root().join(folder))
+        .into_iter()
+        .map(|path| {
+            let relative = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
+            (relative, fs::read_to_string(&path).unwrap())
+        })
+        .collect()
+}
+
+fn top_module(relative: &str) -> &str {
+    let inside = relative.strip_prefix("src/").unwrap();
+    inside.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+/// Code lines of the product: comments and everything from the first test module on are left out.
+fn product_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().take_while(|line| line.trim() != "#[cfg(test)]").filter(|line| !line.trim_start().starts_with("//"))
+}
+
+fn is_test(relative: &str) -> bool {
+    relative.ends_with("/tests.rs") || relative.contains("/tests/")
+}
+
+#[test]
+fn modules_name_only_lower_ranks() {
+    let ranks: BTreeMap<_, _> = RANKS.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for (relative, text) in sources("src") {
+        let own = top_module(&relative);
+        if matches!(own, "main" | "lib") || is_test(&relative) {
+            continue;
+        }
+        let rank =
+            *ranks.get(own).unwrap_or_else(|| panic!("{relative}: module {own} has no rank in tests/it/structure.rs"));
+        for line in product_lines(&text) {
+            for named in line.split("crate::").skip(1) {
+                let named: String = named.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                if named != own && ranks.get(named.as_str()).is_some_and(|other| *other >= rank) {
+                    wrong.push(format!("{relative}: {}", line.trim()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "a module names one of the same or a higher rank:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn crates_stay_where_they_belong() {
+    let mut wrong = Vec::new();
+    for (relative, text) in sources("src") {
+        for (name, place) in CONFINED {
+            let names_it = |line: &str| {
+                line.contains(&format!("use {name}::"))
+                    || line.contains(&format!(" {name}::"))
+                    || line.contains(&format!("<{name}::"))
+                    || line.contains(&format!("({name}::"))
+            };
+            if !place.split(' ').any(|place| relative.starts_with(place))
+                && !is_test(&relative)
+                && product_lines(&text).any(names_it)
+            {
+                wrong.push(format!("{relative} names {name}, which belongs under {place}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_are_short_and_say_what_they_own() {
+    let mut wrong = Vec::new();
+    for (relative, text) in sources("src").into_iter().chain(sources("tests")).chain(sources("benches")) {
+        let lines = text.lines().count();
+        if lines > MAX_LINES {
+            wrong.push(format!("{relative}: {lines} lines (at most {MAX_LINES})"));
+        }
+        if !text.starts_with("//!") && !is_test(&relative) {
+            wrong.push(format!("{relative}: does not open with //!"));
+        }
+    }
+    let main = fs::read_to_string(root().join("src/main.rs")).unwrap().lines().count();
+    if main > 30 {
+        wrong.push(format!("src/main.rs: {main} lines (at most 30)"));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// `println!` panics when the reader of a pipe goes away, and prints foreign text as it is.
+#[test]
+fn only_one_file_writes_to_standard_output_and_error() {
+    let mut wrong = Vec::new();
+    for (relative, text) in sources("src") {
+        let prints = |line: &&str| {
+            ["println!(", "print!(", "stdout().lock(", "stderr().lock("].iter().any(|word| line.contains(word))
+        };
+        if relative != "src/cli/output.rs" && !is_test(&relative) {
+            wrong.extend(product_lines(&text).filter(prints).map(|line| format!("{relative}: {}", line.trim())));
+        }
+    }
+    assert!(wrong.is_empty(), "print with say!, say_json! or complain! of src/cli/output.rs:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_compose_file_opens_nothing_to_other_machines_and_pins_its_images() {
+    let compose = fs::read_to_string(root().join("docker-compose.yml")).unwrap();
+    let values = |key: &'static str| compose.lines().filter_map(move |line| line.trim().strip_prefix(key));
+    for ports in values("ports:") {
+        let (all, local) = (ports.matches('"').count() / 2, ports.matches("\"127.0.0.1:").count());
+        assert!(all > 0 && all == local, "{ports}");
+    }
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    let from = dockerfile.lines().filter_map(|line| line.strip_prefix("FROM "));
+    for image in values("image:").chain(from) {
+        let tag = image.split(':').nth(1).unwrap_or_default();
+        assert!(tag.starts_with(|first: char| first.is_ascii_digit()) && tag.contains('.'), "{image} is not pinned");
+    }
+    assert!(!compose.contains("guest"), "the default login is for the broker's own host");
+}
+
+#[test]
+fn no_test_is_ignored_and_nothing_sleeps() {
+    // Spelled apart, so that this file does not find itself.
+    let forbidden =
+        [concat!("#[ign", "ore"), concat!("thread::sl", "eep"), concat!("tod", "o!("), concat!("unimpl", "emented!(")];
+    let mut wrong = Vec::new();
+    for (relative, text) in sources("src").into_iter().chain(sources("tests")) {
+        for word in forbidden {
+            if text.contains(word) {
+                wrong.push(format!("{relative}: {word}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,0 +1,15 @@
+//! What several suites use: stores and servers under test, makers of records, stand-ins.
+
+pub mod corpus;
+pub mod double;
+pub mod engine_proxy;
+pub mod expected_rows;
+pub mod load;
+pub mod model;
+pub mod nodes;
+pub mod postgres;
+pub mod rabbit;
+pub mod records;
+pub mod scripted_engine;
+pub mod site;
+pub mod world;

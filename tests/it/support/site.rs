@@ -1,0 +1,254 @@
+//! A site under test: a broker, a store, a configuration file, and `difylog` run as a program over them.
+//!
+//! The broker comes from `DIFYLOG_TEST_AMQP_URL`, the engine from `DIFYLOG_TEST_ENGINE_URL`; `scripts/test` starts both.
+//! Each site has queues, files and an index prefix of its own.
+
+use std::fs;
+use std::net::TcpListener;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use difylog::config::{self, Environment, Settings};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// A variable that `scripts/test` sets.
+pub fn needed(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} is not set: run ./scripts/test, which starts the servers, or start one (tests/servers) and set it")
+    })
+}
+
+/// Which store a site uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUnderTest {
+    Sqlite,
+    /// The engine at this URL, with this tenancy.
+    Engine {
+        url: String,
+        tenancy: &'static str,
+    },
+}
+
+impl StoreUnderTest {
+    /// The engine that `scripts/test` started.
+    pub fn engine(tenancy: &'static str) -> Self {
+        Self::Engine { url: needed("DIFYLOG_TEST_ENGINE_URL"), tenancy }
+    }
+}
+
+pub struct Site {
+    folder: TempDir,
+    pub name: String,
+    pub http: String,
+    pub settings: Settings,
+}
+
+impl Site {
+    pub fn new(store: &StoreUnderTest) -> Self {
+        Self::with(store, &needed("DIFYLOG_TEST_AMQP_URL"), "")
+    }
+
+    /// A site on a given broker, with more lines of configuration.
+    pub fn with(store: &StoreUnderTest, amqp_url: &str, more: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let name = format!("t{}", &Uuid::new_v4().simple().to_string()[..12]);
+        let http = free_address();
+        let data = folder.path().display();
+        let store = match store {
+            StoreUnderTest::Sqlite => format!("[store]\nkind = \"sqlite\"\n[store.sqlite]\ndir = \"{data}/sqlite\"\n"),
+            StoreUnderTest::Engine { url, tenancy } => format!(
+                "[store]\nkind = \"elastic\"\n[store.elastic]\nhosts = [\"{url}\"]\nprefix = \"{name}\"\nreplicas = 0\n\
+                 tenancy = \"{tenancy}\"\nrefresh_interval = \"1s\"\n"
+            ),
+        };
+        let text = format!(
+            "{store}\n[payloads]\ndir = \"{data}/payloads\"\n\
+             [amqp]\nurls = [\"{amqp_url}\"]\nnative_exchange = \"{name}.logs\"\n\
+             dead_letter_exchange = \"{name}.dlx\"\ndead_letter_queue = \"{name}.dead\"\n\
+             [[amqp.queues]]\nname = \"{name}.celery\"\nsource = \"celery\"\n\
+             [[amqp.queues]]\nname = \"{name}.events\"\nsource = \"native\"\n\
+             [http]\nlisten = \"{http}\"\n{more}"
+        );
+        fs::write(folder.path().join("difylog.toml"), text).unwrap();
+        let loaded = config::load(Some(&folder.path().join("difylog.toml")), &Environment::default(), &[]).unwrap();
+        Self { folder, name, http, settings: loaded.settings }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn celery_queue(&self) -> String {
+        format!("{}.celery", self.name)
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_difylog"));
+        command.arg("--config").arg(self.file("difylog.toml")).args(arguments).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("DIFYLOG__") || name.to_string_lossy().starts_with("ELASTICSEARCH_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs a command that must succeed; answers its standard output.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "difylog {arguments:?} failed: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn setup(&self) {
+        self.ok(&["setup"]);
+    }
+
+    /// Starts a worker; its log goes to a file of the site.
+    pub fn worker(&self) -> Worker {
+        self.worker_with(&[])
+    }
+
+    /// Starts a worker with environment variables.
+    pub fn worker_with(&self, environment: &[(&str, &str)]) -> Worker {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.file("worker.log")).unwrap();
+        let mut command = self.command(&["worker"]);
+        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(log);
+        Worker { child: command.spawn().unwrap(), http: self.http.clone(), log: self.file("worker.log") }
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.file("worker.log")).unwrap_or_default()
+    }
+
+    /// Messages ready in a queue of the site, or in its dead-letter queue ("dead").
+    pub async fn depth(&self, queue: &str) -> u64 {
+        let wanted = format!("{}.{queue}", self.name);
+        let depths = difylog::amqp::queue_depths(&self.settings.amqp).await.unwrap();
+        depths.into_iter().find(|depth| depth.queue == wanted).map_or(0, |depth| depth.ready)
+    }
+
+    /// The site's store, opened by this process to read.
+    pub fn store(&self) -> std::sync::Arc<dyn difylog::store::Store> {
+        difylog::app::open_stores(&self.settings).unwrap().store
+    }
+}
+
+/// A worker as a process; killed when dropped.
+pub struct Worker {
+    child: Child,
+    http: String,
+    log: PathBuf,
+}
+
+impl Worker {
+    /// SIGKILL, and wait for the end.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM, and wait for the end within the promised 25 seconds.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        let mut ended = None;
+        eventually(25, "the worker ends after SIGTERM", async || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        })
+        .await;
+        ended.unwrap()
+    }
+
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// An HTTP answer, or `None` while nobody listens.
+    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+        let answer = reqwest::get(format!("http://{}{path}", self.http)).await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
+    }
+
+    pub async fn is_ready(&self) -> bool {
+        self.get("/readyz").await.is_some_and(|(status, _)| status == 200)
+    }
+
+    pub async fn ready(&mut self) {
+        eventually(60, "the worker is ready", async || {
+            assert_eq!(
+                self.child.try_wait().unwrap(),
+                None,
+                "the worker ended: {}",
+                fs::read_to_string(&self.log).unwrap()
+            );
+            self.is_ready().await
+        })
+        .await;
+    }
+
+    /// Waits until the worker has acked so many messages. An empty queue and nothing in flight do not say so: the broker
+    /// may have sent what the worker has not read from its socket yet.
+    pub async fn acked(&self, seconds: u64, messages: usize) {
+        eventually(seconds, "every message is acked", async || {
+            self.metric("difylog_deliveries_total", "outcome=\"acked\"").await >= messages as f64
+        })
+        .await;
+    }
+
+    /// The sum of a metric over the series whose labels contain `labels`; 0 if there is none.
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        let Some((_, text)) = self.get("/metrics").await else { return 0.0 };
+        text.lines()
+            .filter(|line| line.starts_with(name) && line.contains(labels))
+            .filter(|line| matches!(line.as_bytes().get(name.len()), Some(b' ' | b'{')))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that nobody listens on, below the range from which the system takes ports for connections: one of those
+/// could be taken again before the worker binds it.
+pub fn free_address() -> String {
+    const PORTS: Range<u32> = 10_000..20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let offset = std::process::id() * 37 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let address = format!("127.0.0.1:{}", PORTS.start + offset % (PORTS.end - PORTS.start));
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// Waits for a condition, at most `seconds`.
+pub async fn eventually(seconds: u64, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not within {seconds} s: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
