@@ -189,7 +189,7 @@ pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: Canc
     let (broker, sink) = (consumption.stats(), store.clone());
     let mut flow = Parts::default();
     flow.spawn_quiet("the flow", pipeline.run(inbox, abandon.clone()));
-    flow.spawn_quiet("consuming", consumption.run(deliveries, watch, stop.clone(), DRAIN + SETTLE));
+    flow.spawn("consuming", consumption.run(deliveries, watch, stop.clone(), DRAIN + SETTLE));
 
     let watched = Watched { pipeline: stats, broker, sink, metrics: metrics.clone(), stopping: stop.clone() };
     let http_until = CancellationToken::new();
@@ -200,6 +200,8 @@ pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: Canc
     }
     beside.spawn_quiet("the upkeep of metrics", upkeep(metrics, http_until.clone()));
     let mut removing = Parts::default();
+    let writing = store.clone();
+    removing.spawn("the store", async move { Err(writing.ended().await.to_owned()) });
     if let Some((retention, interval)) = removal {
         removing.spawn_quiet("retention", schedule::run(retention, interval, stop.child_token()));
     }

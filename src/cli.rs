@@ -8,6 +8,7 @@ mod export;
 mod logs;
 mod migrate;
 mod output;
+mod panics;
 mod publish;
 mod recopy;
 mod restore;
@@ -24,6 +25,7 @@ mod validate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -53,6 +55,9 @@ Exit codes:
   2  wrong arguments
   3  wrong settings; the message names the keys
   4  a server cannot be reached, refuses access, or is not set up";
+
+/// How long the end of the process waits for threads that read or compress.
+const LAST_THREADS: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Subcommand)]
 enum Role {
@@ -164,6 +169,7 @@ impl From<std::io::Error> for Failure {
 /// Parses the arguments, runs the role, answers the exit code.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    panics::install();
     // Each client and each month that is read takes files; the soft limit is often low for the sake of old programs only.
     // Where it cannot be raised, less is done at once.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
@@ -174,7 +180,10 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(run(arguments)).and_then(|()| match output::failure() {
+    let outcome = runtime.block_on(run(arguments));
+    // A question that nobody waits for any more may still take a thread.
+    runtime.shutdown_timeout(LAST_THREADS);
+    let outcome = outcome.and_then(|()| match output::failure() {
         Some(problem) => Err(Failure::Other(problem)),
         None => Ok(()),
     });

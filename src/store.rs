@@ -50,6 +50,12 @@ pub trait BulkSink: Send + Sync {
     fn generation(&self) -> u64 {
         0
     }
+
+    /// Waits until a part that the store runs by itself ends unasked, or because the store was closed, and returns what
+    /// ended: nothing is written any more then, and only a new process helps. A store without such a part waits for ever.
+    async fn ended(&self) -> &'static str {
+        std::future::pending().await
+    }
 }
 
 /// What is there, and in which state: the administrative questions, which cross tenants and change nothing.

@@ -4,6 +4,7 @@
 //! and never per message where a batch is at hand. Payloads never get here.
 
 mod logging;
+mod parts;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub use self::logging::{LogFormat, install_logging};
+pub use self::parts::{current_part, how_it_ended, named};
 use crate::domain::Timestamp;
 
 /// The wall clock, an input wherever it is needed.

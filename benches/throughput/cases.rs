@@ -141,7 +141,7 @@ async fn worker(settings: Settings, sink: Arc<dyn BulkSink>, messages: u64) {
     }
     meter.report(messages);
     stop.cancel();
-    consuming.await.unwrap();
+    consuming.await.unwrap().unwrap();
     flow.await.unwrap();
 }
 

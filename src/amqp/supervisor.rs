@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc::{self, WeakSender};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ use super::topology;
 use crate::backoff::Backoff;
 use crate::pipeline::gate::{Gate, GateWatch};
 use crate::pipeline::receipt::Delivery;
-use crate::telemetry::Clock;
+use crate::telemetry::{Clock, how_it_ended};
 
 pub(super) const RECONNECT: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(10) };
 
@@ -58,20 +58,23 @@ impl Consumption {
 
     /// Consumes until `drain` is cancelled; then takes in no more, waits at most `patience` until all that the pipeline
     /// has is settled, and disconnects. Never ends because of the broker.
+    ///
+    /// # Errors
+    /// A task of it that panicked, in words: its queue, or its letters, would wait for ever.
     pub async fn run(
         self,
         pipeline: mpsc::Sender<Delivery>,
         gate: GateWatch,
         drain: CancellationToken,
         patience: Duration,
-    ) {
+    ) -> Result<(), String> {
         let publishing = Arc::new(self.publishing);
         let outbox = || {
             let (settings, stats) = (Arc::clone(&self.settings), Arc::clone(&self.stats));
             Outbox::start(Arc::clone(&publishing), settings, stats, Arc::clone(&self.clock))
         };
-        let (letters, writing_letters) = outbox();
-        let (forwards, forwarding) = outbox();
+        let (letters, mut writing_letters) = outbox();
+        let (forwards, mut forwarding) = outbox();
         let shared = Arc::new(Shared {
             settings: self.settings,
             consumers: self.stats.consumers(),
@@ -84,21 +87,25 @@ impl Consumption {
         let consuming = Arc::new(Link::new(self.consuming));
         let mut consumers = spawn_consumers(&shared, &consuming, &pipeline, &gate);
 
-        tokio::select! {
+        let ended = tokio::select! {
             () = drain.cancelled() => {
                 // The pipeline sees the end of the deliveries when the consumers have let go of it as well.
                 drop(pipeline);
-                if tokio::time::timeout(patience, all_ended(&mut consumers)).await.is_err() {
+                if let Ok(ended) = tokio::time::timeout(patience, all_ended(&mut consumers)).await {
+                    ended
+                } else {
                     let unsettled = shared.stats.in_flight();
                     tracing::warn!(unsettled, "the drain took too long; what is not settled goes back to its queue");
                     shared.deadline.cancel();
                     // A broker that does not answer any more takes everything back by itself.
-                    let _ = tokio::time::timeout(GOODBYE, all_ended(&mut consumers)).await;
+                    tokio::time::timeout(GOODBYE, all_ended(&mut consumers)).await.unwrap_or(Ok(()))
                 }
             }
             // Consumers also end when the pipeline is gone.
-            () = all_ended(&mut consumers) => {}
-        }
+            ended = all_ended(&mut consumers) => ended,
+            ended = &mut writing_letters => Err(died("publishing dead letters", &ended)),
+            ended = &mut forwarding => Err(died("forwarding messages", &ended)),
+        };
         consumers.shutdown().await;
         // What was ordered and is not confirmed belongs to deliveries that are given back.
         writing_letters.abort();
@@ -106,11 +113,23 @@ impl Consumption {
         for link in [consuming, publishing] {
             link.close().await;
         }
+        ended
     }
 }
 
-async fn all_ended(consumers: &mut JoinSet<()>) {
-    while consumers.join_next().await.is_some() {}
+/// Waits until all consumers have ended, or one has panicked.
+async fn all_ended(consumers: &mut JoinSet<()>) -> Result<(), String> {
+    while let Some(ended) = consumers.join_next().await {
+        if ended.is_err() {
+            return Err(died("a consumer", &ended));
+        }
+    }
+    Ok(())
+}
+
+fn died(task: &str, ended: &Result<(), JoinError>) -> String {
+    let how = ended.as_ref().err().map_or("it has stopped without being told to", how_it_ended);
+    format!("{task}: {how}")
 }
 
 fn spawn_consumers(

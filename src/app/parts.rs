@@ -6,7 +6,10 @@ use std::future::Future;
 
 use tokio::task::{Id, JoinSet};
 
+use tokio_util::sync::CancellationToken;
+
 use super::AppError;
+use crate::telemetry::{how_it_ended, named};
 
 /// Tasks with names.
 #[derive(Default)]
@@ -18,7 +21,7 @@ pub struct Parts {
 impl Parts {
     /// Starts a part. Its error, if it ends with one, is in words for the operator.
     pub fn spawn(&mut self, name: &'static str, part: impl Future<Output = Result<(), String>> + Send + 'static) {
-        let id = self.tasks.spawn(part).id();
+        let id = self.tasks.spawn(named(name, part)).id();
         self.names.insert(id, name);
     }
 
@@ -38,11 +41,18 @@ impl Parts {
         let (id, why) = match ended {
             Ok((id, Ok(()))) => (id, "it has stopped without being told to".to_owned()),
             Ok((id, Err(why))) => (id, why),
-            // The panic's own text was printed where it happened; it may hold user data.
-            Err(crash) if crash.is_panic() => (crash.id(), "it panicked".to_owned()),
-            Err(crash) => (crash.id(), "it was cancelled".to_owned()),
+            Err(crash) => (crash.id(), how_it_ended(&crash).to_owned()),
         };
         AppError::Died { part: self.names.get(&id).copied().unwrap_or("a part"), why }
+    }
+
+    /// Waits until the parts are told to stop. Returns what to say of one that ended before.
+    pub async fn ended_before(&mut self, stop: &CancellationToken) -> Option<AppError> {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            died = self.ended() => Some(died),
+        }
     }
 
     /// Waits until all have ended after they were told to. Returns what to say of the first that did not end well.
@@ -53,7 +63,7 @@ impl Parts {
                 Ok((_, Ok(()))) => continue,
                 Ok((id, Err(why))) => (id, why),
                 Err(crash) if crash.is_cancelled() => continue,
-                Err(crash) => (crash.id(), "it panicked".to_owned()),
+                Err(crash) => (crash.id(), how_it_ended(&crash).to_owned()),
             };
             let part = self.names.get(&id).copied().unwrap_or("a part");
             died.get_or_insert(AppError::Died { part, why });
@@ -84,5 +94,25 @@ mod tests {
         assert!(parts.ended().await.to_string().contains("consuming"));
         parts.abort();
         assert!(parts.all_ended().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn being_told_to_stop_is_no_death_and_dying_at_it_is() {
+        let stop = CancellationToken::new();
+        let mut parts = Parts::default();
+        let (told, also) = (stop.clone(), stop.clone());
+        parts.spawn_quiet("the API", async move { told.cancelled().await });
+        parts.spawn_quiet("the upkeep of metrics", async move {
+            also.cancelled().await;
+            panic!("user data");
+        });
+        stop.cancel();
+        assert!(parts.ended_before(&stop).await.is_none());
+        let said = parts.all_ended().await.unwrap().to_string();
+        assert!(said.contains("the upkeep of metrics") && !said.contains("user data"), "{said}");
+        let mut parts = Parts::default();
+        parts.spawn_quiet("the API", std::future::ready(()));
+        let said = parts.ended_before(&CancellationToken::new()).await.unwrap().to_string();
+        assert!(said.contains("the API"), "{said}");
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info};
 
+use super::parts::Parts;
 use super::{AppError, open_payloads, upkeep};
 use crate::config::{Settings, StoreKind};
 use crate::http::api::Api;
@@ -48,7 +49,7 @@ pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn ReadStore>)
 /// Serves the API until `stop` is cancelled and the requests have ended.
 ///
 /// # Errors
-/// What keeps it from starting.
+/// What keeps it from starting, or the part of it that ended by itself.
 pub async fn run_serve(settings: Settings, stop: CancellationToken) -> Result<(), AppError> {
     let (service, store) = open_logs(&settings)?;
     for line in store.check().await? {
@@ -67,10 +68,14 @@ pub async fn run_serve(settings: Settings, stop: CancellationToken) -> Result<()
     let failed = |error: std::io::Error| AppError::Other(format!("serve.listen = {listen}: {error}"));
     let listener = TcpListener::bind(listen).map_err(failed)?;
     info!(address = %listener.local_addr().map_err(failed)?, "serving the API; /docs shows it");
-    let until = stop.child_token();
-    let folding = tokio::spawn(upkeep(metrics, until.clone()));
-    let served = api.serve(listener).await;
-    until.cancel();
-    let _ = folding.await;
-    served.map_err(|error| AppError::Other(format!("serve: {error}")))
+    let mut parts = Parts::default();
+    parts.spawn("the API", async move { api.serve(listener).await.map_err(|error| error.to_string()) });
+    parts.spawn_quiet("the upkeep of metrics", upkeep(metrics, stop.child_token()));
+    let died = parts.ended_before(&stop).await;
+    if let Some(died) = &died {
+        error!(%died, "stopping: requests that have begun are answered");
+        stop.cancel();
+    }
+    let crashed = parts.all_ended().await;
+    died.or(crashed).map_or(Ok(()), Err)
 }

@@ -29,7 +29,7 @@ use crate::pipeline::gate::{Gate, GateWatch};
 use crate::postgres::{Catalogue, Database, PostgresError, Range, Selection, Walk, lookup};
 use crate::store::payload::DifyStorage;
 use crate::store::{LogReader, StateStore};
-use crate::telemetry::Clock;
+use crate::telemetry::{Clock, how_it_ended};
 
 /// Clocks of the two servers may differ by this much, and a row may become visible so long after its `created_at`.
 const OVERLAP: Duration = Duration::from_mins(15);
@@ -343,7 +343,7 @@ impl Migration {
             let task = AbortOnDropHandle::new(tokio::spawn(copying));
             async move {
                 task.await.unwrap_or_else(|crash| {
-                    warn!(%crash, "a chunk died");
+                    warn!(how = how_it_ended(&crash), "a chunk died");
                     Err(MigrateError::GivenBack)
                 })
             }

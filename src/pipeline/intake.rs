@@ -16,6 +16,7 @@ use super::receipt::{Content, Delivery};
 use super::stats::PipelineStats;
 use super::worker::{Flown, Pipeline};
 use crate::codec::{self, Cleaned};
+use crate::telemetry::how_it_ended;
 
 /// Messages decoded at once beside the flow. One that waits for room in the budget takes a place: what is heavy waits in
 /// order, and what is neither large nor compressed passes by.
@@ -73,7 +74,7 @@ async fn decode_beside(
     };
     let prepared = spawn_blocking(move || prepare(delivery, &limits, received, charge.as_ref())).await;
     prepared.unwrap_or_else(|crash| {
-        error!(%crash, "decoding ended early; the delivery is given back");
+        error!(how = how_it_ended(&crash), "decoding ended early; the delivery is given back");
         Preparation::default()
     })
 }

@@ -32,7 +32,7 @@ use crate::codec::{self, truncate};
 use crate::domain::SinkFault;
 use crate::store::BulkSink;
 use crate::store::payload::{PayloadError, PayloadStore};
-use crate::telemetry::{Clock, names};
+use crate::telemetry::{Clock, how_it_ended, names};
 
 /// The loop turns at least this often, so that its heartbeat means something.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -276,7 +276,10 @@ impl Pipeline {
         match self.flights.join_next().await? {
             Ok(flown) => Some(Ok(flown)),
             Err(crash) => {
-                error!(%crash, "a task of the flow died; the flow ends, and its deliveries are requeued");
+                error!(
+                    how = how_it_ended(&crash),
+                    "a task of the flow died; the flow ends, and its deliveries are requeued"
+                );
                 Some(Err(()))
             }
         }

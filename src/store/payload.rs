@@ -30,6 +30,7 @@ pub use self::unnamed::{Removed, Younger};
 use crate::domain::document::ContentHash;
 use crate::domain::verdict::bounded;
 use crate::domain::{JsonText, Month, TenantId};
+use crate::telemetry::how_it_ended;
 
 /// Level of the frames: written once, read rarely.
 const LEVEL: i32 = 3;
@@ -248,7 +249,7 @@ impl From<object_store::Error> for PayloadError {
 /// Runs work that takes the processor or the disk for long.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PayloadError> {
     let task = tokio::task::spawn_blocking(work);
-    task.await.map_err(|error| PayloadError::Unavailable(format!("work ended early: {error}")))
+    task.await.map_err(|error| PayloadError::Unavailable(format!("work ended early: {}", how_it_ended(&error))))
 }
 
 #[cfg(test)]

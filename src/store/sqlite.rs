@@ -77,6 +77,7 @@ use self::writer::{Command, Writer};
 use super::{BulkSink, Eraser, Erasure, Remains, StateStore, StateVersion, StoreAdmin, StoreError};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Month, SinkFault, TenantId, Timestamp, Verdict};
+use crate::telemetry::how_it_ended;
 
 /// Below this many bytes of text, making rows takes less time than handing them to another thread.
 const INLINE_BYTES: usize = 32 * 1024;
@@ -133,7 +134,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => Ok(answer?),
-        Err(error) => Err(StoreError::Unavailable(format!("a read ended early: {error}"))),
+        Err(error) => Err(StoreError::Unavailable(format!("a read ended early: {}", how_it_ended(&error)))),
     }
 }
 
@@ -145,7 +146,7 @@ async fn rows(actions: &[BulkAction], weight: usize, compress: bool) -> Result<V
         return Ok(compressed());
     }
     let task = tokio::task::spawn_blocking(compressed);
-    task.await.map_err(|error| Fault::Unavailable(format!("compression ended early: {error}")))
+    task.await.map_err(|error| Fault::Unavailable(format!("compression ended early: {}", how_it_ended(&error))))
 }
 
 #[async_trait]
@@ -154,6 +155,11 @@ impl BulkSink for SqliteStore {
         let weight = actions.iter().map(encode::weight).sum();
         let rows = rows(actions, weight, self.settings.compress).await?;
         self.writer.ask(|answer| Command::Write(Request { rows, weight, answer })).await?
+    }
+
+    async fn ended(&self) -> &'static str {
+        self.writer.ended().await;
+        "its writing thread has ended"
     }
 
     async fn probe(&self) -> Result<(), SinkFault> {

@@ -167,6 +167,32 @@ fn only_one_file_writes_to_standard_output_and_error() {
     assert!(wrong.is_empty(), "print with say!, say_json! or complain! of src/cli/output.rs:\n{}", wrong.join("\n"));
 }
 
+/// Tasks that nobody would miss if they ended: each with what sees to it. Everything else is a part of `app/parts.rs`, or in
+/// a `JoinSet`, whose owner hears of its end.
+const SPAWNS: &[(&str, &str)] = &[
+    ("src/amqp/connection.rs", "hears of blocked publishers; ends with its connection"),
+    ("src/amqp/consumer.rs", "says goodbye to a subscription"),
+    ("src/amqp/outbox.rs", "the supervisor waits for it"),
+    ("src/app.rs", "the timer of the drain"),
+    ("src/app/check.rs", "the other side of a connection that is tried"),
+    ("src/app/migrate.rs", "the migration stalls without it, and ends"),
+    ("src/backfill/migration.rs", "a chunk, awaited"),
+    ("src/cli/migrate.rs", "signals, and the display"),
+    ("src/cli/scope.rs", "signals"),
+    ("src/http/connections.rs", "waits for the shutdown"),
+    ("src/store/elastic/watch.rs", "started again by the next write"),
+    ("src/store/sqlite/pool.rs", "closes idle files"),
+];
+
+#[test]
+fn no_task_runs_unwatched() {
+    let spawns = |text: &str| product_lines(text).any(|line| line.contains("tokio::spawn("));
+    let files: Vec<_> = sources("src").into_iter().filter(|(path, text)| !is_test(path) && spawns(text)).collect();
+    let found: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+    let known: Vec<&str> = SPAWNS.iter().map(|(path, _)| *path).collect();
+    assert_eq!(found, known, "who hears of the end of this task? See SPAWNS in tests/it/structure.rs");
+}
+
 #[test]
 fn the_compose_file_opens_nothing_to_other_machines_and_pins_its_images() {
     let compose = fs::read_to_string(root().join("docker-compose.yml")).unwrap();

@@ -2,7 +2,7 @@
 //! sends the same messages again: a process that remembers them as durable would write nothing, and so never notice.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -24,13 +24,13 @@ const AT_ONCE: usize = 30;
 /// Requests of one look; where more indices are written to, several looks go round.
 const REQUESTS: usize = 4;
 
-/// The task that looks, from the first write on.
+/// The task that looks, from the first write on; one that ended is started again.
 #[derive(Default)]
-pub(super) struct Watch(OnceLock<AbortHandle>);
+pub(super) struct Watch(Mutex<Option<AbortHandle>>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let Some(task) = self.0.get() {
+        if let Some(task) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner) {
             task.abort();
         }
     }
@@ -38,10 +38,11 @@ impl Drop for Watch {
 
 impl Watch {
     pub(super) fn begin(&self, hosts: &Arc<Hosts>, names: &Names, indices: &Arc<Indices>) {
-        self.0.get_or_init(|| {
+        let mut task = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if task.as_ref().is_none_or(AbortHandle::is_finished) {
             let seen = Seen { indices: Arc::clone(indices), uuids: Mutex::default() };
-            tokio::spawn(look_always(Arc::clone(hosts), names.clone(), seen)).abort_handle()
-        });
+            *task = Some(tokio::spawn(look_always(Arc::clone(hosts), names.clone(), seen)).abort_handle());
+        }
     }
 }
 

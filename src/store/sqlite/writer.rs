@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::erase;
 use super::fault::Fault;
@@ -57,12 +58,16 @@ pub enum Command {
     CatchUp(oneshot::Sender<()>),
     /// Ends the thread once the files are closed.
     Close(oneshot::Sender<()>),
+    #[cfg(test)]
+    Panic,
 }
 
 /// The way to the writer thread.
 pub struct Writer {
     commands: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<()>>,
+    /// Cancelled when the thread ends, however it does.
+    ended: CancellationToken,
 }
 
 impl Writer {
@@ -71,8 +76,18 @@ impl Writer {
         let builder = thread::Builder::new().name(String::from("sqlite-writer"));
         // Only its clock is needed.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let thread = builder.spawn(move || run(files, Inbox { queue, runtime, quiet: Quiet::default() }))?;
-        Ok(Self { commands: Some(commands), thread: Some(thread) })
+        let ended = CancellationToken::new();
+        let ending = ended.clone().drop_guard();
+        let thread = builder.spawn(move || {
+            let _ending = ending;
+            run(files, Inbox { queue, runtime, quiet: Quiet::default() });
+        })?;
+        Ok(Self { commands: Some(commands), thread: Some(thread), ended })
+    }
+
+    /// Waits until the thread has ended.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// Gives a command to the thread and waits for its answer.
@@ -198,6 +213,8 @@ fn run(mut files: WriteFiles, mut inbox: Inbox) {
                 drop(files);
                 return reply(answer, ());
             }
+            #[cfg(test)]
+            Command::Panic => std::panic::resume_unwind(Box::new("dictated by a test")),
         }
     }
 }
@@ -224,4 +241,23 @@ fn gather(first: Request, queue: &mut mpsc::Receiver<Command>) -> (Vec<Request>,
 fn reply<T>(answer: oneshot::Sender<T>, value: T) {
     // A caller that has gone away does not want its answer.
     let _ = answer.send(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::BulkSink as _;
+    use crate::store::sqlite::{SqliteSettings, SqliteStore};
+
+    #[tokio::test]
+    async fn a_writer_that_panics_is_known_to_have_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = SqliteSettings { dir: dir.path().to_owned(), ..SqliteSettings::default() };
+        let store = SqliteStore::new(settings).unwrap();
+        assert!(timeout(Duration::from_millis(50), store.ended()).await.is_err(), "it runs");
+        store.writer.commands.as_ref().unwrap().send(Command::Panic).await.unwrap();
+        let ended = timeout(Duration::from_secs(60), store.ended()).await.unwrap();
+        assert!(ended.contains("writing thread"), "{ended}");
+        assert!(store.probe().await.unwrap_err().to_string().contains("restart difylog"));
+    }
 }

@@ -162,7 +162,7 @@ pub struct Worker {
     pub deliveries: mpsc::Receiver<Delivery>,
     pub gate: GateKeeper,
     pub drain: CancellationToken,
-    pub task: JoinHandle<()>,
+    pub task: JoinHandle<Result<(), String>>,
 }
 
 impl Worker {
@@ -206,7 +206,7 @@ impl Worker {
     pub async fn stop(self) -> Arc<BrokerStats> {
         self.drain.cancel();
         drop(self.deliveries);
-        tokio::time::timeout(PATIENCE, self.task).await.expect("an end in time").unwrap();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("an end in time").unwrap().unwrap();
         assert_eq!(self.stats.in_flight(), 0, "{}", account(&self.stats));
         assert_eq!(self.stats.bytes_in_flight(), 0);
         assert_eq!(self.stats.consuming(), 0);

@@ -110,7 +110,11 @@ async fn a_worker_that_starts_before_its_broker_waits_for_it() {
     // One that is told to stop meanwhile does, at once.
     let impatient = site.worker();
     impatient.drain.cancel();
-    tokio::time::timeout(std::time::Duration::from_secs(5), impatient.task).await.expect("an end in time").unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(5), impatient.task)
+        .await
+        .expect("an end in time")
+        .unwrap()
+        .unwrap();
 
     let mut worker = site.worker();
     assert_eq!(worker.stats.consuming(), 0);

@@ -131,7 +131,7 @@ async fn a_drain_ends_at_its_deadline() {
     ack(held.remove(0));
     worker.eventually("one acked", |stats| stats.acked() == 1).await;
     worker.drain.cancel();
-    tokio::time::timeout(PATIENCE, worker.task).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, worker.task).await.unwrap().unwrap().unwrap();
     assert_eq!((worker.stats.acked(), worker.stats.requeued(), worker.stats.in_flight()), (1, 1, 0));
     site.ready_is(site.queue(), 1).await;
     drop(held);
