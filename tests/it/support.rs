@@ -2,6 +2,7 @@
 
 pub mod corpus;
 pub mod double;
+pub mod effort;
 pub mod engine_proxy;
 pub mod expected_rows;
 pub mod load;

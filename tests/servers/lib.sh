@@ -15,7 +15,7 @@ SERVERS_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 umask 022
 
 # A loaded two-core machine needs patience; a server that is ready sooner is reported sooner.
-START_DEADLINE=${DIFYLOG_START_DEADLINE:-120}
+START_DEADLINE=${DIFYLOG_START_DEADLINE:-300}
 STOP_DEADLINE=${DIFYLOG_STOP_DEADLINE:-60}
 
 log() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }

@@ -7,11 +7,11 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::backfill::place::{Running, counts, differences, failure, migrate, site, site_that_keeps_its_lease};
+use crate::support::effort::rounds;
 use crate::support::postgres::{Postgres, Schema};
 use crate::support::site::{StoreUnderTest, eventually};
 
 const RUNS: u64 = 6_000;
-const KILLS: usize = 20;
 
 /// The runs of `DIFYLOG_TEST_KILL_ROWS` rows, or as many as a suite has time for.
 fn runs_to_kill_over() -> u64 {
@@ -28,16 +28,17 @@ fn many_rows(schema: Schema, runs: u64) -> Postgres {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_twenty_times_it_ends_as_if_it_never_was() {
+async fn killed_again_and_again_it_ends_as_if_it_never_was() {
     let runs = runs_to_kill_over();
     let postgres = many_rows(Schema::V12, runs);
     let site = site(&StoreUnderTest::Sqlite, &postgres, "batch_size = 250\n");
     let mut rng = StdRng::seed_from_u64(20);
     let rows = runs * 13 / 2;
     let mut before = 0;
-    for kill in 0..KILLS {
+    let kills = rounds(6, 20);
+    for kill in 0..kills {
         let mut running = Running::start(&site, &["--rate", "20000"]);
-        let goal = before + rng.random_range(1..=rows / (KILLS as u64 + 5));
+        let goal = before + rng.random_range(1..=rows / (kills + 5));
         if kill % 4 == 0 {
             tokio::time::sleep(Duration::from_millis(rng.random_range(0..1_500))).await;
         } else {

@@ -5,26 +5,25 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::support::effort::rounds;
 use crate::support::load::Load;
 use crate::support::site::{Site, StoreUnderTest, eventually};
 
-const MESSAGES: usize = 50_000;
-const KILLS: usize = 20;
-
-async fn killed_twenty_times(store: StoreUnderTest) {
+async fn killed_again_and_again(store: StoreUnderTest) {
     let site = Site::new(&store);
     site.setup();
-    let load = Load::new(20, MESSAGES);
+    let (kills, messages) = rounds((6, 12_000), (20, 50_000));
+    let load = Load::new(20, messages);
     load.write_events(&site.file("events.jsonl"));
     site.ok(&["publish", "--events", site.file("events.jsonl").to_str().unwrap()]);
     let published = load.records.len() as u64;
 
     let mut rng = StdRng::seed_from_u64(20);
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         let mut worker = site.worker();
         // The next death is due once this many more messages are done, or at a random moment of the start.
         let before = site.depth("events").await;
-        let share = published / (KILLS as u64 + 5);
+        let share = published / (kills + 5);
         let goal = before.saturating_sub(rng.random_range(0..=share));
         let moment = Duration::from_millis(rng.random_range(0..400));
         if kill % 4 == 0 {
@@ -40,11 +39,11 @@ async fn killed_twenty_times(store: StoreUnderTest) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_twenty_times_over_sqlite() {
-    killed_twenty_times(StoreUnderTest::Sqlite).await;
+async fn killed_again_and_again_over_sqlite() {
+    killed_again_and_again(StoreUnderTest::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_twenty_times_over_the_engine() {
-    killed_twenty_times(StoreUnderTest::engine("dedicated")).await;
+async fn killed_again_and_again_over_the_engine() {
+    killed_again_and_again(StoreUnderTest::engine("dedicated")).await;
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::support::effort::rounds;
 use crate::support::load::Load;
 use crate::support::site::{Site, StoreUnderTest, needed};
 
@@ -46,7 +47,7 @@ impl Drop for Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn broker_five_times_and_engine_three_times() {
+async fn broker_and_engine_restart_again_and_again() {
     let broker = Server::start("rabbitmq.sh", None);
     let engine = Server::start("engine.sh", Some(needed("DIFYLOG_TEST_ENGINE_NAME")));
     let store = StoreUnderTest::Engine { url: engine.url(), tenancy: "dedicated" };
@@ -57,7 +58,7 @@ async fn broker_five_times_and_engine_three_times() {
     worker.ready().await;
 
     let mut loads = Vec::new();
-    for round in 0..5_u64 {
+    for round in 0..rounds(3, 5_u64) {
         let load = Load::new(100 + round, 3_000);
         load.write_events(&site.file("events.jsonl"));
         site.ok(&["publish", "--events", site.file("events.jsonl").to_str().unwrap()]);

@@ -1,4 +1,4 @@
-//! The captured messages through the real flow into a real store, shuffled with 100 seeds, each message twice, the
+//! The captured messages through the real flow into a real store, shuffled with many seeds, each message twice, the
 //! batches of two workers racing: always the rows that Dify made of them.
 
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use uuid::Uuid;
 
 use crate::flow::corpus::stored;
 use crate::support::corpus::{lines, message};
+use crate::support::effort::rounds;
 use crate::support::expected_rows::compare;
 use crate::support::site::needed;
 
-const SEEDS: u64 = 100;
 const WORKERS: usize = 2;
 const SEEDS_AT_A_TIME: usize = 8;
 
@@ -98,7 +98,7 @@ async fn run_seed(stores: &Stores, messages: &[Value], expected: &[Value], seed:
 async fn all_seeds(stores: Stores) {
     let (messages, rows) = (lines("celery_messages.jsonl"), lines("celery_expected_rows.jsonl"));
     let (stores, messages, rows) = (&stores, &messages, &rows);
-    futures::stream::iter(0..SEEDS)
+    futures::stream::iter(0..rounds(20, 100))
         .for_each_concurrent(SEEDS_AT_A_TIME, async |seed| {
             run_seed(stores, &of_seed(messages, seed), &of_seed(rows, seed), seed).await;
         })
@@ -111,7 +111,7 @@ fn payloads(folder: &TempDir) -> Arc<PayloadStore> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_orders_over_sqlite() {
+async fn many_orders_over_sqlite() {
     let folder = TempDir::new().unwrap();
     let settings = SqliteSettings { dir: folder.path().join("sqlite"), ..SqliteSettings::default() };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::new(settings).unwrap());
@@ -120,7 +120,7 @@ async fn a_hundred_orders_over_sqlite() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_orders_over_the_engine() {
+async fn many_orders_over_the_engine() {
     let folder = TempDir::new().unwrap();
     let settings = ElasticSettings {
         hosts: vec![needed("DIFYLOG_TEST_ENGINE_URL")],
