@@ -16,6 +16,7 @@ pub mod query;
 pub mod record;
 pub mod revision;
 pub mod run;
+pub mod schema;
 pub mod time;
 pub mod verdict;
 

@@ -7,71 +7,31 @@
 
 mod compression;
 
+use std::sync::LazyLock;
+
 pub(super) use self::compression::{is_compressed, unfolded_bytes};
 use super::python_json::utf8::text_of;
 use super::python_json::{Scanner, Syntax, TypedLeaves};
-use super::row::{Column, Names, PayloadForm, Row};
+use super::row::{Names, PayloadForm, Row, places};
 use super::{Cleaned, DecodeLimits, Message};
-use crate::domain::{Record, Refusal, RefusalClass, WorkflowRun};
+use crate::domain::schema::Celery;
+use crate::domain::{Kind, Record, Refusal, RefusalClass, WorkflowRun};
 
 const RUN_TASK: &str = "tasks.workflow_execution_tasks.save_workflow_execution_task";
 const NODE_TASK: &str = "tasks.workflow_node_execution_tasks.save_workflow_node_execution_task";
 
-/// The keyword arguments but `execution_data`.
-const KWARGS: Names = Names {
-    prefix: "",
-    columns: &[
-        ("tenant_id", Column::TenantId),
-        ("app_id", Column::AppId),
-        ("triggered_from", Column::TriggeredFrom),
-        ("creator_user_id", Column::CreatedBy),
-        ("creator_user_role", Column::CreatedByRole),
-    ],
-};
-
-const RUN: Names = Names {
-    prefix: "execution_data.",
-    columns: &[
-        ("id_", Column::Id),
-        ("workflow_id", Column::WorkflowId),
-        ("workflow_version", Column::Version),
-        ("workflow_type", Column::Type),
-        ("graph", Column::Graph),
-        ("inputs", Column::Inputs),
-        ("outputs", Column::Outputs),
-        ("status", Column::Status),
-        ("error_message", Column::Error),
-        ("total_tokens", Column::TotalTokens),
-        ("total_steps", Column::TotalSteps),
-        ("exceptions_count", Column::ExceptionsCount),
-        ("started_at", Column::CreatedAt),
-        ("finished_at", Column::FinishedAt),
-    ],
-};
-
-const NODE: Names = Names {
-    prefix: "execution_data.",
-    columns: &[
-        ("id", Column::Id),
-        ("node_execution_id", Column::NodeExecutionId),
-        ("workflow_id", Column::WorkflowId),
-        ("workflow_execution_id", Column::WorkflowRunId),
-        ("index", Column::Index),
-        ("predecessor_node_id", Column::PredecessorNodeId),
-        ("node_id", Column::NodeId),
-        ("node_type", Column::NodeType),
-        ("title", Column::Title),
-        ("inputs", Column::Inputs),
-        ("process_data", Column::ProcessData),
-        ("outputs", Column::Outputs),
-        ("status", Column::Status),
-        ("error", Column::Error),
-        ("elapsed_time", Column::ElapsedTime),
-        ("metadata", Column::ExecutionMetadata),
-        ("created_at", Column::CreatedAt),
-        ("finished_at", Column::FinishedAt),
-    ],
-};
+/// What the messages of a kind call its columns: in `execution_data`, and among the keyword arguments.
+fn names_of(kind: Kind) -> [Names; 2] {
+    let (mut data, mut arguments) = (Vec::new(), Vec::new());
+    for (column, place) in places(kind) {
+        match column.celery {
+            Some(Celery::Data(name)) => data.push((name, place)),
+            Some(Celery::Argument(name)) => arguments.push((name, place)),
+            None => {}
+        }
+    }
+    [Names { prefix: "execution_data.", columns: data }, Names { prefix: "", columns: arguments }]
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Task {
@@ -90,10 +50,19 @@ impl Task {
         }
     }
 
-    const fn names(self) -> &'static [&'static Names; 2] {
+    const fn kind(self) -> Kind {
         match self {
-            Self::Run => &[&RUN, &KWARGS],
-            Self::Node => &[&NODE, &KWARGS],
+            Self::Run => Kind::WorkflowRun,
+            Self::Node => Kind::NodeExecution,
+        }
+    }
+
+    fn names(self) -> &'static [Names; 2] {
+        static RUN: LazyLock<[Names; 2]> = LazyLock::new(|| names_of(Kind::WorkflowRun));
+        static NODE: LazyLock<[Names; 2]> = LazyLock::new(|| names_of(Kind::NodeExecution));
+        match self {
+            Self::Run => &RUN,
+            Self::Node => &NODE,
         }
     }
 }
@@ -106,14 +75,15 @@ pub(super) fn decode(message: &Message, limits: DecodeLimits) -> Result<(Record,
     let text = text_of(&body, &mut cleaned);
     let mut scanner = Scanner::new(&text, TypedLeaves::Restore);
     let mut row = read_body(&mut scanner, task)?;
-    let record = match task {
-        Task::Run => Record::Run(Box::new(take_run(&mut row)?)),
-        Task::Node => {
-            let mut node = row.take_node()?;
-            node.error = none_if_empty(node.error);
-            Record::Node(Box::new(node))
+    let mut record = row.take_record(task.kind())?;
+    match &mut record {
+        Record::Run(run) => {
+            run.error = none_if_empty(run.error.take());
+            run.elapsed_time = elapsed(run);
         }
-    };
+        Record::Node(node) => node.error = none_if_empty(node.error.take()),
+        Record::AppLog(_) | Record::Offload(_) => {}
+    }
     cleaned += scanner.cleaned;
     cleaned += row.cleaned;
     Ok((record, cleaned))
@@ -152,10 +122,10 @@ fn read_kwargs<'a>(
     task: Task,
     execution_data: &mut Option<Execution>,
 ) -> Result<(), Syntax> {
-    let [names, _] = task.names();
+    let [names, arguments] = task.names();
     scanner.object(|scanner, key| {
-        if let Some(column) = KWARGS.column(key) {
-            return row.read(scanner, column);
+        if let Some(place) = arguments.place(key) {
+            return row.read(scanner, place);
         }
         if key != "execution_data" {
             return scanner.skip();
@@ -169,24 +139,21 @@ fn read_kwargs<'a>(
         if !matches!(execution_data, Some(Execution::Object)) {
             return scanner.skip();
         }
-        scanner.object(|scanner, key| match names.column(key) {
-            Some(column) => row.read(scanner, column),
+        scanner.object(|scanner, key| match names.place(key) {
+            Some(place) => row.read(scanner, place),
             None => scanner.skip(),
         })
     })
 }
 
 /// Dify's entity has no elapsed time of its own: it is computed, and means nothing before the run has ended.
-fn take_run(row: &mut Row<'_>) -> Result<WorkflowRun, Refusal> {
-    let mut run = row.take_run()?;
-    run.error = none_if_empty(run.error);
-    run.elapsed_time = run.finished_at.map_or(0.0, |finished| {
+fn elapsed(run: &WorkflowRun) -> f64 {
+    run.finished_at.map_or(0.0, |finished| {
         let micros = finished.micros() - run.created_at.micros();
         #[expect(clippy::cast_precision_loss, reason = "exact up to 285 years, and so does Python divide")]
         let seconds = micros as f64 / 1e6;
         seconds
-    });
-    Ok(run)
+    })
 }
 
 /// Dify's entities spell "no error" as an empty text.

@@ -8,10 +8,11 @@ mod encode;
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::python_json::utf8::{text_of, to_body_ranges};
 use super::python_json::{Scalar, Scanner, Syntax, TypedLeaves};
-use super::row::{Column, Names, PayloadForm, Row};
+use super::row::{Names, PayloadForm, Place, Row, places};
 use super::{Cleaned, Content, Decoded, Extras, Message, Part};
 use crate::domain::{Extra, JsonText, Kind, Record, Refusal, RefusalClass};
 
@@ -20,43 +21,16 @@ pub use encode::encode_native;
 /// Most events in one message.
 pub const MAX_EVENTS: usize = 10_000;
 
-const RECORD: Names = Names {
-    prefix: "record.",
-    columns: &[
-        ("id", Column::Id),
-        ("tenant_id", Column::TenantId),
-        ("app_id", Column::AppId),
-        ("workflow_id", Column::WorkflowId),
-        ("type", Column::Type),
-        ("triggered_from", Column::TriggeredFrom),
-        ("version", Column::Version),
-        ("graph", Column::Graph),
-        ("workflow_run_id", Column::WorkflowRunId),
-        ("index", Column::Index),
-        ("predecessor_node_id", Column::PredecessorNodeId),
-        ("node_execution_id", Column::NodeExecutionId),
-        ("node_id", Column::NodeId),
-        ("node_type", Column::NodeType),
-        ("title", Column::Title),
-        ("inputs", Column::Inputs),
-        ("process_data", Column::ProcessData),
-        ("status", Column::Status),
-        ("outputs", Column::Outputs),
-        ("error", Column::Error),
-        ("elapsed_time", Column::ElapsedTime),
-        ("total_tokens", Column::TotalTokens),
-        ("total_steps", Column::TotalSteps),
-        ("execution_metadata", Column::ExecutionMetadata),
-        ("created_from", Column::CreatedFrom),
-        ("created_by_role", Column::CreatedByRole),
-        ("created_by", Column::CreatedBy),
-        ("creator", Column::Creator),
-        ("created_at", Column::CreatedAt),
-        ("finished_at", Column::FinishedAt),
-        ("exceptions_count", Column::ExceptionsCount),
-        ("file_id", Column::FileId),
-    ],
-};
+/// The columns of all tables by their names.
+static RECORD: LazyLock<[Names; 1]> = LazyLock::new(|| {
+    let mut columns: Vec<(&'static str, Place)> = Vec::new();
+    for (column, place) in Kind::ALL.into_iter().flat_map(places) {
+        if !columns.iter().any(|(name, _)| *name == column.name) {
+            columns.push((column.name, place));
+        }
+    }
+    [Names { prefix: "record.", columns }]
+});
 
 pub(super) fn decode(message: &Message) -> Result<Decoded, Refusal> {
     super::check_content_type(message)?;
@@ -146,10 +120,11 @@ fn read_record<'a>(scanner: &mut Scanner<'a>) -> Result<RecordField<'a>, Syntax>
         Some(b'n') => return scanner.skip().map(|()| RecordField::Missing),
         _ => return scanner.skip().map(|()| RecordField::NoObject),
     }
-    let mut row = Box::new(Row::new(&[&RECORD], PayloadForm::ValueOrText));
+    let [names] = &*RECORD;
+    let mut row = Box::new(Row::new(&*RECORD, PayloadForm::ValueOrText));
     let mut extra = Extra::default();
-    scanner.object(|scanner, key| match RECORD.column(key) {
-        Some(column) => row.read(scanner, column),
+    scanner.object(|scanner, key| match names.place(key) {
+        Some(place) => row.read(scanner, place),
         None => unknown_field(scanner, key, &mut extra),
     })?;
     Ok(RecordField::Row(row, extra))

@@ -4,80 +4,67 @@
 //! the field as its sender knows it. A refusal never repeats a value.
 
 mod cell;
-mod record;
 
 use std::borrow::Cow;
-use std::str::FromStr;
-
-use uuid::Uuid;
+use std::sync::LazyLock;
 
 use super::cleaned::Cleaned;
 use super::python_json::{Scalar, Scanner, Syntax};
 pub(super) use cell::{Cell, payload_of_text};
 
-use crate::domain::id::InvalidId;
+use crate::domain::schema::{self, Column, Given, Type};
 use crate::domain::time::InvalidTimestamp;
-use crate::domain::{JsonText, Refusal, RefusalClass, Timestamp};
+use crate::domain::{JsonText, Kind, Record, RecordId, Refusal, RefusalClass, Timestamp};
 
-/// Every column of the four tables, each name once: what a name holds is read alike in all tables.
+/// The place of a column's cell. Columns of the same name in several tables share one: what a name holds is read alike in
+/// all of them, so that a row can be read before its kind is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Column {
-    Id,
-    TenantId,
-    AppId,
-    WorkflowId,
-    WorkflowRunId,
-    NodeExecutionId,
-    FileId,
-    Type,
-    TriggeredFrom,
-    Version,
-    Graph,
-    Inputs,
-    ProcessData,
-    Outputs,
-    ExecutionMetadata,
-    Status,
-    Error,
-    ElapsedTime,
-    TotalTokens,
-    TotalSteps,
-    ExceptionsCount,
-    Index,
-    PredecessorNodeId,
-    NodeId,
-    NodeType,
-    Title,
-    CreatedFrom,
-    CreatedByRole,
-    CreatedBy,
-    Creator,
-    CreatedAt,
-    FinishedAt,
+pub(super) struct Place {
+    index: usize,
+    is_payload: bool,
 }
 
-impl Column {
-    const COUNT: usize = Self::FinishedAt as usize + 1;
+/// The places of all kinds' columns, each kind's in the order of its columns.
+static PLACES: LazyLock<[Vec<Place>; 4]> = LazyLock::new(|| {
+    let mut names: Vec<&str> = Vec::new();
+    Kind::ALL.map(|kind| {
+        let place = |column: &Column| {
+            let index = names.iter().position(|name| *name == column.name).unwrap_or_else(|| {
+                names.push(column.name);
+                names.len() - 1
+            });
+            Place { index, is_payload: column.r#type == Type::Json }
+        };
+        schema::columns(kind).iter().map(place).collect()
+    })
+});
 
-    pub(super) const fn is_payload(self) -> bool {
-        matches!(self, Self::Graph | Self::Inputs | Self::ProcessData | Self::Outputs | Self::ExecutionMetadata)
-    }
+/// Returns each column of a kind with the place of its cell.
+pub(super) fn places(kind: Kind) -> impl Iterator<Item = (&'static Column, Place)> {
+    let [runs, nodes, logs, offloads] = &*PLACES;
+    let places = match kind {
+        Kind::WorkflowRun => runs,
+        Kind::NodeExecution => nodes,
+        Kind::AppLog => logs,
+        Kind::Offload => offloads,
+    };
+    schema::columns(kind).iter().zip(places.iter().copied())
 }
 
 /// What a source calls the columns within one object of its message.
 pub(super) struct Names {
     /// Path of the object, as in `record.`.
     pub prefix: &'static str,
-    pub columns: &'static [(&'static str, Column)],
+    pub columns: Vec<(&'static str, Place)>,
 }
 
 impl Names {
-    pub(super) fn column(&self, name: &str) -> Option<Column> {
-        self.columns.iter().find(|(known, _)| *known == name).map(|(_, column)| *column)
+    pub(super) fn place(&self, name: &str) -> Option<Place> {
+        self.columns.iter().find(|(known, _)| *known == name).map(|(_, place)| *place)
     }
 
-    fn path(&self, wanted: Column) -> Option<String> {
-        let (name, _) = self.columns.iter().find(|(_, column)| *column == wanted)?;
+    fn path(&self, wanted: Place) -> Option<String> {
+        let (name, _) = self.columns.iter().find(|(_, place)| *place == wanted)?;
         Some(format!("{}{name}", self.prefix))
     }
 }
@@ -91,84 +78,105 @@ pub(super) enum PayloadForm {
     ValueOrText,
 }
 
+/// Names of the four tables' columns, about.
+const CELLS: usize = 36;
+
 /// The cells of one row.
 pub(super) struct Row<'a> {
-    cells: [Cell<'a>; Column::COUNT],
-    names: &'static [&'static Names],
+    cells: Vec<Cell<'a>>,
+    names: &'static [Names],
     payloads: PayloadForm,
     /// What taking the cells out has changed.
     pub cleaned: Cleaned,
 }
 
-/// The longest text of a `varchar(255)` column, in characters.
-const VARCHAR: usize = 255;
-
 impl<'a> Row<'a> {
-    pub(super) fn new(names: &'static [&'static Names], payloads: PayloadForm) -> Self {
-        Self { cells: [const { Cell::Absent }; Column::COUNT], names, payloads, cleaned: Cleaned::default() }
+    pub(super) fn new(names: &'static [Names], payloads: PayloadForm) -> Self {
+        Self { cells: Vec::with_capacity(CELLS), names, payloads, cleaned: Cleaned::default() }
     }
 
     /// Reads the value of a column; the last of several wins, as in Python.
-    pub(super) fn read(&mut self, scanner: &mut Scanner<'a>, column: Column) -> Result<(), Syntax> {
-        let cell = if column.is_payload() {
+    pub(super) fn read(&mut self, scanner: &mut Scanner<'a>, place: Place) -> Result<(), Syntax> {
+        let cell = if place.is_payload {
             Cell::read_payload(scanner, self.payloads)?
         } else {
             Cell::Scalar(scanner.scalar()?)
         };
-        self.set(column, cell);
+        self.set(place, cell);
         Ok(())
     }
 
     /// Puts a cell in its place.
-    pub(super) fn set(&mut self, column: Column, cell: Cell<'a>) {
-        if let Some(slot) = self.cells.get_mut(column as usize) {
+    pub(super) fn set(&mut self, place: Place, cell: Cell<'a>) {
+        if self.cells.len() <= place.index {
+            self.cells.resize_with(place.index + 1, Cell::default);
+        }
+        if let Some(slot) = self.cells.get_mut(place.index) {
             *slot = cell;
         }
     }
 
     /// Forgets the cells of one object of the message: it came a second time.
     pub(super) fn clear(&mut self, names: &Names) {
-        for (_, column) in names.columns {
-            self.take(*column);
+        for (_, place) in &names.columns {
+            self.take(*place);
         }
     }
 
-    fn take(&mut self, column: Column) -> Cell<'a> {
-        self.cells.get_mut(column as usize).map(std::mem::take).unwrap_or_default()
+    /// Takes the record out: what is needed and not there, or not of its column's type, refuses it.
+    pub(super) fn take_record(&mut self, kind: Kind) -> Result<Record, Refusal> {
+        let mut record = Record::blank(kind);
+        for (column, place) in places(kind) {
+            let given = self.given(column, place)?;
+            if !column.set(&mut record, given) {
+                return Err(Refusal::new(RefusalClass::MissingField, self.path(place)));
+            }
+        }
+        Ok(record)
     }
 
-    fn path(&self, column: Column) -> String {
-        self.names.iter().find_map(|names| names.path(column)).unwrap_or_default()
+    fn given(&mut self, column: &Column, place: Place) -> Result<Given, Refusal> {
+        let given = match column.r#type {
+            Type::Id => self.id(place)?,
+            Type::Varchar(longest) => self.short_text(place, longest)?.map(Given::Text),
+            Type::Text => self.long_text(place)?.map(Given::Text),
+            Type::Integer => self.integer(place)?.map(Given::Integer),
+            Type::Count => self.integer(place)?.or(Some(0)).map(Given::Integer),
+            Type::Seconds => Some(Given::Seconds(self.seconds(place)?)),
+            Type::Instant => self.timestamp(place)?.map(Given::Instant),
+            Type::Json => self.payload(place)?.map(Given::Json),
+        };
+        Ok(given.unwrap_or(Given::Null))
     }
 
-    fn missing(&self, column: Column) -> Refusal {
-        Refusal::new(RefusalClass::MissingField, self.path(column))
+    fn take(&mut self, place: Place) -> Cell<'a> {
+        self.cells.get_mut(place.index).map(std::mem::take).unwrap_or_default()
     }
 
-    fn invalid(&self, column: Column, expected: &str) -> Refusal {
-        Refusal::new(RefusalClass::InvalidField, format!("{}: expected {expected}", self.path(column)))
+    fn path(&self, place: Place) -> String {
+        self.names.iter().find_map(|names| names.path(place)).unwrap_or_default()
     }
 
-    fn needed<T>(&self, column: Column, value: Option<T>) -> Result<T, Refusal> {
-        value.ok_or_else(|| self.missing(column))
+    fn invalid(&self, place: Place, expected: &str) -> Refusal {
+        Refusal::new(RefusalClass::InvalidField, format!("{}: expected {expected}", self.path(place)))
     }
 
-    fn scalar_text(&mut self, column: Column) -> Result<Option<Cow<'a, str>>, Refusal> {
-        let cell = self.take(column);
-        self.text_of(column, cell)
+    fn scalar_text(&mut self, place: Place) -> Result<Option<Cow<'a, str>>, Refusal> {
+        let cell = self.take(place);
+        self.text_of(place, cell)
     }
 
-    fn text_of(&self, column: Column, cell: Cell<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
+    fn text_of(&self, place: Place, cell: Cell<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
         match cell {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(None),
             Cell::Scalar(Scalar::Text(text)) => Ok(Some(text)),
-            _ => Err(self.invalid(column, "a string")),
+            _ => Err(self.invalid(place, "a string")),
         }
     }
 
     /// A `text` column: of any length.
-    fn long_text(&mut self, column: Column) -> Result<Option<Box<str>>, Refusal> {
-        let Some(text) = self.scalar_text(column)? else {
+    fn long_text(&mut self, place: Place) -> Result<Option<Box<str>>, Refusal> {
+        let Some(text) = self.scalar_text(place)? else {
             return Ok(None);
         };
         let nuls = text.matches('\0').count();
@@ -179,38 +187,28 @@ impl<'a> Row<'a> {
         Ok(Some(text.replace('\0', "\u{fffd}").into()))
     }
 
-    fn optional_text(&mut self, column: Column, longest: usize) -> Result<Option<Box<str>>, Refusal> {
-        let text = self.long_text(column)?;
+    fn short_text(&mut self, place: Place, longest: usize) -> Result<Option<Box<str>>, Refusal> {
+        let text = self.long_text(place)?;
         if text.as_deref().is_some_and(|text| text.len() > longest && text.chars().count() > longest) {
-            return Err(self.invalid(column, &format!("at most {longest} characters")));
+            return Err(self.invalid(place, &format!("at most {longest} characters")));
         }
         Ok(text)
     }
 
-    fn text(&mut self, column: Column) -> Result<Box<str>, Refusal> {
-        let text = self.optional_text(column, VARCHAR)?;
-        self.needed(column, text)
-    }
-
-    fn optional_id<T: FromStr<Err = InvalidId> + From<Uuid>>(&mut self, column: Column) -> Result<Option<T>, Refusal> {
-        let text = match self.take(column) {
-            Cell::Uuid(uuid) => return Ok(Some(uuid.into())),
-            other => self.text_of(column, other)?,
+    fn id(&mut self, place: Place) -> Result<Option<Given>, Refusal> {
+        let text = match self.take(place) {
+            Cell::Uuid(uuid) => return Ok(Some(Given::Id(uuid))),
+            other => self.text_of(place, other)?,
         };
         let Some(text) = text else { return Ok(None) };
-        let refuse = |error| Refusal::new(RefusalClass::InvalidId, format!("{}: {error}", self.path(column)));
-        text.parse().map(Some).map_err(refuse)
+        let refuse = |error| Refusal::new(RefusalClass::InvalidId, format!("{}: {error}", self.path(place)));
+        text.parse::<RecordId>().map(|id| Some(Given::Id(id.uuid()))).map_err(refuse)
     }
 
-    fn id<T: FromStr<Err = InvalidId> + From<Uuid>>(&mut self, column: Column) -> Result<T, Refusal> {
-        let id = self.optional_id(column)?;
-        self.needed(column, id)
-    }
-
-    fn optional_timestamp(&mut self, column: Column) -> Result<Option<Timestamp>, Refusal> {
-        let parsed = match self.take(column) {
+    fn timestamp(&mut self, place: Place) -> Result<Option<Timestamp>, Refusal> {
+        let parsed = match self.take(place) {
             Cell::Instant(micros) => Timestamp::from_micros(micros),
-            other => match self.text_of(column, other)? {
+            other => match self.text_of(place, other)? {
                 None => return Ok(None),
                 Some(text) => text.parse(),
             },
@@ -219,34 +217,25 @@ impl<'a> Row<'a> {
             InvalidTimestamp::Malformed => RefusalClass::InvalidField,
             InvalidTimestamp::OutOfRange => RefusalClass::DateOutOfRange,
         };
-        let refuse = |error| Refusal::new(class(error), format!("{}: {error}", self.path(column)));
+        let refuse = |error| Refusal::new(class(error), format!("{}: {error}", self.path(place)));
         parsed.map(Some).map_err(refuse)
     }
 
-    fn timestamp(&mut self, column: Column) -> Result<Timestamp, Refusal> {
-        let timestamp = self.optional_timestamp(column)?;
-        self.needed(column, timestamp)
-    }
-
-    fn optional_integer(&mut self, column: Column) -> Result<Option<i64>, Refusal> {
-        match self.take(column) {
+    fn integer(&mut self, place: Place) -> Result<Option<i64>, Refusal> {
+        match self.take(place) {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(None),
             Cell::Integer(integer) => Ok(Some(integer)),
             Cell::Scalar(Scalar::Number(number)) => match integer_of(&number) {
                 Some(integer) => Ok(Some(integer)),
-                None => Err(self.invalid(column, "an integer of 64 bits")),
+                None => Err(self.invalid(place, "an integer of 64 bits")),
             },
-            _ => Err(self.invalid(column, "an integer")),
+            _ => Err(self.invalid(place, "an integer")),
         }
     }
 
-    fn count(&mut self, column: Column) -> Result<i64, Refusal> {
-        self.optional_integer(column).map(Option::unwrap_or_default)
-    }
-
     /// Seconds; 0 if there are none, as the table's default.
-    fn seconds(&mut self, column: Column) -> Result<f64, Refusal> {
-        match self.take(column) {
+    fn seconds(&mut self, place: Place) -> Result<f64, Refusal> {
+        match self.take(place) {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(0.0),
             Cell::Float(seconds) if seconds.is_finite() => Ok(seconds),
             Cell::Float(_) => {
@@ -256,17 +245,17 @@ impl<'a> Row<'a> {
             Cell::Integer(seconds) => Ok(seconds as f64),
             Cell::Scalar(Scalar::Number(number)) => match number.parse::<f64>() {
                 Ok(seconds) if seconds.is_finite() => Ok(seconds),
-                _ => Err(self.invalid(column, "a finite number")),
+                _ => Err(self.invalid(place, "a finite number")),
             },
-            _ => Err(self.invalid(column, "a number")),
+            _ => Err(self.invalid(place, "a number")),
         }
     }
 
-    fn payload(&mut self, column: Column) -> Result<Option<JsonText>, Refusal> {
-        match self.take(column) {
+    fn payload(&mut self, place: Place) -> Result<Option<JsonText>, Refusal> {
+        match self.take(place) {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(None),
             Cell::Payload(text) => Ok(text),
-            _ => Err(self.invalid(column, "an object")),
+            _ => Err(self.invalid(place, "an object")),
         }
     }
 }

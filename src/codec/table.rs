@@ -3,12 +3,15 @@
 //! The cells go through the same checks as the fields of native events: payload columns are Python's JSON in text, with
 //! either spelling of empty; a refusal names the column. Nothing here knows a driver or a statement.
 
+use std::sync::LazyLock;
+
 use uuid::Uuid;
 
 use super::python_json::Scalar;
 use super::python_json::utf8::text_of;
-use super::row::{Cell, Column, Names, PayloadForm, Row, payload_of_text};
+use super::row::{Cell, Names, PayloadForm, Row, payload_of_text, places};
 use super::{Cleaned, spelling};
+use crate::domain::schema::{Column, Type, columns};
 use crate::domain::{Extra, JsonText, Kind, Record, Refusal};
 
 /// One cell, by what its column's type is.
@@ -48,22 +51,22 @@ pub fn decode_row_with_extra<'a>(
     cleaned: &mut Cleaned,
     extra: &mut Extra,
 ) -> Result<Record, Refusal> {
-    let names = names_of(kind);
-    let mut row = Row::new(names, PayloadForm::ValueOrText);
-    for ((name, column), cell) in columns_of(kind).iter().zip(cells) {
-        note_number(name, *column, cell, extra);
+    let mut row = Row::new(names_of(kind), PayloadForm::ValueOrText);
+    for ((column, place), cell) in places(kind).zip(cells) {
+        let name = column.name;
+        note_number(column, cell, extra);
         let cell = match cell {
             TableCell::Null => Cell::Absent,
             TableCell::Text(bytes) => {
                 let mut own = Cleaned::default();
                 let text = text_of(bytes, &mut own);
-                let cell = if column.is_payload() {
+                let cell = if column.r#type == Type::Json {
                     let payload = payload_of_text(&text, &mut own);
                     spelling::note(name, &text, payload.as_ref(), &own, extra);
                     Cell::Payload(payload)
                 } else {
                     if own.invalid_utf8 > 0 {
-                        extra.lost.insert((*name).into());
+                        extra.lost.insert(name.into());
                     }
                     Cell::Scalar(Scalar::Text(text))
                 };
@@ -76,7 +79,7 @@ pub fn decode_row_with_extra<'a>(
             TableCell::Instant(micros) => Cell::Instant(micros),
             TableCell::Other => Cell::Scalar(Scalar::Container),
         };
-        row.set(*column, cell);
+        row.set(place, cell);
     }
     let record = row.take_record(kind);
     *cleaned += row.cleaned;
@@ -84,12 +87,10 @@ pub fn decode_row_with_extra<'a>(
 }
 
 /// Notes what a number column holds where the record has its default instead.
-fn note_number(name: &'static str, column: Column, cell: TableCell<'_>, extra: &mut Extra) {
-    let is_number =
-        matches!(column, Column::ElapsedTime | Column::TotalTokens | Column::TotalSteps | Column::ExceptionsCount);
+fn note_number(column: &Column, cell: TableCell<'_>, extra: &mut Extra) {
     match cell {
-        TableCell::Null if is_number => drop(extra.spelled.insert(name.into(), None)),
-        TableCell::Float(float) if column == Column::ElapsedTime && !float.is_finite() => {
+        TableCell::Null if column.is_zero_by_default() => drop(extra.spelled.insert(column.name.into(), None)),
+        TableCell::Float(float) if column.r#type == Type::Seconds && !float.is_finite() => {
             // As PostgreSQL spells them.
             let text = if float.is_nan() {
                 "NaN"
@@ -98,7 +99,7 @@ fn note_number(name: &'static str, column: Column, cell: TableCell<'_>, extra: &
             } else {
                 "-Infinity"
             };
-            extra.changed.insert(name.into(), Some(text.into()));
+            extra.changed.insert(column.name.into(), Some(text.into()));
         }
         _ => {}
     }
@@ -114,105 +115,30 @@ pub fn decode_payload(text: &[u8], cleaned: &mut Cleaned) -> Option<JsonText> {
 /// The columns of a kind's table, in the order of its cells. `creator` of an app log is not Dify's column: the session id
 /// or the e-mail of who created it.
 pub fn table_columns(kind: Kind) -> impl Iterator<Item = &'static str> {
-    columns_of(kind).iter().map(|(name, _)| *name)
+    columns(kind).iter().map(|column| column.name)
 }
 
-fn columns_of(kind: Kind) -> &'static [(&'static str, Column)] {
-    names_of(kind).first().map_or(&[], |names| names.columns)
-}
-
-const fn names_of(kind: Kind) -> &'static [&'static Names] {
+/// The columns by the names of their tables, for refusals.
+fn names_of(kind: Kind) -> &'static [Names] {
+    static NAMES: LazyLock<[[Names; 1]; 4]> = LazyLock::new(|| {
+        Kind::ALL.map(|kind| {
+            let prefix = match kind {
+                Kind::WorkflowRun => "workflow_runs.",
+                Kind::NodeExecution => "workflow_node_executions.",
+                Kind::AppLog => "workflow_app_logs.",
+                Kind::Offload => "workflow_node_execution_offload.",
+            };
+            [Names { prefix, columns: places(kind).map(|(column, place)| (column.name, place)).collect() }]
+        })
+    });
+    let [runs, nodes, logs, offloads] = &*NAMES;
     match kind {
-        Kind::WorkflowRun => &[&RUN],
-        Kind::NodeExecution => &[&NODE],
-        Kind::AppLog => &[&APP_LOG],
-        Kind::Offload => &[&OFFLOAD],
+        Kind::WorkflowRun => runs,
+        Kind::NodeExecution => nodes,
+        Kind::AppLog => logs,
+        Kind::Offload => offloads,
     }
 }
-
-const RUN: Names = Names {
-    prefix: "workflow_runs.",
-    columns: &[
-        ("id", Column::Id),
-        ("tenant_id", Column::TenantId),
-        ("app_id", Column::AppId),
-        ("workflow_id", Column::WorkflowId),
-        ("type", Column::Type),
-        ("triggered_from", Column::TriggeredFrom),
-        ("version", Column::Version),
-        ("graph", Column::Graph),
-        ("inputs", Column::Inputs),
-        ("status", Column::Status),
-        ("outputs", Column::Outputs),
-        ("error", Column::Error),
-        ("elapsed_time", Column::ElapsedTime),
-        ("total_tokens", Column::TotalTokens),
-        ("total_steps", Column::TotalSteps),
-        ("created_by_role", Column::CreatedByRole),
-        ("created_by", Column::CreatedBy),
-        ("created_at", Column::CreatedAt),
-        ("finished_at", Column::FinishedAt),
-        ("exceptions_count", Column::ExceptionsCount),
-    ],
-};
-
-const NODE: Names = Names {
-    prefix: "workflow_node_executions.",
-    columns: &[
-        ("id", Column::Id),
-        ("tenant_id", Column::TenantId),
-        ("app_id", Column::AppId),
-        ("workflow_id", Column::WorkflowId),
-        ("triggered_from", Column::TriggeredFrom),
-        ("workflow_run_id", Column::WorkflowRunId),
-        ("index", Column::Index),
-        ("predecessor_node_id", Column::PredecessorNodeId),
-        ("node_execution_id", Column::NodeExecutionId),
-        ("node_id", Column::NodeId),
-        ("node_type", Column::NodeType),
-        ("title", Column::Title),
-        ("inputs", Column::Inputs),
-        ("process_data", Column::ProcessData),
-        ("outputs", Column::Outputs),
-        ("status", Column::Status),
-        ("error", Column::Error),
-        ("elapsed_time", Column::ElapsedTime),
-        ("execution_metadata", Column::ExecutionMetadata),
-        ("created_at", Column::CreatedAt),
-        ("created_by_role", Column::CreatedByRole),
-        ("created_by", Column::CreatedBy),
-        ("finished_at", Column::FinishedAt),
-    ],
-};
-
-const APP_LOG: Names = Names {
-    prefix: "workflow_app_logs.",
-    columns: &[
-        ("id", Column::Id),
-        ("tenant_id", Column::TenantId),
-        ("app_id", Column::AppId),
-        ("workflow_id", Column::WorkflowId),
-        ("workflow_run_id", Column::WorkflowRunId),
-        ("created_from", Column::CreatedFrom),
-        ("created_by_role", Column::CreatedByRole),
-        ("created_by", Column::CreatedBy),
-        ("created_at", Column::CreatedAt),
-        ("creator", Column::Creator),
-    ],
-};
-
-const OFFLOAD: Names = Names {
-    prefix: "workflow_node_execution_offload.",
-    columns: &[
-        ("id", Column::Id),
-        ("tenant_id", Column::TenantId),
-        ("app_id", Column::AppId),
-        ("node_execution_id", Column::NodeExecutionId),
-        ("type", Column::Type),
-        ("file_id", Column::FileId),
-        ("created_at", Column::CreatedAt),
-    ],
-};
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,7 @@ fn parse_uuid(text: &str) -> Result<Uuid, InvalidId> {
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
         pub struct $name(Uuid);
 
         impl $name {
@@ -42,6 +42,12 @@ macro_rules! identifier {
             #[must_use]
             pub const fn uuid(self) -> Uuid {
                 self.0
+            }
+
+            /// As [`Self::uuid`], borrowed.
+            #[must_use]
+            pub const fn as_uuid(&self) -> &Uuid {
+                &self.0
             }
 
             /// The 16 bytes; their order is the order PostgreSQL sorts UUIDs in.

@@ -22,6 +22,12 @@ macro_rules! open_enum {
             }
         }
 
+        impl Default for $name {
+            fn default() -> Self {
+                Self::Other(Box::default())
+            }
+        }
+
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
                 match text {

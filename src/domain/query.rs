@@ -14,7 +14,9 @@ pub use filter::{
 };
 pub use keyword::Keyword;
 
-use super::{AppId, Month, RecordId, RunStatus, Timestamp};
+use std::ops::Deref;
+
+use super::{Month, RecordId, Revision, Timestamp, WorkflowRun};
 
 /// Position in a list ordered by (`created_at`, `id`), newest first: rows strictly after it in that order follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,37 +28,31 @@ pub struct Cursor {
 /// A run without its payloads: what lists show.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunSummary {
-    pub id: RecordId,
-    pub app_id: AppId,
-    pub workflow_id: RecordId,
-    pub r#type: Box<str>,
-    pub triggered_from: Box<str>,
-    pub version: Box<str>,
-    pub status: RunStatus,
-    /// Seconds.
-    pub elapsed_time: f64,
-    pub total_tokens: i64,
-    pub total_steps: i64,
-    pub created_by_role: Box<str>,
-    pub created_by: RecordId,
-    pub created_at: Timestamp,
-    pub finished_at: Option<Timestamp>,
-    pub exceptions_count: i64,
+    /// Its payloads are left out.
+    pub run: WorkflowRun,
     /// Revision of the snapshot, to answer a run that lies in two months once.
-    pub revision: super::Revision,
+    pub revision: Revision,
+}
+
+impl Deref for RunSummary {
+    type Target = WorkflowRun;
+
+    fn deref(&self) -> &WorkflowRun {
+        &self.run
+    }
 }
 
 impl RunSummary {
     /// Its position in a list.
     #[must_use]
     pub const fn cursor(&self) -> Cursor {
-        Cursor { created_at: self.created_at, id: self.id }
+        Cursor { created_at: self.run.created_at, id: self.run.id }
     }
 
     /// Its place in a list.
     #[must_use]
     pub const fn position(&self) -> Position {
-        Position { cursor: self.cursor(), elapsed_time: self.elapsed_time }
+        Position { cursor: self.cursor(), elapsed_time: self.run.elapsed_time }
     }
 }
 

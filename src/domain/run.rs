@@ -1,6 +1,8 @@
 //! `workflow_runs`: one record per workflow execution.
 
 use super::open_enum::open_enum;
+use super::schema::Type::{Count, Id, Instant, Json, Seconds, Text, Varchar};
+use super::schema::{Column, Role, column};
 use super::{AppId, JsonText, RecordId, TenantId, Timestamp};
 
 open_enum!(
@@ -28,7 +30,7 @@ impl RunStatus {
 }
 
 /// A row of `workflow_runs`, with the column names of the table.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct WorkflowRun {
     pub id: RecordId,
     pub tenant_id: TenantId,
@@ -61,4 +63,29 @@ pub struct WorkflowRun {
     pub finished_at: Option<Timestamp>,
     /// Node failures that were handled.
     pub exceptions_count: i64,
+}
+
+impl WorkflowRun {
+    pub(super) const COLUMNS: &[Column] = &[
+        column!(Run, "id", id, Id).celery("id_"),
+        column!(Run, "tenant_id", tenant_id, Id).argument("tenant_id"),
+        column!(Run, "app_id", app_id, Id).argument("app_id"),
+        column!(Run, "workflow_id", workflow_id, Id).celery("workflow_id"),
+        column!(Run, "type", r#type, Varchar(255)).celery("workflow_type"),
+        column!(Run, "triggered_from", triggered_from, Varchar(255)).argument("triggered_from"),
+        column!(Run, "version", version, Varchar(255)).celery("workflow_version"),
+        column!(Run, "graph", graph, Json).nullable().role(Role::Graph).celery("graph"),
+        column!(Run, "inputs", inputs, Json).nullable().celery("inputs"),
+        column!(Run, "status", status, Varchar(255)).celery("status"),
+        column!(Run, "outputs", outputs, Json).nullable().celery("outputs"),
+        column!(Run, "error", error, Text).nullable().celery("error_message"),
+        column!(Run, "elapsed_time", elapsed_time, Seconds),
+        column!(Run, "total_tokens", total_tokens, Count).celery("total_tokens"),
+        column!(Run, "total_steps", total_steps, Count).celery("total_steps"),
+        column!(Run, "created_by_role", created_by_role, Varchar(255)).argument("creator_user_role"),
+        column!(Run, "created_by", created_by, Id).argument("creator_user_id"),
+        column!(Run, "created_at", created_at, Instant).celery("started_at"),
+        column!(Run, "finished_at", finished_at, Instant).nullable().celery("finished_at"),
+        column!(Run, "exceptions_count", exceptions_count, Count).celery("exceptions_count"),
+    ];
 }

@@ -1,41 +1,35 @@
 //! What answers a question: light rows and numbers. None holds a payload, but for the documents of a list.
 
+use std::ops::Deref;
+
 use super::{Cursor, Position, RunSummary};
-use crate::domain::{AppId, AppLog, Document, NodeStatus, RecordId, Revision, Timestamp};
+use crate::domain::{AppLog, Document, NodeExecution, Revision, Timestamp};
 
 /// A node execution without its payloads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeSummary {
-    pub id: RecordId,
-    pub app_id: AppId,
-    pub workflow_id: RecordId,
-    pub workflow_run_id: Option<RecordId>,
-    pub triggered_from: Box<str>,
-    pub index: i64,
-    pub predecessor_node_id: Option<Box<str>>,
-    pub node_execution_id: Option<Box<str>>,
-    pub node_id: Box<str>,
-    pub node_type: Box<str>,
-    pub title: Box<str>,
-    pub status: NodeStatus,
-    /// Seconds.
-    pub elapsed_time: f64,
-    pub created_by_role: Box<str>,
-    pub created_by: RecordId,
-    pub created_at: Timestamp,
-    pub finished_at: Option<Timestamp>,
+    /// Its payloads are left out.
+    pub node: NodeExecution,
     /// `iteration_id` and `loop_id` of the execution metadata, where it has them as texts.
     pub iteration_id: Option<Box<str>>,
     pub loop_id: Option<Box<str>>,
     pub revision: Revision,
 }
 
+impl Deref for NodeSummary {
+    type Target = NodeExecution;
+
+    fn deref(&self) -> &NodeExecution {
+        &self.node
+    }
+}
+
 impl NodeSummary {
     /// Its place in a list.
     #[must_use]
     pub const fn position(&self) -> Position {
-        let cursor = Cursor { created_at: self.created_at, id: self.id };
-        Position { cursor, elapsed_time: self.elapsed_time }
+        let cursor = Cursor { created_at: self.node.created_at, id: self.node.id };
+        Position { cursor, elapsed_time: self.node.elapsed_time }
     }
 }
 

@@ -66,8 +66,8 @@ impl From<RunSummary> for LogRun {
             created_at: seconds(run.created_at),
             finished_at: run.finished_at.map(seconds),
             exceptions_count: run.exceptions_count,
-            version: run.version,
-            triggered_from: run.triggered_from,
+            version: run.run.version,
+            triggered_from: run.run.triggered_from,
         }
     }
 }

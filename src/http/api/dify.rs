@@ -85,7 +85,7 @@ impl RunItem {
             finished_at: run.finished_at.map(seconds),
             exceptions_count: run.exceptions_count,
             retry_index: None,
-            version: run.version,
+            version: run.run.version,
         }
     }
 }

@@ -1,26 +1,24 @@
-//! A document as the engines keep it (`_source`) and back. Each kind has one struct in here that is the list of its
-//! columns for both directions. Nothing here knows indices or requests.
+//! A document as the engines keep it (`_source`) and back: the domain's columns by their names, and what the store adds.
+//! Nothing here knows indices or requests.
 //!
 //! A payload is a JSON *string* that holds the payload's text: numbers and key order survive, and no mapping ever
-//! grows with data. Instants are texts with six digits.
+//! grows with data. Instants are texts with six digits. What is null is left out.
 
-mod node;
-mod run;
-mod small;
+mod source;
 
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use uuid::Uuid;
 
 use crate::domain::document::{ContentHash, PayloadField};
-use crate::domain::{Document, Graph, JsonText, Kind, Record, TenantId, Timestamp, Truncation};
+use crate::domain::query::{NodeSummary, RunSummary};
+use crate::domain::schema::{self, Role, Value};
+use crate::domain::{AppLog, Document, Graph, JsonText, Kind, NodeExecution, Record, TenantId, Timestamp, Truncation};
 
-pub(super) use node::{NODE_SUMMARY_COLUMNS, NodeSummaryRow};
-pub(super) use run::{SUMMARY_COLUMNS, SummaryRow};
-pub(super) use small::AppLogRow;
+use source::Source;
 
 /// A column of text: borrowed when written, owned when read.
 type Text<'a> = Cow<'a, str>;
@@ -59,12 +57,45 @@ struct GraphRow<'a> {
 
 /// Appends the `_source` of a document to a request body.
 pub(super) fn write_document(document: &Document, body: &mut Vec<u8>) -> serde_json::Result<()> {
-    match &document.record {
-        Record::Run(run) => serde_json::to_writer(body, &run::RunRow::new(run, document)),
-        Record::Node(node) => serde_json::to_writer(body, &node::NodeRow::new(node, document)),
-        Record::AppLog(log) => serde_json::to_writer(body, &small::AppLogRow::new(log, document)),
-        Record::Offload(offload) => serde_json::to_writer(body, &small::OffloadRow::new(offload, document)),
+    let mut serializer = serde_json::Serializer::new(body);
+    let mut map = serializer.serialize_map(None)?;
+    for (column, value) in document.record.columns() {
+        let name = column.name;
+        match value {
+            _ if column.role == Role::Graph => optional(&mut map, "graph_hash", document.graph.map(AsText))?,
+            Value::Null => {}
+            Value::Id(id) => map.serialize_entry(name, &AsText(*id))?,
+            Value::Text(text) => map.serialize_entry(name, text)?,
+            Value::Integer(integer) => map.serialize_entry(name, &integer)?,
+            Value::Seconds(seconds) => map.serialize_entry(name, &finite(seconds))?,
+            Value::Instant(at) => map.serialize_entry(name, &AsText(at))?,
+            Value::Json(json) => map.serialize_entry(name, json.as_str())?,
+        }
     }
+    if let Record::Node(node) = &document.record {
+        for (name, text) in NodeExecution::ENCLOSING.into_iter().zip(node.enclosing()) {
+            optional(&mut map, name, text)?;
+        }
+    }
+    map.serialize_entry("revision", &document.revision.value())?;
+    if matches!(document.record, Record::Run(_) | Record::Node(_)) {
+        map.serialize_entry("payload_bytes", &payload_bytes(document))?;
+    }
+    optional(&mut map, "truncated", Some(truncation_rows(&document.truncated)).filter(|rows| !rows.is_empty()))?;
+    optional(&mut map, "origin", document.origin.map(|origin| AsText(origin.uuid())))?;
+    optional(&mut map, "extra", document.extra.as_ref().map(JsonText::as_str))?;
+    map.end()
+}
+
+fn optional<M: SerializeMap>(map: &mut M, name: &'static str, value: Option<impl Serialize>) -> Result<(), M::Error> {
+    value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
+}
+
+/// Bytes of the payloads, kept as a column of its own so that a reader can ask for no more than it can hold.
+fn payload_bytes(document: &Document) -> u64 {
+    let bytes = |(_, value)| if let Value::Json(json) = value { json.len() } else { 0 };
+    let payloads = document.record.columns().filter(|(column, _)| column.role == Role::Payload);
+    (payloads.map(bytes).sum::<usize>() + document.extra.as_ref().map_or(0, JsonText::len)) as u64
 }
 
 /// Appends the `_source` of a graph.
@@ -92,13 +123,71 @@ pub(super) fn read_document(kind: Kind, source: &str) -> serde_json::Result<Opti
     }
 }
 
-fn read_columns(kind: Kind, source: &str) -> serde_json::Result<Document> {
-    match kind {
-        Kind::WorkflowRun => serde_json::from_str::<run::RunRow>(source)?.into_document(),
-        Kind::NodeExecution => serde_json::from_str::<node::NodeRow>(source)?.into_document(),
-        Kind::AppLog => Ok(serde_json::from_str::<small::AppLogRow>(source)?.into_document()),
-        Kind::Offload => Ok(serde_json::from_str::<small::OffloadRow>(source)?.into_document()),
+/// What [`RunRow`], [`NodeRow`] and [`LogRow`] read of a kind: what lists show.
+pub(super) fn summary_columns(kind: Kind) -> Vec<&'static str> {
+    let columns = schema::columns(kind).iter().filter(|column| column.role == Role::Summary).map(|column| column.name);
+    let enclosing = if kind == Kind::NodeExecution { NodeExecution::ENCLOSING.as_slice() } else { &[] };
+    columns.chain(enclosing.iter().copied()).chain(["revision"]).collect()
+}
+
+/// What is left out of a light document.
+pub(super) fn payload_columns(kind: Kind) -> Vec<&'static str> {
+    let payloads = schema::columns(kind).iter().filter(|column| column.role == Role::Payload);
+    payloads.map(|column| column.name).chain(["extra"]).collect()
+}
+
+/// A run as lists show it.
+pub(super) struct RunRow(RunSummary);
+
+/// A node execution as lists show it.
+pub(super) struct NodeRow(NodeSummary);
+
+/// An app log.
+pub(super) struct LogRow(pub(super) AppLog);
+
+impl<'de> Deserialize<'de> for RunRow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Document { record, revision, .. } = Source::of(Kind::WorkflowRun, deserializer)?.document;
+        let Record::Run(run) = record else { return Err(another_kind()) };
+        Ok(Self(RunSummary { run: *run, revision }))
     }
+}
+
+impl<'de> Deserialize<'de> for NodeRow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Source { document, enclosing: [iteration_id, loop_id] } = Source::of(Kind::NodeExecution, deserializer)?;
+        let Record::Node(node) = document.record else { return Err(another_kind()) };
+        Ok(Self(NodeSummary { node: *node, iteration_id, loop_id, revision: document.revision }))
+    }
+}
+
+impl<'de> Deserialize<'de> for LogRow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Source::of(Kind::AppLog, deserializer)?.document.record {
+            Record::AppLog(log) => Ok(Self(*log)),
+            _ => Err(another_kind()),
+        }
+    }
+}
+
+fn another_kind<E: serde::de::Error>() -> E {
+    E::custom("a record of another kind")
+}
+
+impl From<RunRow> for RunSummary {
+    fn from(row: RunRow) -> Self {
+        row.0
+    }
+}
+
+impl From<NodeRow> for NodeSummary {
+    fn from(row: NodeRow) -> Self {
+        row.0
+    }
+}
+
+fn read_columns(kind: Kind, source: &str) -> serde_json::Result<Document> {
+    Ok(Source::of(kind, &mut serde_json::Deserializer::from_str(source))?.document)
 }
 
 /// Reads a graph back, with the tenant that it says it belongs to.
@@ -116,34 +205,13 @@ fn truncation_rows(marks: &[Truncation]) -> Vec<TruncationRow<'static>> {
     marks.iter().map(row).collect()
 }
 
-fn truncations(rows: Vec<TruncationRow>) -> serde_json::Result<Vec<Truncation>> {
+fn truncations<E: serde::de::Error>(rows: Vec<TruncationRow>) -> Result<Vec<Truncation>, E> {
     let mark = |row: TruncationRow| {
-        let field = PayloadField::from_column(&row.field)
-            .ok_or_else(|| serde::de::Error::custom("truncated names an unknown field"))?;
+        let field =
+            PayloadField::from_column(&row.field).ok_or_else(|| E::custom("truncated names an unknown field"))?;
         Ok(Truncation { field, original_bytes: row.original_bytes, sha256: row.sha256.0 })
     };
     rows.into_iter().map(mark).collect()
-}
-
-fn origin_row(document: &Document) -> Option<AsText<Uuid>> {
-    document.origin.map(|origin| AsText(origin.uuid()))
-}
-
-fn payload(text: Option<&JsonText>) -> Option<Text<'_>> {
-    text.map(|text| text.as_str().into())
-}
-
-fn optional(text: Option<&str>) -> Option<Text<'_>> {
-    text.map(Into::into)
-}
-
-fn json_text(text: Option<Text>) -> Option<JsonText> {
-    text.map(JsonText::from_clean)
-}
-
-/// Bytes of the payloads, kept as a column of its own so that a reader can ask for no more than it can hold.
-fn payload_bytes(texts: &[Option<&JsonText>]) -> u64 {
-    texts.iter().flatten().map(|text| text.len() as u64).sum()
 }
 
 /// JSON has no NaN and no infinity; a duration that is neither is 0, as Dify's column default.

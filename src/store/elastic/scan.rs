@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::catalog::{LENIENT, list};
 use super::copies::{Copy, PAGE, add_filter, conditions, may_be_superseded, walk};
 use super::hosts::{Answer, Method, Request};
+use super::rows;
 use super::search::{LENIENT_SEARCH, Reader, groups};
 use crate::domain::query::{Content, Cursor, Scan};
 use crate::domain::record::RecordKey;
@@ -19,9 +20,6 @@ const ANSWER_BYTES: usize = 16 << 20;
 
 /// Graphs that were read already; `None`: not there.
 pub(super) type Graphs = HashMap<(TenantId, Month, GraphHash), Option<JsonText>>;
-
-/// What is left out of a light document.
-const PAYLOADS: [&str; 6] = ["inputs", "outputs", "process_data", "execution_metadata", "error", "extra"];
 
 impl Reader<'_> {
     pub(super) async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, SinkFault> {
@@ -159,7 +157,7 @@ impl Reader<'_> {
         let places = places(&copies);
         let addresses: Vec<_> = copies.into_iter().map(|copy| copy.hit.address()).collect();
         let mut found: HashMap<Place, Document> = HashMap::new();
-        for document in self.documents_without(kind, &addresses, &PAYLOADS).await? {
+        for document in self.documents_without(kind, &addresses, &rows::payload_columns(kind)).await? {
             if is_in_place(&document, &places) {
                 found.insert((document.key(), document.record.created_at()), document);
             }

@@ -10,9 +10,11 @@ use super::names::{Family, Names};
 use super::settings::ElasticSettings;
 use super::text;
 use crate::domain::Kind;
+use crate::domain::schema::{self, Role, Type, newer_columns};
 
-/// Grows with every change of a mapping. Changes only ever add fields.
-pub(super) const VERSION: u64 = 3;
+/// Grows with every change of a mapping, and by itself with each column that newer versions of Dify brought. Changes only
+/// ever add fields.
+pub(super) const VERSION: u64 = 3 + newer_columns() as u64;
 
 /// Longest keyword that is indexed, in characters: Dify's columns hold 255, and no longer value makes an index refuse
 /// its document.
@@ -35,62 +37,26 @@ enum Field {
     Marks,
 }
 
-const COMMON: [(&str, Field); 5] = [
-    ("tenant_id", Field::Keyword),
-    ("created_at", Field::Instant),
-    ("revision", Field::Number),
-    ("origin", Field::Keyword),
-    ("erased_at", Field::Instant),
-];
+/// What every document has besides the columns of its record.
+const COMMON: [(&str, Field); 3] =
+    [("revision", Field::Number), ("origin", Field::Keyword), ("erased_at", Field::Instant)];
 
-const RUN: [(&str, Field); 15] = [
-    ("workflow_id", Field::Keyword),
-    ("type", Field::Keyword),
-    ("triggered_from", Field::Keyword),
-    ("version", Field::Keyword),
-    ("graph_hash", Field::Keyword),
-    ("status", Field::Keyword),
-    ("elapsed_time", Field::Double),
-    ("total_tokens", Field::Long),
-    ("total_steps", Field::Long),
-    ("created_by_role", Field::Keyword),
-    ("created_by", Field::Keyword),
-    ("finished_at", Field::Instant),
-    ("exceptions_count", Field::Long),
-    ("payload_bytes", Field::Number),
-    ("truncated", Field::Marks),
-];
+/// What documents with payloads have besides.
+const OF_PAYLOADS: [(&str, Field); 2] = [("payload_bytes", Field::Number), ("truncated", Field::Marks)];
 
-const NODE: [(&str, Field); 16] = [
-    ("workflow_id", Field::Keyword),
-    ("triggered_from", Field::Keyword),
-    ("workflow_run_id", Field::Keyword),
-    ("index", Field::Long),
-    ("predecessor_node_id", Field::Keyword),
-    ("node_execution_id", Field::Keyword),
-    ("node_id", Field::Keyword),
-    ("node_type", Field::Keyword),
-    ("title", Field::Keyword),
-    ("status", Field::Keyword),
-    ("elapsed_time", Field::Double),
-    ("created_by_role", Field::Keyword),
-    ("created_by", Field::Keyword),
-    ("finished_at", Field::Instant),
-    ("payload_bytes", Field::Number),
-    ("truncated", Field::Marks),
-];
-
-const APP_LOG: [(&str, Field); 6] = [
-    ("workflow_id", Field::Keyword),
-    ("workflow_run_id", Field::Keyword),
-    ("created_from", Field::Keyword),
-    ("created_by_role", Field::Keyword),
-    ("created_by", Field::Keyword),
-    ("creator", Field::Keyword),
-];
-
-const OFFLOAD: [(&str, Field); 3] =
-    [("node_execution_id", Field::Keyword), ("type", Field::Keyword), ("file_id", Field::Keyword)];
+/// The fields of a kind's documents. Payloads are listed only where they are searched, see [`text`].
+fn fields(kind: Kind) -> impl Iterator<Item = (&'static str, Field)> {
+    let columns = schema::columns(kind).iter().filter_map(|column| match (column.role, column.r#type) {
+        (Role::Graph, _) => Some(("graph_hash", Field::Keyword)),
+        (Role::Payload, _) => None,
+        (Role::Summary, Type::Integer | Type::Count) => Some((column.name, Field::Long)),
+        (Role::Summary, Type::Seconds) => Some((column.name, Field::Double)),
+        (Role::Summary, Type::Instant) => Some((column.name, Field::Instant)),
+        (Role::Summary, Type::Id | Type::Varchar(_) | Type::Text | Type::Json) => Some((column.name, Field::Keyword)),
+    });
+    let has_payloads = matches!(kind, Kind::WorkflowRun | Kind::NodeExecution);
+    columns.chain(COMMON).chain(OF_PAYLOADS.into_iter().filter(move |_| has_payloads))
+}
 
 impl Field {
     fn mapping(self) -> Value {
@@ -110,20 +76,10 @@ impl Field {
 /// The mapping of a family's indices, without searched texts, with the mark that `check` looks for. An existing index can
 /// be brought to it; an analyzer cannot be added to an open index, and what was written without one is not searched.
 pub(super) fn mapping(family: Family) -> Value {
-    let specific: &[(&str, Field)] = match family {
-        Family::Records(Kind::WorkflowRun) => &RUN,
-        Family::Records(Kind::NodeExecution) => &NODE,
-        Family::Records(Kind::AppLog) => &APP_LOG,
-        Family::Records(Kind::Offload) => &OFFLOAD,
-        Family::Graphs => &[],
+    let properties: Map<String, Value> = match family {
+        Family::Records(kind) => fields(kind).map(|(name, field)| (name.to_owned(), field.mapping())).collect(),
+        Family::Graphs => [("tenant_id".to_owned(), Field::Keyword.mapping())].into_iter().collect(),
     };
-    let ids: &[(&str, Field)] = &[("id", Field::Keyword), ("app_id", Field::Keyword)];
-    let fields: Vec<_> = match family {
-        Family::Records(_) => ids.iter().chain(&COMMON).chain(specific).collect(),
-        Family::Graphs => COMMON.iter().take(1).collect(),
-    };
-    let properties: Map<String, Value> =
-        fields.into_iter().map(|(name, field)| ((*name).to_owned(), field.mapping())).collect();
     json!({ "dynamic": false, "_meta": { "difylog": { "version": VERSION } }, "properties": properties })
 }
 

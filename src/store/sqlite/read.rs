@@ -81,10 +81,13 @@ pub fn run_summary(
 ) -> Result<Option<RunSummary>, Fault> {
     let key = RecordKey { tenant_id, kind: Kind::WorkflowRun, id };
     let Some(file) = newest::place(newest::likeliest_first(months, near), key)? else { return Ok(None) };
-    let sql = format!("SELECT {} FROM workflow_runs AS r WHERE tenant_id = ?1 AND id = ?2", tables::RUNS.summary("r"));
+    let sql = format!(
+        "SELECT {} FROM workflow_runs AS r WHERE tenant_id = ?1 AND id = ?2",
+        tables::of(Kind::WorkflowRun).summary("r")
+    );
     file.ask(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;
-        statement.query_row((tenant_id.as_bytes(), id.as_bytes()), |row| decode::run_summary(row, 0)).optional()
+        statement.query_row((tenant_id.as_bytes(), id.as_bytes()), decode::run_summary).optional()
     })
 }
 

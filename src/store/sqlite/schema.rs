@@ -1,68 +1,37 @@
 //! What a month file looks like, and how an older one becomes the newest. Writes no records.
 //!
-//! The version is `PRAGMA user_version`. A new file gets the newest tables at once; `UPGRADES[n]` brings a file from
-//! version `n + 1` to `n + 2`. Columns that lists show come first in a row and payloads last: SQLite then reads no
-//! overflow page of a payload for a list. (An upgraded file has its added columns last; only rows larger than a page
-//! feel that.)
+//! The version is `PRAGMA user_version`. A new file gets the newest tables at once (`tables`, out of the domain's columns);
+//! `UPGRADES[n]` brings a file from version `n + 1` to `n + 2`, and columns that a file lacks are added by comparing it with
+//! the list. (An upgraded file has its added columns last, behind payloads; only rows larger than a page feel that.)
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::fault::Fault;
-use super::{newest, search, text};
-use crate::domain::Month;
+use super::{newest, search, tables, text};
+use crate::domain::schema::newer_columns;
+use crate::domain::{Kind, Month};
 
 /// `dylg`: tells a month file from any other SQLite file.
 pub const APPLICATION_ID: i32 = 0x6479_6c67;
 
-/// The version that this program writes and reads.
-pub const VERSION: i32 = 7;
+/// The last version that was made by hand; see [`add_columns`].
+const BASE: i32 = 7;
 
-/// Identity is (tenant, id): the rows themselves lie in order of arrival, which keeps large rows from being moved by
-/// random ids. STRICT refuses a value of another type; ANY is a text, plain or compressed.
-const TABLES: &str = "
-CREATE TABLE workflow_runs (
-    tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL, workflow_id BLOB NOT NULL,
-    revision INTEGER NOT NULL, created_at INTEGER NOT NULL, finished_at INTEGER,
-    type TEXT NOT NULL, triggered_from TEXT NOT NULL, version TEXT NOT NULL, status TEXT NOT NULL,
-    elapsed_time REAL NOT NULL, total_tokens INTEGER NOT NULL, total_steps INTEGER NOT NULL,
-    exceptions_count INTEGER NOT NULL, created_by_role TEXT NOT NULL, created_by BLOB NOT NULL,
-    graph_hash BLOB, truncated TEXT, origin BLOB, error ANY, inputs ANY, outputs ANY
-) STRICT;
-CREATE UNIQUE INDEX workflow_runs_identity ON workflow_runs (tenant_id, id);
+/// The version that this program writes and reads: one more for each column that newer versions of Dify brought.
+#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of columns")]
+pub const VERSION: i32 = BASE + newer_columns() as i32;
+
+/// What every version has besides the tables of records.
+const INDICES: &str = "
 CREATE INDEX workflow_runs_newest ON workflow_runs (tenant_id, app_id, created_at DESC, id DESC);
-
-CREATE TABLE workflow_node_executions (
-    tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL, workflow_id BLOB NOT NULL,
-    revision INTEGER NOT NULL, created_at INTEGER NOT NULL, finished_at INTEGER, workflow_run_id BLOB,
-    triggered_from TEXT NOT NULL, \"index\" INTEGER NOT NULL, predecessor_node_id TEXT, node_execution_id TEXT,
-    node_id TEXT NOT NULL, node_type TEXT NOT NULL, title TEXT NOT NULL, status TEXT NOT NULL,
-    elapsed_time REAL NOT NULL, created_by_role TEXT NOT NULL, created_by BLOB NOT NULL,
-    iteration_id TEXT, loop_id TEXT, truncated TEXT, origin BLOB,
-    error ANY, inputs ANY, process_data ANY, outputs ANY, execution_metadata ANY
-) STRICT;
-CREATE UNIQUE INDEX workflow_node_executions_identity ON workflow_node_executions (tenant_id, id);
 CREATE INDEX workflow_node_executions_of_run ON workflow_node_executions (tenant_id, workflow_run_id)
     WHERE workflow_run_id IS NOT NULL;
-
-CREATE TABLE workflow_app_logs (
-    tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL, workflow_id BLOB NOT NULL,
-    revision INTEGER NOT NULL, created_at INTEGER NOT NULL, workflow_run_id BLOB NOT NULL,
-    created_from TEXT NOT NULL, created_by_role TEXT NOT NULL, created_by BLOB NOT NULL, creator TEXT, origin BLOB
-) STRICT;
-CREATE UNIQUE INDEX workflow_app_logs_identity ON workflow_app_logs (tenant_id, id);
 CREATE INDEX workflow_app_logs_newest ON workflow_app_logs (tenant_id, app_id, created_at DESC, id DESC);
-
-CREATE TABLE workflow_offloads (
-    tenant_id BLOB NOT NULL, id BLOB NOT NULL, app_id BLOB NOT NULL,
-    revision INTEGER NOT NULL, created_at INTEGER NOT NULL, node_execution_id BLOB,
-    type TEXT NOT NULL, file_id BLOB NOT NULL, origin BLOB
-) STRICT;
-CREATE UNIQUE INDEX workflow_offloads_identity ON workflow_offloads (tenant_id, id);
 CREATE INDEX workflow_offloads_of_node ON workflow_offloads (tenant_id, node_execution_id)
     WHERE node_execution_id IS NOT NULL;
-
 CREATE TABLE graphs (tenant_id BLOB NOT NULL, hash BLOB NOT NULL, text ANY NOT NULL) STRICT;
 CREATE UNIQUE INDEX graphs_identity ON graphs (tenant_id, hash);
 ";
@@ -125,16 +94,8 @@ fn ended_later(month: Month) -> String {
         .concat()
 }
 
-/// Version 6 to 7, and part of new files: what a row had beside its record.
-const EXTRAS: &str = "
-ALTER TABLE workflow_runs ADD COLUMN extra ANY;
-ALTER TABLE workflow_node_executions ADD COLUMN extra ANY;
-ALTER TABLE workflow_app_logs ADD COLUMN extra ANY;
-ALTER TABLE workflow_offloads ADD COLUMN extra ANY;
-";
-
 /// From version `n + 1` to `n + 2`; the step from 5 to 6 is made for the month, see [`ended_later`].
-const UPGRADES: [&[&str]; VERSION as usize - 3] = [&[ORIGINS, WALKS], &[STATISTICS], &[search::SCHEMA], &[FULL_TEXTS]];
+const UPGRADES: [&[&str]; 4] = [&[ORIGINS, WALKS], &[STATISTICS], &[search::SCHEMA], &[FULL_TEXTS]];
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,12 +137,13 @@ pub fn migrate(connection: &mut Connection, path: &Path, month: Month) -> Result
     let migrated = match state(connection, path)? {
         State::Current => return Ok(()),
         State::Empty => {
-            let first = [TABLES, WALKS, STATISTICS, search::SCHEMA, FULL_TEXTS].into_iter();
-            apply(connection, first.chain([ended_later.as_str(), EXTRAS]))
+            let tables = Kind::ALL.map(tables::create);
+            let rest = [INDICES, WALKS, STATISTICS, search::SCHEMA, FULL_TEXTS, ended_later.as_str()];
+            apply(connection, tables.iter().map(String::as_str).chain(rest))
         }
         State::Older(version) => {
             let done = usize::try_from(version - 1).unwrap_or(0);
-            let last = (version < 6).then_some(ended_later.as_str()).into_iter().chain([EXTRAS]);
+            let last = (version < 6).then_some(ended_later.as_str());
             apply(connection, UPGRADES.iter().skip(done).copied().flatten().copied().chain(last))
         }
     };
@@ -194,9 +156,23 @@ fn apply<'s>(connection: &mut Connection, statements: impl Iterator<Item = &'s s
     for batch in statements {
         transaction.execute_batch(batch)?;
     }
+    add_columns(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
+}
+
+/// Adds the columns that the tables of an older file lack: from version 6 on, this is all that an upgrade does.
+fn add_columns(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    for kind in Kind::ALL {
+        let table = tables::of(kind).name;
+        let mut statement = transaction.prepare("SELECT name FROM pragma_table_info(?1)")?;
+        let there: HashSet<String> = statement.query_map([table], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for column in tables::stored_of(kind).filter(|column| !there.contains(column.name())) {
+            transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {}", column.declaration()))?;
+        }
+    }
+    Ok(())
 }
 
 /// How SQLite goes about a statement over a month, in its own words.

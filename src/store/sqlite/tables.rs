@@ -1,177 +1,183 @@
-//! The columns of each kind, in the order of the statements, and the statements made of them. `encode` binds and
-//! `decode` reads in this order.
+//! The tables of records, out of the domain's columns, and the statements made of them. `encode` binds and `decode` reads
+//! in the order of [`Table::stored`].
 
 use std::sync::LazyLock;
 
-use crate::domain::Kind;
 use crate::domain::query::Content;
+use crate::domain::schema::{self, Column, Role, Type};
+use crate::domain::{Kind, NodeExecution};
 
 /// One table of records.
 pub struct Table {
+    kind: Kind,
     pub name: &'static str,
-    /// What lists show. Without `tenant_id` and `id`, which come first.
-    summary: &'static [&'static str],
-    /// What a document has besides, without payloads.
-    light: &'static [&'static str],
-    payloads: &'static [&'static str],
     /// Stores a snapshot unless a newer one or a tombstone is there: changes no row then. The comparison is in the
     /// statement, so that no two writers can ever disagree about it.
-    pub upsert: LazyLock<String>,
+    pub upsert: String,
     /// One record by tenant and id.
-    pub by_id: LazyLock<String>,
+    pub by_id: String,
     /// Its revision by tenant and id.
-    pub revision: LazyLock<String>,
+    pub revision: String,
 }
 
-pub static RUNS: Table = Table {
-    name: "workflow_runs",
-    summary: &[
-        "app_id",
-        "workflow_id",
-        "revision",
-        "created_at",
-        "finished_at",
-        "type",
-        "triggered_from",
-        "version",
-        "status",
-        "elapsed_time",
-        "total_tokens",
-        "total_steps",
-        "exceptions_count",
-        "created_by_role",
-        "created_by",
-    ],
-    light: &["graph_hash", "truncated", "origin"],
-    payloads: &["error", "inputs", "outputs", "extra"],
-    upsert: LazyLock::new(|| RUNS.upsert_sql(Kind::WorkflowRun)),
-    by_id: LazyLock::new(|| RUNS.by_id_sql()),
-    revision: LazyLock::new(|| RUNS.revision_sql()),
-};
+/// What a table stores.
+#[derive(Debug, Clone, Copy)]
+pub enum Stored {
+    /// A column of Dify's; all but the graph, which is a table of its own.
+    Column(&'static Column),
+    /// A member of a node's metadata, for lists: its place in [`NodeExecution::ENCLOSING`].
+    Enclosing(usize),
+    Revision,
+    GraphHash,
+    Truncated,
+    Origin,
+    Extra,
+}
 
-pub static NODES: Table = Table {
-    name: "workflow_node_executions",
-    summary: &[
-        "app_id",
-        "workflow_id",
-        "revision",
-        "created_at",
-        "finished_at",
-        "workflow_run_id",
-        "triggered_from",
-        "index",
-        "predecessor_node_id",
-        "node_execution_id",
-        "node_id",
-        "node_type",
-        "title",
-        "status",
-        "elapsed_time",
-        "created_by_role",
-        "created_by",
-        "iteration_id",
-        "loop_id",
-    ],
-    light: &["truncated", "origin"],
-    payloads: &["error", "inputs", "process_data", "outputs", "execution_metadata", "extra"],
-    upsert: LazyLock::new(|| NODES.upsert_sql(Kind::NodeExecution)),
-    by_id: LazyLock::new(|| NODES.by_id_sql()),
-    revision: LazyLock::new(|| NODES.revision_sql()),
-};
+impl Stored {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Column(column) => column.name,
+            Self::Enclosing(place) => NodeExecution::ENCLOSING.get(place).copied().unwrap_or_default(),
+            Self::Revision => "revision",
+            Self::GraphHash => "graph_hash",
+            Self::Truncated => "truncated",
+            Self::Origin => "origin",
+            Self::Extra => "extra",
+        }
+    }
 
-pub static APP_LOGS: Table = Table {
-    name: "workflow_app_logs",
-    summary: &[
-        "app_id",
-        "workflow_id",
-        "revision",
-        "created_at",
-        "workflow_run_id",
-        "created_from",
-        "created_by_role",
-        "created_by",
-        "creator",
-    ],
-    light: &["origin"],
-    payloads: &["extra"],
-    upsert: LazyLock::new(|| APP_LOGS.upsert_sql(Kind::AppLog)),
-    by_id: LazyLock::new(|| APP_LOGS.by_id_sql()),
-    revision: LazyLock::new(|| APP_LOGS.revision_sql()),
-};
+    fn is_payload(self) -> bool {
+        match self {
+            Self::Column(column) => column.role == Role::Payload,
+            other => matches!(other, Self::Extra),
+        }
+    }
 
-pub static OFFLOADS: Table = Table {
-    name: "workflow_offloads",
-    summary: &["app_id", "revision", "created_at", "node_execution_id", "type", "file_id"],
-    light: &["origin"],
-    payloads: &["extra"],
-    upsert: LazyLock::new(|| OFFLOADS.upsert_sql(Kind::Offload)),
-    by_id: LazyLock::new(|| OFFLOADS.by_id_sql()),
-    revision: LazyLock::new(|| OFFLOADS.revision_sql()),
-};
+    /// Its declaration. STRICT refuses a value of another type; ANY is a text, plain or compressed.
+    pub fn declaration(self) -> String {
+        let (r#type, is_nullable) = match self {
+            Self::Column(column) => (type_of(column), column.is_nullable),
+            Self::Revision => ("INTEGER", false),
+            Self::Enclosing(_) | Self::Truncated => ("TEXT", true),
+            Self::GraphHash | Self::Origin => ("BLOB", true),
+            Self::Extra => ("ANY", true),
+        };
+        format!("\"{}\" {type}{}", self.name(), if is_nullable { "" } else { " NOT NULL" })
+    }
+}
+
+const fn type_of(column: &Column) -> &'static str {
+    match column.r#type {
+        Type::Id => "BLOB",
+        Type::Varchar(_) => "TEXT",
+        Type::Text | Type::Json => "ANY",
+        Type::Integer | Type::Count | Type::Instant => "INTEGER",
+        Type::Seconds => "REAL",
+    }
+}
 
 pub const INSERT_GRAPH: &str = "INSERT OR IGNORE INTO graphs (tenant_id, hash, text) VALUES (?1, ?2, ?3)";
 pub const GRAPH: &str = "SELECT text FROM graphs WHERE tenant_id = ?1 AND hash = ?2";
 
 /// Every table, with the name of what it counts.
 pub const COUNTED: [(&str, &str); 5] = [
-    (Kind::WorkflowRun.as_str(), "workflow_runs"),
-    (Kind::NodeExecution.as_str(), "workflow_node_executions"),
-    (Kind::AppLog.as_str(), "workflow_app_logs"),
-    (Kind::Offload.as_str(), "workflow_offloads"),
+    (Kind::WorkflowRun.as_str(), name_of(Kind::WorkflowRun)),
+    (Kind::NodeExecution.as_str(), name_of(Kind::NodeExecution)),
+    (Kind::AppLog.as_str(), name_of(Kind::AppLog)),
+    (Kind::Offload.as_str(), name_of(Kind::Offload)),
     ("graph", "graphs"),
 ];
 
-/// The table of a kind.
-pub const fn of(kind: Kind) -> &'static Table {
+const fn name_of(kind: Kind) -> &'static str {
     match kind {
-        Kind::WorkflowRun => &RUNS,
-        Kind::NodeExecution => &NODES,
-        Kind::AppLog => &APP_LOGS,
-        Kind::Offload => &OFFLOADS,
+        Kind::WorkflowRun => "workflow_runs",
+        Kind::NodeExecution => "workflow_node_executions",
+        Kind::AppLog => "workflow_app_logs",
+        Kind::Offload => "workflow_offloads",
     }
 }
 
+/// The table of a kind.
+pub fn of(kind: Kind) -> &'static Table {
+    static TABLES: LazyLock<[Table; 4]> = LazyLock::new(|| Kind::ALL.map(Table::new));
+    let [runs, nodes, logs, offloads] = &*TABLES;
+    match kind {
+        Kind::WorkflowRun => runs,
+        Kind::NodeExecution => nodes,
+        Kind::AppLog => logs,
+        Kind::Offload => offloads,
+    }
+}
+
+/// What lists show of a kind, in the order in which `decode` reads it.
+pub fn summary_of(kind: Kind) -> impl Iterator<Item = Stored> {
+    let enclosing = if kind == Kind::NodeExecution { NodeExecution::ENCLOSING.len() } else { 0 };
+    let columns = schema::columns(kind).iter().filter(|column| column.role == Role::Summary).map(Stored::Column);
+    columns.chain((0..enclosing).map(Stored::Enclosing)).chain([Stored::Revision])
+}
+
+/// Everything of a kind: what lists show, what a document has besides, payloads last. SQLite then reads no overflow page of
+/// a payload for a list.
+pub fn stored_of(kind: Kind) -> impl Iterator<Item = Stored> {
+    let graph = (kind == Kind::WorkflowRun).then_some(Stored::GraphHash);
+    let truncated = matches!(kind, Kind::WorkflowRun | Kind::NodeExecution).then_some(Stored::Truncated);
+    let payloads = schema::columns(kind).iter().filter(|column| column.role == Role::Payload).map(Stored::Column);
+    let light = summary_of(kind).chain(graph).chain(truncated).chain([Stored::Origin]);
+    light.chain(payloads).chain([Stored::Extra])
+}
+
+/// The statement that creates a kind's table. Identity is (tenant, id): the rows themselves lie in order of arrival, which
+/// keeps large rows from being moved by random ids.
+pub fn create(kind: Kind) -> String {
+    let columns: Vec<_> = stored_of(kind).map(Stored::declaration).collect();
+    let name = name_of(kind);
+    format!(
+        "CREATE TABLE {name} ({}) STRICT; CREATE UNIQUE INDEX {name}_identity ON {name} (tenant_id, id);",
+        columns.join(", ")
+    )
+}
+
 impl Table {
+    fn new(kind: Kind) -> Self {
+        let name = name_of(kind);
+        let mut table = Self { kind, name, upsert: String::new(), by_id: String::new(), revision: String::new() };
+        table.upsert = table.upsert_sql();
+        table.by_id = format!("{} WHERE tenant_id = ?1 AND id = ?2", table.select(Content::Full));
+        table.revision = format!("SELECT revision FROM {name} WHERE tenant_id = ?1 AND id = ?2");
+        table
+    }
+
     /// `SELECT … FROM table`: what a document is made of.
     pub fn select(&self, content: Content) -> String {
-        let light = self.summary.iter().chain(self.light).map(|column| format!("\"{column}\""));
-        let payloads = self.payloads.iter().map(|column| match content {
-            Content::Full => format!("\"{column}\""),
-            Content::Light => String::from("NULL"),
+        let columns = stored_of(self.kind).map(|stored| match content {
+            Content::Light if stored.is_payload() => String::from("NULL"),
+            _ => format!("\"{}\"", stored.name()),
         });
-        let columns: Vec<_> = light.chain(payloads).collect();
-        format!("SELECT tenant_id, id, {} FROM {}", columns.join(", "), self.name)
+        format!("SELECT {} FROM {}", columns.collect::<Vec<_>>().join(", "), self.name)
     }
 
     /// What a list shows, each column with the name or alias of the table before it.
     pub fn summary(&self, alias: &str) -> String {
-        let columns = ["tenant_id", "id"].iter().chain(self.summary).map(|column| format!("{alias}.\"{column}\""));
+        let columns = summary_of(self.kind).map(|stored| format!("{alias}.\"{}\"", stored.name()));
         columns.collect::<Vec<_>>().join(", ")
     }
 
     /// A document with the mark of a migration takes the place of strictly older revisions only.
-    fn upsert_sql(&self, kind: Kind) -> String {
-        let name = self.name;
-        let columns: Vec<_> = self.summary.iter().chain(self.light).chain(self.payloads).collect();
-        let names: Vec<_> = columns.iter().map(|column| format!("\"{column}\"")).collect();
-        let marks: Vec<_> = (1..=columns.len() + 2).map(|number| format!("?{number}")).collect();
-        let updates: Vec<_> = columns.iter().map(|column| format!("\"{column}\" = excluded.\"{column}\"")).collect();
+    fn upsert_sql(&self) -> String {
+        let Self { kind, name, .. } = self;
+        let columns: Vec<_> = stored_of(*kind).map(|stored| format!("\"{}\"", stored.name())).collect();
+        let marks: Vec<_> = (1..=columns.len()).map(|number| format!("?{number}")).collect();
+        let updates: Vec<_> = columns.iter().map(|column| format!("{column} = excluded.{column}")).collect();
+        // The record's own first columns are its id and its tenant.
         format!(
-            "INSERT INTO {name} (tenant_id, id, {}) SELECT {} \
-             WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE kind = '{kind}' AND tenant_id = ?1 AND id = ?2) \
+            "INSERT INTO {name} ({}) SELECT {} \
+             WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE kind = '{kind}' AND tenant_id = ?2 AND id = ?1) \
              ON CONFLICT (tenant_id, id) DO UPDATE SET {} WHERE excluded.revision > {name}.revision \
              OR (excluded.revision = {name}.revision AND excluded.origin IS NULL)",
-            names.join(", "),
+            columns.join(", "),
             marks.join(", "),
             updates.join(", ")
         )
-    }
-
-    fn by_id_sql(&self) -> String {
-        format!("{} WHERE tenant_id = ?1 AND id = ?2", self.select(Content::Full))
-    }
-
-    fn revision_sql(&self) -> String {
-        format!("SELECT revision FROM {} WHERE tenant_id = ?1 AND id = ?2", self.name)
     }
 }

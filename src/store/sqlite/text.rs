@@ -8,6 +8,7 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use zstd::bulk::{Compressor, Decompressor};
 
+use crate::domain::node::metadata_text;
 use crate::domain::query::Keyword;
 
 /// Below this many bytes a frame saves too little for what it costs.
@@ -92,23 +93,13 @@ pub fn unpack(value: ValueRef<'_>) -> FromSqlResult<Option<Box<str>>> {
     }
 }
 
-/// A text member of execution metadata, such as `iteration_id`.
-pub fn metadata_text(metadata: &str, key: &str) -> Option<String> {
-    // Few nodes have such a member, and the stored text spells its name as it is.
-    if !metadata.contains(key) {
-        return None;
-    }
-    let members: serde_json::Map<String, serde_json::Value> = serde_json::from_str(metadata).ok()?;
-    members.get(key)?.as_str().map(str::to_owned)
-}
-
 /// Gives a connection the functions that statements use on texts.
 pub fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     connection.create_scalar_function("metadata_text", 2, flags, |context| {
         let text = unpack(context.get_raw(0))?;
         let key = context.get_raw(1).as_str()?;
-        Ok(text.and_then(|text| metadata_text(&text, key)))
+        Ok(text.and_then(|text| metadata_text(&text, key)).map(String::from))
     })?;
     connection.create_scalar_function("text_contains", 2, flags, |context| contains(context, Keyword::is_in_text))?;
     connection.create_scalar_function("json_contains", 2, flags, |context| contains(context, Keyword::is_in_json))
@@ -155,15 +146,6 @@ mod tests {
     fn short_texts_stay_as_they_are() {
         assert_eq!(pack(&"x".repeat(COMPRESS_FROM - 1)), None);
         assert_eq!(unpack(ValueRef::Text("é".as_bytes())).unwrap().as_deref(), Some("é"));
-    }
-
-    #[test]
-    fn only_texts_of_the_outermost_object_enclose_a_node() {
-        let text = |metadata| metadata_text(metadata, "loop_id");
-        assert_eq!(text(r#"{"total_tokens": 3, "loop_id": "17\n"}"#).as_deref(), Some("17\n"));
-        for other in [r#"{"loop_id": 3}"#, r#"{"a": {"loop_id": "x"}}"#, r#"["loop_id"]"#, "null", ""] {
-            assert_eq!(text(other), None, "{other}");
-        }
     }
 
     #[test]

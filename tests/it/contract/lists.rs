@@ -75,23 +75,7 @@ pub async fn pages_carry_every_light_column(subject: &Subject) {
     let revision = records::whole(record.clone()).revision;
     subject.store([record]).await;
     subject.refresh().await;
-    let expected = RunSummary {
-        id: run.id,
-        app_id: run.app_id,
-        workflow_id: run.workflow_id,
-        r#type: run.r#type,
-        triggered_from: run.triggered_from,
-        version: run.version,
-        status: run.status,
-        elapsed_time: run.elapsed_time,
-        total_tokens: run.total_tokens,
-        total_steps: run.total_steps,
-        created_by_role: run.created_by_role,
-        created_by: run.created_by,
-        created_at: run.created_at,
-        finished_at: run.finished_at,
-        exceptions_count: run.exceptions_count,
-        revision,
-    };
-    assert_eq!(walk(subject, run.tenant_id, run.app_id, 10).await, [expected]);
+    let (tenant_id, app_id) = (run.tenant_id, run.app_id);
+    let run = WorkflowRun { graph: None, inputs: None, outputs: None, error: None, ..run };
+    assert_eq!(walk(subject, tenant_id, app_id, 10).await, [RunSummary { run, revision }]);
 }

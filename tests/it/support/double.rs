@@ -82,52 +82,6 @@ fn stretch<T>(mut rows: Vec<T>, page: &Page, position: impl Fn(&T) -> Position) 
     rows
 }
 
-fn run_summary(run: WorkflowRun) -> RunSummary {
-    RunSummary {
-        revision: Revision::of(&Record::Run(Box::new(run.clone()))),
-        id: run.id,
-        app_id: run.app_id,
-        workflow_id: run.workflow_id,
-        r#type: run.r#type,
-        triggered_from: run.triggered_from,
-        version: run.version,
-        status: run.status,
-        elapsed_time: run.elapsed_time,
-        total_tokens: run.total_tokens,
-        total_steps: run.total_steps,
-        created_by_role: run.created_by_role,
-        created_by: run.created_by,
-        created_at: run.created_at,
-        finished_at: run.finished_at,
-        exceptions_count: run.exceptions_count,
-    }
-}
-
-fn node_summary(node: NodeExecution) -> NodeSummary {
-    NodeSummary {
-        revision: Revision::of(&Record::Node(Box::new(node.clone()))),
-        id: node.id,
-        app_id: node.app_id,
-        workflow_id: node.workflow_id,
-        workflow_run_id: node.workflow_run_id,
-        triggered_from: node.triggered_from,
-        index: node.index,
-        predecessor_node_id: node.predecessor_node_id,
-        node_execution_id: node.node_execution_id,
-        node_id: node.node_id,
-        node_type: node.node_type,
-        title: node.title,
-        status: node.status,
-        elapsed_time: node.elapsed_time,
-        created_by_role: node.created_by_role,
-        created_by: node.created_by,
-        created_at: node.created_at,
-        finished_at: node.finished_at,
-        iteration_id: None,
-        loop_id: None,
-    }
-}
-
 #[async_trait]
 impl BulkSink for Double {
     async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault> {
@@ -182,16 +136,16 @@ impl LogReader for Double {
 impl LogQueries for Double {
     async fn run_summaries(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, StoreError> {
         let runs = self.runs_of(&RunFilter::all(tenant_id))?.into_iter().filter(|run| ids.contains(&run.id));
-        Ok(runs.map(run_summary).collect())
+        Ok(runs.map(|run| super::model::run_summary(&run)).collect())
     }
 
     async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, StoreError> {
-        let rows = self.runs_of(filter)?.into_iter().map(run_summary).collect();
+        let rows = self.runs_of(filter)?.iter().map(super::model::run_summary).collect();
         Ok(stretch(rows, page, RunSummary::position))
     }
 
     async fn nodes(&self, filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, StoreError> {
-        let rows = self.nodes_of(filter)?.into_iter().map(node_summary).collect();
+        let rows = self.nodes_of(filter)?.iter().map(super::model::node_summary).collect();
         Ok(stretch(rows, page, NodeSummary::position))
     }
 
@@ -252,7 +206,7 @@ impl LogQueries for Double {
         logs.sort_by_key(|log| std::cmp::Reverse((log.created_at, log.id)));
         let total = logs.len() as u64;
         let rows = logs.into_iter().skip(usize::try_from(offset).unwrap()).take(limit).map(|log| {
-            let run = runs.get(&log.workflow_run_id).cloned().map(run_summary);
+            let run = runs.get(&log.workflow_run_id).map(super::model::run_summary);
             AppLogRow { log, run }
         });
         Ok(AppLogPage { rows: rows.collect(), total })

@@ -274,21 +274,7 @@ pub fn decoded(json: &str) -> String {
 
 pub fn run_summary(run: &WorkflowRun) -> RunSummary {
     RunSummary {
-        id: run.id,
-        app_id: run.app_id,
-        workflow_id: run.workflow_id,
-        r#type: run.r#type.clone(),
-        triggered_from: run.triggered_from.clone(),
-        version: run.version.clone(),
-        status: run.status.clone(),
-        elapsed_time: run.elapsed_time,
-        total_tokens: run.total_tokens,
-        total_steps: run.total_steps,
-        created_by_role: run.created_by_role.clone(),
-        created_by: run.created_by,
-        created_at: run.created_at,
-        finished_at: run.finished_at,
-        exceptions_count: run.exceptions_count,
+        run: WorkflowRun { graph: None, inputs: None, outputs: None, error: None, ..run.clone() },
         revision: Revision::of(&Record::Run(Box::new(run.clone()))),
     }
 }
@@ -297,23 +283,14 @@ pub fn node_summary(node: &NodeExecution) -> NodeSummary {
     let metadata: serde_json::Value =
         node.execution_metadata.as_ref().map(|json| serde_json::from_str(json.as_str()).unwrap()).unwrap_or_default();
     NodeSummary {
-        id: node.id,
-        app_id: node.app_id,
-        workflow_id: node.workflow_id,
-        workflow_run_id: node.workflow_run_id,
-        triggered_from: node.triggered_from.clone(),
-        index: node.index,
-        predecessor_node_id: node.predecessor_node_id.clone(),
-        node_execution_id: node.node_execution_id.clone(),
-        node_id: node.node_id.clone(),
-        node_type: node.node_type.clone(),
-        title: node.title.clone(),
-        status: node.status.clone(),
-        elapsed_time: node.elapsed_time,
-        created_by_role: node.created_by_role.clone(),
-        created_by: node.created_by,
-        created_at: node.created_at,
-        finished_at: node.finished_at,
+        node: NodeExecution {
+            inputs: None,
+            process_data: None,
+            outputs: None,
+            error: None,
+            execution_metadata: None,
+            ..node.clone()
+        },
         iteration_id: metadata["iteration_id"].as_str().map(Into::into),
         loop_id: metadata["loop_id"].as_str().map(Into::into),
         revision: Revision::of(&Record::Node(Box::new(node.clone()))),

@@ -9,7 +9,7 @@ use super::super::catalog;
 use super::super::copies::{PAGE, Standing};
 use super::super::hit::Hit;
 use super::super::names::Place;
-use super::super::rows::{NODE_SUMMARY_COLUMNS, NodeSummaryRow, SUMMARY_COLUMNS, SummaryRow};
+use super::super::rows::{NodeRow, RunRow, summary_columns};
 use super::super::scan::Graphs;
 use super::super::search::{Reader, continue_after, nanoseconds, portions};
 use super::Outcome;
@@ -25,15 +25,13 @@ const COUNTABLE: u64 = 1 << 30;
 /// A row of a list.
 pub(super) trait Listed: Sized {
     type Row: DeserializeOwned + Into<Self>;
-    const COLUMNS: &'static [&'static str];
     fn id(&self) -> RecordId;
     fn revision(&self) -> Revision;
     fn position(&self) -> Position;
 }
 
 impl Listed for RunSummary {
-    type Row = SummaryRow;
-    const COLUMNS: &'static [&'static str] = &SUMMARY_COLUMNS;
+    type Row = RunRow;
 
     fn id(&self) -> RecordId {
         self.id
@@ -49,8 +47,7 @@ impl Listed for RunSummary {
 }
 
 impl Listed for NodeSummary {
-    type Row = NodeSummaryRow;
-    const COLUMNS: &'static [&'static str] = &NODE_SUMMARY_COLUMNS;
+    type Row = NodeRow;
 
     fn id(&self) -> RecordId {
         self.id
@@ -123,7 +120,7 @@ impl Reader<'_> {
         while list.rows.len() < page.limit {
             let size = (page.limit - list.rows.len()).min(PAGE);
             let mut body = json!({
-                "size": size, "_source": T::COLUMNS, "docvalue_fields": ["payload_bytes"], "sort": sort(page),
+                "size": size, "_source": summary_columns(question.kind), "docvalue_fields": ["payload_bytes"], "sort": sort(page),
             });
             if let Some(after) = list.after {
                 continue_after(&mut body, &search_after(page.sort, &after));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::copies::PAGE;
 use super::super::hit::Hit;
-use super::super::rows::AppLogRow as StoredLog;
+use super::super::rows::LogRow;
 use super::super::search::{Reader, continue_after};
 use super::Outcome;
 use super::conditions::{Question, terms};
@@ -118,5 +118,5 @@ fn newest_first() -> Value {
 }
 
 fn log(hit: &Hit) -> Result<AppLog, SinkFault> {
-    Ok(hit.columns::<StoredLog>()?.into_log())
+    Ok(hit.columns::<LogRow>()?.0)
 }

@@ -15,7 +15,7 @@ use crate::store::elastic::catalog::{LENIENT, list};
 use crate::store::elastic::hit::Address;
 use crate::store::elastic::hosts::not_understood;
 use crate::store::elastic::names::{self, Family, Place};
-use crate::store::elastic::rows::{AsText, SUMMARY_COLUMNS, SummaryRow};
+use crate::store::elastic::rows::{AsText, RunRow, summary_columns};
 use crate::store::elastic::scan::Graphs;
 use crate::store::elastic::search::{Reader, portions};
 
@@ -77,9 +77,9 @@ impl Reader<'_> {
         ids: &[RecordId],
         near: Option<&BTreeSet<Month>>,
     ) -> Result<Vec<RunSummary>, SinkFault> {
-        let columns = [SUMMARY_COLUMNS.as_slice(), &["tenant_id"]].concat();
+        let columns = summary_columns(Kind::WorkflowRun);
         let newest = self.newest_copies(tenant, Kind::WorkflowRun, ids, &columns, near).await?;
-        let summary = |copy: Found| serde_json::from_str::<SummaryRow>(copy.source.get()).map(Into::into);
+        let summary = |copy: Found| serde_json::from_str::<RunRow>(copy.source.get()).map(Into::into);
         newest.into_iter().map(summary).collect::<Result<_, _>>().map_err(|error| not_understood(&error))
     }
 

@@ -59,7 +59,7 @@ fn skip(files: &[(&OpenMonth, Conditions)], offset: u64, limit: usize) -> Result
             let values: Vec<_> = conditions.values().iter().cloned().chain([wanted, skipped]).collect();
             let sql = format!("{} {} {ORDER} LIMIT ? OFFSET ?", select(), conditions.clause());
             file.each_row(&sql, &values, |row| {
-                logs.push(file.ask(|_| decode::app_log_row(row))?.0);
+                logs.push(file.ask(|_| decode::app_log(row))?);
                 Ok(ControlFlow::Continue(()))
             })?;
         }
@@ -98,7 +98,7 @@ fn walk(
                 total += 1;
                 return Ok(ControlFlow::Continue(()));
             }
-            let (log, _) = file.ask(|_| decode::app_log_row(row))?;
+            let log = file.ask(|_| decode::app_log(row))?;
             if is_met || wanted.is_met(months, &log)? {
                 if is_on_page {
                     logs.push(log);
@@ -152,7 +152,7 @@ fn beside_runs(conditions: &Conditions) -> String {
         "SELECT {}, r.status, r.revision FROM (SELECT * FROM workflow_app_logs {}) AS l
          LEFT JOIN workflow_runs AS r ON r.tenant_id = l.tenant_id AND r.id = l.workflow_run_id
          ORDER BY l.created_at DESC, l.id DESC",
-        tables::APP_LOGS.summary("l"),
+        tables::of(Kind::AppLog).summary("l"),
         conditions.clause()
     )
 }
@@ -166,7 +166,7 @@ fn beside(row: &Row<'_>, month: Month) -> rusqlite::Result<Option<Box<str>>> {
 }
 
 fn select() -> String {
-    format!("SELECT {} FROM workflow_app_logs AS l", tables::APP_LOGS.summary("l"))
+    format!("SELECT {} FROM workflow_app_logs AS l", tables::of(Kind::AppLog).summary("l"))
 }
 
 /// What a log and its run must be together.

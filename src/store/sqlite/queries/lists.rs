@@ -61,7 +61,7 @@ trait Listed: Sized {
 
 impl Listed for RunSummary {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        decode::run_summary(row, 0)
+        decode::run_summary(row)
     }
 
     fn position(&self) -> Position {
