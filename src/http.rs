@@ -12,6 +12,7 @@ mod connections;
 pub mod console;
 mod headers;
 mod readiness;
+mod ui;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -37,7 +37,7 @@ pub use self::runs::{After, RunCounts, RunList, RunPage, last};
 pub use self::search::{COUNT_TO, Hit, Hits, SearchPage};
 pub use self::snippet::Snippet;
 pub use self::statistics::{DailyQuery, interactions, local_instant};
-use crate::domain::TenantId;
+use crate::domain::{TenantId, Timestamp};
 use crate::store::payload::{PayloadError, PayloadStore};
 use crate::store::{Eraser, LogQueries, LogScan, StoreError};
 use crate::telemetry::Clock;
@@ -66,6 +66,12 @@ impl LogService {
     #[must_use]
     pub fn tenant(&self, tenant_id: TenantId) -> TenantLogs {
         TenantLogs { ports: Arc::clone(&self.0), tenant_id }
+    }
+
+    /// The instant that questions such as "the last day" are asked at.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.0.clock)()
     }
 
     /// The calls that cross tenants. Whoever hands this out has checked that the caller may.

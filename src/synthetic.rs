@@ -2,10 +2,14 @@
 //!
 //! The same seed makes the same records. Ids carry no meaning; texts are invented.
 
+mod plan;
+mod site;
+
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
+pub use self::site::Site;
 use crate::domain::{
     AppId, AppLog, JsonText, NodeExecution, NodeStatus, Record, RecordId, RunStatus, TenantId, Timestamp, WorkflowRun,
 };

@@ -10,7 +10,7 @@ use tracing::{error, info};
 use super::parts::Parts;
 use super::{AppError, open_payloads, upkeep};
 use crate::config::{Settings, StoreKind};
-use crate::http::api::Api;
+use crate::http::api::{Api, Entry};
 use crate::http::console::Bridge;
 use crate::postgres::Database;
 use crate::query::{DifyDirectory, Directory, LogService, NoDirectory, Ports};
@@ -46,17 +46,20 @@ pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn ReadStore>)
     Ok((LogService::new(ports), store))
 }
 
-/// Serves the API until `stop` is cancelled and the requests have ended.
+/// Serves the API and the log explorer, into which `entry` signs in once, until `stop` is cancelled and the requests have ended.
 ///
 /// # Errors
 /// What keeps it from starting, or the part of it that ended by itself.
-pub async fn run_serve(settings: Settings, stop: CancellationToken) -> Result<(), AppError> {
+pub async fn run_serve(settings: Settings, entry: Option<Entry>, stop: CancellationToken) -> Result<(), AppError> {
     let (service, store) = open_logs(&settings)?;
     for line in store.check().await? {
         info!("{line}");
     }
     let metrics = telemetry::install_metrics().map_err(AppError::Other)?;
     let api = Api::new(service.clone(), settings.serve.clone(), store.clone(), metrics.clone(), stop.clone())?;
+    if let Some(entry) = &entry {
+        api.offer(entry);
+    }
     let api = match settings.serve.dify.clone() {
         None => api,
         Some(dify) => {
@@ -67,7 +70,7 @@ pub async fn run_serve(settings: Settings, stop: CancellationToken) -> Result<()
     let listen = &settings.serve.listen;
     let failed = |error: std::io::Error| AppError::Other(format!("serve.listen = {listen}: {error}"));
     let listener = TcpListener::bind(listen).map_err(failed)?;
-    info!(address = %listener.local_addr().map_err(failed)?, "serving the API; /docs shows it");
+    info!(address = %listener.local_addr().map_err(failed)?, "serving the API and the log explorer; /docs shows the one, / the other");
     let mut parts = Parts::default();
     parts.spawn("the API", async move { api.serve(listener).await.map_err(|error| error.to_string()) });
     parts.spawn_quiet("the upkeep of metrics", upkeep(metrics, stop.child_token()));

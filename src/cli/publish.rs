@@ -16,7 +16,7 @@ use crate::amqp::{EventPublisher, Outgoing, Patience, captured_message, set_up};
 use crate::codec::{self, Content, DecodeLimits, Message, Source};
 use crate::config::Loaded;
 use crate::domain::{Kind, Record, TenantId, Timestamp, printable};
-use crate::synthetic::{Generator, Shape};
+use crate::synthetic::{Generator, Shape, Site};
 
 /// Messages published before their confirms are awaited together.
 const CHUNK: usize = 256;
@@ -35,8 +35,11 @@ pub(super) struct PublishArguments {
     /// Made-up runs with their nodes and app logs, this many
     #[arg(long, value_name = "RUNS", group = "source")]
     generate: Option<u64>,
+    /// A made-up week of a small site until now, to look at in the log explorer: this many runs of three apps
+    #[arg(long, value_name = "RUNS", group = "source")]
+    demo: Option<u64>,
     /// Seed of the made-up traffic: the same seed makes the same records
-    #[arg(long, default_value_t = 1, requires = "generate")]
+    #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Start of the first made-up run, ISO 8601 [default: now]
     #[arg(long, requires = "generate")]
@@ -72,7 +75,7 @@ pub(super) fn patience(wait: u64) -> Patience {
 pub(super) async fn publish(arguments: PublishArguments, loaded: &Loaded) -> Result<(), Failure> {
     set_up(&loaded.settings.amqp).await?;
     let publisher = EventPublisher::connect(&loaded.settings.amqp, patience(arguments.wait)).await?;
-    let mut out = Output::new(publisher, arguments.rate, arguments.generate);
+    let mut out = Output::new(publisher, arguments.rate, arguments.generate.or(arguments.demo));
     if let Some(path) = &arguments.events {
         for_each_line(path, async |number, line| {
             let message = native(&out.publisher, line, arguments.unchecked)
@@ -94,6 +97,15 @@ pub(super) async fn publish(arguments: PublishArguments, loaded: &Loaded) -> Res
         let mut generator = Generator::new(arguments.seed, start, shape);
         for _ in 0..runs {
             for record in generator.run() {
+                let body = Bytes::from(codec::encode_native(&record));
+                out.add(out.publisher.native(record.kind(), record.tenant_id(), body)).await?;
+            }
+            out.progress.inc(1);
+        }
+    } else if let Some(runs) = arguments.demo {
+        let mut site = Site::new(arguments.seed, crate::telemetry::system_clock()());
+        for _ in 0..runs {
+            for record in site.run() {
                 let body = Bytes::from(codec::encode_native(&record));
                 out.add(out.publisher.native(record.kind(), record.tenant_id(), body)).await?;
             }

@@ -14,7 +14,7 @@ use crate::amqp;
 use crate::app::{self, Readers, Stores};
 use crate::config::{self, ConfigError, Loaded, Settings};
 use crate::domain::{printable, printable_lines};
-use crate::http::api::{ApiKey, Right, ServeSettings};
+use crate::http::api::{ApiKey, Entry, Right, ServeSettings};
 
 #[derive(Debug, Args)]
 pub(super) struct DevArguments {
@@ -62,14 +62,15 @@ pub(super) async fn dev(loaded: Loaded) -> Result<(), Failure> {
     store.install().await?;
     store.close().await;
     drop(store);
+    let mut entry = None;
     if settings.serve.keys.is_empty() && settings.serve.keys_file.is_none() {
-        introduce(&mut settings.serve);
+        entry = Some(introduce(&mut settings.serve));
     }
-    Box::pin(run_worker(settings, true)).await
+    Box::pin(run_worker(settings, true, entry)).await
 }
 
-/// Gives the API a key of this start, which is kept nowhere, and prints it.
-fn introduce(serve: &mut ServeSettings) {
+/// Gives the API a key of this start, which is kept nowhere, and prints it with a link that signs in with it.
+fn introduce(serve: &mut ServeSettings) -> Entry {
     let hex = |bytes: &[u8]| {
         bytes.iter().fold(String::new(), |mut text, byte| {
             // Writing into a text does not fail.
@@ -82,16 +83,21 @@ fn introduce(serve: &mut ServeSettings) {
     let rights = vec![Right::Read, Right::Delete];
     serve.keys.push(ApiKey { name: "dev".into(), sha256, tenants: Vec::new(), admin: true, rights });
     let scheme = if serve.tls.is_some() { "https" } else { "http" };
+    let token = hex(&rand::random::<[u8; 24]>());
+    // The link is for this machine, whatever else is listened on.
+    let port = serve.listen.rsplit_once(':').map_or("8089", |(_, port)| port);
+    say!("Log explorer, signed in by this link once: {scheme}://127.0.0.1:{port}/ui/enter?token={token}");
     say!("API: {scheme}://{}/docs, with a key for every tenant until this process ends:", serve.listen);
     say!("  KEY={key}");
     say!("  curl -H \"Authorization: Bearer $KEY\" {scheme}://{}/v1/tenants/$TENANT/runs", serve.listen);
+    Entry { token, key }
 }
 
 pub(super) async fn worker(loaded: Loaded) -> Result<(), Failure> {
-    Box::pin(run_worker(loaded.settings, false)).await
+    Box::pin(run_worker(loaded.settings, false, None)).await
 }
 
-async fn run_worker(settings: Settings, with_api: bool) -> Result<(), Failure> {
+async fn run_worker(settings: Settings, with_api: bool, entry: Option<Entry>) -> Result<(), Failure> {
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -110,7 +116,10 @@ async fn run_worker(settings: Settings, with_api: bool) -> Result<(), Failure> {
     };
     // Whichever of the two ends, the other ends in order.
     let serving = async {
-        let served = if with_api { app::run_serve(settings.clone(), stop.clone()).await } else { return Ok(()) };
+        if !with_api {
+            return Ok(());
+        }
+        let served = app::run_serve(settings.clone(), entry, stop.clone()).await;
         stop.cancel();
         served
     };

@@ -22,7 +22,7 @@ pub(super) async fn serve(loaded: Loaded) -> Result<(), Failure> {
         }
     };
     tokio::select! {
-        served = app::run_serve(loaded.settings, stop.clone()) => Ok(served?),
+        served = app::run_serve(loaded.settings, None, stop.clone()) => Ok(served?),
         () = signals => Ok(()),
     }
 }

@@ -5,19 +5,20 @@
 
 mod admin;
 mod app_logs;
-mod audit;
-mod auth;
+pub(super) mod audit;
+pub(super) mod auth;
+mod csv;
 mod delete;
 mod dify;
 mod dify_nodes;
-mod export;
-mod extract;
-mod limits;
-mod observe;
+pub(super) mod export;
+pub(super) mod extract;
+pub(super) mod limits;
+pub(super) mod observe;
 mod openapi;
-mod params;
-mod problem;
-mod search;
+pub(super) mod params;
+pub(super) mod problem;
+pub(super) mod search;
 mod settings;
 mod statistics;
 mod stream;
@@ -52,6 +53,7 @@ use self::problem::Problem;
 pub use self::settings::{ApiKey, InvalidServe, Right, ServeSettings, TlsSettings};
 use super::console::Bridge;
 use super::readiness::StoreProbe;
+use super::ui::{self, Sessions};
 use super::{connections, headers};
 use crate::query::LogService;
 use crate::store::LogReader;
@@ -59,18 +61,25 @@ use crate::store::LogReader;
 /// How long requests may go on when a shutdown begins.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// A link that signs in to the log explorer once: its token, and the key that it stands for. Kept nowhere else.
+pub struct Entry {
+    pub token: String,
+    pub key: String,
+}
+
 /// What the API is made of.
 #[derive(Clone)]
 pub struct Api {
-    service: LogService,
-    keys: Arc<Keys>,
-    settings: Arc<ServeSettings>,
+    pub(super) service: LogService,
+    pub(super) keys: Arc<Keys>,
+    pub(super) settings: Arc<ServeSettings>,
     permits: Arc<Semaphore>,
     reader: Arc<dyn LogReader>,
     metrics: PrometheusHandle,
     stopping: CancellationToken,
     probe: Arc<StoreProbe>,
-    refusals: Arc<Refusals>,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) sessions: Arc<Sessions>,
     bridge: Option<Bridge>,
 }
 
@@ -100,8 +109,14 @@ impl Api {
             stopping,
             probe,
             refusals,
+            sessions: Arc::default(),
             bridge: None,
         })
+    }
+
+    /// Lets a link sign in to the log explorer, once.
+    pub fn offer(&self, entry: &Entry) {
+        self.sessions.offer(&entry.token, &entry.key);
     }
 
     /// Answers the console of a Dify as well.
@@ -127,6 +142,7 @@ impl Api {
         Router::new()
             .merge(guarded)
             .merge(openapi::pages(document))
+            .merge(ui::routes(&self))
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics_text))

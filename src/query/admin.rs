@@ -70,6 +70,26 @@ impl AdminLogs {
         Ok(found)
     }
 
+    /// Returns the tenants that have runs in this month or one of the `months` before it, with how many, most first. One
+    /// question per month.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn tenants(&self, months: i64) -> Result<Vec<(TenantId, u64)>, QueryError> {
+        let this = self.0.now().month();
+        let mut runs = std::collections::HashMap::<TenantId, u64>::new();
+        for back in 0..=months {
+            for found in self.0.0.scan.tenant_counts(this.shifted(-back)).await? {
+                if found.kind == Kind::WorkflowRun {
+                    *runs.entry(found.tenant_id).or_default() += found.documents;
+                }
+            }
+        }
+        let mut runs: Vec<_> = runs.into_iter().collect();
+        runs.sort_unstable_by_key(|(tenant_id, runs)| (std::cmp::Reverse(*runs), *tenant_id));
+        Ok(runs)
+    }
+
     /// A batch of ended runs without payloads; fewer than its limit only at the end.
     ///
     /// # Errors

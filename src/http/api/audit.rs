@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 const IDS: usize = 100;
 
 /// A request that was refused.
-pub(super) struct Refused<'a> {
+pub(in crate::http) struct Refused<'a> {
     /// The name of the key; `None`: it is not a known one.
     pub key: Option<&'a str>,
     pub tenant_id: Option<TenantId>,
@@ -29,7 +29,7 @@ pub(super) struct Refused<'a> {
 
 /// Refusals since the last line.
 #[derive(Default)]
-pub(super) struct Refusals(Mutex<(Option<Instant>, u64)>);
+pub(in crate::http) struct Refusals(Mutex<(Option<Instant>, u64)>);
 
 impl Refusals {
     /// Logs a refusal, or counts it if one was logged a moment ago, so that guesses do not fill the log.
@@ -59,7 +59,7 @@ impl Refusals {
 }
 
 /// Who deletes.
-pub(super) struct Actor {
+pub(in crate::http) struct Actor {
     pub key: String,
     pub tenant_id: TenantId,
     pub request_id: String,

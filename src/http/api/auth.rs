@@ -19,38 +19,43 @@ use crate::domain::TenantId;
 
 /// A key that was recognised.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(in crate::http) struct Caller {
     /// For the log.
-    pub(super) name: Box<str>,
+    pub(in crate::http) name: Box<str>,
     /// Its share of the requests at once.
-    pub(super) permits: Arc<Semaphore>,
+    pub(in crate::http) permits: Arc<Semaphore>,
     /// Bodies that are being read at once.
-    pub(super) bodies: Arc<Semaphore>,
+    pub(in crate::http) bodies: Arc<Semaphore>,
     /// `None`: every tenant.
     tenants: Option<HashSet<TenantId>>,
     rights: Vec<Right>,
 }
 
 impl Caller {
-    pub(super) fn reaches(&self, tenant_id: TenantId) -> bool {
+    pub(in crate::http) fn reaches(&self, tenant_id: TenantId) -> bool {
         self.tenants.as_ref().is_none_or(|tenants| tenants.contains(&tenant_id))
     }
 
-    pub(super) const fn is_admin(&self) -> bool {
+    /// The tenants that it reaches; `None`: every one.
+    pub(in crate::http) const fn tenants(&self) -> Option<&HashSet<TenantId>> {
+        self.tenants.as_ref()
+    }
+
+    pub(in crate::http) const fn is_admin(&self) -> bool {
         self.tenants.is_none()
     }
 
-    pub(super) fn may(&self, right: Right) -> bool {
+    pub(in crate::http) fn may(&self, right: Right) -> bool {
         self.rights.contains(&right)
     }
 }
 
 /// All keys.
-pub(super) struct Keys(Vec<([u8; 32], Arc<Caller>)>);
+pub(in crate::http) struct Keys(Vec<([u8; 32], Arc<Caller>)>);
 
 impl Keys {
     /// Keys that were checked before.
-    pub(super) fn new(keys: Vec<ApiKey>, per_key: u16) -> Self {
+    pub(in crate::http) fn new(keys: Vec<ApiKey>, per_key: u16) -> Self {
         let share = || Arc::new(Semaphore::new(per_key.into()));
         let known = keys.into_iter().filter_map(|key| {
             let tenants = key.tenant_ids().ok()?.into_iter().collect();
@@ -63,8 +68,13 @@ impl Keys {
         Self(known.collect())
     }
 
+    /// The hashes of all keys.
+    pub(in crate::http) fn hashes(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
+        self.0.iter().map(|(hash, _)| *hash)
+    }
+
     /// Compares with every key, whichever fits, so that the time tells nothing.
-    fn caller(&self, key: &str) -> Option<Arc<Caller>> {
+    pub(in crate::http) fn caller(&self, key: &str) -> Option<Arc<Caller>> {
         let hash: [u8; 32] = Sha256::digest(key).into();
         let mut found = None;
         for (known, caller) in &self.0 {
@@ -77,7 +87,7 @@ impl Keys {
 }
 
 /// Lets a request pass with its [`Caller`], or answers 401.
-pub(super) async fn authenticated(
+pub(in crate::http) async fn authenticated(
     State(api): State<Api>,
     mut request: Request,
     next: Next,

@@ -257,7 +257,7 @@ impl RunDetail {
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct FullParams {
+pub(in crate::http) struct FullParams {
     /// true: the full texts of truncated payloads
     #[serde(default)]
     pub(super) full: bool,

@@ -3,11 +3,13 @@
 use std::future::ready;
 
 use axum::extract::Extension;
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures::{Stream, TryStreamExt as _};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::csv::Csv;
 use super::extract::{Params, Reading};
 use super::limits::Permit;
 use super::params::{NodeConditions, RunConditions, direction, id, instant};
@@ -20,12 +22,47 @@ use crate::query::{QueryError, TenantLogs};
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ExportParams {
+pub(in crate::http) struct ExportParams {
     /// desc: newest first; asc: oldest first
     order: Option<String>,
     /// true: the full texts of truncated payloads
     #[serde(default)]
     full: bool,
+    /// ndjson: a JSON text a line; csv: a table with a head, payloads as JSON texts in their cells
+    #[param(example = "ndjson")]
+    format: Option<String>,
+}
+
+/// The form of an export.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Ndjson,
+    Csv,
+}
+
+fn format(name: Option<&str>) -> Result<Format, Problem> {
+    match name {
+        None | Some("ndjson") => Ok(Format::Ndjson),
+        Some("csv") => Ok(Format::Csv),
+        Some(_) => Err(Problem::param("format", "expected ndjson or csv")),
+    }
+}
+
+/// The answer in its form.
+async fn answer(
+    permit: Permit,
+    lines: impl Stream<Item = Result<String, QueryError>> + Send + 'static,
+    format: Format,
+) -> Result<Response, Problem> {
+    if format == Format::Ndjson {
+        return ndjson(permit, lines).await;
+    }
+    let mut csv = Csv::default();
+    let mut response = ndjson(permit, lines.map_ok(move |line| csv.line(&line))).await?;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"difylog.csv\""));
+    Ok(response)
 }
 
 /// Documents as lines, with their full texts if wanted.
@@ -48,13 +85,14 @@ fn lines(
     params(("tenant_id" = uuid::Uuid, Path,), RunConditions, ExportParams),
     responses((status = 200, body = String, content_type = "application/x-ndjson"), Problems)
 )]
-pub(super) async fn runs(
+pub(in crate::http) async fn runs(
     Reading(logs): Reading,
     Params(conditions, params): Params<RunConditions, ExportParams>,
     Extension(permit): Extension<Permit>,
 ) -> Result<Response, Problem> {
+    let format = format(params.format.as_deref())?;
     let documents = logs.export_runs(&conditions.query()?, direction(params.order.as_deref())?);
-    ndjson(permit, lines(logs, documents, params.full)).await
+    answer(permit, lines(logs, documents, params.full), format).await
 }
 
 /// Every node execution of a query
@@ -63,18 +101,19 @@ pub(super) async fn runs(
     params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, ExportParams),
     responses((status = 200, body = String, content_type = "application/x-ndjson"), Problems)
 )]
-pub(super) async fn nodes(
+pub(in crate::http) async fn nodes(
     Reading(logs): Reading,
     Params(conditions, params): Params<NodeConditions, ExportParams>,
     Extension(permit): Extension<Permit>,
 ) -> Result<Response, Problem> {
+    let format = format(params.format.as_deref())?;
     let documents = logs.export_nodes(&conditions.query()?, direction(params.order.as_deref())?);
-    ndjson(permit, lines(logs, documents, params.full)).await
+    answer(permit, lines(logs, documents, params.full), format).await
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct AppLogExportParams {
+pub(in crate::http) struct AppLogExportParams {
     #[param(format = Uuid)]
     app_id: Option<String>,
     /// Inclusive, ISO 8601
@@ -89,7 +128,7 @@ pub(super) struct AppLogExportParams {
     params(("tenant_id" = uuid::Uuid, Path,), AppLogExportParams),
     responses((status = 200, body = String, content_type = "application/x-ndjson"), Problems)
 )]
-pub(super) async fn app_logs(
+pub(in crate::http) async fn app_logs(
     Reading(logs): Reading,
     Params(params, _): Params<AppLogExportParams>,
     Extension(permit): Extension<Permit>,

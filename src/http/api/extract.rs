@@ -21,15 +21,15 @@ use crate::domain::printable;
 use crate::query::{AdminLogs, TenantLogs};
 
 /// The ids of a path, by name.
-pub(super) struct Ids(Vec<(String, String)>);
+pub(in crate::http) struct Ids(Vec<(String, String)>);
 
 impl Ids {
-    pub(super) fn get<T: FromStr>(&self, name: &str) -> Result<T, Problem> {
+    pub(in crate::http) fn get<T: FromStr>(&self, name: &str) -> Result<T, Problem> {
         let text = self.0.iter().find(|(key, _)| key == name).map(|(_, text)| text.as_str());
         text.and_then(|text| text.parse().ok()).ok_or_else(|| Problem::param(name, "expected a uuid"))
     }
 
-    pub(super) fn text(&self, name: &str) -> &str {
+    pub(in crate::http) fn text(&self, name: &str) -> &str {
         self.0.iter().find(|(key, _)| key == name).map_or("", |(_, text)| text)
     }
 }
@@ -74,7 +74,7 @@ async fn scope(parts: &mut Parts, api: &Api, right: Right) -> Result<(TenantLogs
 }
 
 /// The logs of the path's tenant, for a key that may read them.
-pub(super) struct Reading(pub(super) TenantLogs);
+pub(in crate::http) struct Reading(pub(in crate::http) TenantLogs);
 
 impl FromRequestParts<Api> for Reading {
     type Rejection = Problem;
@@ -85,7 +85,7 @@ impl FromRequestParts<Api> for Reading {
 }
 
 /// The logs of the path's tenant, for a key that may delete them, and who it is.
-pub(super) struct Deleting(pub(super) TenantLogs, pub(super) Actor);
+pub(in crate::http) struct Deleting(pub(in crate::http) TenantLogs, pub(in crate::http) Actor);
 
 impl FromRequestParts<Api> for Deleting {
     type Rejection = Problem;
@@ -99,7 +99,7 @@ impl FromRequestParts<Api> for Deleting {
 }
 
 /// The logs of all tenants, for an admin key that may read.
-pub(super) struct Everything(pub(super) AdminLogs);
+pub(in crate::http) struct Everything(pub(in crate::http) AdminLogs);
 
 impl FromRequestParts<Api> for Everything {
     type Rejection = Problem;
@@ -116,7 +116,7 @@ impl FromRequestParts<Api> for Everything {
 }
 
 /// A JSON body, whose faults are named.
-pub(super) struct JsonBody<T>(pub(super) T);
+pub(in crate::http) struct JsonBody<T>(pub(in crate::http) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
@@ -156,11 +156,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
 /// The parameters of a request: one set, or two. A parameter that is in none is refused, because a filter with a typing
 /// error must not find everything.
-pub(super) struct Params<A, B = Nothing>(pub(super) A, pub(super) B);
+pub(in crate::http) struct Params<A, B = Nothing>(pub(in crate::http) A, pub(in crate::http) B);
 
 /// No parameters.
 #[derive(serde::Deserialize)]
-pub(super) struct Nothing {}
+pub(in crate::http) struct Nothing {}
 
 impl IntoParams for Nothing {
     fn into_params(

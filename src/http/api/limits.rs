@@ -18,16 +18,20 @@ use super::observe::RequestId;
 use super::problem::Problem;
 
 /// The right to be answered, a share of the key's and of everybody's; a stream keeps it to its end.
-pub(super) type Permit = Arc<Shares>;
+pub(in crate::http) type Permit = Arc<Shares>;
 
 /// See [`Permit`].
-pub(super) struct Shares {
+pub(in crate::http) struct Shares {
     pub request_id: RequestId,
     _of_key: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
 }
 
-pub(super) async fn within_limits(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Problem> {
+pub(in crate::http) async fn within_limits(
+    State(api): State<Api>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let caller = request.extensions().get::<Arc<Caller>>().cloned().ok_or_else(Problem::unauthorized)?;
     // Before a permit is taken: a body that does not come holds up its own key's bodies only.
     let mut request = with_body(&api, &caller, request).await?;

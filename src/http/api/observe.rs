@@ -19,7 +19,7 @@ const MAX_ID: usize = 64;
 
 /// The id of a request: visible ASCII without spaces, at most [`MAX_ID`] bytes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct RequestId(Box<str>);
+pub(in crate::http) struct RequestId(Box<str>);
 
 impl RequestId {
     pub fn as_str(&self) -> &str {
@@ -29,7 +29,7 @@ impl RequestId {
 
 /// Why a request failed, for the log; the client gets words without hosts and paths.
 #[derive(Debug, Clone)]
-pub(super) struct Cause(pub String);
+pub(in crate::http) struct Cause(pub String);
 
 /// The methods that are told apart; any other text of a client is one.
 fn label(method: &Method) -> Option<&'static str> {
@@ -39,7 +39,7 @@ fn label(method: &Method) -> Option<&'static str> {
 }
 
 /// Gives every request an id, the client's own if it is decent, and answers it.
-pub(super) async fn identified(mut request: Request, next: Next) -> Response {
+pub(in crate::http) async fn identified(mut request: Request, next: Next) -> Response {
     let decent = |value: &&HeaderValue| {
         (1..=MAX_ID).contains(&value.len())
             && value.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
@@ -56,7 +56,7 @@ pub(super) async fn identified(mut request: Request, next: Next) -> Response {
 
 /// Measures a request up to the head of its answer. Every label is of a closed list: the method, the route as it is
 /// written in the code, the status.
-pub(super) async fn observed(State(api): State<Api>, request: Request, next: Next) -> Response {
+pub(in crate::http) async fn observed(State(api): State<Api>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let endpoint = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = label(request.method());

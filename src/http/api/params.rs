@@ -17,41 +17,41 @@ const DEFAULT_LIMIT: u16 = 20;
 /// Conditions on runs.
 #[derive(Deserialize, IntoParams, Default)]
 #[into_params(parameter_in = Query)]
-pub(super) struct RunConditions {
+pub(in crate::http) struct RunConditions {
     /// Text to find, in any language, without regard to case, from one character on. Nothing in it is a pattern.
     #[param(max_length = 1000)]
-    q: Option<String>,
+    pub(in crate::http) q: Option<String>,
     /// Where `q` is looked for, by commas: inputs, outputs, error. Default: inputs,outputs
     #[param(example = "inputs,outputs")]
-    r#in: Option<String>,
+    pub(in crate::http) r#in: Option<String>,
     #[param(format = Uuid)]
-    app_id: Option<String>,
+    pub(in crate::http) app_id: Option<String>,
     #[param(format = Uuid)]
-    workflow_id: Option<String>,
+    pub(in crate::http) workflow_id: Option<String>,
     /// Id of an account or an end user
     #[param(format = Uuid)]
-    created_by: Option<String>,
+    pub(in crate::http) created_by: Option<String>,
     /// Any of these, by commas: running, succeeded, failed, stopped, partial-succeeded, paused
     #[param(example = "failed,stopped")]
-    status: Option<String>,
+    pub(in crate::http) status: Option<String>,
     /// Any of these, by commas: app-run, debugging, webhook, …
-    triggered_from: Option<String>,
+    pub(in crate::http) triggered_from: Option<String>,
     /// Any of these, by commas: workflow, chat, rag-pipeline
-    r#type: Option<String>,
+    pub(in crate::http) r#type: Option<String>,
     /// Inclusive, ISO 8601; without an offset: UTC
     #[param(example = "2025-12-01T00:00:00Z")]
-    created_at_from: Option<String>,
+    pub(in crate::http) created_at_from: Option<String>,
     /// Exclusive
-    created_at_until: Option<String>,
+    pub(in crate::http) created_at_until: Option<String>,
     /// Seconds, inclusive
-    min_elapsed_time: Option<f64>,
-    max_elapsed_time: Option<f64>,
-    min_tokens: Option<i64>,
-    max_tokens: Option<i64>,
+    pub(in crate::http) min_elapsed_time: Option<f64>,
+    pub(in crate::http) max_elapsed_time: Option<f64>,
+    pub(in crate::http) min_tokens: Option<i64>,
+    pub(in crate::http) max_tokens: Option<i64>,
 }
 
 impl RunConditions {
-    pub(super) fn query(self) -> Result<RunQuery, Problem> {
+    pub(in crate::http) fn query(self) -> Result<RunQuery, Problem> {
         Ok(RunQuery {
             app_id: id("app_id", self.app_id.as_deref())?,
             workflow_id: id("workflow_id", self.workflow_id.as_deref())?,
@@ -70,41 +70,41 @@ impl RunConditions {
 /// Conditions on node executions.
 #[derive(Deserialize, IntoParams, Default)]
 #[into_params(parameter_in = Query)]
-pub(super) struct NodeConditions {
+pub(in crate::http) struct NodeConditions {
     /// Text to find, in any language, without regard to case, from one character on. Nothing in it is a pattern.
     #[param(max_length = 1000)]
-    q: Option<String>,
+    pub(in crate::http) q: Option<String>,
     /// Where `q` is looked for, by commas: title, error, inputs, outputs, process_data. Default: title,error
     #[param(example = "title,error")]
-    r#in: Option<String>,
+    pub(in crate::http) r#in: Option<String>,
     #[param(format = Uuid)]
-    app_id: Option<String>,
+    pub(in crate::http) app_id: Option<String>,
     #[param(format = Uuid)]
-    workflow_id: Option<String>,
+    pub(in crate::http) workflow_id: Option<String>,
     #[param(format = Uuid)]
-    workflow_run_id: Option<String>,
+    pub(in crate::http) workflow_run_id: Option<String>,
     /// Id within the graph
-    node_id: Option<String>,
+    pub(in crate::http) node_id: Option<String>,
     /// Any of these, by commas: llm, code, http-request, …
-    node_type: Option<String>,
+    pub(in crate::http) node_type: Option<String>,
     #[param(format = Uuid)]
-    created_by: Option<String>,
+    pub(in crate::http) created_by: Option<String>,
     /// Any of these, by commas: running, succeeded, failed, exception, stopped, paused
-    status: Option<String>,
+    pub(in crate::http) status: Option<String>,
     /// Any of these, by commas: workflow-run, single-step, rag-pipeline-run
-    triggered_from: Option<String>,
+    pub(in crate::http) triggered_from: Option<String>,
     /// Inclusive, ISO 8601; without an offset: UTC
     #[param(example = "2025-12-01T00:00:00Z")]
-    created_at_from: Option<String>,
+    pub(in crate::http) created_at_from: Option<String>,
     /// Exclusive
-    created_at_until: Option<String>,
+    pub(in crate::http) created_at_until: Option<String>,
     /// Seconds, inclusive
-    min_elapsed_time: Option<f64>,
-    max_elapsed_time: Option<f64>,
+    pub(in crate::http) min_elapsed_time: Option<f64>,
+    pub(in crate::http) max_elapsed_time: Option<f64>,
 }
 
 impl NodeConditions {
-    pub(super) fn query(self) -> Result<NodeQuery, Problem> {
+    pub(in crate::http) fn query(self) -> Result<NodeQuery, Problem> {
         const FIELDS: [TextField; 5] =
             [TextField::Title, TextField::Error, TextField::Inputs, TextField::Outputs, TextField::ProcessData];
         Ok(NodeQuery {
@@ -126,20 +126,20 @@ impl NodeConditions {
 /// A page of a search.
 #[derive(Deserialize, IntoParams, Default)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Paging {
+pub(in crate::http) struct Paging {
     /// What the page before answered under `next`
-    cursor: Option<String>,
+    pub(in crate::http) cursor: Option<String>,
     /// 1 to 100
     #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u16>,
+    pub(in crate::http) limit: Option<u16>,
     /// created_at or elapsed_time
-    sort: Option<String>,
+    pub(in crate::http) sort: Option<String>,
     /// desc or asc
-    order: Option<String>,
+    pub(in crate::http) order: Option<String>,
 }
 
 impl Paging {
-    pub(super) fn page(self) -> Result<SearchPage, Problem> {
+    pub(in crate::http) fn page(self) -> Result<SearchPage, Problem> {
         let sort = match self.sort.as_deref() {
             None | Some("created_at") => SortBy::CreatedAt,
             Some("elapsed_time") => SortBy::ElapsedTime,
@@ -155,7 +155,7 @@ impl Paging {
 }
 
 /// The direction of a walk.
-pub(super) fn direction(order: Option<&str>) -> Result<Direction, Problem> {
+pub(in crate::http) fn direction(order: Option<&str>) -> Result<Direction, Problem> {
     match order {
         None | Some("desc") => Ok(Direction::Descending),
         Some("asc") => Ok(Direction::Ascending),
@@ -164,17 +164,17 @@ pub(super) fn direction(order: Option<&str>) -> Result<Direction, Problem> {
 }
 
 /// Rows of a page, 1 to 100.
-pub(super) fn limit(limit: Option<u16>) -> Result<usize, Problem> {
+pub(in crate::http) fn limit(limit: Option<u16>) -> Result<usize, Problem> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if (1..=100).contains(&limit) { Ok(limit.into()) } else { Err(Problem::param("limit", "expected 1 to 100")) }
 }
 
-pub(super) fn id<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Problem> {
+pub(in crate::http) fn id<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Problem> {
     text.map(|text| text.parse().map_err(|_| Problem::param(name, "expected a uuid"))).transpose()
 }
 
 /// The values of a text with commas; none of them empty.
-pub(super) fn list(text: Option<&str>) -> Vec<Box<str>> {
+pub(in crate::http) fn list(text: Option<&str>) -> Vec<Box<str>> {
     text.into_iter()
         .flat_map(|text| text.split(','))
         .map(str::trim)
@@ -183,7 +183,7 @@ pub(super) fn list(text: Option<&str>) -> Vec<Box<str>> {
         .collect()
 }
 
-pub(super) fn instant(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+pub(in crate::http) fn instant(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
     let Some(text) = text.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
     // An unescaped + of an offset arrives as a space.
     let parsed =
@@ -214,7 +214,7 @@ fn text(q: Option<String>, within: Option<&str>, allowed: &[TextField]) -> Resul
     Ok(Some(TextFilter { keyword, fields }))
 }
 
-pub(super) const fn field_name(field: TextField) -> &'static str {
+pub(in crate::http) const fn field_name(field: TextField) -> &'static str {
     match field {
         TextField::Inputs => "inputs",
         TextField::Outputs => "outputs",

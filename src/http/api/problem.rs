@@ -26,7 +26,7 @@ const UNREADABLE: &str =
 
 /// A problem on its way out.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(in crate::http) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -35,9 +35,17 @@ pub(super) struct Problem {
     cause: Option<String>,
 }
 
+/// What a page says of a problem, in the place of the JSON.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct Faced {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub detail: String,
+}
+
 /// Problem details (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ProblemBody {
+pub(in crate::http) struct ProblemBody {
     /// Always `about:blank`: `code` tells problems apart.
     r#type: &'static str,
     /// The status in words.
@@ -52,7 +60,7 @@ pub(super) struct ProblemBody {
 /// The problems that any request may meet.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "it describes answers; it is never made")]
-pub(super) enum Problems {
+pub(in crate::http) enum Problems {
     /// A parameter is wrong; `detail` names it and what it may be
     #[response(status = 400, content_type = "application/problem+json")]
     BadRequest(#[to_schema] ProblemBody),
@@ -82,40 +90,40 @@ impl Problem {
     }
 
     /// A parameter that cannot be used: its name, and what it may be.
-    pub(super) fn param(name: &str, expected: &str) -> Self {
+    pub(in crate::http) fn param(name: &str, expected: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_param", format!("{name}: {expected}"))
     }
 
-    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+    pub(in crate::http) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_param", detail)
     }
 
-    pub(super) fn of_status(status: StatusCode, detail: impl Into<String>) -> Self {
+    pub(in crate::http) fn of_status(status: StatusCode, detail: impl Into<String>) -> Self {
         Self::new(status, "invalid_body", detail)
     }
 
-    pub(super) fn unauthorized() -> Self {
+    pub(in crate::http) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "send a key of serve.keys as `Authorization: Bearer KEY`")
     }
 
-    pub(super) fn forbidden(detail: &str) -> Self {
+    pub(in crate::http) fn forbidden(detail: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
-    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+    pub(in crate::http) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
-    pub(super) fn method_not_allowed() -> Self {
+    pub(in crate::http) fn method_not_allowed() -> Self {
         let detail = "the path is right, the method is not; see /docs";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
-    pub(super) fn too_many(detail: &'static str) -> Self {
+    pub(in crate::http) fn too_many(detail: &'static str) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail) }
     }
 
-    pub(super) fn too_slow(seconds: u64) -> Self {
+    pub(in crate::http) fn too_slow(seconds: u64) -> Self {
         let detail =
             format!("no answer within serve.query_seconds ({seconds} s); narrow the question by app, time or status");
         Self { retry_after: Some(RETRY_SECONDS), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "query_timeout", detail) }
@@ -149,6 +157,7 @@ impl From<QueryError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Problem");
+        let faced = Faced { status: self.status, code: self.code, detail: self.detail.clone() };
         let body = ProblemBody {
             r#type: "about:blank",
             title,
@@ -157,6 +166,7 @@ impl IntoResponse for Problem {
             detail: self.detail,
         };
         let mut response = (self.status, Json(body)).into_response();
+        response.extensions_mut().insert(faced);
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(Cause(cause));
         }

@@ -16,7 +16,7 @@ use crate::query::columns::{NodeRow, RunRow, document};
 use crate::query::{Hit, Hits, QueryError, TenantLogs};
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct SnippetView {
+pub(in crate::http) struct SnippetView {
     field: &'static str,
     /// A stretch of the decoded text
     text: String,
@@ -25,7 +25,7 @@ pub(super) struct SnippetView {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct TotalView {
+pub(in crate::http) struct TotalView {
     value: u64,
     /// false: at least so many
     exact: bool,
@@ -33,7 +33,7 @@ pub(super) struct TotalView {
 
 /// What a search found. A row has the columns of its table, without payloads.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Found {
+pub(in crate::http) struct Found {
     total: TotalView,
     /// Some text was longer than what is searched of a field: there may be more
     text_truncated: bool,
@@ -43,7 +43,7 @@ pub(super) struct Found {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct FoundRow {
+pub(in crate::http) struct FoundRow {
     #[schema(value_type = Object)]
     row: Box<serde_json::value::RawValue>,
     snippets: Vec<SnippetView>,
@@ -72,7 +72,7 @@ fn found<T>(hits: Hits<T>, row: impl Fn(&T) -> serde_json::Result<Box<serde_json
     params(("tenant_id" = uuid::Uuid, Path,), RunConditions, Paging),
     responses((status = 200, body = Found), Problems)
 )]
-pub(super) async fn runs(
+pub(in crate::http) async fn runs(
     Reading(logs): Reading,
     Params(conditions, paging): Params<RunConditions, Paging>,
 ) -> Result<Json<Found>, Problem> {
@@ -86,7 +86,7 @@ pub(super) async fn runs(
     params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, Paging),
     responses((status = 200, body = Found), Problems)
 )]
-pub(super) async fn nodes(
+pub(in crate::http) async fn nodes(
     Reading(logs): Reading,
     Params(conditions, paging): Params<NodeConditions, Paging>,
 ) -> Result<Json<Found>, Problem> {
@@ -95,20 +95,20 @@ pub(super) async fn nodes(
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct ValueCount {
+pub(in crate::http) struct ValueCount {
     value: Box<str>,
     count: u64,
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct ValueCounts {
+pub(in crate::http) struct ValueCounts {
     /// Most frequent first
     data: Vec<ValueCount>,
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct FacetParams {
+pub(in crate::http) struct FacetParams {
     /// status, app_id, triggered_from, created_by; for nodes also node_type
     #[param(example = "status")]
     by: String,
@@ -152,7 +152,7 @@ fn counts(found: Vec<FacetCount>) -> Json<ValueCounts> {
     params(("tenant_id" = uuid::Uuid, Path,), RunConditions, FacetParams),
     responses((status = 200, body = ValueCounts), Problems)
 )]
-pub(super) async fn run_facets(
+pub(in crate::http) async fn run_facets(
     Reading(logs): Reading,
     Params(conditions, params): Params<RunConditions, FacetParams>,
 ) -> Result<Json<ValueCounts>, Problem> {
@@ -166,7 +166,7 @@ pub(super) async fn run_facets(
     params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, FacetParams),
     responses((status = 200, body = ValueCounts), Problems)
 )]
-pub(super) async fn node_facets(
+pub(in crate::http) async fn node_facets(
     Reading(logs): Reading,
     Params(conditions, params): Params<NodeConditions, FacetParams>,
 ) -> Result<Json<ValueCounts>, Problem> {
@@ -176,7 +176,7 @@ pub(super) async fn node_facets(
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct SpanParams {
+pub(in crate::http) struct SpanParams {
     /// Length of a span in seconds, 1 to 31536000
     #[param(minimum = 1, maximum = 31_536_000, default = 86400)]
     seconds: Option<u32>,
@@ -191,14 +191,14 @@ impl SpanParams {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct SpanCount {
+pub(in crate::http) struct SpanCount {
     /// First instant of the span
     from: String,
     count: u64,
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct SpanCounts {
+pub(in crate::http) struct SpanCounts {
     /// Oldest first; empty spans are absent
     data: Vec<SpanCount>,
 }
@@ -214,7 +214,7 @@ fn spans(found: Vec<HistogramBucket>) -> Json<SpanCounts> {
     params(("tenant_id" = uuid::Uuid, Path,), RunConditions, SpanParams),
     responses((status = 200, body = SpanCounts), Problems)
 )]
-pub(super) async fn run_histogram(
+pub(in crate::http) async fn run_histogram(
     Reading(logs): Reading,
     Params(conditions, params): Params<RunConditions, SpanParams>,
 ) -> Result<Json<SpanCounts>, Problem> {
@@ -227,7 +227,7 @@ pub(super) async fn run_histogram(
     params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, SpanParams),
     responses((status = 200, body = SpanCounts), Problems)
 )]
-pub(super) async fn node_histogram(
+pub(in crate::http) async fn node_histogram(
     Reading(logs): Reading,
     Params(conditions, params): Params<NodeConditions, SpanParams>,
 ) -> Result<Json<SpanCounts>, Problem> {
@@ -241,7 +241,7 @@ async fn whole(logs: &TenantLogs, found: Option<Document>, full: bool) -> Result
 }
 
 /// A document as JSON with its columns.
-pub(super) fn columns(found: &Document) -> Result<Response, Problem> {
+pub(in crate::http) fn columns(found: &Document) -> Result<Response, Problem> {
     let text = document(found).map_err(|_| {
         Problem::from(QueryError::Store(crate::store::StoreError::Corrupt("a record that is no JSON".into())))
     })?;
@@ -254,7 +254,7 @@ pub(super) fn columns(found: &Document) -> Result<Response, Problem> {
     params(("tenant_id" = uuid::Uuid, Path,), ("run_id" = uuid::Uuid, Path,), FullParams),
     responses((status = 200, body = Object), Problems)
 )]
-pub(super) async fn run(
+pub(in crate::http) async fn run(
     Reading(logs): Reading,
     ids: Ids,
     Params(params, _): Params<FullParams>,
@@ -269,7 +269,7 @@ pub(super) async fn run(
     params(("tenant_id" = uuid::Uuid, Path,), ("node_execution_id" = uuid::Uuid, Path,), FullParams),
     responses((status = 200, body = Object), Problems)
 )]
-pub(super) async fn node(
+pub(in crate::http) async fn node(
     Reading(logs): Reading,
     ids: Ids,
     Params(params, _): Params<FullParams>,
@@ -279,7 +279,7 @@ pub(super) async fn node(
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Snapshots {
+pub(in crate::http) struct Snapshots {
     #[schema(value_type = Vec<Object>)]
     data: Vec<Box<serde_json::value::RawValue>>,
 }
@@ -290,7 +290,7 @@ pub(super) struct Snapshots {
     params(("tenant_id" = uuid::Uuid, Path,), ("run_id" = uuid::Uuid, Path,)),
     responses((status = 200, body = Snapshots), Problems)
 )]
-pub(super) async fn run_nodes(Reading(logs): Reading, ids: Ids) -> Result<Json<Snapshots>, Problem> {
+pub(in crate::http) async fn run_nodes(Reading(logs): Reading, ids: Ids) -> Result<Json<Snapshots>, Problem> {
     let nodes = logs.node_snapshots(None, ids.get("run_id")?).await?;
     let row = |node| serde_json::value::to_raw_value(&NodeRow::from(node)).ok();
     Ok(Json(Snapshots { data: nodes.iter().filter_map(row).collect() }))

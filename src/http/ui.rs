@@ -1,0 +1,80 @@
+//! The log explorer: pages for people over the same questions as the API. Server-rendered, so that every view is a link
+//! and reading needs no script; a key typed once is the way in. No page holds a text from outside as markup.
+
+mod access;
+mod app_logs;
+mod assets;
+mod charts;
+mod errors;
+mod explore;
+mod format;
+mod graph;
+mod i18n;
+mod layout;
+mod nodes;
+mod payload;
+mod run;
+mod runs;
+mod session;
+mod sign_in;
+mod state;
+mod states;
+mod statistics;
+mod timeline;
+mod transcript;
+mod tree;
+mod viewer;
+mod workspaces;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Redirect;
+use axum::routing::{get, post};
+
+pub(in crate::http) use self::session::Sessions;
+use super::api::{Api, export, limits, search};
+
+/// Largest form, in bytes.
+const MAX_FORM: usize = 16 << 10;
+
+/// Every page. Answers of the API that a page links to are here a second time, for the cookie.
+pub(super) fn routes(api: &Api) -> Router<Api> {
+    let within = Router::new()
+        .route("/ui/", get(workspaces::home))
+        .route("/ui/workspaces", get(workspaces::list))
+        .route("/ui/t", get(workspaces::open))
+        .route("/ui/t/{tenant_id}/runs", get(runs::page))
+        .route("/ui/t/{tenant_id}/runs/{run_id}", get(run::page))
+        .route("/ui/t/{tenant_id}/nodes", get(nodes::page))
+        .route("/ui/t/{tenant_id}/nodes/{node_execution_id}", get(payload::node))
+        .route("/ui/t/{tenant_id}/errors", get(errors::page))
+        .route("/ui/t/{tenant_id}/statistics", get(statistics::page))
+        .route("/ui/t/{tenant_id}/app-logs", get(app_logs::page))
+        .route("/ui/data/{tenant_id}/runs", get(search::runs))
+        .route("/ui/data/{tenant_id}/nodes", get(search::nodes))
+        .route("/ui/data/{tenant_id}/runs/{run_id}", get(search::run))
+        .route("/ui/data/{tenant_id}/runs/{run_id}/nodes", get(search::run_nodes))
+        .route("/ui/data/{tenant_id}/nodes/{node_execution_id}", get(search::node))
+        .route("/ui/data/{tenant_id}/export/runs", get(export::runs))
+        .route("/ui/data/{tenant_id}/export/nodes", get(export::nodes))
+        .route("/ui/data/{tenant_id}/runs/{run_id}/text/{field}", get(payload::run_text))
+        .route("/ui/data/{tenant_id}/nodes/{node_execution_id}/text/{field}", get(payload::node_text))
+        .route("/ui/{*rest}", get(states::no_such_page))
+        .layer(from_fn_with_state(api.clone(), limits::within_limits))
+        .layer(from_fn_with_state(api.clone(), sign_in::signed_in));
+    let open = Router::new()
+        .route("/ui/sign-in", get(sign_in::show).post(sign_in::sign_in))
+        .route("/ui/entered", get(sign_in::kept))
+        .route("/ui/enter", get(sign_in::enter))
+        .route("/ui/sign-out", post(sign_in::sign_out))
+        .route("/ui/look", post(sign_in::look))
+        .route("/ui/assets/{hash}/{name}", get(assets::asset))
+        .route("/ui", get(async || Redirect::permanent("/ui/")))
+        .route("/", get(async || Redirect::temporary("/ui/")));
+    within
+        .merge(open)
+        .layer(DefaultBodyLimit::max(MAX_FORM))
+        .layer(from_fn(sign_in::own_forms))
+        .layer(from_fn_with_state(api.clone(), states::faced))
+}

@@ -1,0 +1,72 @@
+//! What the handler of a page takes: the logs that its key reaches, and the frame around the answer.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use super::layout::{Frame, Screen};
+use super::state::State;
+use super::viewer::Look;
+use crate::domain::{TenantId, Timestamp};
+use crate::http::api::Api;
+use crate::http::api::auth::Caller;
+use crate::http::api::extract::Reading;
+use crate::http::api::problem::Problem;
+use crate::query::TenantLogs;
+
+/// Somebody who is signed in.
+pub(super) struct Viewer {
+    pub look: Look,
+    pub caller: Arc<Caller>,
+    pub here: String,
+    pub now: Timestamp,
+}
+
+impl FromRequestParts<Api> for Viewer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let caller = parts.extensions.get::<Arc<Caller>>().cloned().ok_or_else(Problem::unauthorized)?;
+        let here = parts.uri.path_and_query().map_or_else(|| "/ui/".to_owned(), ToString::to_string);
+        Ok(Self { look: Look::of(&parts.headers), caller, here, now: api.service.now() })
+    }
+}
+
+impl Viewer {
+    pub(super) fn frame(&self, title: &str) -> Frame {
+        Frame { signed_in: true, ..Frame::plain(self.look, title, &self.here) }
+    }
+}
+
+/// Somebody who may read the logs of the path's workspace.
+pub(super) struct Reader {
+    pub viewer: Viewer,
+    pub logs: TenantLogs,
+}
+
+impl FromRequestParts<Api> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let viewer = Viewer::from_request_parts(parts, api).await?;
+        let Reading(logs) = Reading::from_request_parts(parts, api).await?;
+        Ok(Self { viewer, logs })
+    }
+}
+
+impl Reader {
+    pub(super) fn tenant_id(&self) -> TenantId {
+        self.logs.tenant_id()
+    }
+
+    /// The frame of a screen; `state` says which span and app the other screens open with.
+    pub(super) fn frame(&self, title: &str, screen: Screen, state: &State) -> Frame {
+        let mut carried = State::default();
+        for name in ["range", "from", "until", "app_id"] {
+            carried = carried.with(name, state.get(name));
+        }
+        let tenant_id = Some(self.tenant_id());
+        Frame { tenant_id, screen: Some(screen), carried, ..self.viewer.frame(title) }
+    }
+}

@@ -1,0 +1,118 @@
+// What a page does beyond reading: loads payloads when they are opened, copies, says that a search takes long, steps
+// through errors by key, and tells the server the zone once. Without it, every link leads to the same as a page.
+
+const root = document.documentElement;
+const words = document.body.dataset;
+
+// The zone of times. Asked for once: the page comes again in it.
+if (root.dataset.zone === "ask") {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+  document.cookie = `tz=${encodeURIComponent(zone)}; Path=/ui; Max-Age=31536000; SameSite=Lax`;
+  const isKept = document.cookie.includes("tz=");
+  if (isKept && zone !== "UTC" && document.querySelector("time, .histogram")) location.reload();
+}
+
+// Copying
+for (const button of document.querySelectorAll(".copy")) button.hidden = !navigator.clipboard;
+
+async function copy(button) {
+  const word = button.textContent;
+  try {
+    const { text, copy: href } = button.dataset;
+    await navigator.clipboard.writeText(text ?? (await (await fetch(href)).text()));
+    button.textContent = words.copied;
+  } catch {
+    button.textContent = "×";
+  }
+  setTimeout(() => (button.textContent = word), 1500);
+}
+
+// Parts that load when they are opened
+async function load(link) {
+  const part = link.parentElement;
+  const word = link.textContent;
+  link.classList.remove("load");
+  link.textContent = words.loading;
+  try {
+    const answer = await fetch(link.href, { headers: { "x-part": "1" } });
+    if (!answer.ok) throw new Error(String(answer.status));
+    const loaded = document.createElement("div");
+    // The server's own markup: every text in it is escaped there, and the page's policy runs no script of it.
+    loaded.innerHTML = await answer.text();
+    for (const button of loaded.querySelectorAll(".copy")) button.hidden = !navigator.clipboard;
+    part.replaceChildren(loaded);
+  } catch {
+    link.textContent = `${words.failed} ${word}`;
+  }
+}
+
+document.addEventListener(
+  "toggle",
+  ({ target }) => {
+    if (!target.open) return;
+    const link = target.querySelector(":scope > .part > a.load");
+    // What ran inside an iteration is why it is opened; its own payloads wait for a click.
+    if (link && !target.querySelector(":scope > ol")) load(link);
+  },
+  true,
+);
+
+document.addEventListener("click", (event) => {
+  const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+  const button = event.target.closest(".copy");
+  if (button) return void copy(button);
+  const link = event.target.closest("a");
+  if (!link || !plain) return;
+  if (link.classList.contains("load")) {
+    event.preventDefault();
+    load(link);
+  } else if (link.origin === location.origin && !link.pathname.startsWith("/ui/data/") && !link.hash) {
+    busy();
+  }
+});
+document.addEventListener("submit", busy);
+
+// A search that takes long says so.
+let waiting;
+function busy() {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    root.dataset.busy = "";
+    waiting = setTimeout(() => {
+      const said = document.createElement("p");
+      said.id = "busy";
+      said.role = "status";
+      said.textContent = words.busy;
+      document.body.append(said);
+    }, 900);
+  }, 150);
+}
+addEventListener("pageshow", () => {
+  clearTimeout(waiting);
+  delete root.dataset.busy;
+  document.getElementById("busy")?.remove();
+});
+
+// Keys: / to the search, n and p to the next and the previous error.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
+  if (event.key === "/") {
+    const search = document.getElementById("q");
+    if (search) {
+      event.preventDefault();
+      search.focus();
+      search.select();
+    }
+  } else if (event.key === "n" || event.key === "p") {
+    const errors = [...document.querySelectorAll(".timeline li.bad > details > summary")];
+    const at = errors.indexOf(document.activeElement);
+    const next = event.key === "n" ? at + 1 : at < 0 ? errors.length - 1 : at - 1;
+    const error = errors[(next + errors.length) % errors.length];
+    for (let holder = error?.closest("details"); holder; holder = holder.parentElement.closest("details")) holder.open = true;
+    error?.focus();
+    error?.scrollIntoView({ block: "center" });
+  }
+});
+
+// On a narrow screen the filters are closed at first: the rows are what one came for.
+if (matchMedia("(max-width: 900px)").matches) document.querySelector(".facets")?.removeAttribute("open");

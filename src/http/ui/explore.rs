@@ -1,0 +1,288 @@
+//! The parts that the explorers of runs and nodes share: search, time range, facets, pages, and what to take away.
+
+use maud::{Markup, html};
+
+use super::access::Reader;
+use super::format::{count, instant, line, short};
+use super::i18n::Texts;
+use super::layout::{Screen, path};
+use super::state::{RANGES, Span, State, encoded};
+use crate::domain::Timestamp;
+use crate::domain::query::{FacetCount, TimeRange, Total};
+use crate::http::api::params::Paging;
+use crate::http::api::problem::Problem;
+use crate::query::{SearchPage, Snippet};
+
+/// Rows of a page.
+pub(super) const ROWS: u16 = 50;
+/// Values of a facet.
+pub(super) const VALUES: usize = 8;
+
+/// One explorer with its state.
+pub(super) struct View<'a> {
+    pub reader: &'a Reader,
+    pub state: &'a State,
+    pub span: &'a Span,
+    pub screen: Screen,
+    /// What is searched in: name of the parameter's value, and the word for it.
+    pub fields: &'a [(&'static str, &'static str)],
+    /// The filters that are shown as facets or chips.
+    pub filters: &'a [(&'static str, &'static str)],
+}
+
+impl View<'_> {
+    pub(super) fn texts(&self) -> &'static Texts {
+        self.reader.viewer.look.texts()
+    }
+
+    pub(super) fn path(&self) -> String {
+        path(self.reader.tenant_id(), self.screen)
+    }
+
+    pub(super) fn href(&self, state: &State) -> String {
+        state.href(&self.path())
+    }
+
+    /// Where a keyword is looked for.
+    pub(super) fn within(&self) -> String {
+        let all = || self.fields.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",");
+        self.state.owned("in").unwrap_or_else(all)
+    }
+
+    /// The page of the search.
+    pub(super) fn search_page(&self) -> Result<SearchPage, Problem> {
+        let state = self.state;
+        let paging = Paging {
+            cursor: state.owned("cursor"),
+            limit: Some(ROWS),
+            sort: state.owned("sort"),
+            order: state.owned("order"),
+        };
+        paging.page()
+    }
+
+    pub(super) fn search_bar(&self, hint: &str) -> Markup {
+        let texts = self.texts();
+        let within = self.within();
+        html! {
+            form.search role="search" method="get" action=(self.path()) {
+                @for (name, value) in self.state.pairs().filter(|(name, _)| !matches!(*name, "q" | "in" | "cursor")) {
+                    input type="hidden" name=(name) value=(value);
+                }
+                label.sr for="q" { (texts.search) }
+                input #q type="search" name="q" value=[self.state.get("q")] placeholder=(hint) maxlength="1000" autocomplete="off";
+                fieldset { legend { (texts.search_in) } @for (name, word) in self.fields {
+                    label { input type="checkbox" name="in" value=(name) checked[within.split(',').any(|known| known == *name)]; (word) }
+                } }
+                button type="submit" { (texts.search) }
+            }
+        }
+    }
+
+    pub(super) fn time_bar(&self) -> Markup {
+        let texts = self.texts();
+        let zone = self.reader.viewer.look.zone;
+        let field = |at: Option<Timestamp>| at.map(|at| instant(at, zone, "%Y-%m-%dT%H:%M"));
+        let exact = if self.span.preset.is_none() { self.span.created } else { TimeRange::default() };
+        html! {
+            div.times {
+                div.presets role="group" aria-label=(texts.time) {
+                    @for range in RANGES {
+                        a href=(self.href(&self.state.spanning(None, None).with("range", Some(range))))
+                            aria-current=[(self.span.preset.as_deref() == Some(range)).then_some("true")] {
+                            @if range == "all" { (texts.all_time) } @else { (range) }
+                        }
+                    }
+                }
+                details.exact open[self.span.preset.is_none()] {
+                    summary { (texts.exact) }
+                    form method="get" action=(self.path()) {
+                        @for (name, value) in self.state.pairs().filter(|(name, _)| !matches!(*name, "range" | "from" | "until" | "cursor")) {
+                            input type="hidden" name=(name) value=(value);
+                        }
+                        label { (texts.from) input type="datetime-local" name="from" value=[field(exact.from)]; }
+                        label { (texts.until) input type="datetime-local" name="until" value=[field(exact.until)]; }
+                        button type="submit" { (texts.apply) }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The filters in force, each with a link that takes it away.
+    pub(super) fn chips(&self) -> Markup {
+        let texts = self.texts();
+        let set: Vec<_> =
+            self.filters.iter().filter_map(|(name, word)| Some((*name, *word, self.state.get(name)?))).collect();
+        html! {
+            @if !set.is_empty() {
+                ul.chips aria-label=(texts.filters) {
+                    @for (name, word, value) in &set {
+                        li { span { (word) ": " } @match *name {
+                            "status" => { (value.split(',').map(|status| texts.status(status)).collect::<Vec<_>>().join(", ")) }
+                            _ => { (line(&shown(value), 60)) }
+                        } " " a href=(self.href(&self.state.with(name, None))) aria-label={ (texts.remove) ": " (word) } { "×" } }
+                    }
+                    li.last { a href=(self.without_filters()) { (texts.reset) } }
+                }
+            }
+        }
+    }
+
+    pub(super) fn without_filters(&self) -> String {
+        let bare = self
+            .filters
+            .iter()
+            .fold(self.state.with("q", None).with("in", None), |state, (name, _)| state.with(name, None));
+        self.href(&bare)
+    }
+
+    /// The counts of a facet; each value switches its filter.
+    pub(super) fn facet(&self, name: &str, word: &str, found: &[FacetCount]) -> Markup {
+        let texts = self.texts();
+        html! {
+            @if !found.is_empty() {
+                section.facet {
+                    h2 { (word) }
+                    ul { @for FacetCount { value, count: number } in found.iter().take(VALUES) {
+                        @let chosen = self.state.holds(name, value);
+                        li { a href=(self.href(&self.switched(name, value))) aria-current=[chosen.then_some("true")] {
+                            span.value { @match name {
+                                "status" => { (super::format::status(texts, value)) }
+                                "app_id" => { code title=(value) { (short(value)) } }
+                                _ => { (line(value, 40)) }
+                            } }
+                            span.number { (count((*number).into())) }
+                        } }
+                    } }
+                }
+            }
+        }
+    }
+
+    fn switched(&self, name: &str, value: &str) -> State {
+        // The API takes one app, and any of several statuses.
+        if name == "app_id" {
+            self.state.with(name, (!self.state.holds(name, value)).then_some(value))
+        } else {
+            self.state.toggled(name, value)
+        }
+    }
+
+    /// A column's head that sorts by it.
+    pub(super) fn sorted(&self, by: &str, word: &str, class: &str) -> Markup {
+        let is_current = self.state.get("sort").unwrap_or("created_at") == by;
+        let ascending = self.state.get("order") == Some("asc");
+        let order = if is_current && !ascending { Some("asc") } else { None };
+        let next = self.state.with("sort", (by != "created_at").then_some(by)).with("order", order);
+        let direction = if ascending { "ascending" } else { "descending" };
+        html! {
+            th.(class) scope="col" aria-sort=[is_current.then_some(direction)] {
+                a href=(self.href(&next)) { (word) @if is_current { span aria-hidden="true" { @if ascending { " ↑" } @else { " ↓" } } } }
+            }
+        }
+    }
+
+    /// How many, and where the next ones are. The next page is of exactly this span, however much later it is asked for.
+    pub(super) fn pager(&self, next: Option<&str>) -> Markup {
+        let texts = self.texts();
+        let fixed = || {
+            let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
+            let created = self.span.created;
+            if self.span.is_all() {
+                self.state.with("range", Some("all"))
+            } else {
+                self.state.spanning(text(created.from).as_deref(), text(created.until).as_deref())
+            }
+        };
+        html! {
+            nav.pager aria-label=(texts.page) {
+                @if self.state.get("cursor").is_some() { a.button.quiet href=(self.href(&self.state.with("cursor", None))) { (texts.first) } }
+                @if let Some(next) = next { a.button rel="next" href=(self.href(&fixed().with("cursor", Some(next)))) { (texts.next) } }
+            }
+        }
+    }
+
+    /// This view by the parameters of the API.
+    pub(super) fn parameters(&self, paged: bool) -> String {
+        let mut pairs: Vec<(&str, String)> = Vec::new();
+        for (name, _) in self.filters {
+            pairs.extend(self.state.owned(name).map(|value| (*name, value)));
+        }
+        if let Some(q) = self.state.owned("q") {
+            pairs.extend([("q", q), ("in", self.within())]);
+        }
+        let created = self.span.created;
+        pairs.extend(created.from.map(|from| ("created_at_from", from.to_string())));
+        pairs.extend(created.until.map(|until| ("created_at_until", until.to_string())));
+        pairs.extend(self.state.owned("order").map(|order| ("order", order)));
+        if paged {
+            pairs.push(("limit", ROWS.to_string()));
+            pairs.extend(["sort", "cursor"].into_iter().filter_map(|name| Some((name, self.state.owned(name)?))));
+        }
+        let joined =
+            pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect::<Vec<_>>().join("&");
+        format!("?{joined}")
+    }
+
+    pub(super) fn take_away(&self, kind: &str) -> Markup {
+        let texts = self.texts();
+        let base = format!("/ui/data/{}", self.reader.tenant_id());
+        let all = self.parameters(false);
+        html! {
+            p.take { (texts.take_away) ": "
+                a href={ (base) "/" (kind) (self.parameters(true)) } { "JSON" } " · "
+                a href={ (base) "/export/" (kind) (all) "&format=csv" } { "CSV" } " · "
+                a href={ (base) "/export/" (kind) (all) } { "NDJSON" }
+            }
+        }
+    }
+}
+
+/// A filter's value: an id is short.
+fn shown(value: &str) -> String {
+    if value.parse::<uuid::Uuid>().is_ok() { short(value) } else { value.to_owned() }
+}
+
+/// How many a search found.
+pub(super) fn total(texts: &Texts, total: Total) -> Markup {
+    html! { p.total role="status" { @if !total.exact { (texts.at_least) " " } strong { (count(total.value.into())) } " " (texts.found) } }
+}
+
+/// Where the keyword stands, marked.
+pub(super) fn snippet(snippet: &Snippet, word: &str) -> Markup {
+    let characters: Vec<char> = snippet.text.chars().collect();
+    let part = |from: usize, to: usize| {
+        let text: String = characters.get(from..to.min(characters.len())).unwrap_or_default().iter().collect();
+        crate::domain::printable(&text).into_owned()
+    };
+    let mut parts = Vec::new();
+    let mut done = 0;
+    for place in &snippet.highlights {
+        parts.push((false, part(done, place.start)));
+        parts.push((true, part(place.start, place.end)));
+        done = place.end;
+    }
+    parts.push((false, part(done, characters.len())));
+    html! {
+        p.snippet { span.field { (word) } bdi { "…" @for (marked, text) in parts {
+            @if marked { mark { (text) } } @else { (text) }
+        } "…" } }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "the ranges are places in a text")]
+mod tests {
+    use super::*;
+    use crate::domain::query::TextField;
+
+    #[test]
+    fn a_snippet_marks_its_places_and_is_never_markup() {
+        let found = Snippet { field: TextField::Inputs, text: "<b>你好</b>".into(), highlights: vec![3..5] };
+        let shown = snippet(&found, "Inputs").into_string();
+        assert!(shown.contains("&lt;b&gt;<mark>你好</mark>&lt;/b&gt;"), "{shown}");
+        let beyond = Snippet { field: TextField::Inputs, text: "ab".into(), highlights: vec![1..9, 12..14] };
+        assert!(snippet(&beyond, "Inputs").into_string().contains("a<mark>b</mark>"));
+    }
+}

@@ -1,0 +1,172 @@
+//! The explorer of node executions: the same as of runs, over all runs.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures::future::try_join_all;
+use maud::{Markup, html};
+
+use super::access::Reader;
+use super::charts::{Bars, width};
+use super::explore::{VALUES, View, snippet, total};
+use super::format::{line, seconds, short, status, time};
+use super::layout::{Screen, page as whole_page, path};
+use super::runs::field_word;
+use super::state::State;
+use super::states::nothing;
+use crate::domain::query::{Facet, FacetCount, NodeSummary};
+use crate::http::api::params::{NodeConditions, field_name};
+use crate::http::api::problem::Problem;
+use crate::query::{Hits, NodeQuery, QueryError};
+
+const KNOWN: [&str; 15] = [
+    "q",
+    "in",
+    "app_id",
+    "workflow_id",
+    "workflow_run_id",
+    "node_id",
+    "node_type",
+    "created_by",
+    "status",
+    "range",
+    "from",
+    "until",
+    "sort",
+    "order",
+    "cursor",
+];
+
+struct Found {
+    hits: Hits<NodeSummary>,
+    statuses: Vec<FacetCount>,
+    types: Vec<FacetCount>,
+    apps: Vec<FacetCount>,
+    bars: Bars,
+}
+
+fn query(view: &View<'_>) -> Result<NodeQuery, Problem> {
+    let state = view.state;
+    let conditions = NodeConditions {
+        q: state.owned("q"),
+        r#in: Some(view.within()),
+        app_id: state.owned("app_id"),
+        workflow_id: state.owned("workflow_id"),
+        workflow_run_id: state.owned("workflow_run_id"),
+        node_id: state.owned("node_id"),
+        node_type: state.owned("node_type"),
+        created_by: state.owned("created_by"),
+        status: state.owned("status"),
+        ..NodeConditions::default()
+    };
+    Ok(NodeQuery { created: view.span.created, ..conditions.query()? })
+}
+
+async fn find(view: &View<'_>, query: &NodeQuery) -> Result<Found, Problem> {
+    let (logs, now) = (&view.reader.logs, view.reader.viewer.now);
+    let any_status = NodeQuery { statuses: Vec::new(), ..query.clone() };
+    let any_type = NodeQuery { node_types: Vec::new(), ..query.clone() };
+    let any_app = NodeQuery { app_id: None, ..query.clone() };
+    let page = view.search_page()?;
+    let (hits, statuses, types, apps) = tokio::try_join!(
+        logs.search_nodes(query, &page),
+        logs.node_facet(&any_status, Facet::Status, VALUES),
+        logs.node_facet(&any_type, Facet::NodeType, VALUES),
+        logs.node_facet(&any_app, Facet::AppId, VALUES),
+    )?;
+    let seconds = width(query.created, now);
+    let shown = |status: &str| query.statuses.is_empty() || query.statuses.iter().any(|one| **one == *status);
+    let stacks = statuses.iter().filter(|found| shown(&found.value)).map(async |found| {
+        let of_status = NodeQuery { statuses: vec![found.value.clone()], ..query.clone() };
+        Ok::<_, QueryError>((found.value.to_string(), logs.node_histogram(&of_status, seconds).await?))
+    });
+    let bars = Bars::new(try_join_all(stacks).await?, query.created, now, seconds);
+    Ok(Found { hits, statuses, types, apps, bars })
+}
+
+/// The page.
+pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Problem> {
+    let state = state.only(&KNOWN)?;
+    let look = reader.viewer.look;
+    let texts = look.texts();
+    let span = state.span(look.zone, reader.viewer.now)?;
+    let view = View {
+        reader: &reader,
+        state: &state,
+        span: &span,
+        screen: Screen::Nodes,
+        fields: &[
+            ("title", texts.title),
+            ("error", texts.error),
+            ("inputs", texts.inputs),
+            ("outputs", texts.outputs),
+            ("process_data", texts.process_data),
+        ],
+        filters: &[
+            ("status", texts.status),
+            ("node_type", texts.node_type),
+            ("app_id", texts.app),
+            ("workflow_id", texts.workflow),
+            ("workflow_run_id", texts.run),
+            ("node_id", texts.node),
+            ("created_by", texts.creator),
+        ],
+    };
+    let query = query(&view)?;
+    let found = find(&view, &query).await?;
+    let content = html! {
+        h1.sr { (texts.nodes) }
+        div.bar { (view.search_bar(texts.search_nodes_hint)) (view.time_bar()) }
+        (view.chips())
+        @if found.hits.text_truncated { p.note { (texts.cut_search) } }
+        div.explorer {
+            aside { details.facets open { summary { (texts.filters) }
+                (view.facet("status", texts.status, &found.statuses))
+                (view.facet("node_type", texts.node_type, &found.types))
+                (view.facet("app_id", texts.app, &found.apps))
+            } }
+            div.results {
+                @if found.hits.hits.is_empty() {
+                    @let longer = view.href(&state.spanning(None, None).with("range", Some("all")));
+                    (nothing(look, texts.none, (!span.is_all()).then_some(longer.as_str()), Some(&view.without_filters())))
+                } @else {
+                    (found.bars.markup(texts, texts.nodes_per_span, &state, &view.path(), look.zone))
+                    div.above { (total(texts, found.hits.total)) (view.take_away("nodes")) }
+                    (table(&view, &found))
+                    (view.pager(found.hits.next.as_deref()))
+                }
+            }
+        }
+    };
+    Ok(whole_page(StatusCode::OK, &reader.frame(texts.nodes, Screen::Nodes, &state), &content))
+}
+
+fn table(view: &View<'_>, found: &Found) -> Markup {
+    let texts = view.texts();
+    let runs = path(view.reader.tenant_id(), Screen::Runs);
+    html! {
+        table.rows.nodes {
+            thead { tr {
+                th scope="col" { (texts.status) }
+                th scope="col" { (texts.title) }
+                (view.sorted("created_at", texts.started, "wide"))
+                (view.sorted("elapsed_time", texts.duration, "number"))
+                th.wide scope="col" { (texts.run) }
+            } }
+            @for hit in &found.hits.hits {
+                @let node = &hit.row;
+                tbody.linked {
+                    tr {
+                        td { (status(texts, node.status.as_str())) }
+                        td { a.whole href={ (view.path()) "/" (node.id) } { (line(&node.title, 80)) } " " small { (line(&node.node_type, 40)) } }
+                        td.wide { (time(node.created_at, view.reader.viewer.look.zone)) }
+                        td.number { (seconds(node.elapsed_time)) }
+                        td.wide.above-link { @if let Some(run_id) = node.workflow_run_id { a href={ (runs) "/" (run_id) } { code { (short(&run_id.to_string())) } } } }
+                    }
+                    @if !hit.snippets.is_empty() { tr.hits { td colspan="5" { @for found in &hit.snippets {
+                        (snippet(found, field_word(view, field_name(found.field))))
+                    } } } }
+                }
+            }
+        }
+    }
+}

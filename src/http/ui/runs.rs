@@ -1,0 +1,188 @@
+//! The explorer of runs.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures::future::try_join_all;
+use maud::{Markup, html};
+
+use super::access::Reader;
+use super::charts::{Bars, width};
+use super::explore::{VALUES, View, snippet, total};
+use super::format::{count, line, seconds, short, status, time};
+use super::layout::{Screen, page as whole_page};
+use super::state::State;
+use super::states::nothing;
+use crate::domain::query::{Facet, FacetCount, RunSummary};
+use crate::http::api::params::{RunConditions, field_name};
+use crate::http::api::problem::Problem;
+use crate::query::{Creator, Creators, Hits, QueryError, RunQuery};
+
+const KNOWN: [&str; 15] = [
+    "q",
+    "in",
+    "app_id",
+    "workflow_id",
+    "created_by",
+    "status",
+    "triggered_from",
+    "type",
+    "range",
+    "from",
+    "until",
+    "sort",
+    "order",
+    "cursor",
+    "version",
+];
+
+/// What the page is made of.
+struct Found {
+    hits: Hits<RunSummary>,
+    creators: Creators,
+    statuses: Vec<FacetCount>,
+    apps: Vec<FacetCount>,
+    triggers: Vec<FacetCount>,
+    bars: Bars,
+}
+
+fn query(view: &View<'_>) -> Result<RunQuery, Problem> {
+    let state = view.state;
+    let conditions = RunConditions {
+        q: state.owned("q"),
+        r#in: Some(view.within()),
+        app_id: state.owned("app_id"),
+        workflow_id: state.owned("workflow_id"),
+        created_by: state.owned("created_by"),
+        status: state.owned("status"),
+        triggered_from: state.owned("triggered_from"),
+        r#type: state.owned("type"),
+        ..RunConditions::default()
+    };
+    Ok(RunQuery { created: view.span.created, ..conditions.query()? })
+}
+
+async fn find(view: &View<'_>, query: &RunQuery) -> Result<Found, Problem> {
+    let (logs, now) = (&view.reader.logs, view.reader.viewer.now);
+    // A facet counts what its own filter leaves out too, so that one can change one's mind.
+    let any_status = RunQuery { statuses: Vec::new(), ..query.clone() };
+    let any_app = RunQuery { app_id: None, ..query.clone() };
+    let any_trigger = RunQuery { triggered_from: Vec::new(), ..query.clone() };
+    let page = view.search_page()?;
+    let (hits, statuses, apps, triggers) = tokio::try_join!(
+        logs.search_runs(query, &page),
+        logs.run_facet(&any_status, Facet::Status, VALUES),
+        logs.run_facet(&any_app, Facet::AppId, VALUES),
+        logs.run_facet(&any_trigger, Facet::TriggeredFrom, VALUES),
+    )?;
+    let seconds = width(query.created, now);
+    let shown = |status: &str| query.statuses.is_empty() || query.statuses.iter().any(|one| **one == *status);
+    let stacks = statuses.iter().filter(|found| shown(&found.value)).map(async |found| {
+        let of_status = RunQuery { statuses: vec![found.value.clone()], ..query.clone() };
+        Ok::<_, QueryError>((found.value.to_string(), logs.run_histogram(&of_status, seconds).await?))
+    });
+    let bars = Bars::new(try_join_all(stacks).await?, query.created, now, seconds);
+    let creators = logs.creators(hits.hits.iter().map(|hit| (&*hit.row.created_by_role, hit.row.created_by))).await;
+    Ok(Found { hits, creators, statuses, apps, triggers, bars })
+}
+
+/// The page.
+pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Problem> {
+    let state = state.only(&KNOWN)?;
+    let look = reader.viewer.look;
+    let texts = look.texts();
+    let span = state.span(look.zone, reader.viewer.now)?;
+    let view = View {
+        reader: &reader,
+        state: &state,
+        span: &span,
+        screen: Screen::Runs,
+        fields: &[("inputs", texts.inputs), ("outputs", texts.outputs), ("error", texts.error)],
+        filters: &[
+            ("status", texts.status),
+            ("app_id", texts.app),
+            ("triggered_from", texts.trigger),
+            ("workflow_id", texts.workflow),
+            ("created_by", texts.creator),
+            ("type", texts.node_type),
+        ],
+    };
+    let query = query(&view)?;
+    let found = find(&view, &query).await?;
+    let content = html! {
+        h1.sr { (texts.runs) }
+        div.bar { (view.search_bar(texts.search_hint)) (view.time_bar()) }
+        (view.chips())
+        @if found.creators.are_names_missing() { p.note { (texts.names_missing) } }
+        @if found.hits.text_truncated { p.note { (texts.cut_search) } }
+        div.explorer {
+            aside { details.facets open { summary { (texts.filters) }
+                (view.facet("status", texts.status, &found.statuses))
+                (view.facet("app_id", texts.app, &found.apps))
+                (view.facet("triggered_from", texts.trigger, &found.triggers))
+            } }
+            div.results {
+                @if found.hits.hits.is_empty() {
+                    @let longer = view.href(&state.spanning(None, None).with("range", Some("all")));
+                    (nothing(look, texts.none, (!span.is_all()).then_some(longer.as_str()), Some(&view.without_filters())))
+                } @else {
+                    (found.bars.markup(texts, texts.per_span, &state, &view.path(), look.zone))
+                    div.above { (total(texts, found.hits.total)) (view.take_away("runs")) }
+                    (table(&view, &found))
+                    (view.pager(found.hits.next.as_deref()))
+                }
+            }
+        }
+    };
+    Ok(whole_page(StatusCode::OK, &reader.frame(texts.runs, Screen::Runs, &state), &content))
+}
+
+fn table(view: &View<'_>, found: &Found) -> Markup {
+    let texts = view.texts();
+    html! {
+        table.rows.runs {
+            thead { tr {
+                th scope="col" { (texts.status) }
+                (view.sorted("created_at", texts.started, ""))
+                th.wide scope="col" { (texts.app) }
+                (view.sorted("elapsed_time", texts.duration, "number"))
+                th.number.wide scope="col" { (texts.tokens) }
+                th.number.wide scope="col" { (texts.steps) }
+                th.wide scope="col" { (texts.creator) }
+            } }
+            @for hit in &found.hits.hits {
+                @let run = &hit.row;
+                tbody.linked {
+                    tr {
+                        td { (status(texts, run.status.as_str())) }
+                        td { a.whole href={ (view.path()) "/" (run.id) } { (time(run.created_at, view.reader.viewer.look.zone)) } }
+                        td.wide { code title=(run.app_id) { (short(&run.app_id.to_string())) } }
+                        td.number { (seconds(run.elapsed_time)) }
+                        td.number.wide { (count(run.total_tokens.into())) }
+                        td.number.wide { (count(run.total_steps.into())) }
+                        td.wide { (creator(&found.creators, &run.created_by_role, run.created_by)) }
+                    }
+                    @if !hit.snippets.is_empty() { tr.hits { td colspan="7" { @for found in &hit.snippets {
+                        (snippet(found, field_word(view, field_name(found.field))))
+                    } } } }
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn field_word<'a>(view: &View<'a>, name: &'static str) -> &'a str {
+    view.fields.iter().find(|(known, _)| *known == name).map_or(name, |(_, word)| word)
+}
+
+/// Who made a record: by name where it is known, else by id.
+pub(super) fn creator(creators: &Creators, role: &str, id: crate::domain::RecordId) -> Markup {
+    let name = match creators.get(id) {
+        Some(Creator::Account(account)) => account.name.as_deref().or(account.email.as_deref()),
+        Some(Creator::EndUser(user)) => user.session_id.as_deref(),
+        None => None,
+    };
+    html! { span title={ (role) " " (id) } { @match name {
+        Some(name) => { (line(name, 40)) }
+        None => { code { (short(&id.to_string())) } }
+    } } }
+}

@@ -1,0 +1,131 @@
+//! The numbers of one app per day: Dify's four and the error rate, each drawn and with its table.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+
+use super::access::Reader;
+use super::charts::columns;
+use super::explore::View;
+use super::format::{count, short};
+use super::layout::{Screen, page as whole_page};
+use super::state::{Span, State};
+use super::states::nothing;
+use crate::domain::query::{Day, Facet, TimeRange};
+use crate::domain::{AppId, RunStatus};
+use crate::http::api::params::id;
+use crate::http::api::problem::Problem;
+use crate::query::{DailyQuery, RunQuery, interactions};
+
+const KNOWN: [&str; 5] = ["app_id", "range", "from", "until", "triggered_from"];
+/// Apps to choose from, and days drawn.
+const APPS: usize = 50;
+const DAYS: usize = 400;
+
+/// The page.
+pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Problem> {
+    let mut state = state.only(&KNOWN)?;
+    let look = reader.viewer.look;
+    let texts = look.texts();
+    if state.get("range").is_none() && state.get("from").is_none() && state.get("until").is_none() {
+        state = state.with("range", Some("30d"));
+    }
+    let span = state.span(look.zone, reader.viewer.now)?;
+    let view = View {
+        reader: &reader,
+        state: &state,
+        span: &span,
+        screen: Screen::Statistics,
+        fields: &[],
+        filters: &[("app_id", texts.app)],
+    };
+    let body = match id::<AppId>("app_id", state.get("app_id"))? {
+        Some(app_id) => numbers(&view, app_id).await?,
+        None => choice(&view, &span).await?,
+    };
+    let content = html! {
+        div.bar { div.title { h1 { (texts.statistics) } } (view.time_bar()) }
+        (view.chips())
+        (body)
+    };
+    Ok(whole_page(StatusCode::OK, &reader.frame(texts.statistics, Screen::Statistics, &state), &content))
+}
+
+/// Which app.
+async fn choice(view: &View<'_>, span: &Span) -> Result<Markup, Problem> {
+    let texts = view.texts();
+    let query = RunQuery { created: span.created, ..RunQuery::default() };
+    let apps = view.reader.logs.run_facet(&query, Facet::AppId, APPS).await?;
+    if apps.is_empty() {
+        let longer = view.href(&view.state.spanning(None, None).with("range", Some("all")));
+        return Ok(nothing(view.reader.viewer.look, texts.none, Some(&longer), None));
+    }
+    Ok(html! {
+        h2 { (texts.choose_app) }
+        p.faint { (texts.choose_app_lead) }
+        table.framed {
+            thead { tr { th scope="col" { (texts.app) } th.number scope="col" { (texts.runs) } } }
+            @for app in &apps { tbody.linked { tr {
+                td { a.whole href=(view.href(&view.state.with("app_id", Some(&app.value)))) { code { (app.value) } } }
+                td.number { (count(app.count.into())) }
+            } } }
+        }
+    })
+}
+
+async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
+    let texts = view.texts();
+    let (logs, zone, created) = (&view.reader.logs, view.reader.viewer.look.zone, view.span.created);
+    // Dify's own pages count the runs of published apps.
+    let triggered_from: Vec<Box<str>> = vec![view.state.get("triggered_from").unwrap_or("app-run").into()];
+    let daily = DailyQuery { app_id, triggered_from: triggered_from.clone(), created: whole_days(view), zone };
+    let days = logs.daily(&daily).await?;
+    let ended = RunQuery {
+        app_id: Some(app_id),
+        triggered_from,
+        created,
+        statuses: RunStatus::ENDED.map(Into::into).into(),
+        ..RunQuery::default()
+    };
+    let statuses = logs.run_facet(&ended, Facet::Status, 10).await?;
+    let of = |status: &str| statuses.iter().find(|found| &*found.value == status).map_or(0, |found| found.count);
+    let (all, failed) = (statuses.iter().map(|found| found.count).sum::<u64>(), of("failed"));
+    let days = days.get(days.len().saturating_sub(DAYS)..).unwrap_or(&days);
+    if days.is_empty() {
+        let longer = view.href(&view.state.spanning(None, None).with("range", Some("all")));
+        return Ok(nothing(view.reader.viewer.look, texts.none, Some(&longer), None));
+    }
+    let card = |word: &str, sum: Option<String>, value: &dyn Fn(&Day) -> f64, shown: &dyn Fn(&Day) -> String| {
+        let points: Vec<_> = days.iter().map(|day| (day.date.to_string(), value(day), shown(day))).collect();
+        html! { section.card { h2 { (word) @if let Some(sum) = sum { strong { (sum) } } } (columns(texts, word, &points)) } }
+    };
+    let rate = if all == 0 { 0.0 } else { failed as f64 / all as f64 * 100.0 };
+    let runs: i128 = days.iter().map(|day| i128::from(day.runs)).sum();
+    let tokens: i128 = days.iter().map(|day| day.tokens).sum();
+    Ok(html! {
+        dl.facts {
+            div { dt { (texts.app) } dd { code title=(app_id) { (short(&app_id.to_string())) } } }
+            div { dt { (texts.error_rate) } dd { strong { (format!("{rate:.1} %")) } " " span.faint { (count(failed.into())) " / " (count(all.into())) } } }
+            div { dt { (texts.daily_runs) } dd { (count(runs)) } }
+            div { dt { (texts.daily_tokens) } dd { (count(tokens)) } }
+        }
+        div.cards {
+            (card(texts.daily_runs, Some(count(runs)), &|day| day.runs as f64, &|day| count(day.runs.into())))
+            (card(texts.daily_users, None, &|day| day.users as f64, &|day| count(day.users.into())))
+            (card(texts.daily_tokens, Some(count(tokens)), &|day| day.tokens as f64, &|day| count(day.tokens)))
+            (card(texts.daily_interactions, None, &interactions, &|day| interactions(day).to_string()))
+        }
+    })
+}
+
+/// The span from the first instant of its first day: a day is counted whole or not at all.
+fn whole_days(view: &View<'_>) -> TimeRange {
+    let zone = view.reader.viewer.look.zone;
+    let created = view.span.created;
+    let from = created.from.filter(|_| view.span.preset.is_some()).and_then(|from| {
+        let day = DateTime::<Utc>::from_timestamp_micros(from.micros())?.with_timezone(&zone);
+        crate::query::local_instant(&day.format("%Y-%m-%d 00:00").to_string(), zone)
+    });
+    TimeRange { from: from.or(created.from), ..created }
+}
