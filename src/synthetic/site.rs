@@ -77,8 +77,9 @@ impl Site {
 
     fn fate(&mut self, run: &WorkflowRun) -> Fate {
         let age = self.until - run.created_at.micros();
-        // One bad evening: an upstream was away for two hours.
-        let is_bad = (DAY..DAY + DAY / 12).contains(&age);
+        // One bad afternoon: an upstream was away for three hours.
+        let bad = (self.until - 2 * DAY).div_euclid(DAY) * DAY + DAY / 24 * 13;
+        let is_bad = (bad..bad + DAY / 8).contains(&run.created_at.micros());
         match self.rng.random_range(0..100) {
             _ if age < 40_000_000 => Fate::Running,
             0..4 => Fate::Fails,
@@ -93,7 +94,7 @@ impl Site {
     /// More by day than by night.
     fn start(&mut self) -> Timestamp {
         // The newest are a few seconds old, so that something is running.
-        if self.number % 97 == 1 {
+        if self.number % 400 == 1 {
             return timestamp(self.until - self.rng.random_range(2_000_000..30_000_000));
         }
         loop {

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::access::Reader;
 use super::explore::View;
-use super::format::{count, line, seconds, short, status, time};
+use super::format::{count, line, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
 use super::runs::creator;
 use super::state::{Span, State};
@@ -123,7 +123,7 @@ fn table(view: &View<'_>, found: &AppLogList) -> Markup {
                 @match &row.run {
                     Some(run) => {
                         td { (status(texts, run.status.as_str())) }
-                        td.number { (seconds(run.elapsed_time)) }
+                        td.number { (took(run.elapsed_time, run.finished_at)) }
                         td.number.wide { (count(run.total_tokens.into())) }
                     }
                     None => { td.faint colspan="3" { (texts.run_gone) } }

@@ -169,7 +169,7 @@ fn table(view: &View<'_>, span: &Span, groups: &Groups) -> Markup {
     let runs = path(view.reader.tenant_id(), Screen::Runs);
     let bound = if groups.is_cut { texts.errors_bound } else { texts.errors_all };
     html! {
-        p.note { (bound) " " (count(groups.looked_at as i128)) }
+        p.(if groups.is_cut { "note" } else { "faint" }) { (bound) " " (count(groups.looked_at as i128)) }
         table.rows.groups {
             thead { tr {
                 th scope="col" { (texts.error) }

@@ -44,6 +44,11 @@ pub(super) fn seconds(seconds: f64) -> String {
     }
 }
 
+/// Seconds of a record that may go on.
+pub(super) fn took(elapsed: f64, finished_at: Option<Timestamp>) -> String {
+    if finished_at.is_none() && elapsed == 0.0 { "–".to_owned() } else { seconds(elapsed) }
+}
+
 /// Bytes, in the unit that suits them.
 pub(super) fn bytes(bytes: u64) -> String {
     let number = bytes as f64;
@@ -67,7 +72,11 @@ pub(super) fn instant(at: Timestamp, zone: Tz, pattern: &str) -> String {
 /// An instant, to the second; the exact one is in the tooltip.
 pub(super) fn time(at: Timestamp, zone: Tz) -> Markup {
     let exact = at.to_string();
-    html! { time datetime=(exact) title=(exact) { (instant(at, zone, "%Y-%m-%d %H:%M:%S")) } }
+    html! {
+        time datetime=(exact) title=(exact) {
+            span { (instant(at, zone, "%Y-%m-%d")) } " " span { (instant(at, zone, "%H:%M:%S")) }
+        }
+    }
 }
 
 /// The first eight digits of an id.

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::access::Reader;
 use super::charts::{Bars, width};
 use super::explore::{VALUES, View, snippet, total};
-use super::format::{line, seconds, short, status, time};
+use super::format::{line, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
 use super::runs::field_word;
 use super::state::State;
@@ -159,7 +159,7 @@ fn table(view: &View<'_>, found: &Found) -> Markup {
                         td { (status(texts, node.status.as_str())) }
                         td { a.whole href={ (view.path()) "/" (node.id) } { (line(&node.title, 80)) } " " small { (line(&node.node_type, 40)) } }
                         td.wide { (time(node.created_at, view.reader.viewer.look.zone)) }
-                        td.number { (seconds(node.elapsed_time)) }
+                        td.number { (took(node.elapsed_time, node.finished_at)) }
                         td.wide.above-link { @if let Some(run_id) = node.workflow_run_id { a href={ (runs) "/" (run_id) } { code { (short(&run_id.to_string())) } } } }
                     }
                     @if !hit.snippets.is_empty() { tr.hits { td colspan="5" { @for found in &hit.snippets {

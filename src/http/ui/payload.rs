@@ -52,7 +52,7 @@ fn word(texts: &Texts, field: PayloadField) -> &'static str {
 pub(super) fn payloads(texts: &Texts, document: &Document, base: &str) -> Markup {
     html! {
         @for (field, payload) in fields(&document.record) {
-            @if let Some(payload) = payload.filter(|payload| !payload.is_empty() && *payload != "null") {
+            @if let Some(payload) = payload.filter(|payload| !matches!(*payload, "" | "null" | "{}" | "[]")) {
                 @let mark = document.truncated.iter().find(|mark| mark.field == field);
                 (one(texts, field, payload, mark, base))
             }

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::access::Reader;
 use super::charts::{Bars, width};
 use super::explore::{VALUES, View, snippet, total};
-use super::format::{count, line, seconds, short, status, time};
+use super::format::{count, line, short, status, time, took};
 use super::layout::{Screen, page as whole_page};
 use super::state::State;
 use super::states::nothing;
@@ -156,7 +156,7 @@ fn table(view: &View<'_>, found: &Found) -> Markup {
                         td { (status(texts, run.status.as_str())) }
                         td { a.whole href={ (view.path()) "/" (run.id) } { (time(run.created_at, view.reader.viewer.look.zone)) } }
                         td.wide { code title=(run.app_id) { (short(&run.app_id.to_string())) } }
-                        td.number { (seconds(run.elapsed_time)) }
+                        td.number { (took(run.elapsed_time, run.finished_at)) }
                         td.number.wide { (count(run.total_tokens.into())) }
                         td.number.wide { (count(run.total_steps.into())) }
                         td.wide { (creator(&found.creators, &run.created_by_role, run.created_by)) }

@@ -81,6 +81,7 @@ pub(super) struct Asked {
 fn local(next: &str) -> &str {
     let is_local = next.len() <= MAX_NEXT
         && next.starts_with("/ui/")
+        && !next.contains("/..")
         && !next.contains(['\\', '\r', '\n', '\t'])
         && next.parse::<Uri>().is_ok();
     if is_local { next } else { "/ui/" }
