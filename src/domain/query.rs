@@ -2,6 +2,7 @@
 
 mod answer;
 mod filter;
+pub mod fold;
 pub mod keyword;
 
 pub use answer::{

@@ -2,12 +2,15 @@
 
 use std::ops::Range;
 
-use crate::domain::query::keyword::{fold, unescape};
+use crate::domain::query::fold::{Folded, fold};
+use crate::domain::query::keyword::unescape;
 use crate::domain::query::{TextField, TextFilter};
 use crate::domain::{JsonText, Record};
 
 /// Characters shown before and after the first place.
 const AROUND: usize = 60;
+/// Characters of the first place shown at most: a keyword of an API may be this long.
+const MAX_SHOWN: usize = 1_000;
 /// Places marked within one snippet.
 const MAX_HIGHLIGHTS: usize = 16;
 
@@ -46,19 +49,16 @@ fn text_of(record: &Record, field: TextField) -> Option<String> {
 }
 
 fn cut(field: TextField, text: &str, keyword: &str) -> Option<Snippet> {
-    let folded = fold(text);
-    let length = keyword.chars().count();
-    let first = folded.find(keyword)?;
-    let start = folded.get(..first)?.chars().count();
-    let from = start.saturating_sub(AROUND);
-    let shown: String = text.chars().skip(from).take(start - from + length + AROUND).collect();
-    let folded = fold(&shown);
-    let (mut highlights, mut chars, mut bytes) = (Vec::new(), 0, 0);
-    for (at, _) in folded.match_indices(keyword).take(MAX_HIGHLIGHTS) {
-        chars += folded.get(bytes..at)?.chars().count();
-        bytes = at;
-        highlights.push(chars..chars + length);
-    }
+    let folded = Folded::new(text)?;
+    let mut places = folded.places(keyword).peekable();
+    let first = places.peek()?.clone();
+    let from = first.start.saturating_sub(AROUND);
+    // Thousands of marks can stand on one character.
+    let until = first.end.min(first.start + MAX_SHOWN) + AROUND;
+    let shown: String = text.chars().skip(from).take(until - from).collect();
+    let end = from + shown.chars().count();
+    let within = places.take_while(|place| place.start < end).take(MAX_HIGHLIGHTS);
+    let highlights = within.map(|place| place.start - from..place.end.min(end) - from).collect();
     Some(Snippet { field, text: shown, highlights })
 }
 
@@ -81,6 +81,19 @@ mod tests {
         assert_eq!(found(r#"{"q": "订单订单"}"#, "单"), Some((r#"{"q": "订单订单"}"#.into(), vec![8..9, 10..11])));
         assert_eq!(found(r#"{"q": "50 off"}"#, "%"), None);
         assert_eq!(found(r#"{"q": "\u0001x"}"#, "\u{1}X").map(|found| found.1), Some(vec![7..9]));
+    }
+
+    #[test]
+    fn equal_spellings_are_marked_as_they_are_written() {
+        let highlights = |json: &str, keyword: &str| found(json, keyword).map(|found| found.1);
+        assert_eq!(highlights("\"Cafe\u{301} ｶﾞ\"", "CAFÉ"), Some(vec![1..6]));
+        assert_eq!(highlights(r#""Cafe\u0301 caf\u00e9""#, "CAFÉ"), Some(vec![1..6, 7..11]));
+        assert_eq!(highlights("\"Straße\"", "STRASSE"), Some(vec![1..7]));
+        assert_eq!(highlights("\"ＡＢＣ，ｶﾞ\"", "abc,ガ"), Some(vec![1..7]));
+        assert_eq!(highlights(r#""\u4e2d\u6587""#, "中文"), Some(vec![1..3]));
+        let zalgo = format!("\"x{}\"", "\u{301}".repeat(100_000));
+        let (text, highlights) = found(&zalgo, &zalgo).unwrap();
+        assert!(text.chars().count() <= MAX_SHOWN + 2 * AROUND && highlights == vec![0..text.chars().count()]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod census;
 mod copies;
 mod erase;
 mod flavour;
+mod folded;
 mod hit;
 mod hosts;
 mod indices;
@@ -96,6 +97,7 @@ impl ElasticStore {
             indices: &self.indices,
             catalog: &self.catalog,
             retired: &self.retired,
+            search: self.settings.search,
             max_request_bytes: self.settings.max_request_bytes,
             shard_timeout: format!("{}ms", self.settings.timeout().as_millis() / 2),
         }

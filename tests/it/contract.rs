@@ -16,6 +16,7 @@ mod order;
 mod queries;
 mod round_trip;
 mod scan;
+mod spellings;
 mod sqlite;
 mod sqlite_erased;
 mod sqlite_faults;
@@ -97,6 +98,9 @@ macro_rules! contract {
             queries::searches_count_up_to_a_bound,
             queries::records_and_summaries_come_by_their_ids,
             queries::any_stretch_of_a_text_finds_it,
+            spellings::equal_spellings_find_each_other,
+            spellings::an_accent_makes_another_letter,
+            spellings::creators_of_logs_are_found_by_any_spelling,
             app_logs::pages_of_app_logs_are_as_the_model_says,
             statistics::days_are_as_the_model_says,
             statistics::facets_and_histograms_are_as_the_model_says,

@@ -14,9 +14,10 @@ use super::hosts::{Hosts, Method, Request};
 use super::indices::Indices;
 use super::names::{self, Names, Place};
 use super::retired::RetiredMonths;
-use super::rows;
+use super::settings::Search;
 use super::state::State;
 use super::verdicts::{self, Judgement};
+use super::{folded, rows};
 use crate::domain::{BulkAction, FaultKind, Refusal, RefusalClass, RetryCause, SinkFault, Verdict};
 
 /// What the answer is cut down to: nothing of it but the statuses and the words about errors is read.
@@ -35,6 +36,7 @@ pub(super) struct Writer<'a> {
     pub(super) indices: &'a Indices,
     pub(super) catalog: &'a Catalog,
     pub(super) retired: &'a RetiredMonths,
+    pub(super) search: Search,
     pub(super) max_request_bytes: usize,
     /// How long the engine may wait for a shard; shorter than our own patience, so that its answer is heard.
     pub(super) shard_timeout: String,
@@ -223,7 +225,7 @@ impl Writer<'_> {
             }
             let Some(index) = targets.get(&place) else { continue };
             let start = request.body.len();
-            if write_action(action, place, index, &mut request.body).is_err() {
+            if write_action(action, place, index, self.search, &mut request.body).is_err() {
                 request.body.truncate(start);
                 let refusal = Refusal::new(RefusalClass::InvalidField, "the document cannot be written as JSON");
                 verdicts.set(position, Verdict::Refused(refusal));
@@ -275,7 +277,13 @@ struct PendingRequest {
 }
 
 /// Appends the two lines of an action. Every text in the first line is built from typed ids: none needs escaping.
-fn write_action(action: &BulkAction, place: Place, index: &str, body: &mut Vec<u8>) -> serde_json::Result<()> {
+fn write_action(
+    action: &BulkAction,
+    place: Place,
+    index: &str,
+    search: Search,
+    body: &mut Vec<u8>,
+) -> serde_json::Result<()> {
     match action {
         BulkAction::Document(document) => {
             let id = names::record_id(place, document.key());
@@ -290,6 +298,7 @@ fn write_action(action: &BulkAction, place: Place, index: &str, body: &mut Vec<u
             }
             append(body, &["}}\n"]);
             rows::write_document(document, body)?;
+            folded::append(document, search, body)?;
         }
         BulkAction::Graph(graph) => {
             let id = names::graph_id(place, graph.tenant_id, graph.hash);

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::catalog::{Catalog, LENIENT, list};
+use super::folded::FOLDED;
 use super::hit::{Address, Hit, located, sources};
 use super::hosts::{Answer, Hosts, Method, Request, not_understood};
 use super::names::{self, Family, Names, Place};
@@ -122,7 +123,8 @@ impl Reader<'_> {
     ) -> Result<Vec<Document>, SinkFault> {
         let read =
             |source: Box<RawValue>| rows::read_document(kind, source.get()).map_err(|error| not_understood(&error));
-        let read = self.sources(addresses, columns).await?.into_iter().map(read);
+        let without: Vec<_> = columns.iter().copied().chain([FOLDED]).collect();
+        let read = self.sources(addresses, &without).await?.into_iter().map(read);
         read.filter_map(Result::transpose).collect()
     }
 

@@ -14,7 +14,7 @@ use crate::domain::schema::{self, Role, Type, newer_columns};
 
 /// Grows with every change of a mapping, and by itself with each column that newer versions of Dify brought. Changes only
 /// ever add fields.
-pub(super) const VERSION: u64 = 3 + newer_columns() as u64;
+pub(super) const VERSION: u64 = 4 + newer_columns() as u64;
 
 /// Longest keyword that is indexed, in characters: Dify's columns hold 255, and no longer value makes an index refuse
 /// its document.

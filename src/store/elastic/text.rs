@@ -1,17 +1,19 @@
 //! Keyword search: which texts are indexed, how, and how a keyword is asked for. Pure.
 //!
-//! A keyword is a substring of the decoded text, without regard to case. Texts are cut into overlapping pairs of
+//! A keyword is a substring of the decoded text, as both are folded ([`fold`]). Texts are cut into overlapping pairs of
 //! characters, so that a keyword of two or more is a phrase of pairs, and one character is the beginning of a pair; a
 //! character that no text holds ends each text, so that its last character begins a pair too. JSON is indexed with its
 //! escapes undone. `_source` stays as it was written, and nothing is scored: no norms.
 //!
 //! Only modules that every engine has are used: the tokenizer `ngram`, the filter `lowercase` (each character by its
-//! simple lower case), the char filters `mapping` and `pattern_replace`.
+//! simple lower case), the char filters `mapping` and `pattern_replace`. They cannot fold every text: `folded` has the rest.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::folded::{self, FOLDED};
 use super::names::Family;
 use super::settings::{ElasticSettings, Search};
+use crate::domain::query::fold::fold;
 use crate::domain::query::{TextField, TextFilter};
 use crate::domain::{FaultKind, Kind, SinkFault};
 
@@ -57,14 +59,29 @@ fn not_indexed(value: &str) -> SinkFault {
 
 /// What finds the documents whose column holds a keyword.
 pub(super) fn holds(column: &str, keyword: &str) -> Value {
-    let mut chars = keyword.chars();
-    match (chars.next(), chars.next()) {
-        (Some(only), None) => {
-            let folded = only.to_lowercase().next().unwrap_or(only);
-            json!({ "prefix": { column: { "value": folded.to_string() } } })
-        }
-        _ => json!({ "match_phrase": { column: { "query": keyword } } }),
+    let base = column.trim_end_matches(".text");
+    let beside = format!("{FOLDED}.{base}");
+    let folded = fold(keyword);
+    if folded.is_empty() {
+        return json!({ "exists": { "field": base } });
     }
+    let mut here = vec![phrase(column, &folded)];
+    // An index made before there was a folding holds texts as they were spelled.
+    let lower: String = keyword.chars().filter_map(|character| character.to_lowercase().next()).collect();
+    if lower != folded {
+        here.push(phrase(column, &lower));
+    }
+    let here = json!({ "bool": {
+        "should": here, "minimum_should_match": 1, "must_not": [{ "exists": { "field": beside } }],
+    } });
+    json!({ "bool": { "should": [here, phrase(&beside, &folded)], "minimum_should_match": 1 } })
+}
+
+fn phrase(column: &str, folded: &str) -> Value {
+    if folded.chars().nth(1).is_none() {
+        return json!({ "prefix": { column: { "value": folded } } });
+    }
+    json!({ "match_phrase": { column: { "query": folded } } })
 }
 
 /// Adds the searched texts to a mapping.
@@ -82,6 +99,11 @@ pub(super) fn add_texts(mappings: &mut Value, family: Family, settings: &Elastic
         Family::Records(Kind::AppLog) => (&[], &[], &["creator"]),
         Family::Records(Kind::Offload) | Family::Graphs => (&[], &[], &[]),
     };
+    let folded = json_columns.iter().chain(plain).chain(within);
+    let folded: Map<_, _> = folded.map(|column| ((*column).to_owned(), text("difylog_plain"))).collect();
+    if !folded.is_empty() {
+        properties.insert(FOLDED.to_owned(), json!({ "properties": folded }));
+    }
     for column in json_columns {
         properties.insert((*column).to_owned(), text("difylog_json"));
     }
@@ -102,15 +124,18 @@ fn text(analyzer: &str) -> Value {
 /// The analyzers.
 pub(super) fn analysis() -> Value {
     let analyzer = |char_filters: &[&str]| json!({ "type": "custom", "char_filter": char_filters, "tokenizer": "difylog_pairs", "filter": ["lowercase"] });
+    let folding = folded::rules();
+    let both: Vec<_> = unescape().into_iter().chain(folding.iter().cloned()).collect();
     json!({
         "char_filter": {
-            "difylog_unescape": { "type": "mapping", "mappings": unescape() },
+            "difylog_unescape": { "type": "mapping", "mappings": both },
+            "difylog_fold": { "type": "mapping", "mappings": folding },
             "difylog_end": { "type": "pattern_replace", "pattern": "\\z", "replacement": END },
         },
         "tokenizer": { "difylog_pairs": { "type": "ngram", "min_gram": "2", "max_gram": "2" } },
         "analyzer": {
             "difylog_json": analyzer(&["difylog_unescape", "difylog_end"]),
-            "difylog_plain": analyzer(&["difylog_end"]),
+            "difylog_plain": analyzer(&["difylog_fold", "difylog_end"]),
             "difylog_keyword": { "type": "custom", "tokenizer": "difylog_pairs", "filter": ["lowercase"] },
         },
     })

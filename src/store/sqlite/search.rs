@@ -15,7 +15,8 @@ use super::question::OpenMonth;
 use super::{tables, text};
 use crate::domain::Kind;
 use crate::domain::query::TextField;
-use crate::domain::query::keyword::{fold, unescape};
+use crate::domain::query::fold::{FOLDING, fold};
+use crate::domain::query::keyword::unescape;
 
 /// Hits up to which a question goes from them to the rows; with more it goes over the rows in the order that it wants.
 const FEW: i64 = 1_000;
@@ -37,10 +38,14 @@ pub const CLEAR: &str = "
 BEGIN IMMEDIATE;
 INSERT INTO workflow_runs_search (workflow_runs_search) VALUES ('delete-all');
 INSERT INTO workflow_node_executions_search (workflow_node_executions_search) VALUES ('delete-all');
-UPDATE search_indexed SET row = 0;
+UPDATE search_indexed SET row = 0 WHERE of <> 'folding';
 DELETE FROM search_changed;
 COMMIT;
 ";
+
+/// The entry of `search_indexed` that says by which folding ([`FOLDING`]) the rows were indexed. Files that were indexed
+/// before there was one have no such entry.
+const FOLDED: &str = "folding";
 
 /// Version 4. `search_indexed` holds the greatest rowid up to which rows are indexed.
 ///
@@ -126,8 +131,12 @@ impl Search {
         Some(Self { kind, expression })
     }
 
-    /// What a row of a month must be, to be looked into at all; `None`: anything, the index is too far behind.
+    /// What a row of a month must be, to be looked into at all; `None`: anything, the index is too far behind, or was made
+    /// with another folding.
     pub fn condition(&self, file: &OpenMonth) -> Result<Option<(String, Vec<Value>)>, Fault> {
+        if !file.ask(is_of_this_folding)? {
+            return Ok(None);
+        }
         let unknown = file.ask(|connection| self.unknown(connection))?;
         if unknown > FAR {
             return Ok(None);
@@ -164,6 +173,23 @@ impl Search {
     }
 }
 
+/// Whether the rows that are indexed were folded as this program folds keywords.
+fn is_of_this_folding(connection: &Connection) -> rusqlite::Result<bool> {
+    let folding = format!("SELECT max(row) FROM search_indexed WHERE of = '{FOLDED}'");
+    Ok(connection.prepare_cached(&folding)?.query_row((), |row| row.get::<_, Option<i64>>(0))? == Some(FOLDING))
+}
+
+/// Forgets what was indexed with another folding.
+fn renew(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    for kind in [Kind::WorkflowRun, Kind::NodeExecution] {
+        let of = tables::of(kind).name;
+        transaction.execute(&format!("INSERT INTO {of}_search ({of}_search) VALUES ('delete-all')"), ())?;
+    }
+    transaction.execute("DELETE FROM search_changed", ())?;
+    transaction.execute(&format!("UPDATE search_indexed SET row = 0 WHERE of <> '{FOLDED}'"), ())?;
+    transaction.execute("INSERT OR REPLACE INTO search_indexed VALUES (?1, ?2)", (FOLDED, FOLDING)).map(|_| ())
+}
+
 /// Rows of a month that the index does not know as they are now, counted where there are few.
 pub fn behind(connection: &Connection) -> rusqlite::Result<i64> {
     let mut behind = 0;
@@ -182,6 +208,9 @@ pub fn behind(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Indexes some rows of a month. Answers whether there may be more.
 pub fn catch_up(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
+    if !is_of_this_folding(transaction)? {
+        renew(transaction)?;
+    }
     for kind in [Kind::WorkflowRun, Kind::NodeExecution] {
         if index_changed(transaction, kind)? || index_new(transaction, kind)? {
             return Ok(true);

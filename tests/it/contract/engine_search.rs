@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use difylog::domain::document::{PayloadField, Truncation};
-use difylog::domain::query::{AppLogFilter, LogKeyword, NodeFilter, Page, RunFilter, TextField, TextFilter};
+use difylog::domain::query::{AppLogFilter, Keyword, LogKeyword, NodeFilter, Page, RunFilter, TextField, TextFilter};
 use difylog::domain::{BulkAction, JsonText, Record, RecordId, TenantId, WorkflowRun};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Search, Tenancy};
 use difylog::store::{BulkSink as _, LogQueries as _, StoreAdmin as _, StoreError, StoreOverview as _};
@@ -79,10 +79,6 @@ async fn write(store: &ElasticStore, records: impl IntoIterator<Item = Record>) 
     store.refresh().await.unwrap();
 }
 
-fn fold(text: &str) -> String {
-    text.chars().map(|c| c.to_lowercase().next().unwrap_or(c)).collect()
-}
-
 fn text(keyword: &str, field: TextField) -> TextFilter {
     TextFilter { keyword: keyword.into(), fields: vec![field] }
 }
@@ -115,7 +111,7 @@ async fn keywords_are_substrings_of_decoded_text() {
     write(&store, runs.iter().map(|run| Record::Run(Box::new(run.clone())))).await;
     for keyword in KEYWORDS {
         for (field, around) in [(TextField::Inputs, ("{\"text\": \"", "\"}")), (TextField::Error, ("", ""))] {
-            let holds = |text: &str| fold(&format!("{}{text}{}", around.0, around.1)).contains(&fold(keyword));
+            let holds = |text: &str| Keyword::new(keyword).is_in_text(&format!("{}{text}{}", around.0, around.1));
             let expected = runs.iter().zip(TEXTS).filter(|(_, text)| holds(text)).map(|(run, _)| run.id);
             let filter = RunFilter { text: Some(text(keyword, field)), ..RunFilter::all(tenant_id) };
             let found = store.search_runs(&filter, &Page::newest(50), 100).await.unwrap();
@@ -190,4 +186,39 @@ async fn logs_are_found_by_their_runs_text_or_by_their_creator() {
     assert_eq!(found("world", None, Vec::new(), Some("failed")).await, []);
     assert_eq!(found("none", Some(runs[2].id), Vec::new(), None).await, [logs[2].id]);
     assert_eq!(found("none", None, vec![logs[0].created_by, logs[2].created_by], None).await, [logs[0].id]);
+}
+
+/// An index that was made before texts were folded knows how they were spelled, and nothing of the column for the rest.
+#[tokio::test]
+async fn an_index_of_an_earlier_version_finds_texts_as_they_were_spelled() {
+    let settings = settings("unfolded", Tenancy::Dedicated);
+    let (tenant_id, client) = (tenant(), reqwest::Client::new());
+    let store = ElasticStore::new(settings.clone()).unwrap();
+    let pairs = serde_json::json!({ "type": "custom", "tokenizer": "difylog_pairs", "filter": ["lowercase"] });
+    let keyword = serde_json::json!({ "type": "keyword" });
+    let instant = serde_json::json!({ "type": "date_nanos" });
+    let body = serde_json::json!({
+        "settings": { "number_of_replicas": "0", "analysis": {
+            "tokenizer": { "difylog_pairs": { "type": "ngram", "min_gram": "2", "max_gram": "2" } },
+            "analyzer": { "difylog_json": pairs, "difylog_plain": pairs, "difylog_keyword": pairs },
+        } },
+        "mappings": { "dynamic": false, "_meta": { "difylog": { "version": 3 } }, "properties": {
+            "id": keyword, "tenant_id": keyword, "app_id": keyword, "created_at": instant,
+            "inputs": { "type": "text", "norms": false, "analyzer": "difylog_json", "search_analyzer": "difylog_keyword" },
+        } },
+    });
+    let index = format!("{}/{}-workflow-runs-{tenant_id}-2026.07", settings.hosts[0], settings.prefix);
+    let made = client.put(&index).json(&body).send().await.unwrap();
+    assert_eq!(made.status().as_u16(), 200, "{}", made.text().await.unwrap());
+    store.install().await.unwrap();
+    let mut held = runs(tenant_id).remove(0);
+    held.inputs = input("你好，Cafe\u{301}");
+    write(&store, [Record::Run(Box::new(held.clone()))]).await;
+    let mappings = client.get(format!("{index}/_mapping")).send().await.unwrap().text().await.unwrap();
+    assert!(!mappings.contains("\"folded\""), "another index was made: {mappings}");
+    for keyword in ["你好，", "，c", "CAFE\u{301}", "你"] {
+        let filter = RunFilter { text: Some(text(keyword, TextField::Inputs)), ..RunFilter::all(tenant_id) };
+        let found = store.runs(&filter, &Page::newest(5)).await.unwrap();
+        assert_eq!(found.iter().map(|run| run.id).collect::<Vec<_>>(), [held.id], "{keyword}");
+    }
 }

@@ -106,3 +106,34 @@ async fn a_keyword_finds_what_holds_it_at_every_moment() {
     }
     assert!(hits > 1_000, "the keywords find next to nothing: {hits}");
 }
+
+/// What an index knows that was made before texts were folded as they are now: other spellings, and no name of its folding.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_of_another_folding_is_not_asked_and_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = SqliteSettings { dir: dir.path().into(), ..SqliteSettings::default() };
+    let (tenant, fields) = (tenant(), [TextField::Inputs]);
+    let mut held = run(tenant, app(), at("2026-10-01T00:00:00"));
+    held.inputs = Some(JsonText::from_clean("{\"q\": \"cafe\u{301} \u{ff01}\"}"));
+    {
+        let store = SqliteStore::new(settings.clone()).unwrap();
+        store.install().await.unwrap();
+        write(&store, &held).await;
+        store.catch_up().await.unwrap();
+    }
+    let file = rusqlite::Connection::open(dir.path().join("difylog-2026-10.db")).unwrap();
+    let forget = "INSERT INTO workflow_runs_search (workflow_runs_search) VALUES ('delete-all');
+        DELETE FROM search_indexed WHERE of = 'folding';";
+    file.execute_batch(forget).unwrap();
+    let store = SqliteStore::new(settings).unwrap();
+    store.install().await.unwrap();
+    let expected = BTreeSet::from([held.id]);
+    assert_eq!(found(&store, tenant, &fields, "CAF\u{c9} !").await, expected);
+    // The writer looks after files once it has the directory.
+    write(&store, &run(tenant, app(), at("2026-11-01T00:00:00"))).await;
+    store.catch_up().await.unwrap();
+    assert_eq!(found(&store, tenant, &fields, "CAF\u{c9} !").await, expected);
+    let known = |sql: &str| file.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(known("SELECT count(*) FROM search_indexed WHERE of = 'folding'"), 1);
+    assert_eq!(known("SELECT count(*) FROM workflow_runs_search"), 1);
+}

@@ -1,6 +1,6 @@
 //! Whether a record meets a filter, in the most obvious way.
 
-use difylog::domain::query::{AppLogFilter, NodeFilter, RunFilter, Scan, TextField};
+use difylog::domain::query::{AppLogFilter, Keyword, NodeFilter, RunFilter, Scan, TextField};
 use difylog::domain::{AppLog, JsonText, NodeExecution, Record, WorkflowRun};
 
 pub fn any(values: &[Box<str>], value: &str) -> bool {
@@ -17,7 +17,7 @@ fn decoded(text: &str) -> String {
 }
 
 fn contains(text: Option<&str>, keyword: &str) -> bool {
-    text.is_some_and(|text| text.to_lowercase().contains(&keyword.to_lowercase()))
+    text.is_some_and(|text| Keyword::new(keyword).is_in_text(text))
 }
 
 fn json(text: Option<&JsonText>) -> Option<String> {

@@ -11,6 +11,7 @@ use difylog::domain::query::{
 };
 use difylog::domain::{AppLog, JsonText, NodeExecution, Record, RecordId, Revision, TenantId, Timestamp, WorkflowRun};
 use difylog::store::Subject;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// The newest revision of each record.
 #[derive(Default)]
@@ -244,7 +245,11 @@ fn is_app_log(filter: &AppLogFilter, log: &AppLog, run: Option<&WorkflowRun>) ->
 }
 
 fn holds(text: &str, keyword: &str) -> bool {
-    text.to_lowercase().contains(&keyword.to_lowercase())
+    let folded = |text: &str| {
+        let seen = text.nfkc().filter(|character| !matches!(character, '\u{200d}' | '\u{fe0f}'));
+        seen.collect::<String>().to_lowercase()
+    };
+    folded(text).contains(&folded(keyword))
 }
 
 /// Every string of a JSON text is decoded by a parser and put back between its quotes.
