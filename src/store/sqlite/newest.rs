@@ -74,27 +74,71 @@ pub fn is_superseded(months: &[OpenMonth], key: RecordKey, copy: Precedence) -> 
     Ok(false)
 }
 
-/// Those of a month's copies of which another month holds a newer one. It goes from month to month, not from copy to copy:
-/// each month is opened once.
-pub fn superseded(
-    months: &[OpenMonth],
-    month: Month,
-    copies: &[(RecordKey, Precedence)],
-) -> Result<HashSet<RecordKey>, Fault> {
-    let changing: Vec<_> = copies.iter().filter(|(_, copy)| !copy.is_final()).collect();
+/// Keys of one statement.
+const KEYS: usize = 1_000;
+
+/// Rows that may be superseded, of all months, that are collected before they are looked up.
+pub const CHANGING: usize = 10_000;
+
+/// A copy of a record, and the month that it lies in.
+pub type Copy = (RecordKey, Precedence);
+
+/// Those of copies, of any months and of one kind, of which another month holds a newer one. Each month is opened once, and
+/// answers a thousand copies with one statement. Copies that are final cost nothing.
+pub fn superseded(months: &[OpenMonth], kind: Kind, copies: &[Copy]) -> Result<HashSet<(Month, RecordKey)>, Fault> {
+    let changing: Vec<&Copy> = copies.iter().filter(|(_, copy)| !copy.is_final()).collect();
     let mut superseded = HashSet::new();
     if changing.is_empty() {
         return Ok(superseded);
     }
-    for file in months.iter().filter(|file| file.month != month) {
-        for (key, copy) in &changing {
-            if copy_in(file, *key)?.is_some_and(|other| other > *copy) {
-                superseded.insert(*key);
-            }
+    for file in months {
+        let elsewhere: Vec<_> = changing.iter().filter(|(_, copy)| copy.month() != file.month).collect();
+        for copies in elsewhere.chunks(KEYS) {
+            let others = revisions_in(file, kind, copies.iter().map(|(key, _)| *key))?;
+            let is_newer = |(key, copy): &&&&Copy| {
+                others.get(key).is_some_and(|revision| Precedence::new(*revision, file.month) > *copy)
+            };
+            superseded.extend(copies.iter().filter(is_newer).map(|(key, copy)| (copy.month(), *key)));
         }
     }
     Ok(superseded)
 }
+
+/// The copies of some records that a month holds.
+fn revisions_in(
+    file: &OpenMonth,
+    kind: Kind,
+    keys: impl Iterator<Item = RecordKey>,
+) -> Result<HashMap<RecordKey, Revision>, Fault> {
+    let (sql, asked) = (lookup(kind), listed(keys.map(|key| (key.tenant_id, key.id))));
+    file.ask(|connection| {
+        let mut statement = connection.prepare_cached(&sql)?;
+        let found = statement.query_map([asked], |row| {
+            let key = RecordKey { tenant_id: decode::tenant(row, 0)?, kind, id: decode::id(row, 1)? };
+            Ok((key, Revision::from_stored(row.get(2)?)))
+        })?;
+        found.collect()
+    })
+}
+
+/// What reads the revisions of listed records: from the list to the rows, through the index of identities.
+fn lookup(kind: Kind) -> String {
+    format!(
+        "SELECT r.tenant_id, r.id, r.revision FROM json_each(?1) AS asked CROSS JOIN {} AS r \
+         ON r.tenant_id = {LISTED_TENANT} AND r.id = {LISTED_ID}",
+        tables::of(kind).name
+    )
+}
+
+/// A list of records as one value, and what reads an entry of it.
+fn listed(keys: impl Iterator<Item = (TenantId, RecordId)>) -> String {
+    let keys: Vec<_> =
+        keys.map(|(tenant, id)| format!("\"{}{}\"", tenant.uuid().simple(), id.uuid().simple())).collect();
+    format!("[{}]", keys.join(","))
+}
+
+const LISTED_TENANT: &str = "unhex(substr(value, 1, 32))";
+const LISTED_ID: &str = "unhex(substr(value, 33))";
 
 /// What has not ended: [`Revision::has_ended`]. An index holds these rows apart.
 const UNENDED: &str = "revision < 4611686018427387904";
@@ -127,8 +171,8 @@ impl Superseded {
             Some(tenant_id) => (" AND tenant_id = ?1", vec![blob(tenant_id.as_bytes())]),
             None => ("", Vec::new()),
         };
+        let mut changing = Vec::new();
         for file in months.iter().filter(|file| file.overlaps(created)) {
-            let mut changing = Vec::new();
             for (index, rows) in [("unended", UNENDED), ("ended_later", &ended_later(file.month))] {
                 let sql = format!(
                     "SELECT tenant_id, id, revision FROM {table} INDEXED BY {table}_{index} WHERE {rows}{condition}"
@@ -139,25 +183,42 @@ impl Superseded {
                         Ok((key, Precedence::new(Revision::from_stored(row.get(2)?), file.month)))
                     };
                     changing.push(copy().map_err(|error| file.fault(&error))?);
+                    if changing.len() >= CHANGING {
+                        found.add(superseded(months, kind, &std::mem::take(&mut changing))?);
+                    }
                     Ok(ControlFlow::Continue(()))
                 })?;
             }
-            let superseded = superseded(months, file.month, &changing)?;
-            if !superseded.is_empty() {
-                let keys = superseded.into_iter().map(|key| (key.tenant_id, key.id)).collect();
-                found.by_month.insert(file.month, keys);
-            }
         }
+        found.add(superseded(months, kind, &changing)?);
         Ok(found)
     }
 
+    fn add(&mut self, superseded: HashSet<(Month, RecordKey)>) {
+        for (month, key) in superseded {
+            self.by_month.entry(month).or_default().push((key.tenant_id, key.id));
+        }
+    }
+
     /// A condition that leaves them out of a month, with its value; `None` where there are none.
-    pub fn condition(&self, month: Month) -> Option<(&'static str, Value)> {
-        const NOT_SUPERSEDED: &str = "(tenant_id, id) NOT IN \
-            (SELECT unhex(substr(value, 1, 32)), unhex(substr(value, 33)) FROM json_each(?))";
-        let keys = self.by_month.get(&month)?;
-        let keys: Vec<_> =
-            keys.iter().map(|(tenant, id)| format!("\"{}{}\"", tenant.uuid().simple(), id.uuid().simple())).collect();
-        Some((NOT_SUPERSEDED, Value::Text(format!("[{}]", keys.join(",")))))
+    pub fn condition(&self, month: Month) -> Option<(String, Value)> {
+        let keys = listed(self.by_month.get(&month)?.iter().copied());
+        let condition = format!("(tenant_id, id) NOT IN (SELECT {LISTED_TENANT}, {LISTED_ID} FROM json_each(?))");
+        Some((condition, Value::Text(keys)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::schema;
+
+    #[test]
+    fn records_are_looked_up_through_the_index_of_identities() {
+        for kind in [Kind::WorkflowRun, Kind::NodeExecution] {
+            let plan = schema::plan(&lookup(kind), &[Value::Text("[]".into())]);
+            let expected = format!("SEARCH r USING INDEX {}_identity (tenant_id=? AND id=?)", tables::of(kind).name);
+            assert!(plan.contains(&expected) && !plan.contains("SCAN r"), "{plan}");
+        }
     }
 }

@@ -19,17 +19,14 @@ use crate::store::sqlite::newest::{self, Superseded};
 use crate::store::sqlite::question::OpenMonth;
 use crate::store::sqlite::{decode, tables};
 
-/// Copies that are not final and are looked up in the other months at a time.
-const CHANGING: usize = 1_000;
-
-/// Counts rows up to a bound.
+/// Counts rows up to a bound. Those that may be superseded are looked up for all months together.
 pub fn up_to(months: &[OpenMonth], rows: &Rows, bound: u64) -> Result<Total, Fault> {
     let table = tables::of(rows.kind).name;
     let mut total = Total { value: 0, exact: true };
+    let mut changing = Vec::new();
     for file in months.iter().filter(|file| file.overlaps(rows.created)) {
         let conditions = rows.conditions_in(file)?;
         let sql = format!("SELECT id, revision FROM {table} {}", conditions.clause());
-        let mut changing = Vec::new();
         file.each_row(&sql, conditions.values(), |row| {
             let copy = || Ok((decode::id(row, 0)?, Revision::from_stored(row.get(1)?)));
             let (id, revision) = copy().map_err(|error| file.fault(&error))?;
@@ -39,18 +36,16 @@ pub fn up_to(months: &[OpenMonth], rows: &Rows, bound: u64) -> Result<Total, Fau
             } else {
                 changing.push((RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id }, copy));
             }
-            if changing.len() >= CHANGING {
-                add(&mut total, newest_among(months, file, &mut changing)?, bound);
+            if changing.len() >= newest::CHANGING {
+                add(&mut total, newest_among(months, rows.kind, &mut changing)?, bound);
             }
             Ok(if total.exact { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
-        if total.exact {
-            add(&mut total, newest_among(months, file, &mut changing)?, bound);
-        }
         if !total.exact {
-            break;
+            return Ok(total);
         }
     }
+    add(&mut total, newest_among(months, rows.kind, &mut changing)?, bound);
     Ok(total)
 }
 
@@ -59,14 +54,11 @@ fn add(total: &mut Total, more: u64, bound: u64) {
     *total = Total { value: sum.min(bound), exact: total.exact && sum <= bound };
 }
 
-/// How many of a month's copies no other month has newer. Takes them.
-fn newest_among(
-    months: &[OpenMonth],
-    file: &OpenMonth,
-    copies: &mut Vec<(RecordKey, Precedence)>,
-) -> Result<u64, Fault> {
-    let superseded = newest::superseded(months, file.month, copies)?;
-    Ok((std::mem::take(copies).len() - superseded.len()) as u64)
+/// How many copies no other month has newer. Takes them.
+fn newest_among(months: &[OpenMonth], kind: Kind, copies: &mut Vec<newest::Copy>) -> Result<u64, Fault> {
+    let copies = std::mem::take(copies);
+    let superseded = newest::superseded(months, kind, &copies)?;
+    Ok((copies.len() - superseded.len()) as u64)
 }
 
 /// The months that may have such rows, newest first, each with conditions that leave older copies out.

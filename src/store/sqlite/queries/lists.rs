@@ -1,6 +1,7 @@
 //! Stretches of lists. Months do not overlap in time: a list by time goes from month to month; any other is merged.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 
 use rusqlite::types::Value;
 use rusqlite::{Row, params_from_iter};
@@ -10,7 +11,7 @@ use crate::domain::query::{
     Direction, DocumentPage, NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TimeRange,
 };
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, Kind, Precedence, RecordId, Revision};
+use crate::domain::{Document, Kind, Month, Precedence, RecordId, Revision};
 use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::question::OpenMonth;
@@ -92,23 +93,97 @@ fn stretch<T: Listed>(months: &[OpenMonth], rows: &Rows, page: &Page) -> Result<
     if page.direction == Direction::Ascending {
         files.reverse();
     }
+    let is_by_time = page.sort == SortBy::CreatedAt;
+    let files = files.into_iter().filter(|file| !is_by_time || is_ahead(file, page));
+    let mut unread: VecDeque<Unread<'_>> = files.map(|file| Unread::new(file, page)).collect();
     let mut list: Vec<T> = Vec::new();
-    for file in files {
-        match page.sort {
-            SortBy::CreatedAt if list.len() >= page.limit => break,
-            SortBy::CreatedAt if !is_ahead(file, page) => {}
-            SortBy::CreatedAt => {
-                let wanted = page.limit - list.len();
-                list.extend(month(months, file, rows, &Page { limit: wanted, ..*page })?);
-            }
-            SortBy::ElapsedTime => {
-                list.extend(month(months, file, rows, page)?);
-                list.sort_by(|one, other| compare(&Listed::position(one), &Listed::position(other), page.direction));
-                list.truncate(page.limit);
-            }
+    // Each round is looked up in the other months at once. Where all rows of a round counted, it is the only one.
+    while !unread.is_empty() && page.limit > 0 && (!is_by_time || list.len() < page.limit) {
+        let round = if is_by_time { in_order(&mut unread, rows, page)? } else { of_each(&mut unread, rows, page)? };
+        list.extend(newest_of(months, rows, round)?);
+        if !is_by_time {
+            merge(&mut list, &mut unread, page);
         }
     }
+    list.truncate(page.limit);
     Ok(list)
+}
+
+/// Brings a list in order, and leaves out what is behind its end: rows, and months whose other rows can only be there.
+fn merge<T: Listed>(list: &mut Vec<T>, unread: &mut VecDeque<Unread<'_>>, page: &Page) {
+    let order = |one: &Position, other: &Position| compare(one, other, page.direction);
+    list.sort_by(|one, other| order(&Listed::position(one), &Listed::position(other)));
+    list.truncate(page.limit);
+    let Some(last) = list.last().filter(|_| list.len() == page.limit).map(Listed::position) else { return };
+    unread.retain(|month| month.after.is_some_and(|after| order(&after, &last).is_lt()));
+}
+
+/// A month of which rows are left.
+struct Unread<'m> {
+    file: &'m OpenMonth,
+    /// `None`: the month was not opened yet.
+    conditions: Option<Conditions>,
+    after: Option<Position>,
+}
+
+impl<'m> Unread<'m> {
+    const fn new(file: &'m OpenMonth, page: &Page) -> Self {
+        Self { file, conditions: None, after: page.after }
+    }
+
+    /// The next rows, older copies with them, and whether there may be more.
+    fn next<T: Listed>(&mut self, rows: &Rows, page: &Page) -> Result<(Vec<T>, bool), Fault> {
+        let conditions = match self.conditions.take() {
+            Some(conditions) => conditions,
+            None => rows.conditions_in(self.file)?,
+        };
+        let found: Vec<T> = self::rows(self.file, rows.kind, &conditions, &Page { after: self.after, ..*page })?;
+        self.conditions = Some(conditions);
+        self.after = found.last().map(Listed::position).or(self.after);
+        let is_last = found.len() < page.limit;
+        Ok((found, !is_last))
+    }
+}
+
+/// As many rows as a page holds, month by month.
+fn in_order<T: Listed>(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Result<Vec<(Month, T)>, Fault> {
+    let mut round = Vec::new();
+    while let Some(month) = unread.front_mut().filter(|_| round.len() < page.limit) {
+        let (found, has_more) = month.next(rows, &Page { limit: page.limit - round.len(), ..*page })?;
+        let of = month.file.month;
+        round.extend(found.into_iter().map(|row| (of, row)));
+        if !has_more {
+            unread.pop_front();
+        }
+    }
+    Ok(round)
+}
+
+/// As many rows of each month as a page holds.
+fn of_each<T: Listed>(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Result<Vec<(Month, T)>, Fault> {
+    let mut round = Vec::new();
+    for mut month in std::mem::take(unread) {
+        let (found, has_more) = month.next(rows, page)?;
+        let of = month.file.month;
+        round.extend(found.into_iter().map(|row| (of, row)));
+        if has_more {
+            unread.push_back(month);
+        }
+    }
+    Ok(round)
+}
+
+/// Rows without what another month has newer.
+fn newest_of<T: Listed>(months: &[OpenMonth], rows: &Rows, round: Vec<(Month, T)>) -> Result<Vec<T>, Fault> {
+    let key = |id| RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id };
+    let copy = |(month, row): &(Month, T)| {
+        let (id, revision) = row.identity();
+        (key(id), Precedence::new(revision, *month))
+    };
+    let copies: Vec<_> = round.iter().map(copy).collect();
+    let superseded = newest::superseded(months, rows.kind, &copies)?;
+    let counts = |(month, row): &(Month, T)| !superseded.contains(&(*month, key(row.identity().0)));
+    Ok(round.into_iter().filter(counts).map(|(_, row)| row).collect())
 }
 
 /// Whether a month may have rows after the position, in a list by time.
@@ -123,28 +198,6 @@ fn is_ahead(file: &OpenMonth, page: &Page) -> bool {
 fn compare(one: &Position, other: &Position, direction: Direction) -> Ordering {
     let ascending = one.elapsed_time.total_cmp(&other.elapsed_time).then_with(|| one.cursor.cmp(&other.cursor));
     if direction == Direction::Ascending { ascending } else { ascending.reverse() }
-}
-
-/// A stretch of one month, without what another month has newer.
-fn month<T: Listed>(months: &[OpenMonth], file: &OpenMonth, rows: &Rows, page: &Page) -> Result<Vec<T>, Fault> {
-    let conditions = rows.conditions_in(file)?;
-    let mut list = Vec::new();
-    let mut after = page.after;
-    while list.len() < page.limit {
-        let wanted = Page { limit: page.limit - list.len(), after, ..*page };
-        let found: Vec<T> = self::rows(file, rows.kind, &conditions, &wanted)?;
-        let is_last = found.len() < wanted.limit;
-        after = found.last().map(Listed::position);
-        let key = |id| RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id };
-        let copy = |(id, revision)| (key(id), Precedence::new(revision, file.month));
-        let copies: Vec<_> = found.iter().map(Listed::identity).map(copy).collect();
-        let superseded = newest::superseded(months, file.month, &copies)?;
-        list.extend(found.into_iter().filter(|row| !superseded.contains(&key(row.identity().0))));
-        if is_last {
-            break;
-        }
-    }
-    Ok(list)
 }
 
 fn rows<T: Listed>(file: &OpenMonth, kind: Kind, conditions: &Conditions, page: &Page) -> Result<Vec<T>, Fault> {
