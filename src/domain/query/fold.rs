@@ -189,6 +189,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "the ranges are the expected places")]
     fn places_are_those_of_the_text() {
         let places = |text: &str, keyword: &str| Folded::new(text).unwrap().places(&fold(keyword)).collect::<Vec<_>>();
         assert_eq!(places("a cafe\u{301}!", "CAFÉ"), [2..7]);

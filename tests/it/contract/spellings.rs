@@ -26,21 +26,21 @@ const WORDS: [&[&str]; 12] = [
 const OTHERS: [(&str, &str); 5] =
     [("cafe\u{301}", "cafe"), ("が", "か"), ("か\u{3099}", "か"), ("naïve", "naive"), ("e\u{301}", "e")];
 
-fn text(keyword: &str, field: TextField) -> Option<TextFilter> {
-    Some(TextFilter { keyword: keyword.into(), fields: vec![field] })
+fn text(keyword: &str, field: TextField) -> TextFilter {
+    TextFilter { keyword: keyword.into(), fields: vec![field] }
 }
 
 /// Asks for a keyword in each field that is searched.
 async fn found(subject: &Subject, tenant_id: TenantId, keyword: &str) -> Vec<(TextField, RecordId)> {
     let mut found = Vec::new();
     for field in [TextField::Inputs, TextField::Outputs, TextField::Error] {
-        let filter = RunFilter { text: text(keyword, field), ..RunFilter::all(tenant_id) };
+        let filter = RunFilter { text: Some(text(keyword, field)), ..RunFilter::all(tenant_id) };
         let hits = subject.store.search_runs(&filter, &Page::newest(100), 100).await.unwrap();
         assert_eq!(hits.total.value, hits.rows.len() as u64);
         found.extend(hits.rows.into_iter().map(|row| (field, row.id)));
     }
     for field in [TextField::Title, TextField::ProcessData] {
-        let filter = NodeFilter { text: text(keyword, field), ..NodeFilter::all(tenant_id) };
+        let filter = NodeFilter { text: Some(text(keyword, field)), ..NodeFilter::all(tenant_id) };
         let rows = subject.store.nodes(&filter, &Page::newest(100)).await.unwrap();
         found.extend(rows.into_iter().map(|row| (field, row.id)));
     }

@@ -114,8 +114,8 @@ fn merge<T: Listed>(list: &mut Vec<T>, unread: &mut VecDeque<Unread<'_>>, page: 
     let order = |one: &Position, other: &Position| compare(one, other, page.direction);
     list.sort_by(|one, other| order(&Listed::position(one), &Listed::position(other)));
     list.truncate(page.limit);
-    let Some(last) = list.last().filter(|_| list.len() == page.limit).map(Listed::position) else { return };
-    unread.retain(|month| month.after.is_some_and(|after| order(&after, &last).is_lt()));
+    let Some(end) = list.last().filter(|_| list.len() == page.limit).map(Listed::position) else { return };
+    unread.retain(|month| month.after.is_some_and(|after| order(&after, &end).is_lt()));
 }
 
 /// A month of which rows are left.
