@@ -15,7 +15,6 @@ from models.trigger import WorkflowTriggerLog
 from conftest import APP, OTHER_TENANT, START, TENANT, USER, Scripted
 from difylog_dify import patches
 from difylog_dify.client import DifylogUnavailable, WrongAnswer
-from test_reads import sql_run
 
 PATH = f"/v1/tenants/{TENANT}/apps/{APP}/workflow-app-logs"
 APP_MODEL = SimpleNamespace(id=APP, tenant_id=TENANT)
@@ -48,16 +47,19 @@ def ask(api: Scripted, patched: None, sessions: Any) -> Iterator[Callable[..., A
         )
 
 
-def test_rows_have_dify_s_accounts_end_users_and_errors(api: Scripted, ask: Any, sessions: Any) -> None:
+def test_rows_have_dify_s_accounts_and_end_users_and_the_errors_of_runs_that_postgresql_has_no_more(
+    api: Scripted, ask: Any, sessions: Any
+) -> None:
     run_id = str(uuid4())
     with sessions() as session:
         session.add_all([
             Account(id=USER, name="A", email="a@example.com"), EndUser(id=END_USER, tenant_id=TENANT, session_id="s"),
-            sql_run(run_id, status="failed", error="it broke"),
         ])  # fmt: skip
         session.commit()
     by_user = {"created_by_account": None, "created_by_end_user": {"id": END_USER}, "created_by_role": "end_user"}
-    api.answers[PATH] = answer(log(run_id), log(**by_user), log(workflow_run=None), total=41)
+    failed = log(run_id)
+    failed["workflow_run"]["error"] = "it broke"
+    api.answers[PATH] = answer(failed, log(**by_user), log(workflow_run=None), total=41)
     found = ask(page=2, limit=20)
     assert (found["page"], found["limit"], found["total"], found["has_more"]) == (2, 20, 41, True)
     first, second, third = found["data"]
@@ -66,6 +68,7 @@ def test_rows_have_dify_s_accounts_end_users_and_errors(api: Scripted, ask: Any,
     assert first.created_at == START.replace(microsecond=0)
     assert (second.created_by_end_user.session_id, second.workflow_run.error) == ("s", None)
     assert third.workflow_run is None
+    assert "errors=true" in api.requests[-1][1]
 
 
 def test_an_end_user_of_another_tenant_is_not_shown(api: Scripted, ask: Any, sessions: Any) -> None:

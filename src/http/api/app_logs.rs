@@ -36,6 +36,9 @@ pub(super) struct AppLogParams {
     /// 1 to 100
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u16>,
+    /// Whether rows show the error texts of their runs, for which each run is read whole
+    #[param(default = false)]
+    errors: Option<bool>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -44,7 +47,7 @@ pub(in crate::http) struct LogRun {
     version: Box<str>,
     status: String,
     triggered_from: Box<str>,
-    /// Not in lists: always null
+    /// Only with errors=true
     error: Option<Box<str>>,
     elapsed_time: f64,
     total_tokens: i64,
@@ -149,7 +152,13 @@ pub(super) async fn app_logs(
     let list = logs.app_logs(&query).await?;
     let creators = list.creators;
     let names = names(&creators);
-    let rows = list.rows.into_iter().map(|row| LogView::new(row, &creators, None));
+    let runs = list.rows.iter().filter_map(|row| row.run.as_ref().map(|run| run.id));
+    let runs: Vec<_> = if params.errors.unwrap_or_default() { runs.collect() } else { Vec::new() };
+    let mut errors = logs.run_errors(&runs).await?;
+    let rows = list.rows.into_iter().map(|row| {
+        let error = row.run.as_ref().and_then(|run| errors.remove(&run.id)).flatten();
+        LogView::new(row, &creators, error)
+    });
     Ok(Json(LogViews {
         page: query.page,
         limit: query.limit,
