@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the servers under test need, from the distribution's packages, and only what is missing.
 #
-#   install.sh [rabbitmq] [postgres] [engines] [python]     without an argument: all
+#   install.sh [rabbitmq] [postgres] [engines] [python] [nginx] [redis]     without an argument: all
 #
 # For Debian and Ubuntu. Runs as root, or uses sudo. Says one line for each thing that it does, and nothing if
 # everything is there.
@@ -83,6 +83,18 @@ install_postgres() {
   silence postgresql
 }
 
+install_nginx() {
+  ! has nginx || return 0
+  install nginx-light
+  silence nginx
+}
+
+install_redis() { # for scripts/test-dify
+  ! has redis-server || return 0
+  install redis-server
+  silence redis-server
+}
+
 install_engines() {
   has mvn || install maven
   find_zstd >/dev/null || install libzstd1
@@ -107,11 +119,11 @@ install_jdk() { # 17|21 PACKAGE...: the first package that the distribution has
 }
 
 groups=("$@")
-[[ ${#groups[@]} -gt 0 ]] || groups=(rabbitmq postgres engines python)
+[[ ${#groups[@]} -gt 0 ]] || groups=(rabbitmq postgres engines python nginx redis)
 for group in "${groups[@]}"; do
   case $group in
-    rabbitmq | postgres | engines | python) ;;
-    *) die "usage: install.sh [rabbitmq] [postgres] [engines] [python]" ;;
+    rabbitmq | postgres | engines | python | nginx | redis) ;;
+    *) die "usage: install.sh [rabbitmq] [postgres] [engines] [python] [nginx] [redis]" ;;
   esac
 done
 install_tools
