@@ -3,6 +3,7 @@
 //! Every session runs with `timezone=UTC`, as Dify's own do: the columns are `timestamp without time zone` and hold UTC.
 //! Nothing here decides what becomes of a row, and nothing writes unless its caller asks for just that.
 
+pub mod apps;
 mod candidates;
 mod catalogue;
 mod error;

@@ -12,7 +12,7 @@ use super::{AppError, open_payloads, upkeep};
 use crate::config::{Settings, StoreKind};
 use crate::http::api::{Api, Entry};
 use crate::http::console::Bridge;
-use crate::postgres::Database;
+use crate::postgres::{Database, PostgresSettings};
 use crate::query::{DifyDirectory, Directory, LogService, NoDirectory, Ports};
 use crate::store::elastic::ElasticStore;
 use crate::store::sqlite::{SqliteEraser, SqliteReader};
@@ -46,6 +46,11 @@ pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn ReadStore>)
     Ok((LogService::new(ports), store))
 }
 
+/// Whether somebody named a PostgreSQL, or relies on the default one.
+fn knows_postgres(settings: &Settings) -> bool {
+    settings.serve.names || settings.postgres != PostgresSettings::default()
+}
+
 /// Serves the API and the log explorer, into which `entry` signs in once, until `stop` is cancelled and the requests have ended.
 ///
 /// # Errors
@@ -63,7 +68,8 @@ pub async fn run_serve(settings: Settings, entry: Option<Entry>, stop: Cancellat
     let api = match settings.serve.dify.clone() {
         None => api,
         Some(dify) => {
-            let bridge = Bridge::new(service, store.clone(), dify, settings.serve.concurrency);
+            let database = knows_postgres(&settings).then(|| Database::open(&settings.postgres)).transpose()?;
+            let bridge = Bridge::new(service, store.clone(), database, dify, settings.serve.concurrency);
             api.with_bridge(bridge.map_err(|problem| AppError::Other(format!("serve.dify.{problem}")))?)
         }
     };
@@ -81,4 +87,20 @@ pub async fn run_serve(settings: Settings, entry: Option<Entry>, stop: Cancellat
     }
     let crashed = parts.all_ended().await;
     died.or(crashed).map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postgres_is_known_where_it_is_named() {
+        let known = |variables: &[(&str, &str)]| {
+            let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            knows_postgres(&crate::config::load(None, &variables, &[]).unwrap().settings)
+        };
+        assert!(!known(&[]));
+        assert!(known(&[("PG_URL", "postgres://reader@db:5432/dify")]));
+        assert!(known(&[("DIFYLOG__SERVE__NAMES", "true")]));
+    }
 }

@@ -1,6 +1,6 @@
-//! The bridge: Dify's console asks its own paths here and is answered from the store, in Dify's shapes.
+//! The bridge: Dify's console and its service API ask their own paths here and are answered from the store, in Dify's shapes.
 //!
-//! Dify decides who may read what ([`access`]); nothing is answered without its yes. Whatever cannot be answered in time,
+//! Dify decides who may read what ([`access`]), its tables whose key is whose ([`tables`]); nothing is answered without a yes. Whatever cannot be answered in time,
 //! rightly and whole goes to Dify as it came ([`upstream`]), so that no page is worse off than without the bridge. Lists of
 //! runs and logs are merged with what Dify's PostgreSQL still has ([`merge`] says in which order).
 
@@ -9,10 +9,14 @@ mod answer;
 mod coverage;
 mod detail;
 mod logs;
+mod memory;
 mod merge;
+mod pages;
 mod query;
 mod runs;
+mod service;
 pub mod settings;
+mod tables;
 mod totals;
 mod upstream;
 
@@ -31,16 +35,21 @@ use tracing::{debug, warn};
 use self::access::{Access, Gatekeeper};
 use self::answer::Fault;
 use self::coverage::Coverage;
+use self::logs::Newest;
+use self::memory::Memory;
 use self::query::Query;
+use self::service::Keys;
 use self::settings::ConsoleSettings;
+use self::tables::Tables;
 use self::upstream::{Credentials, Upstream};
 use crate::domain::{AppId, RecordId};
+use crate::postgres::Database;
 use crate::query::LogService;
 use crate::store::ReadStore;
 use crate::telemetry::names;
 
-/// Paths of Dify's console that are answered here.
-const PATHS: [&str; 8] = [
+/// Paths of Dify's that are answered here.
+const PATHS: [&str; 10] = [
     "/console/api/apps/{app_id}/workflow-runs",
     "/console/api/apps/{app_id}/workflow-runs/count",
     "/console/api/apps/{app_id}/workflow-runs/{run_id}",
@@ -49,6 +58,8 @@ const PATHS: [&str; 8] = [
     "/console/api/apps/{app_id}/advanced-chat/workflow-runs/count",
     "/console/api/apps/{app_id}/workflow-app-logs",
     "/console/api/apps/{app_id}/workflow/statistics/{statistic}",
+    "/v1/workflows/logs",
+    "/v1/workflows/run/{run_id}",
 ];
 
 /// What the bridge is made of.
@@ -60,8 +71,20 @@ struct Parts {
     settings: ConsoleSettings,
     dify: Upstream,
     gatekeeper: Gatekeeper,
+    keys: Keys,
+    tables: Tables,
     coverage: Coverage,
+    newest: Newest,
     permits: Arc<Semaphore>,
+}
+
+/// How a path tells which app it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// Somebody who signed in to the console, about this app.
+    Console(AppId),
+    /// Whoever has the key of an app, about that one.
+    Key,
 }
 
 /// What a path asks for.
@@ -73,6 +96,8 @@ enum Endpoint<'a> {
     Nodes(RecordId),
     Logs,
     Statistics(&'a str),
+    ServiceRun(RecordId),
+    ServiceLogs,
 }
 
 impl Endpoint<'_> {
@@ -80,30 +105,35 @@ impl Endpoint<'_> {
     fn fits(self, mode: &str) -> bool {
         match self {
             Self::Runs { is_chat: true } | Self::Counts { is_chat: true } => mode == "advanced-chat",
-            Self::Runs { .. } | Self::Counts { .. } | Self::Run(_) | Self::Nodes(_) => {
+            Self::Runs { .. } | Self::Counts { .. } | Self::Run(_) | Self::Nodes(_) | Self::ServiceRun(_) => {
                 matches!(mode, "workflow" | "advanced-chat")
             }
-            Self::Logs | Self::Statistics(_) => mode == "workflow",
+            Self::Logs | Self::Statistics(_) | Self::ServiceLogs => mode == "workflow",
         }
     }
 }
 
 impl Bridge {
     /// Opens no connection. `concurrency` bounds the requests that are answered from the store at once; more go to Dify.
+    /// `database` is Dify's; without it, the service API is Dify's own.
     ///
     /// # Errors
     /// Settings that cannot be used, named by their key.
     pub fn new(
         service: LogService,
         state: Arc<dyn ReadStore>,
+        database: Option<Database>,
         settings: ConsoleSettings,
         concurrency: u16,
     ) -> Result<Self, String> {
         settings.validate()?;
         let dify = Upstream::new(&settings)?;
         Ok(Self(Arc::new(Parts {
-            gatekeeper: Gatekeeper::new(dify.clone(), settings.trust()),
+            gatekeeper: Gatekeeper::new(dify.clone(), Memory::new(settings.trust())),
+            keys: Keys::new(Memory::new(settings.trust())),
+            tables: Tables::new(database),
             coverage: Coverage::new(state),
+            newest: Newest::new(),
             permits: Arc::new(Semaphore::new(concurrency.into())),
             service,
             settings,
@@ -156,38 +186,49 @@ impl Parts {
     async fn answer(&self, uri: &Uri, credentials: Option<Credentials>) -> Result<Response, Fault> {
         let path = uri.path();
         let path_and_query = uri.path_and_query().map_or(path, PathAndQuery::as_str);
-        let (app_id, endpoint) = parse(path).ok_or(Fault::Dify("a path that Dify judges"))?;
+        let (asker, endpoint) = parse(path).ok_or(Fault::Dify("a path that Dify judges"))?;
         let query = Query::of(uri)?;
         let credentials = credentials.ok_or(Fault::Dify("the caller has not signed in"))?;
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let permit = permit.map_err(|_| Fault::Dify("too many requests at once (serve.concurrency)"))?;
-        let access = self.gatekeeper.access(&credentials, app_id).await?;
+        let access = match asker {
+            Asker::Console(app_id) => self.gatekeeper.access(&credentials, app_id).await?,
+            Asker::Key => self.keys.access(&credentials, &self.tables).await?,
+        };
         if !endpoint.fits(&access.mode) {
             return Err(Fault::Dify("an app of another mode"));
         }
         let Access { tenant_id, .. } = *access;
         let logs = &self.service.tenant(tenant_id);
         let (dify, credentials) = (&self.dify, &credentials);
+        let sources = logs::Sources { path, logs, dify, credentials, coverage: &self.coverage, newest: &self.newest };
         let asked = |run_id| detail::Asked { run_id, path_and_query };
         match endpoint {
             Endpoint::Runs { is_chat } => {
                 let request = runs::Request { path, query, is_chat };
-                runs::page(&request, &access, logs, dify, credentials).await
+                runs::page(&request, &access, logs, dify, credentials, &self.tables).await
             }
             Endpoint::Counts { .. } => totals::counts(&query, &access, logs, &self.coverage).await,
             Endpoint::Statistics(name) => totals::statistics(name, &query, &access, logs, &self.coverage).await,
             Endpoint::Run(id) => detail::run(&asked(id), &access, logs, dify, credentials).await,
             Endpoint::Nodes(id) => detail::nodes(&asked(id), &access, logs, dify, credentials, permit).await,
-            Endpoint::Logs => {
-                let sources = logs::Sources { path, logs, dify, credentials, coverage: &self.coverage };
-                logs::page(&query, &access, &sources).await
-            }
+            Endpoint::ServiceRun(id) => service::run(&asked(id), &access, logs, dify, credentials).await,
+            Endpoint::Logs => logs::page(&query, &access, &sources).await,
+            Endpoint::ServiceLogs => service::logs(&query, &access, &sources).await,
         }
     }
 }
 
 /// Reads a path as Dify does. `None`: not one of ours, or with ids that are none.
-fn parse(path: &str) -> Option<(AppId, Endpoint<'_>)> {
+fn parse(path: &str) -> Option<(Asker, Endpoint<'_>)> {
+    if let Some(rest) = path.strip_prefix("/v1/workflows/") {
+        let endpoint = match rest.split_once('/') {
+            None if rest == "logs" => Endpoint::ServiceLogs,
+            Some(("run", id)) => Endpoint::ServiceRun(id.parse().ok()?),
+            _ => return None,
+        };
+        return Some((Asker::Key, endpoint));
+    }
     let mut parts = path.strip_prefix("/console/api/apps/")?.split('/');
     let app_id = parts.next()?.parse().ok()?;
     let rest: Vec<_> = parts.collect();
@@ -202,5 +243,5 @@ fn parse(path: &str) -> Option<(AppId, Endpoint<'_>)> {
         ["workflow", "statistics", name] => Endpoint::Statistics(name),
         _ => return None,
     };
-    Some((app_id, endpoint))
+    Some((Asker::Console(app_id), endpoint))
 }

@@ -1,6 +1,8 @@
 //! The bridge between Dify's console and the store, over a stand-in for Dify's API server that answers as the real one.
 
 mod dify;
+mod nginx;
 mod place;
 mod seam;
+mod service;
 mod strangers;

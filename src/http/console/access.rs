@@ -6,21 +6,13 @@
 //! yes. The tenant comes from there alone, never from a header or a path.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono_tz::Tz;
-use hmac::{Hmac, Mac as _};
-use quick_cache::sync::Cache;
-use rand::RngCore as _;
 use serde::Deserialize;
-use sha2::Sha256;
-use tokio::time::Instant;
 
+use super::memory::{Memory, Name};
 use super::upstream::{Credentials, Upstream, UpstreamFault};
 use crate::domain::{AppId, TenantId};
-
-/// Callers and apps that are remembered at once.
-const REMEMBERED: usize = 10_000;
 
 /// What Dify says of a caller and an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,16 +51,12 @@ struct App {
 /// Asks Dify who may read what, and remembers its yes.
 pub(super) struct Gatekeeper {
     upstream: Upstream,
-    trust: Duration,
-    key: [u8; 64],
-    known: Cache<[u8; 32], (Instant, Arc<Access>)>,
+    memory: Memory,
 }
 
 impl Gatekeeper {
-    pub(super) fn new(upstream: Upstream, trust: Duration) -> Self {
-        let mut key = [0; 64];
-        rand::rng().fill_bytes(&mut key);
-        Self { upstream, trust, key, known: Cache::new(REMEMBERED) }
+    pub(super) const fn new(upstream: Upstream, memory: Memory) -> Self {
+        Self { upstream, memory }
     }
 
     /// Returns what the caller may read of an app. Asks Dify unless its yes is younger than the trust; a no is never kept.
@@ -77,17 +65,13 @@ impl Gatekeeper {
     /// [`UpstreamFault`] for every answer but three that fit together, a 401, 403 or 404 included.
     pub(super) async fn access(&self, credentials: &Credentials, app_id: AppId) -> Result<Arc<Access>, UpstreamFault> {
         let name = self.name(credentials, app_id);
-        if let Some((until, access)) = self.known.get(&name)
-            && Instant::now() < until
-        {
+        if let Some(access) = self.memory.get(&name) {
             return Ok(access);
         }
         // Before the questions: the yes is as old as the first of them.
-        let until = Instant::now() + self.trust;
+        let until = self.memory.until();
         let access = Arc::new(self.ask(credentials, app_id).await?);
-        if !self.trust.is_zero() {
-            self.known.insert(name, (until, Arc::clone(&access)));
-        }
+        self.memory.put(name, until, &access);
         Ok(access)
     }
 
@@ -116,18 +100,9 @@ impl Gatekeeper {
         }
     }
 
-    /// A name for a caller and an app that tells nothing of the credentials, not even to a reader of this memory's copy
-    /// in another process.
-    fn name(&self, credentials: &Credentials, app_id: AppId) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new(&self.key.into());
-        mac.update(app_id.to_string().as_bytes());
-        for (name, value) in credentials.parts() {
-            // With their lengths, so that no two different sets of headers read the same.
-            for part in [name.as_bytes(), value] {
-                mac.update(&(part.len() as u64).to_be_bytes());
-                mac.update(part);
-            }
-        }
-        mac.finalize().into_bytes().into()
+    fn name(&self, credentials: &Credentials, app_id: AppId) -> Name {
+        let app = app_id.to_string();
+        let headers = credentials.parts().flat_map(|(name, value)| [name.as_bytes(), value]);
+        self.memory.name(std::iter::once(app.as_bytes()).chain(headers))
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
+use super::answer::Fault;
 use crate::backfill::state::migrations;
 use crate::domain::{Kind, TenantId};
 use crate::store::ReadStore;
@@ -26,9 +27,18 @@ impl Coverage {
         Self { state, known: Cache::new(REMEMBERED) }
     }
 
+    /// Goes on where [`Self::is_whole`].
+    ///
+    /// # Errors
+    /// [`Fault::Dify`] elsewhere.
+    pub(super) async fn need(&self, tenant_id: TenantId) -> Result<(), Fault> {
+        let fault = Fault::Dify("the store does not hold all of the tenant's past yet; see `difylog migrate`");
+        if self.is_whole(tenant_id).await { Ok(()) } else { Err(fault) }
+    }
+
     /// Returns whether a migration without a span has copied all runs and app logs of the tenant. A state that cannot be
     /// read is no coverage.
-    pub(super) async fn is_whole(&self, tenant_id: TenantId) -> bool {
+    async fn is_whole(&self, tenant_id: TenantId) -> bool {
         if let Some((until, whole)) = self.known.get(&tenant_id)
             && Instant::now() < until
         {

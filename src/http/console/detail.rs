@@ -19,6 +19,10 @@ use tokio::sync::OwnedSemaphorePermit;
 /// Node types whose icons Dify adds to its answer.
 const WITH_ICONS: [&str; 3] = ["tool", "datasource", "trigger-plugin"];
 
+/// Most bytes of cut payloads that one answer is made whole with.
+const MAX_WHOLE: u64 = 64 << 20;
+pub(super) const NOT_STORED: Fault = Fault::Dify("no such run in the store");
+
 /// What a caller asks for.
 pub(super) struct Asked<'a> {
     pub run_id: RecordId,
@@ -31,10 +35,45 @@ struct DifyNodes {
     data: Vec<Value>,
 }
 
-/// Returns a run with its payloads and its graph.
+/// What a source has of a run.
+pub(super) enum Found {
+    /// Whole, with the full texts of what was cut.
+    Stored(Document),
+    /// Dify's own answer.
+    Difys(Response),
+}
+
+/// Returns the run from the store, unless it has not ended and Dify has it: then the newest state is Dify's.
 ///
 /// # Errors
 /// [`Fault`] where Dify should answer: a run that the store does not have.
+pub(super) async fn whole_run(
+    asked: &Asked<'_>,
+    access: &Access,
+    logs: &TenantLogs,
+    dify: &Upstream,
+    credentials: &Credentials,
+) -> Result<Found, Fault> {
+    let document = stored_run(asked, access, logs).await?;
+    if !has_ended(&document) {
+        // Without a row all fields are null.
+        let raw = dify.get(asked.path_and_query, credentials).await?;
+        let knows = |run: Value| run.get("id").is_some_and(|id| !id.is_null());
+        if raw.status != StatusCode::OK && raw.status != StatusCode::NOT_FOUND || raw.json().is_ok_and(knows) {
+            return Ok(Found::Difys(raw.into_response()));
+        }
+    }
+    let whole: u64 = document.truncated.iter().map(|mark| mark.original_bytes).sum();
+    if whole > MAX_WHOLE {
+        return Err(Fault::Dify("a run with payloads that are too large to put together here"));
+    }
+    Ok(Found::Stored(logs.full(document).await?))
+}
+
+/// Returns a run with its payloads and its graph.
+///
+/// # Errors
+/// [`Fault`] where Dify should answer.
 pub(super) async fn run(
     asked: &Asked<'_>,
     access: &Access,
@@ -42,16 +81,11 @@ pub(super) async fn run(
     dify: &Upstream,
     credentials: &Credentials,
 ) -> Result<Response, Fault> {
-    let document = stored_run(asked, access, logs).await?;
-    if !has_ended(&document) {
-        // The newest state is Dify's, unless its row is gone: then all fields are null.
-        let raw = dify.get(asked.path_and_query, credentials).await?;
-        let knows = |run: Value| run.get("id").is_some_and(|id| !id.is_null());
-        if raw.status != StatusCode::OK && raw.status != StatusCode::NOT_FOUND || raw.json().is_ok_and(knows) {
-            return Ok(raw.into_response());
-        }
-    }
-    let Record::Run(run) = document.record else { return Err(Fault::Dify("no such run in the store")) };
+    let document = match whole_run(asked, access, logs, dify, credentials).await? {
+        Found::Stored(document) => document,
+        Found::Difys(response) => return Ok(response),
+    };
+    let Record::Run(run) = document.record else { return Err(NOT_STORED) };
     let creators = known(logs.creators([(&*run.created_by_role, run.created_by)]).await)?;
     Ok(json(&RunDetail::new(*run, &creators)))
 }
@@ -96,7 +130,7 @@ pub(super) async fn nodes(
 
 async fn stored_run(asked: &Asked<'_>, access: &Access, logs: &TenantLogs) -> Result<Document, Fault> {
     let found = logs.run(Some(access.app_id), asked.run_id).await?;
-    found.ok_or(Fault::Dify("no such run in the store"))
+    found.ok_or(NOT_STORED)
 }
 
 fn has_ended(document: &Document) -> bool {

@@ -1,27 +1,34 @@
 //! Dify's log page. The store answers; logs that reached it not yet, which are among the newest, are asked of Dify and put
 //! in, so that total and pages are those of both.
 
+use std::time::Duration;
+
 use axum::response::Response;
-use serde::Deserialize;
-use serde_json::{Map, Value, json as value};
+use quick_cache::sync::Cache;
+use serde_json::{Value, json as value};
 
 use super::access::Access;
 use super::answer::{Fault, json, known};
 use super::coverage::Coverage;
 use super::merge::{Place, Row, spliced};
+use super::pages::{DifyPage, DifyRow, LARGEST, place_of};
 use super::query::{Query, with_query};
 use super::upstream::{Credentials, Upstream, UpstreamFault};
 use crate::domain::query::{AppLogRow, Cursor};
-use crate::domain::{RecordId, Timestamp};
+use crate::domain::{AppId, RecordId, TenantId, Timestamp};
 use crate::http::api::views::LogView;
 use crate::query::{AppLogQuery, TenantLogs};
+use tokio::time::Instant;
 
 /// Logs are written in order of time but for what a queue or a round of a migration shuffles: so far before the newest
 /// stored one Dify may have some that the store has not.
 const SHUFFLED_MICROS: i64 = 10 * 60 * 1_000_000;
 /// Most logs of Dify's that are put in; if there are more, the store is far behind, and Dify answers.
 const MAX_RECENT: usize = 500;
-const DIFY_PAGE: usize = 100;
+/// Apps whose newest log is remembered.
+const REMEMBERED: usize = 10_000;
+/// How long it is.
+const AGE: Duration = Duration::from_secs(5);
 
 /// Parameters of Dify's log page.
 const KNOWN: [&str; 9] = [
@@ -36,12 +43,6 @@ const KNOWN: [&str; 9] = [
     "limit",
 ];
 
-#[derive(Deserialize)]
-struct DifyPage {
-    has_more: bool,
-    data: Vec<Map<String, Value>>,
-}
-
 /// The sources of an answer.
 pub(super) struct Sources<'a> {
     /// Dify's path of the log page.
@@ -50,6 +51,42 @@ pub(super) struct Sources<'a> {
     pub dify: &'a Upstream,
     pub credentials: &'a Credentials,
     pub coverage: &'a Coverage,
+    pub newest: &'a Newest,
+}
+
+/// When the newest log of an app was made, as of some seconds ago: each page asks for it, and an older answer only makes
+/// the bridge look further back into Dify's list.
+pub(super) struct Newest(Cache<(TenantId, AppId), (Instant, Timestamp)>);
+
+impl Newest {
+    pub(super) fn new() -> Self {
+        Self(Cache::new(REMEMBERED))
+    }
+
+    async fn of(&self, access: &Access, logs: &TenantLogs) -> Result<Timestamp, Fault> {
+        let name = (access.tenant_id, access.app_id);
+        if let Some((until, at)) = self.0.get(&name)
+            && Instant::now() < until
+        {
+            return Ok(at);
+        }
+        let everything = AppLogQuery {
+            app_id: access.app_id,
+            keyword: None,
+            status: None,
+            created_at_after: None,
+            created_at_before: None,
+            session_id: None,
+            account: None,
+            page: 1,
+            limit: 1,
+        };
+        let newest = logs.app_log_rows(&everything, 0, 1).await?.rows.into_iter().next();
+        let at = newest.map(|AppLogRow { log, .. }| log.created_at);
+        let at = at.ok_or(Fault::Dify("the store has no log of the app"))?;
+        self.0.insert(name, (Instant::now() + AGE, at));
+        Ok(at)
+    }
 }
 
 /// Returns a page of an app's logs with the exact total.
@@ -63,9 +100,7 @@ pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) 
         return Err(Fault::Dify("details of triggers are in Dify's tables alone"));
     }
     let asked = asked(query, access)?;
-    if !sources.coverage.is_whole(access.tenant_id).await {
-        return Err(Fault::Dify("the store does not hold all of the tenant's past yet; see `difylog migrate`"));
-    }
+    sources.coverage.need(access.tenant_id).await?;
     let extra = recent(query, access, sources).await?;
     let offset = asked.page.saturating_sub(1).saturating_mul(asked.limit as u64);
     let begin = offset.saturating_sub(extra.len() as u64);
@@ -103,20 +138,7 @@ fn asked(query: &Query, access: &Access) -> Result<AppLogQuery, Fault> {
 
 /// The logs that the same question finds in Dify's table and that the store does not have.
 async fn recent(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Vec<Row<Value>>, Fault> {
-    let everything = AppLogQuery {
-        app_id: access.app_id,
-        keyword: None,
-        status: None,
-        created_at_after: None,
-        created_at_before: None,
-        session_id: None,
-        account: None,
-        page: 1,
-        limit: 1,
-    };
-    let newest = sources.logs.app_log_rows(&everything, 0, 1).await?.rows.into_iter().next();
-    let newest: Option<Timestamp> = newest.map(|AppLogRow { log, .. }| log.created_at);
-    let newest = newest.ok_or(Fault::Dify("the store has no log of the app"))?;
+    let newest = sources.newest.of(access, sources.logs).await?;
     let since = Timestamp::from_micros(newest.micros().saturating_sub(SHUFFLED_MICROS)).unwrap_or(Timestamp::MIN);
     let since = query.instant("created_at__after")?.map_or(since, |asked| asked.max(since));
     let (mut extra, mut page) = (Vec::new(), 1);
@@ -129,7 +151,7 @@ async fn recent(query: &Query, access: &Access, sources: &Sources<'_>) -> Result
         if !found.has_more {
             return Ok(extra);
         }
-        if page * DIFY_PAGE >= MAX_RECENT {
+        if page * LARGEST >= MAX_RECENT {
             return Err(Fault::Dify("the store is far behind Dify's logs"));
         }
         page += 1;
@@ -137,7 +159,7 @@ async fn recent(query: &Query, access: &Access, sources: &Sources<'_>) -> Result
 }
 
 async fn dify_page(query: &Query, sources: &Sources<'_>, since: Timestamp, page: usize) -> Result<DifyPage, Fault> {
-    let (since, page, limit) = (since.to_string(), page.to_string(), DIFY_PAGE.to_string());
+    let (since, page, limit) = (since.to_string(), page.to_string(), LARGEST.to_string());
     let filters = ["keyword", "status", "created_at__before", "created_by_end_user_session_id", "created_by_account"];
     let parameters = filters.into_iter().filter_map(|name| query.text(name).map(|text| (name, text))).chain([
         ("created_at__after", &*since),
@@ -149,12 +171,7 @@ async fn dify_page(query: &Query, sources: &Sources<'_>, since: Timestamp, page:
     Ok(raw.json()?)
 }
 
-fn rows(data: Vec<Map<String, Value>>) -> Result<Vec<Row<Value>>, Fault> {
-    let row = |row: Map<String, Value>| {
-        let id = row.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
-        let second = row.get("created_at").and_then(Value::as_i64);
-        let (id, second) = id.zip(second).ok_or(UpstreamFault::Unexpected)?;
-        Ok(Row { id, place: Place::Second(second), value: Value::Object(row) })
-    };
+fn rows(data: Vec<DifyRow>) -> Result<Vec<Row<Value>>, UpstreamFault> {
+    let row = |row: DifyRow| place_of(&row).map(|(id, place)| Row { id, place, value: Value::Object(row) });
     data.into_iter().map(row).collect()
 }

@@ -7,7 +7,7 @@ use axum::http::Uri;
 use super::answer::Fault;
 use crate::domain::{RecordId, Timestamp};
 
-const JUDGE: Fault = Fault::Dify("parameters that Dify judges");
+pub(super) const JUDGE: Fault = Fault::Dify("parameters that Dify judges");
 
 /// Parameters by name.
 pub(super) struct Query(HashMap<String, String>);

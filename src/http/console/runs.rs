@@ -2,23 +2,22 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::access::Access;
 use super::answer::{Fault, json, known};
 use super::merge::{Place, Row, merged};
+use super::pages::{DifyPage, DifyRow, LARGEST, STATUSES, TRIGGERS, has_ended, place_of};
 use super::query::{Query, with_query};
+use super::tables::Tables;
 use super::upstream::{Credentials, Raw, Upstream, UpstreamFault};
-use crate::domain::RecordId;
-use crate::domain::query::{Cursor, RunSummary};
+use crate::domain::query::Cursor;
+use crate::domain::{AppId, RecordId};
 use crate::http::api::views::RunItem;
 use crate::query::{After, RunList, TenantLogs};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-/// Dify's largest page.
-const DIFY_PAGE: usize = 100;
 /// Pages of Dify's that are read on the way to a place that its own cursor cannot name.
 const WALK: usize = 5;
 /// Runs before such a place whose ids are tried as Dify's cursor.
@@ -33,16 +32,10 @@ pub(super) struct Request<'a> {
     pub is_chat: bool,
 }
 
-#[derive(Deserialize)]
-struct DifyPage {
-    has_more: bool,
-    data: Vec<Map<String, Value>>,
-}
-
 /// What Dify has behind a place.
 #[derive(Default)]
 struct Difys {
-    rows: Vec<Row<Map<String, Value>>>,
+    rows: Vec<Row<DifyRow>>,
     has_more: bool,
 }
 
@@ -64,12 +57,13 @@ pub(super) async fn page(
     logs: &TenantLogs,
     dify: &Upstream,
     credentials: &Credentials,
+    tables: &Tables,
 ) -> Result<Response, Fault> {
     let query = &request.query;
     query.only(&["last_id", "limit", "status", "triggered_from"])?;
     let limit = query.number("limit", 20, 1, 100)?;
-    let status = query.one_of("status", &["running", "succeeded", "failed", "stopped", "partial-succeeded"])?;
-    let triggered_from = query.one_of("triggered_from", &["debugging", "app-run"])?.unwrap_or("debugging");
+    let status = query.one_of("status", &STATUSES)?;
+    let triggered_from = query.one_of("triggered_from", &TRIGGERS)?.unwrap_or("debugging");
     let list = RunList {
         app_id: access.app_id,
         triggered_from: vec![triggered_from.into()],
@@ -90,22 +84,32 @@ pub(super) async fn page(
     let stored = stored.into_iter().map(|run| Row {
         id: run.id,
         place: Place::Stored(run.cursor()),
-        value: Entry { has_ended: run.revision.has_ended(), value: item(run, &creators, request.is_chat) },
+        value: Entry {
+            has_ended: run.revision.has_ended(),
+            is_stored: true,
+            value: serde_json::to_value(RunItem::new(run, &creators)).unwrap_or_default(),
+        },
     });
     let has_more = stored_more || difys.has_more;
     let theirs = difys.rows.into_iter().map(|row| Row {
         id: row.id,
         place: row.place,
-        value: Entry { has_ended: has_ended(&row.value), value: Value::Object(row.value) },
+        value: Entry { has_ended: has_ended(&row.value), is_stored: false, value: Value::Object(row.value) },
     });
-    let rows = merged(start.place, stored.collect(), theirs.collect(), newer);
+    let mut rows = merged(start.place, stored.collect(), theirs.collect(), newer);
     let has_more = has_more || rows.len() > limit;
-    let data: Vec<_> = rows.into_iter().take(limit).map(|row| row.value.value).collect();
+    rows.truncate(limit);
+    if request.is_chat {
+        fill_messages(&mut rows, access.app_id, tables).await?;
+    }
+    let data: Vec<_> = rows.into_iter().map(|row| row.value.value).collect();
     Ok(json(&serde_json::json!({ "limit": limit, "has_more": has_more, "data": data })))
 }
 
 struct Entry {
     has_ended: bool,
+    /// Made of the store's row, not of Dify's.
+    is_stored: bool,
     value: Value,
 }
 
@@ -114,19 +118,20 @@ fn newer(stored: Entry, difys: Entry) -> Entry {
     if stored.has_ended && !difys.has_ended { stored } else { difys }
 }
 
-fn has_ended(row: &Map<String, Value>) -> bool {
-    let status = row.get("status").and_then(Value::as_str).unwrap_or_default();
-    matches!(status, "succeeded" | "failed" | "stopped" | "partial-succeeded")
-}
-
-fn item(run: RunSummary, creators: &crate::query::Creators, is_chat: bool) -> Value {
-    let mut value = serde_json::to_value(RunItem::new(run, creators)).unwrap_or_default();
-    if let (true, Some(fields)) = (is_chat, value.as_object_mut()) {
-        // Which message a run answered is known to Dify's `messages` alone.
-        fields.insert("conversation_id".to_owned(), Value::Null);
-        fields.insert("message_id".to_owned(), Value::Null);
+/// Which conversation and message a run answered is known to Dify's `messages` alone.
+async fn fill_messages(rows: &mut [Row<Entry>], app_id: AppId, tables: &Tables) -> Result<(), Fault> {
+    let unknown: Vec<_> = rows.iter().filter(|row| row.value.is_stored).map(|row| row.id.uuid()).collect();
+    let found = tables.messages(app_id, &unknown).await?;
+    let found: HashMap<_, _> = found.iter().map(|message| (message.run_id, message)).collect();
+    for row in rows.iter_mut().filter(|row| row.value.is_stored) {
+        let message = found.get(&row.id.uuid());
+        if let Some(fields) = row.value.value.as_object_mut() {
+            let id = |id: Option<uuid::Uuid>| id.map_or(Value::Null, |id| id.to_string().into());
+            fields.insert("conversation_id".to_owned(), id(message.map(|message| message.conversation_id)));
+            fields.insert("message_id".to_owned(), id(message.map(|message| message.message_id)));
+        }
     }
-    value
+    Ok(())
 }
 
 struct Source<'a> {
@@ -147,24 +152,27 @@ impl Source<'_> {
         // Only Dify can know it; its word on a run that is not there is its own.
         let raw =
             self.dify.get(&format!("{}/{id}", self.path.replace("/advanced-chat/", "/")), self.credentials).await?;
-        let run: Map<String, Value> = raw.json()?;
+        let run: DifyRow = raw.json()?;
         let second = run.get("created_at").and_then(Value::as_i64).ok_or(UpstreamFault::Unexpected)?;
         Ok(Start { place: Some(Place::Second(second)), last_id })
     }
 
     /// Dify's rows behind a place: enough for a page, or all down to `oldest`, beyond which the store's page does not reach.
     async fn difys(&self, start: &Start, wanted: usize, oldest: Option<i64>) -> Result<Difys, Fault> {
-        let mut cursor = match start.last_id {
-            None => None,
-            Some(id) => match self.dify_page(Some(id), wanted).await? {
-                Some(_) => Some(id),
+        let (mut cursor, mut asked) = match start.last_id {
+            None => (None, None),
+            Some(id) => match self.dify_page(Some(id), wanted.max(20)).await? {
+                Some(page) => (Some(id), Some(page)),
                 // Dify's table has it no more: go there from the newest run, or from one just before it.
-                None => self.known_before(start).await?,
+                None => (self.known_before(start).await?, None),
             },
         };
         let mut found = Difys::default();
         for _ in 0..WALK {
-            let page = self.dify_page(cursor, DIFY_PAGE.min(wanted.max(20))).await?.ok_or(UpstreamFault::Unexpected)?;
+            let page = match asked.take() {
+                Some(page) => page,
+                None => self.dify_page(cursor, wanted.max(20)).await?.ok_or(UpstreamFault::Unexpected)?,
+            };
             let mut rows = self.placed(page.data).await?;
             cursor = rows.last().map(|row| row.id).or(cursor);
             let reached = rows.last().map(|row| row.place.second());
@@ -183,7 +191,7 @@ impl Source<'_> {
     /// A run that Dify knows, shortly before a place that it does not know; `None`: the newest will do.
     async fn known_before(&self, start: &Start) -> Result<Option<RecordId>, Fault> {
         let second = start.place.map_or(i64::MIN, Place::second);
-        let first = self.dify_page(None, DIFY_PAGE).await?.ok_or(UpstreamFault::Unexpected)?;
+        let first = self.dify_page(None, LARGEST).await?.ok_or(UpstreamFault::Unexpected)?;
         let rows = self.placed(first.data).await?;
         if !first.has_more || rows.last().is_none_or(|row| row.place.second() < second) {
             return Ok(None);
@@ -201,7 +209,7 @@ impl Source<'_> {
 
     /// A page of Dify's own list; `None` if it does not know the run of the cursor.
     async fn dify_page(&self, last_id: Option<RecordId>, limit: usize) -> Result<Option<DifyPage>, Fault> {
-        let (limit, last_id) = (limit.min(DIFY_PAGE).to_string(), last_id.map(|id| id.to_string()));
+        let (limit, last_id) = (limit.min(LARGEST).to_string(), last_id.map(|id| id.to_string()));
         let triggers = self.list.triggered_from.iter().map(|trigger| ("triggered_from", &**trigger));
         let parameters = [("limit", &*limit)]
             .into_iter()
@@ -217,18 +225,15 @@ impl Source<'_> {
     }
 
     /// Dify's rows with their places: the store's own for each that it knows.
-    async fn placed(&self, data: Vec<Map<String, Value>>) -> Result<Vec<Row<Map<String, Value>>>, Fault> {
-        let id_of = |row: &Map<String, Value>| row.get("id")?.as_str()?.parse::<RecordId>().ok();
-        let ids: Vec<_> = data.iter().filter_map(id_of).collect();
+    async fn placed(&self, data: Vec<DifyRow>) -> Result<Vec<Row<DifyRow>>, Fault> {
+        let places = data.iter().map(place_of).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<_> = places.iter().map(|(id, _)| *id).collect();
         let known: HashMap<RecordId, Cursor> =
             self.logs.run_summaries(&ids).await?.into_iter().map(|run| (run.id, run.cursor())).collect();
-        let mut rows = Vec::with_capacity(data.len());
-        for row in data {
-            let id = id_of(&row).ok_or(UpstreamFault::Unexpected)?;
-            let second = row.get("created_at").and_then(Value::as_i64).ok_or(UpstreamFault::Unexpected)?;
-            let place = known.get(&id).map_or(Place::Second(second), |cursor| Place::Stored(*cursor));
-            rows.push(Row { id, place, value: row });
-        }
-        Ok(rows)
+        let placed = |((id, place), value)| {
+            let place = known.get(&id).map_or(place, |cursor| Place::Stored(*cursor));
+            Row { id, place, value }
+        };
+        Ok(places.into_iter().zip(data).map(placed).collect())
     }
 }

@@ -6,19 +6,12 @@ use axum::response::Response;
 use super::access::Access;
 use super::answer::{Fault, json};
 use super::coverage::Coverage;
-use super::query::Query;
+use super::pages::{STATUSES, TRIGGERS};
+use super::query::{JUDGE, Query};
 use crate::domain::Timestamp;
 use crate::domain::query::TimeRange;
 use crate::http::api::views::{CountsView, DayView, DayViews};
 use crate::query::{DailyQuery, TenantLogs, last, local_instant};
-
-async fn whole(coverage: &Coverage, access: &Access) -> Result<(), Fault> {
-    if coverage.is_whole(access.tenant_id).await {
-        Ok(())
-    } else {
-        Err(Fault::Dify("the store does not hold all of the tenant's past yet; see `difylog migrate`"))
-    }
-}
 
 /// Returns how many runs an app has, by status.
 ///
@@ -31,13 +24,13 @@ pub(super) async fn counts(
     coverage: &Coverage,
 ) -> Result<Response, Fault> {
     query.only(&["status", "time_range", "triggered_from"])?;
-    let status = query.one_of("status", &["running", "succeeded", "failed", "stopped", "partial-succeeded"])?;
-    let triggered_from = query.one_of("triggered_from", &["debugging", "app-run"])?.unwrap_or("debugging");
+    let status = query.one_of("status", &STATUSES)?;
+    let triggered_from = query.one_of("triggered_from", &TRIGGERS)?.unwrap_or("debugging");
     let range = query.text("time_range");
     if range.is_some_and(|range| last(range).is_none()) {
-        return Err(Fault::Dify("parameters that Dify judges"));
+        return Err(JUDGE);
     }
-    whole(coverage, access).await?;
+    coverage.need(access.tenant_id).await?;
     let triggers = vec![triggered_from.into()];
     let counted = logs.run_counts(access.app_id, triggers, status.map(Into::into), range).await?;
     Ok(json(&CountsView::from(counted)))
@@ -59,13 +52,13 @@ pub(super) async fn statistics(
     let zone = access.zone.ok_or(Fault::Dify("the caller has no time zone that is known"))?;
     let instant = |name: &str| -> Result<Option<Timestamp>, Fault> {
         let Some(text) = query.text(name).filter(|text| !text.trim().is_empty()) else { return Ok(None) };
-        local_instant(text, zone).map(Some).ok_or(Fault::Dify("parameters that Dify judges"))
+        local_instant(text, zone).map(Some).ok_or(JUDGE)
     };
     let created = TimeRange { from: instant("start")?, until: instant("end")? };
     if created.from.zip(created.until).is_some_and(|(from, until)| from > until) {
-        return Err(Fault::Dify("parameters that Dify judges"));
+        return Err(JUDGE);
     }
-    whole(coverage, access).await?;
+    coverage.need(access.tenant_id).await?;
     // Dify's page counts published runs only.
     let triggered_from = vec!["app-run".into()];
     let days = logs.daily(&DailyQuery { app_id: access.app_id, triggered_from, created, zone }).await?;

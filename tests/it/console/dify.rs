@@ -39,6 +39,8 @@ pub struct Tables {
     pub apps: HashMap<AppId, (TenantId, &'static str)>,
     pub runs: Vec<WorkflowRun>,
     pub logs: Vec<AppLog>,
+    /// Keys of the service API.
+    pub keys: HashMap<String, AppId>,
     pub fault: Option<Fault>,
 }
 
@@ -71,9 +73,12 @@ impl Dify {
             .route("/console/api/workspaces", get(workspaces))
             .route(app, get(one_app))
             .route(&format!("{app}/workflow-runs"), get(runs))
+            .route(&format!("{app}/advanced-chat/workflow-runs"), get(runs))
             .route(&format!("{app}/workflow-runs/count"), any(anything))
             .route(&format!("{app}/workflow-runs/{{run_id}}"), get(run))
             .route(&format!("{app}/workflow-app-logs"), get(logs))
+            .route("/v1/workflows/run/{run_id}", get(service_run))
+            .route("/v1/workflows/logs", get(service_logs))
             .fallback(any(anything))
             .layer(from_fn_with_state(self.clone(), faulty))
             .with_state(self);
@@ -199,6 +204,10 @@ async fn run(
     if let Err(refusal) = dify.mode(&headers, app_id) {
         return *refusal;
     }
+    one_run(&dify, app_id, run_id)
+}
+
+fn one_run(dify: &Dify, app_id: AppId, run_id: uuid::Uuid) -> Response {
     dify.asked.fetch_add(1, Ordering::Relaxed);
     let tables = dify.tables.lock().unwrap();
     match tables.runs.iter().find(|run| run.app_id == app_id && run.id.uuid() == run_id) {
@@ -224,6 +233,10 @@ async fn logs(
         Ok(_) => return refusal(StatusCode::NOT_FOUND, "app_not_found"),
         Err(refusal) => return *refusal,
     }
+    log_page(&dify, app_id, &parameters)
+}
+
+fn log_page(dify: &Dify, app_id: AppId, parameters: &HashMap<String, String>) -> Response {
     dify.asked.fetch_add(1, Ordering::Relaxed);
     let number = |name: &str, default: usize| parameters.get(name).map_or(default, |text| text.parse().unwrap());
     let (page, limit) = (number("page", 1), number("limit", 20));
@@ -240,6 +253,30 @@ async fn logs(
     let data: Vec<_> = found.iter().skip((page - 1) * limit).take(limit).map(item).collect();
     axum::Json(json!({ "page": page, "limit": limit, "total": total, "has_more": total > page * limit, "data": data }))
         .into_response()
+}
+
+impl Dify {
+    /// The app that a request's key opens.
+    fn app_of_key(&self, headers: &HeaderMap) -> Result<AppId, Box<Response>> {
+        let text = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let key = text.split_once(' ').map(|(_, key)| key).unwrap_or_default();
+        let found = self.tables.lock().unwrap().keys.get(key).copied();
+        found.ok_or_else(|| Box::new(refusal(StatusCode::UNAUTHORIZED, "unauthorized")))
+    }
+}
+
+async fn service_run(State(dify): State<Dify>, headers: HeaderMap, Path(run_id): Path<uuid::Uuid>) -> Response {
+    match dify.app_of_key(&headers) {
+        Ok(app_id) => one_run(&dify, app_id, run_id),
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn service_logs(State(dify): State<Dify>, headers: HeaderMap, Query(parameters): Parameters) -> Response {
+    match dify.app_of_key(&headers) {
+        Ok(app_id) => log_page(&dify, app_id, &parameters),
+        Err(refusal) => *refusal,
+    }
 }
 
 fn records_at(text: &str) -> difylog::domain::Timestamp {

@@ -21,10 +21,27 @@ use crate::support::records;
 pub struct Place {
     pub dify: Dify,
     pub double: Arc<Double>,
-    base: String,
-    client: reqwest::Client,
-    stop: CancellationToken,
+    pub base: String,
+    pub dify_base: String,
+    pub client: reqwest::Client,
+    pub stop: CancellationToken,
     _folder: tempfile::TempDir,
+}
+
+/// The same requests to another address.
+pub struct Through<'a> {
+    client: &'a reqwest::Client,
+    base: &'a str,
+}
+
+/// Waits until a condition holds.
+pub async fn eventually(condition: impl AsyncFn() -> bool) {
+    let held = async {
+        while !condition().await {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), held).await.expect("the condition did not come true");
 }
 
 /// An answer, read whole.
@@ -70,6 +87,11 @@ async fn state(migrated: bool) -> (Arc<dyn ReadStore>, tempfile::TempDir) {
 
 impl Place {
     pub async fn new(migrated: bool) -> Self {
+        Self::with(migrated, None).await
+    }
+
+    /// With Dify's tables, if they are given.
+    pub async fn with(migrated: bool, database: Option<difylog::postgres::Database>) -> Self {
         let (state, folder) = state(migrated).await;
         let dify = Dify::default();
         let url = dify.clone().serve().await;
@@ -84,10 +106,10 @@ impl Place {
             clock: Arc::new(|| records::at("2025-12-20T12:00:00Z")),
         });
         let settings: ServeSettings =
-            serde_json::from_value(json!({ "dify": { "url": url, "answer_ms": 1000, "pass_seconds": 2 } })).unwrap();
+            serde_json::from_value(json!({ "dify": { "url": &url, "answer_ms": 1000, "pass_seconds": 2 } })).unwrap();
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
         let stop = CancellationToken::new();
-        let bridge = Bridge::new(service.clone(), state, settings.dify.clone().unwrap(), 64).unwrap();
+        let bridge = Bridge::new(service.clone(), state, database, settings.dify.clone().unwrap(), 64).unwrap();
         let api = Api::new(service, settings, double.clone(), metrics, stop.clone()).unwrap().with_bridge(bridge);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -96,6 +118,7 @@ impl Place {
             dify,
             double,
             base,
+            dify_base: url,
             client: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
             stop,
             _folder: folder,
@@ -124,9 +147,35 @@ impl Place {
         self.dify.asked.load(Ordering::Relaxed)
     }
 
+    /// Requests to another address than the bridge's own.
+    pub fn at<'a>(&'a self, base: &'a str) -> Through<'a> {
+        Through { client: &self.client, base }
+    }
+
+    pub async fn ask(&self, token: &str, path: &str) -> Answer {
+        self.at(&self.base).ask(token, path).await
+    }
+
+    pub async fn ask_with_key(&self, key: &str, path: &str) -> Answer {
+        self.at(&self.base).ask_with_key(key, path).await
+    }
+
+    pub async fn request(&self, method: &str, token: &str, path: &str, body: &str) -> Answer {
+        self.at(&self.base).request(method, token, path, body).await
+    }
+}
+
+impl Through<'_> {
     /// A request of the console by somebody who signed in; the path begins with `/`.
     pub async fn ask(&self, token: &str, path: &str) -> Answer {
         self.request("GET", token, path, "").await
+    }
+
+    /// A request of the service API with a key.
+    pub async fn ask_with_key(&self, key: &str, path: &str) -> Answer {
+        let request = self.client.get(format!("{}{path}", self.base)).header("authorization", format!("Bearer {key}"));
+        let response = request.send().await.unwrap();
+        Answer { status: response.status().as_u16(), text: response.text().await.unwrap() }
     }
 
     pub async fn request(&self, method: &str, token: &str, path: &str, body: &str) -> Answer {

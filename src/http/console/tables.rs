@@ -1,0 +1,67 @@
+//! What only Dify's tables know: whose key this is, and which message a run answered. Without `[postgres]`, nothing.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::access::Access;
+use super::answer::Fault;
+use crate::domain::{AppId, TenantId};
+use crate::postgres::apps::{self, MessageRow};
+use crate::postgres::{Database, PostgresError};
+
+/// Longest wait for an answer, connecting included.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a database that did not answer is left alone.
+const REST: Duration = Duration::from_secs(5);
+
+const ABSENT: Fault = Fault::Dify("no [postgres] is given");
+
+/// Dify's PostgreSQL, if there is one to ask.
+pub(super) struct Tables {
+    database: Option<Database>,
+    rests_until: Mutex<Option<Instant>>,
+}
+
+impl Tables {
+    pub(super) const fn new(database: Option<Database>) -> Self {
+        Self { database, rests_until: Mutex::new(None) }
+    }
+
+    /// Returns what a key of the service API opens.
+    ///
+    /// # Errors
+    /// [`Fault::Dify`] where Dify should answer: a key that opens nothing, too.
+    pub(super) async fn access_of_key(&self, key: &str) -> Result<Access, Fault> {
+        let database = self.database.as_ref().ok_or(ABSENT)?;
+        let found = self.ask(async { apps::app_of_key(&database.client().await?, key).await }).await?;
+        let app = found.ok_or(Fault::Dify("a key that opens no app"))?;
+        let (tenant_id, app_id) = (TenantId::new(app.tenant_id), AppId::new(app.id));
+        Ok(Access { tenant_id, app_id, mode: app.mode.into(), zone: None })
+    }
+
+    /// Returns the messages that runs of a chat app answered; none where no database is given.
+    ///
+    /// # Errors
+    /// [`Fault::Dify`] where Dify should answer.
+    pub(super) async fn messages(&self, app_id: AppId, runs: &[Uuid]) -> Result<Vec<MessageRow>, Fault> {
+        let Some(database) = self.database.as_ref().filter(|_| !runs.is_empty()) else { return Ok(Vec::new()) };
+        self.ask(async { apps::messages_of_runs(&database.client().await?, app_id.uuid(), runs).await }).await
+    }
+
+    async fn ask<T>(&self, question: impl Future<Output = Result<T, PostgresError>>) -> Result<T, Fault> {
+        if self.rests_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until) {
+            return Err(Fault::Dify("PostgreSQL did not answer a moment ago"));
+        }
+        match tokio::time::timeout(PATIENCE, question).await {
+            Ok(Ok(found)) => return Ok(found),
+            Ok(Err(error)) => warn!(%error, "Dify's tables cannot be asked; its service API answers"),
+            Err(_) => warn!("Dify's tables do not answer in time; its service API answers"),
+        }
+        *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
+        Err(Fault::Dify("PostgreSQL does not answer"))
+    }
+}
