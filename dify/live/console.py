@@ -162,24 +162,43 @@ def _walk(console: Console, path: str, **parameters: Any) -> Iterator[tuple[str,
         parameters["last_id"] = page["data"][-1]["id"]
 
 
+class Logs:
+    """All pages of a list of logs. Rows of one second have no order in Dify, which may show one twice and another never."""
+
+    def __init__(self) -> None:
+        self.heads: list[Any] = []
+        self.seconds: list[int] = []
+        self.rows: dict[str, Any] = {}
+
+    def __eq__(self, found: object) -> bool:
+        """Whether `found`, which must be whole, shows every row of this list as it is here."""
+        if not isinstance(found, Logs) or len(found.rows) != found.heads[0]["total"]:
+            return False
+        rows = {log_id: found.rows.get(log_id) for log_id in self.rows}
+        return (self.heads, self.seconds, self.rows) == (found.heads, found.seconds, rows)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{self.heads} {list(self.rows.items())}"
+
+
 def _log_pages(console: Console, path: str, **parameters: Any) -> Iterator[tuple[str, Any]]:
-    """All pages of a list of logs. Rows of one second have no order in Dify: the pages are put together and sorted."""
-    rows, heads, page = [], [], 1
+    logs = Logs()
     while True:
-        answer = console.get(path, page=page, **parameters)
+        answer = console.get(path, page=len(logs.heads) + 1, **parameters)
         found = answer.json()
         if answer.status_code != 200:
             yield f"{path}?{urlencode(parameters)}", (answer.status_code, found)
             return
-        rows += found.pop("data")
-        heads.append(found)
+        for row in found.pop("data"):
+            logs.seconds.append(row["created_at"])
+            logs.rows[row["id"]] = row
+        logs.heads.append(found)
         if not found["has_more"]:
             break
-        page += 1
-    seconds = [row["created_at"] for row in rows]
-    assert seconds == sorted(seconds, reverse=True), f"{path}: not newest first"
-    rows.sort(key=lambda row: (row["created_at"], row["id"]), reverse=True)
-    yield f"{path}?{urlencode(parameters)}", (200, heads, rows)
+    assert logs.seconds == sorted(logs.seconds, reverse=True), f"{path}: not newest first"
+    yield f"{path}?{urlencode(parameters)}", (200, logs)
 
 
 def questions(app: App, console: Console, runs: list[str], day: str) -> dict[str, Any]:

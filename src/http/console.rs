@@ -186,12 +186,12 @@ impl Parts {
     async fn answer(&self, uri: &Uri, credentials: Option<Credentials>) -> Result<Response, Fault> {
         let path = uri.path();
         let path_and_query = uri.path_and_query().map_or(path, PathAndQuery::as_str);
-        let (asker, endpoint) = parse(path).ok_or(Fault::Dify("a path that Dify judges"))?;
+        let (of, endpoint) = parse(path).ok_or(Fault::Dify("a path that Dify judges"))?;
         let query = Query::of(uri)?;
         let credentials = credentials.ok_or(Fault::Dify("the caller has not signed in"))?;
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let permit = permit.map_err(|_| Fault::Dify("too many requests at once (serve.concurrency)"))?;
-        let access = match asker {
+        let access = match of {
             Asker::Console(app_id) => self.gatekeeper.access(&credentials, app_id).await?,
             Asker::Key => self.keys.access(&credentials, &self.tables).await?,
         };
@@ -202,7 +202,7 @@ impl Parts {
         let logs = &self.service.tenant(tenant_id);
         let (dify, credentials) = (&self.dify, &credentials);
         let sources = logs::Sources { path, logs, dify, credentials, coverage: &self.coverage, newest: &self.newest };
-        let asked = |run_id| detail::Asked { run_id, path_and_query };
+        let question = |run_id| detail::Asked { run_id, path_and_query };
         match endpoint {
             Endpoint::Runs { is_chat } => {
                 let request = runs::Request { path, query, is_chat };
@@ -210,9 +210,9 @@ impl Parts {
             }
             Endpoint::Counts { .. } => totals::counts(&query, &access, logs, &self.coverage).await,
             Endpoint::Statistics(name) => totals::statistics(name, &query, &access, logs, &self.coverage).await,
-            Endpoint::Run(id) => detail::run(&asked(id), &access, logs, dify, credentials).await,
-            Endpoint::Nodes(id) => detail::nodes(&asked(id), &access, logs, dify, credentials, permit).await,
-            Endpoint::ServiceRun(id) => service::run(&asked(id), &access, logs, dify, credentials).await,
+            Endpoint::Run(id) => detail::run(&question(id), &access, logs, dify, credentials).await,
+            Endpoint::Nodes(id) => detail::nodes(&question(id), &access, logs, dify, credentials, permit).await,
+            Endpoint::ServiceRun(id) => service::run(&question(id), &access, logs, dify, credentials).await,
             Endpoint::Logs => logs::page(&query, &access, &sources).await,
             Endpoint::ServiceLogs => service::logs(&query, &access, &sources).await,
         }

@@ -230,10 +230,10 @@ impl Source<'_> {
         let ids: Vec<_> = places.iter().map(|(id, _)| *id).collect();
         let known: HashMap<RecordId, Cursor> =
             self.logs.run_summaries(&ids).await?.into_iter().map(|run| (run.id, run.cursor())).collect();
-        let placed = |((id, place), value)| {
+        let row = |((id, place), value)| {
             let place = known.get(&id).map_or(place, |cursor| Place::Stored(*cursor));
             Row { id, place, value }
         };
-        Ok(places.into_iter().zip(data).map(placed).collect())
+        Ok(places.into_iter().zip(data).map(row).collect())
     }
 }

@@ -17,7 +17,7 @@ use super::tables::Tables;
 use super::upstream::{Credentials, Upstream};
 use crate::codec::spelling::row_text;
 use crate::domain::extra::Extra;
-use crate::domain::{Record, WorkflowRun};
+use crate::domain::{JsonText, Record, WorkflowRun};
 use crate::query::TenantLogs;
 
 /// Longest key that is looked up; Dify's column holds no longer one.
@@ -84,8 +84,8 @@ impl<'a> RunView<'a> {
             id: run.id.to_string(),
             workflow_id: run.workflow_id.to_string(),
             status: run.status.as_str(),
-            inputs: row_text("inputs", run.inputs.as_ref().map(|text| text.as_str()), extra),
-            outputs: row_text("outputs", run.outputs.as_ref().map(|text| text.as_str()), extra),
+            inputs: row_text("inputs", run.inputs.as_ref().map(JsonText::as_str), extra),
+            outputs: row_text("outputs", run.outputs.as_ref().map(JsonText::as_str), extra),
             error: run.error.as_deref(),
             total_steps: run.total_steps,
             total_tokens: run.total_tokens,
