@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::domain::{JsonText, Record, Refusal, RefusalClass};
 pub use cleaned::Cleaned;
 pub use native::{MAX_EVENTS, encode_native};
-pub use table::{TableCell, decode_payload, decode_row, decode_row_with_extra, table_columns};
+pub use table::{TableCell, decode_payload, decode_row, decode_row_with_extra};
 
 /// Which format a queue carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

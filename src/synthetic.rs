@@ -95,16 +95,10 @@ impl Generator {
             graph: Some(graph(tenant, app, self.shape.graph_bytes)),
             inputs: Some(self.payload()),
             status: RunStatus::Running,
-            outputs: None,
-            error: None,
-            elapsed_time: 0.0,
-            total_tokens: 0,
-            total_steps: 0,
             created_by_role: "end_user".into(),
             created_by: RecordId::new(named("user", tenant, self.rng.random_range(0..50))),
             created_at,
-            finished_at: None,
-            exceptions_count: 0,
+            ..WorkflowRun::default()
         }
     }
 
@@ -128,17 +122,11 @@ impl Generator {
             node_id: format!("node-{index}").into(),
             node_type: node_type.into(),
             title: title.into(),
-            inputs: None,
-            process_data: None,
-            outputs: None,
             status: NodeStatus::Running,
-            error: None,
-            elapsed_time: 0.0,
-            execution_metadata: None,
             created_at: self.pass(500),
             created_by_role: run.created_by_role.clone(),
             created_by: run.created_by,
-            finished_at: None,
+            ..NodeExecution::default()
         }
     }
 
@@ -166,10 +154,10 @@ impl Generator {
             created_from: "web-app".into(),
             created_by_role: run.created_by_role.clone(),
             created_by: run.created_by,
-            creator: None,
             // Dify lets the database set it: whole seconds.
             created_at: Timestamp::from_micros(run.created_at.micros() / 1_000_000 * 1_000_000)
                 .unwrap_or(run.created_at),
+            ..AppLog::default()
         }
     }
 

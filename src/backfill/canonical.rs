@@ -9,166 +9,107 @@
 mod json;
 mod sum;
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest as _, Sha256};
 
 use self::json::{push_json, push_text};
 pub use self::sum::Sum;
 use crate::domain::document::{ContentHash, GraphHash};
-use crate::domain::{AppLog, Extra, JsonText, NodeExecution, Offload, Record, RecordId, Timestamp, WorkflowRun};
+use crate::domain::schema::{Column, Role, Type, Value};
+use crate::domain::{Extra, JsonText, Record};
 
-/// A value of a column.
+/// A value of a column of Dify's.
 #[derive(Debug, Clone, Copy)]
-pub enum Cell<'a> {
-    Id(&'a [u8; 16]),
-    OptionalId(Option<RecordId>),
-    Text(&'a str),
-    OptionalText(Option<&'a str>),
-    Integer(i64),
-    Seconds(f64),
+pub struct Cell<'a> {
+    pub column: &'static Column,
+    pub value: Value<'a>,
     /// Seconds of what has not ended: they mean nothing, and all are alike.
-    Running(f64),
-    Instant(Timestamp),
-    OptionalInstant(Option<Timestamp>),
-    Json(Option<&'a JsonText>),
-    /// A plain text in which nothing and an empty text are alike.
-    Error(Option<&'a str>),
+    pub is_running: bool,
 }
 
-/// The columns of a record by their names in Dify's table, in a fixed order.
-#[must_use]
-pub fn columns(record: &Record) -> Vec<(&'static str, Cell<'_>)> {
-    match record {
-        Record::Run(run) => columns_of_run(run),
-        Record::Node(node) => columns_of_node(node),
-        Record::AppLog(log) => columns_of_app_log(log),
-        Record::Offload(offload) => columns_of_offload(offload),
-    }
-}
-
-fn columns_of_run(run: &WorkflowRun) -> Vec<(&'static str, Cell<'_>)> {
-    vec![
-        ("id", Cell::Id(run.id.as_bytes())),
-        ("tenant_id", Cell::Id(run.tenant_id.as_bytes())),
-        ("app_id", Cell::Id(run.app_id.as_bytes())),
-        ("workflow_id", Cell::Id(run.workflow_id.as_bytes())),
-        ("type", Cell::Text(&run.r#type)),
-        ("triggered_from", Cell::Text(&run.triggered_from)),
-        ("version", Cell::Text(&run.version)),
-        ("graph", Cell::Json(run.graph.as_ref())),
-        ("inputs", Cell::Json(run.inputs.as_ref())),
-        ("status", Cell::Text(run.status.as_str())),
-        ("outputs", Cell::Json(run.outputs.as_ref())),
-        ("error", Cell::Error(run.error.as_deref())),
-        ("elapsed_time", seconds(run.elapsed_time, run.finished_at)),
-        ("total_tokens", Cell::Integer(run.total_tokens)),
-        ("total_steps", Cell::Integer(run.total_steps)),
-        ("created_by_role", Cell::Text(&run.created_by_role)),
-        ("created_by", Cell::Id(run.created_by.as_bytes())),
-        ("created_at", Cell::Instant(run.created_at)),
-        ("finished_at", Cell::OptionalInstant(run.finished_at)),
-        ("exceptions_count", Cell::Integer(run.exceptions_count)),
-    ]
-}
-
-fn columns_of_node(node: &NodeExecution) -> Vec<(&'static str, Cell<'_>)> {
-    vec![
-        ("id", Cell::Id(node.id.as_bytes())),
-        ("tenant_id", Cell::Id(node.tenant_id.as_bytes())),
-        ("app_id", Cell::Id(node.app_id.as_bytes())),
-        ("workflow_id", Cell::Id(node.workflow_id.as_bytes())),
-        ("triggered_from", Cell::Text(&node.triggered_from)),
-        ("workflow_run_id", Cell::OptionalId(node.workflow_run_id)),
-        ("index", Cell::Integer(node.index)),
-        ("predecessor_node_id", Cell::OptionalText(node.predecessor_node_id.as_deref())),
-        ("node_execution_id", Cell::OptionalText(node.node_execution_id.as_deref())),
-        ("node_id", Cell::Text(&node.node_id)),
-        ("node_type", Cell::Text(&node.node_type)),
-        ("title", Cell::Text(&node.title)),
-        ("inputs", Cell::Json(node.inputs.as_ref())),
-        ("process_data", Cell::Json(node.process_data.as_ref())),
-        ("outputs", Cell::Json(node.outputs.as_ref())),
-        ("status", Cell::Text(node.status.as_str())),
-        ("error", Cell::Error(node.error.as_deref())),
-        ("elapsed_time", seconds(node.elapsed_time, node.finished_at)),
-        ("execution_metadata", Cell::Json(node.execution_metadata.as_ref())),
-        ("created_at", Cell::Instant(node.created_at)),
-        ("created_by_role", Cell::Text(&node.created_by_role)),
-        ("created_by", Cell::Id(node.created_by.as_bytes())),
-        ("finished_at", Cell::OptionalInstant(node.finished_at)),
-    ]
-}
-
-fn columns_of_app_log(log: &AppLog) -> Vec<(&'static str, Cell<'_>)> {
-    vec![
-        ("id", Cell::Id(log.id.as_bytes())),
-        ("tenant_id", Cell::Id(log.tenant_id.as_bytes())),
-        ("app_id", Cell::Id(log.app_id.as_bytes())),
-        ("workflow_id", Cell::Id(log.workflow_id.as_bytes())),
-        ("workflow_run_id", Cell::Id(log.workflow_run_id.as_bytes())),
-        ("created_from", Cell::Text(&log.created_from)),
-        ("created_by_role", Cell::Text(&log.created_by_role)),
-        ("created_by", Cell::Id(log.created_by.as_bytes())),
-        ("created_at", Cell::Instant(log.created_at)),
-    ]
-}
-
-fn columns_of_offload(offload: &Offload) -> Vec<(&'static str, Cell<'_>)> {
-    vec![
-        ("id", Cell::Id(offload.id.as_bytes())),
-        ("tenant_id", Cell::Id(offload.tenant_id.as_bytes())),
-        ("app_id", Cell::Id(offload.app_id.as_bytes())),
-        ("node_execution_id", Cell::OptionalId(offload.node_execution_id)),
-        ("type", Cell::Text(&offload.r#type)),
-        ("file_id", Cell::Id(offload.file_id.as_bytes())),
-        ("created_at", Cell::Instant(offload.created_at)),
-    ]
-}
-
-fn seconds(elapsed: f64, finished_at: Option<Timestamp>) -> Cell<'static> {
-    if finished_at.is_some() { Cell::Seconds(elapsed) } else { Cell::Running(elapsed) }
+/// Returns the columns of a record that Dify's table has, in a fixed order.
+pub fn columns(record: &Record) -> impl Iterator<Item = Cell<'_>> {
+    let has_finished = match record {
+        Record::Run(run) => run.finished_at.is_some(),
+        Record::Node(node) => node.finished_at.is_some(),
+        Record::AppLog(_) | Record::Offload(_) => true,
+    };
+    let cell = move |(column, value): (&'static Column, _)| {
+        let is_running = column.r#type == Type::Seconds && !has_finished;
+        Cell { column, value, is_running }
+    };
+    record.columns().filter(|(column, _)| !column.is_ours).map(cell)
 }
 
 impl Cell<'_> {
     fn push(self, out: &mut Vec<u8>) {
-        match self {
-            Self::Id(id) => out.extend_from_slice(id),
-            Self::OptionalId(id) => push_optional(out, id, |out, id| out.extend_from_slice(id.as_bytes())),
-            Self::Text(text) => push_text(out, text),
-            Self::OptionalText(text) => push_optional(out, text, push_text),
-            Self::Integer(integer) => out.extend_from_slice(&integer.to_be_bytes()),
-            Self::Seconds(seconds) => out.extend_from_slice(&micros(seconds).to_be_bytes()),
-            Self::Running(_) => out.extend_from_slice(&micros(0.0).to_be_bytes()),
-            Self::Instant(at) => out.extend_from_slice(&at.micros().to_be_bytes()),
-            Self::OptionalInstant(at) => {
-                push_optional(out, at, |out, at| out.extend_from_slice(&at.micros().to_be_bytes()));
+        if self.column.is_nullable {
+            out.push(u8::from(!self.is_void()));
+        }
+        match self.value {
+            Value::Null => {}
+            _ if self.is_void() => {}
+            Value::Id(id) => out.extend_from_slice(id.as_bytes()),
+            Value::Text(text) => push_text(out, text),
+            Value::Integer(integer) => out.extend_from_slice(&integer.to_be_bytes()),
+            Value::Seconds(seconds) => {
+                let seconds = if self.is_running { 0.0 } else { seconds };
+                out.extend_from_slice(&micros(seconds).to_be_bytes());
             }
-            Self::Json(json) => push_optional(out, json.filter(|json| !json.is_void()), |out, json| {
-                push_json(out, json.as_str());
-            }),
-            Self::Error(text) => push_optional(out, text.filter(|text| !text.is_empty()), push_text),
+            Value::Instant(at) => out.extend_from_slice(&at.micros().to_be_bytes()),
+            Value::Json(json) => push_json(out, json.as_str()),
+        }
+    }
+
+    /// Whether there is nothing: an empty payload and an empty error are alike to NULL.
+    fn is_void(self) -> bool {
+        match self.value {
+            Value::Null => true,
+            Value::Json(json) => json.is_void(),
+            Value::Text(text) => text.is_empty() && self.column.r#type == Type::Text,
+            _ => false,
         }
     }
 
     /// Whether it is a payload that is not there.
     #[must_use]
     pub fn is_void_json(self) -> bool {
-        matches!(self, Self::Json(json) if json.is_none_or(JsonText::is_void))
+        self.column.r#type == Type::Json && self.is_void()
     }
 
     /// Whether two values of the same column say the same.
     #[must_use]
     pub fn same(self, other: Self) -> bool {
-        if let (Self::Seconds(one), Self::Seconds(other)) = (self, other) {
+        if let (Value::Seconds(one), Value::Seconds(two)) = (self.value, other.value)
+            && !self.is_running
+            && !other.is_running
+        {
             // A rounded microsecond can fall to either side.
-            return (micros(one) - micros(other)).abs() <= 1;
+            return (micros(one) - micros(two)).abs() <= 1;
         }
         let (mut one_bytes, mut other_bytes) = (Vec::new(), Vec::new());
         self.push(&mut one_bytes);
         other.push(&mut other_bytes);
         one_bytes == other_bytes
     }
+}
+
+/// A value as PostgreSQL writes it; `None` is NULL.
+fn sql_text(value: Value<'_>) -> Option<String> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Id(id) => id.to_string(),
+        Value::Text(text) => text.to_owned(),
+        Value::Integer(integer) => integer.to_string(),
+        Value::Seconds(seconds) => seconds.to_string(),
+        Value::Instant(at) => {
+            let text = at.to_string().replace('T', " ");
+            text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        Value::Json(json) => json.as_str().to_owned(),
+    })
 }
 
 fn push_optional<T>(out: &mut Vec<u8>, value: Option<T>, push: impl FnOnce(&mut Vec<u8>, T)) {
@@ -201,21 +142,29 @@ impl Hasher {
     pub fn hash(&mut self, record: &Record, extra: &Extra, graph: Option<GraphHash>) -> [u8; 32] {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        for (name, cell) in columns(record) {
-            push_text(&mut buffer, name);
-            match cell {
-                Cell::Json(Some(json)) if name == "graph" && !json.is_void() => {
+        // Columns of newer versions count as the unknown ones that they were, so that sums of before stay true.
+        let mut beside: BTreeMap<&str, Option<Cow<'_, str>>> =
+            extra.columns.iter().map(|(name, text)| (&**name, text.as_deref().map(Cow::Borrowed))).collect();
+        for cell in columns(record) {
+            if cell.column.is_newer {
+                if let Some(text) = sql_text(cell.value) {
+                    beside.insert(cell.column.name, Some(text.into()));
+                }
+                continue;
+            }
+            push_text(&mut buffer, cell.column.name);
+            match cell.value {
+                Value::Json(json) if cell.column.role == Role::Graph && !json.is_void() => {
                     buffer.push(1);
                     buffer.extend_from_slice(&self.graph(json, graph));
                 }
-                cell => cell.push(&mut buffer),
+                _ => cell.push(&mut buffer),
             }
         }
-        for texts in [&extra.columns, &extra.changed] {
-            for (name, text) in texts {
-                push_text(&mut buffer, name);
-                push_optional(&mut buffer, text.as_deref(), push_text);
-            }
+        let changed = extra.changed.iter().map(|(name, text)| (&**name, text.as_deref().map(Cow::Borrowed)));
+        for (name, text) in beside.into_iter().chain(changed) {
+            push_text(&mut buffer, name);
+            push_optional(&mut buffer, text.as_deref(), push_text);
         }
         let hash = Sha256::digest(&buffer).into();
         self.buffer = buffer;

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::canonical::{Cell, columns};
 use crate::codec::spelling::row_text;
-use crate::codec::table_columns;
 use crate::domain::document::{ContentHash, PayloadField};
+use crate::domain::schema::{self, Type, Value};
 use crate::domain::{Document, Extra, JsonText, Kind, Month, Record, Revision, TenantId, Truncation};
 use crate::store::payload::{PayloadError, PayloadStore};
 
@@ -81,20 +81,21 @@ pub async fn standing(
     };
     let mut found =
         Found { absent: 0, different: unlike(extra, &stored_extra), changed: Vec::new(), spelled: Vec::new() };
-    for ((name, cell), (_, stored)) in columns(row).into_iter().zip(columns(&document.record)) {
-        let full = if cell.same(stored) { None } else { Some(full_if_same(name, cell, document, texts).await?) };
-        let spelling = match (&full, stored) {
-            (Some(None), _) => {
+    for (cell, stored) in columns(row).zip(columns(&document.record)) {
+        let name = cell.column.name;
+        let full = if cell.same(stored) { None } else { Some(full_if_same(cell, document, texts).await?) };
+        let spelling = match &full {
+            Some(None) => {
                 found.different.push(name.to_owned());
                 found.absent += usize::from(cell.is_void_json());
                 continue;
             }
-            (Some(Some(full)), Cell::Json(_)) => Cell::Json(Some(full)),
+            Some(Some(full)) if cell.column.r#type == Type::Json => Cell { value: Value::Json(full), ..stored },
             // A full text that is the same is the text: `error` has no spellings.
-            (Some(Some(_)), _) => cell,
-            (None, stored) => stored,
+            Some(Some(_)) => cell,
+            None => stored,
         };
-        found.judge(name, (cell, extra), (spelling, &stored_extra));
+        found.judge((cell, extra), (spelling, &stored_extra));
     }
     Ok(found.standing(row, document))
 }
@@ -110,8 +111,9 @@ struct Found {
 
 impl Found {
     /// Judges a column whose values are the same once cleaned.
-    fn judge(&mut self, name: &str, row: (Cell<'_>, &Extra), stored: (Cell<'_>, &Extra)) {
-        if is_exact(name, row, stored) {
+    fn judge(&mut self, row: (Cell<'_>, &Extra), stored: (Cell<'_>, &Extra)) {
+        let name = row.0.column.name;
+        if is_exact(row, stored) {
             return;
         }
         let list = if stored.1.is_changed(name) {
@@ -149,27 +151,28 @@ impl Found {
 }
 
 /// Whether a restored column would be byte for byte what the row has.
-fn is_exact(name: &str, row: (Cell<'_>, &Extra), stored: (Cell<'_>, &Extra)) -> bool {
+fn is_exact(row: (Cell<'_>, &Extra), stored: (Cell<'_>, &Extra)) -> bool {
+    let column = row.0.column;
+    let name = column.name;
     if row.1.lost.contains(name) {
         return false;
     }
-    match (row.0, stored.0) {
-        (Cell::Json(one), Cell::Json(other)) => {
-            let text = |json: Option<&JsonText>, extra: &Extra| {
-                row_text(name, json.map(JsonText::as_str), extra).map(std::borrow::Cow::into_owned)
+    let has_same_original = row.1.original(name) == stored.1.original(name);
+    match (row.0.value, stored.0.value) {
+        (one, other) if column.r#type == Type::Json => {
+            let text = |value: Value<'_>, extra: &Extra| {
+                let json = if let Value::Json(json) = value { Some(json.as_str()) } else { None };
+                row_text(name, json, extra).map(std::borrow::Cow::into_owned)
             };
-            let is_alike = one == other
-                && row.1.original(name) == stored.1.original(name)
-                && row.1.verbatim.contains(name) == stored.1.verbatim.contains(name);
+            let is_alike =
+                one == other && has_same_original && row.1.verbatim.contains(name) == stored.1.verbatim.contains(name);
             is_alike || text(one, row.1) == text(other, stored.1)
         }
-        (Cell::Error(one), Cell::Error(other)) => one == other,
+        (one, other) if column.r#type == Type::Text => one == other,
         // Before the end they mean nothing.
-        (Cell::Running(_), _) | (_, Cell::Running(_)) => true,
-        (Cell::Seconds(one), Cell::Seconds(other)) => {
-            one.to_bits() == other.to_bits() && row.1.original(name) == stored.1.original(name)
-        }
-        _ => row.1.original(name) == stored.1.original(name),
+        (Value::Seconds(_), Value::Seconds(_)) if row.0.is_running || stored.0.is_running => true,
+        (Value::Seconds(one), Value::Seconds(other)) => one.to_bits() == other.to_bits() && has_same_original,
+        _ => has_same_original,
     }
 }
 
@@ -193,7 +196,7 @@ fn unlike(row: &Extra, stored: &Extra) -> Vec<String> {
 }
 
 fn is_known(name: &str) -> bool {
-    Kind::ALL.into_iter().any(|kind| table_columns(kind).any(|known| known == name))
+    Kind::ALL.into_iter().flat_map(schema::columns).any(|known| known.name == name)
 }
 
 /// Returns what a document carries beside its record; `None` if it is not where it should be, or damaged.
@@ -229,20 +232,19 @@ async fn full_text(
 
 /// The full text of a truncated payload, if it is what the row says.
 async fn full_if_same(
-    name: &str,
     cell: Cell<'_>,
     document: &Document,
     texts: &dyn FullTexts,
 ) -> Result<Option<JsonText>, PayloadError> {
-    let field = PayloadField::from_column(name);
+    let field = PayloadField::from_column(cell.column.name);
     let Some(mark) = document.truncated.iter().find(|mark| Some(mark.field) == field) else { return Ok(None) };
     let full = full_text(document, mark, texts).await?;
-    Ok(full.filter(|full| match cell {
-        Cell::Error(_) => {
-            let text: Option<String> = serde_json::from_str(full.as_str()).ok();
-            cell.same(Cell::Error(text.as_deref()))
+    Ok(full.filter(|full| {
+        if cell.column.r#type == Type::Json {
+            return cell.same(Cell { value: Value::Json(full), ..cell });
         }
-        cell => cell.same(Cell::Json(Some(full))),
+        let text: Option<String> = serde_json::from_str(full.as_str()).ok();
+        cell.same(Cell { value: text.as_deref().map_or(Value::Null, Value::Text), ..cell })
     }))
 }
 

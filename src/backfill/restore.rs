@@ -18,7 +18,8 @@ use super::{LifeError, StoreSide};
 use crate::codec::spelling::row_text;
 use crate::domain::document::PayloadField;
 use crate::domain::query::{Scan, TimeRange};
-use crate::domain::{Document, Extra, JsonText, Kind, RecordId, TenantId, Timestamp};
+use crate::domain::schema;
+use crate::domain::{Document, Extra, Kind, RecordId, TenantId, Timestamp};
 use crate::postgres::{Catalogue, Client, Database, NamedRow, insert, lookup};
 
 /// Offloads before the nodes that ask for them, app logs after the runs that they show.
@@ -180,8 +181,7 @@ impl Restore<'_> {
             return Ok(Err("what its row had beside the record is not in the payload store, or damaged".to_owned()));
         };
         let mut row: NamedRow = columns(&document.record)
-            .into_iter()
-            .map(|(name, cell)| (name.to_owned(), value(name, cell, &extra)))
+            .map(|cell| (cell.column.name.to_owned(), value(cell, &extra)))
             .chain(extra.columns.iter().map(|(name, text)| (name.to_string(), Value::from(text.as_deref()))))
             .collect();
         for mark in document.truncated.iter().filter(|mark| mark.field != PayloadField::Extra) {
@@ -253,11 +253,14 @@ async fn write(
     }
 }
 
-/// Counts what a row has and its table does not; the columns of difylog's own records are none of it.
+/// Counts what a row has and its table does not.
 fn note_left_out(catalogue: &Catalogue, kind: Kind, row: &NamedRow, outcome: &mut Outcome) {
     let Some(table) = catalogue.table(crate::postgres::table_of(kind)) else { return };
-    let is_known = |name: &str| crate::codec::table_columns(kind).any(|known| known == name);
-    for name in row.keys().filter(|name| !table.columns.contains_key(*name) && !is_known(name)) {
+    let is_known = |name: &str| schema::columns(kind).iter().any(|column| column.name == name);
+    // Older databases lack columns of newer versions, which have nothing to say there.
+    let says = |(name, value): &(&String, &Value)| !value.is_null() || !is_known(name);
+    let lacks = |named: &(&String, &Value)| says(named) && !table.columns.contains_key(named.0);
+    for (name, _) in row.iter().filter(lacks) {
         *outcome.left_out.entry(format!("{}.{name}", crate::postgres::table_of(kind))).or_default() += 1;
     }
 }
@@ -277,20 +280,19 @@ fn span(kind: Kind, created: TimeRange) -> TimeRange {
 }
 
 /// A cell as the server's JSON functions take it.
-fn value(name: &str, cell: Cell<'_>, extra: &Extra) -> Value {
+fn value(cell: Cell<'_>, extra: &Extra) -> Value {
+    let name = cell.column.name;
     if let Some(original) = extra.original(name) {
         return original.into();
     }
-    match cell {
-        Cell::Id(id) => uuid::Uuid::from_bytes(*id).to_string().into(),
-        Cell::OptionalId(id) => id.map(|id| id.to_string()).into(),
-        Cell::Text(text) => text.into(),
-        Cell::OptionalText(text) | Cell::Error(text) => text.into(),
-        Cell::Integer(integer) => integer.into(),
-        Cell::Seconds(seconds) | Cell::Running(seconds) => seconds.into(),
-        Cell::Instant(at) => at.to_string().into(),
-        Cell::OptionalInstant(at) => at.map(|at| at.to_string()).into(),
-        Cell::Json(json) => row_text(name, json.map(JsonText::as_str), extra).into(),
+    match cell.value {
+        schema::Value::Null => Value::Null,
+        schema::Value::Id(id) => id.to_string().into(),
+        schema::Value::Text(text) => text.into(),
+        schema::Value::Integer(integer) => integer.into(),
+        schema::Value::Seconds(seconds) => seconds.into(),
+        schema::Value::Instant(at) => at.to_string().into(),
+        schema::Value::Json(json) => row_text(name, Some(json.as_str()), extra).into(),
     }
 }
 

@@ -30,7 +30,7 @@ fn names_of(kind: Kind) -> [Names; 2] {
             None => {}
         }
     }
-    [Names { prefix: "execution_data.", columns: data }, Names { prefix: "", columns: arguments }]
+    [Names { prefix: "execution_data.".to_owned(), columns: data }, Names { prefix: String::new(), columns: arguments }]
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

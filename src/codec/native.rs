@@ -29,7 +29,7 @@ static RECORD: LazyLock<[Names; 1]> = LazyLock::new(|| {
             columns.push((column.name, place));
         }
     }
-    [Names { prefix: "record.", columns }]
+    [Names { prefix: "record.".to_owned(), columns }]
 });
 
 pub(super) fn decode(message: &Message) -> Result<Decoded, Refusal> {

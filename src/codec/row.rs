@@ -54,7 +54,7 @@ pub(super) fn places(kind: Kind) -> impl Iterator<Item = (&'static Column, Place
 /// What a source calls the columns within one object of its message.
 pub(super) struct Names {
     /// Path of the object, as in `record.`.
-    pub prefix: &'static str,
+    pub prefix: String,
     pub columns: Vec<(&'static str, Place)>,
 }
 

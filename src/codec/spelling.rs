@@ -90,19 +90,21 @@ fn escape(unit: u16) -> [u8; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{TableCell, decode_row_with_extra, table_columns};
+    use crate::codec::{TableCell, decode_row_with_extra};
+    use crate::domain::schema::columns;
     use crate::domain::{Kind, Record};
     use proptest::prelude::*;
 
     /// What becomes of `outputs`: its cleaned text, and what is noted.
     fn noted(text: &str) -> (Option<JsonText>, Extra) {
-        let cells = table_columns(Kind::WorkflowRun).map(|name| match name {
+        let cells = columns(Kind::WorkflowRun).iter().map(|column| match column.name {
             "id" | "tenant_id" | "app_id" | "workflow_id" | "created_by" => TableCell::Uuid(uuid::Uuid::from_u128(7)),
             "outputs" => TableCell::Text(text.as_bytes()),
             "graph" | "inputs" | "error" | "finished_at" => TableCell::Null,
             "elapsed_time" => TableCell::Float(1.5),
             "total_tokens" | "total_steps" | "exceptions_count" => TableCell::Integer(0),
             "created_at" => TableCell::Instant(1_764_000_000_123_456),
+            _ if column.is_nullable => TableCell::Null,
             _ => TableCell::Text(b"x"),
         });
         let (mut cleaned, mut extra) = (Cleaned::default(), Extra::default());

@@ -11,7 +11,7 @@ use super::python_json::Scalar;
 use super::python_json::utf8::text_of;
 use super::row::{Cell, Names, PayloadForm, Row, payload_of_text, places};
 use super::{Cleaned, spelling};
-use crate::domain::schema::{Column, Type, columns};
+use crate::domain::schema::{Column, Type};
 use crate::domain::{Extra, JsonText, Kind, Record, Refusal};
 
 /// One cell, by what its column's type is.
@@ -29,7 +29,7 @@ pub enum TableCell<'a> {
     Other,
 }
 
-/// Decodes a row; `cells` come in the order of [`table_columns`], missing ones count as null.
+/// Decodes a row; `cells` come in the order of [`columns`](crate::domain::schema::columns), missing ones count as null.
 ///
 /// # Errors
 /// Why the row can be no record; `cleaned` says what was changed to keep one.
@@ -112,22 +112,11 @@ pub fn decode_payload(text: &[u8], cleaned: &mut Cleaned) -> Option<JsonText> {
     payload_of_text(&text, cleaned)
 }
 
-/// The columns of a kind's table, in the order of its cells. `creator` of an app log is not Dify's column: the session id
-/// or the e-mail of who created it.
-pub fn table_columns(kind: Kind) -> impl Iterator<Item = &'static str> {
-    columns(kind).iter().map(|column| column.name)
-}
-
 /// The columns by the names of their tables, for refusals.
 fn names_of(kind: Kind) -> &'static [Names] {
     static NAMES: LazyLock<[[Names; 1]; 4]> = LazyLock::new(|| {
         Kind::ALL.map(|kind| {
-            let prefix = match kind {
-                Kind::WorkflowRun => "workflow_runs.",
-                Kind::NodeExecution => "workflow_node_executions.",
-                Kind::AppLog => "workflow_app_logs.",
-                Kind::Offload => "workflow_node_execution_offload.",
-            };
+            let prefix = format!("{}.", kind.table());
             [Names { prefix, columns: places(kind).map(|(column, place)| (column.name, place)).collect() }]
         })
     });
@@ -144,9 +133,11 @@ fn names_of(kind: Kind) -> &'static [Names] {
 mod tests {
     use super::*;
     use crate::domain::RefusalClass;
+    use crate::domain::schema::columns;
 
     fn run(change: impl Fn(&str, TableCell<'static>) -> TableCell<'static>) -> (Result<Record, Refusal>, Cleaned) {
-        let cells = table_columns(Kind::WorkflowRun).map(|name| {
+        let cells = columns(Kind::WorkflowRun).iter().map(|column| {
+            let name = column.name;
             let usual = match name {
                 "id" | "tenant_id" | "app_id" | "workflow_id" | "created_by" => TableCell::Uuid(Uuid::from_u128(7)),
                 "graph" | "inputs" => TableCell::Text(br#"{"a": "\u4f60"}"#),
@@ -155,6 +146,7 @@ mod tests {
                 "total_tokens" => TableCell::Integer(3_000_000_000),
                 "created_at" => TableCell::Instant(1_764_000_000_123_456),
                 "error" | "finished_at" | "total_steps" | "exceptions_count" => TableCell::Null,
+                _ if column.is_nullable => TableCell::Null,
                 _ => TableCell::Text(b"x"),
             };
             change(name, usual)

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::record::RecordKey;
-use super::{JsonText, Kind, Month, Record, Revision, TenantId};
+use super::schema::{Given, Role, columns, newer_columns};
+use super::{Extra, JsonText, Kind, Month, Record, Revision, TenantId};
 
 /// SHA-256 of a text in UTF-8.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -173,24 +174,30 @@ impl Document {
         self.record.month()
     }
 
+    /// Takes into the record what was unknown when the document was written and is a column by now.
+    pub fn learn_newer_columns(&mut self) {
+        const KNOWS_ANY: bool = newer_columns() > 0;
+        if !KNOWS_ANY || self.extra.is_none() {
+            return;
+        }
+        let Ok(mut extra) = Extra::of_json(self.extra.as_ref()) else { return };
+        for column in columns(self.kind()).iter().filter(|column| column.is_newer) {
+            let Some(Some(text)) = extra.columns.get(column.name) else { continue };
+            let given = Given::of_sql_text(column.r#type, text);
+            if given.is_some_and(|given| column.set(&mut self.record, given)) {
+                extra.columns.remove(column.name);
+            }
+        }
+        self.extra = extra.to_json();
+    }
+
     /// Bytes that it takes, about: its texts of variable length and a flat share for the rest.
     #[must_use]
     pub fn footprint(&self) -> usize {
         const FIXED: usize = 512;
-        let payload = |text: &Option<JsonText>| text.as_ref().map_or(0, JsonText::len);
-        let plain = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let texts = match &self.record {
-            Record::Run(run) => payload(&run.inputs) + payload(&run.outputs) + plain(&run.error),
-            Record::Node(node) => {
-                payload(&node.inputs)
-                    + payload(&node.process_data)
-                    + payload(&node.outputs)
-                    + payload(&node.execution_metadata)
-                    + plain(&node.error)
-            }
-            Record::AppLog(_) | Record::Offload(_) => 0,
-        };
-        FIXED + texts + payload(&self.extra)
+        let payloads = self.record.columns().filter(|(column, _)| column.role == Role::Payload);
+        let texts: usize = payloads.map(|(_, value)| value.text_bytes()).sum();
+        FIXED + texts + self.extra.as_ref().map_or(0, JsonText::len)
     }
 
     /// As [`Self::footprint`], with the graph that was put back.
@@ -243,6 +250,30 @@ impl BulkAction {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_unknown_when_a_document_was_written_is_a_column_once_it_is_known() {
+        for (kind, column) in Kind::ALL.into_iter().flat_map(|kind| columns(kind).iter().map(move |of| (kind, of))) {
+            let (text, given) = crate::domain::schema::tests::example(column);
+            let mut extra = Extra::default();
+            extra.columns.insert("unheard_of".into(), Some("x".into()));
+            let rest = extra.to_json();
+            extra.columns.insert(column.name.into(), Some(text.into()));
+            let record = Record::blank(kind);
+            let revision = Revision::of(&record);
+            let mut document =
+                Document { record, revision, graph: None, truncated: Vec::new(), origin: None, extra: extra.to_json() };
+            let before = document.clone();
+            document.learn_newer_columns();
+            if column.is_newer && column.r#type != super::super::schema::Type::Json {
+                let mut record = Record::blank(kind);
+                assert!(column.set(&mut record, given));
+                assert_eq!((document.record, document.extra), (record, rest), "{}", column.name);
+            } else {
+                assert_eq!(document, before, "{}", column.name);
+            }
+        }
+    }
 
     #[test]
     fn hash_text_and_back() {

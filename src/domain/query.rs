@@ -17,6 +17,7 @@ pub use keyword::Keyword;
 
 use std::ops::Deref;
 
+use super::schema::RecordRef;
 use super::{Month, RecordId, Revision, Timestamp, WorkflowRun};
 
 /// Position in a list ordered by (`created_at`, `id`), newest first: rows strictly after it in that order follow.
@@ -40,6 +41,12 @@ impl Deref for RunSummary {
 
     fn deref(&self) -> &WorkflowRun {
         &self.run
+    }
+}
+
+impl<'r> From<&'r RunSummary> for RecordRef<'r> {
+    fn from(summary: &'r RunSummary) -> Self {
+        Self::Run(&summary.run)
     }
 }
 

@@ -29,6 +29,17 @@ impl Kind {
         }
     }
 
+    /// Dify's table.
+    #[must_use]
+    pub const fn table(self) -> &'static str {
+        match self {
+            Self::WorkflowRun => "workflow_runs",
+            Self::NodeExecution => "workflow_node_executions",
+            Self::AppLog => "workflow_app_logs",
+            Self::Offload => "workflow_node_execution_offload",
+        }
+    }
+
     /// The part of an index name that stands for the kind.
     #[must_use]
     pub const fn index_part(self) -> &'static str {

@@ -150,6 +150,10 @@ impl Column {
         Self { celery: Some(Celery::Argument(name)), ..self }
     }
 
+    pub(super) const fn newer(self) -> Self {
+        Self { is_newer: true, ..self.nullable() }
+    }
+
     pub(super) const fn ours(self) -> Self {
         Self { is_ours: true, ..self }
     }
@@ -174,6 +178,34 @@ impl Column {
     }
 }
 
+impl Value<'_> {
+    /// Returns the bytes of a text or payload; 0 for all others.
+    #[must_use]
+    pub fn text_bytes(self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Json(json) => json.len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Given {
+    /// Returns the value that a text of PostgreSQL's says; `None` if it is none of the type, or a payload, which only the
+    /// codec reads.
+    #[must_use]
+    pub fn of_sql_text(r#type: Type, text: &str) -> Option<Self> {
+        match r#type {
+            Type::Id => Uuid::parse_str(text).ok().map(Self::Id),
+            Type::Varchar(_) | Type::Text => Some(Self::Text(text.into())),
+            Type::Integer | Type::Count => text.parse().ok().map(Self::Integer),
+            Type::Seconds => text.parse().ok().map(Self::Seconds),
+            Type::Instant => text.parse().ok().map(Self::Instant),
+            Type::Json => None,
+        }
+    }
+}
+
 impl<'r> RecordRef<'r> {
     #[must_use]
     pub const fn kind(self) -> Kind {
@@ -188,18 +220,6 @@ impl<'r> RecordRef<'r> {
     /// Returns each column with its value, in the order of [`columns`].
     pub fn columns(self) -> impl Iterator<Item = (&'static Column, Value<'r>)> {
         columns(self.kind()).iter().map(move |column| (column, column.get(self)))
-    }
-}
-
-impl<'r> From<&'r WorkflowRun> for RecordRef<'r> {
-    fn from(run: &'r WorkflowRun) -> Self {
-        Self::Run(run)
-    }
-}
-
-impl<'r> From<&'r NodeExecution> for RecordRef<'r> {
-    fn from(node: &'r NodeExecution) -> Self {
-        Self::Node(node)
     }
 }
 
@@ -223,14 +243,6 @@ impl Record {
             Kind::NodeExecution => Self::Node(Box::default()),
             Kind::AppLog => Self::AppLog(Box::default()),
             Kind::Offload => Self::Offload(Box::default()),
-        }
-    }
-
-    /// Takes its payloads out.
-    pub fn drop_payloads(&mut self) {
-        for column in columns(self.kind()).iter().filter(|column| column.role != Role::Summary) {
-            // Every payload is nullable.
-            let _ = column.set(self, Given::Null);
         }
     }
 
@@ -312,65 +324,4 @@ macro_rules! column {
 pub(super) use column;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A value of the column's type that differs from a blank record's.
-    fn given(column: &Column) -> Given {
-        match column.r#type {
-            Type::Id => Given::Id(Uuid::from_u128(7)),
-            Type::Varchar(_) | Type::Text => Given::Text(column.name.into()),
-            Type::Integer | Type::Count => Given::Integer(7),
-            Type::Seconds => Given::Seconds(1.5),
-            Type::Instant => Given::Instant(Timestamp::MAX),
-            Type::Json => Given::Json(JsonText::from_clean("[7]")),
-        }
-    }
-
-    #[test]
-    fn each_column_is_a_field_of_its_own_with_its_type_and_takes_null_only_where_it_says_so() {
-        for kind in Kind::ALL {
-            let blank = Record::blank(kind);
-            assert_eq!(columns(kind)[0].name, "id");
-            for column in columns(kind) {
-                let mut record = blank.clone();
-                assert!(column.set(&mut record, given(column)), "{kind}.{}", column.name);
-                let changed = record.columns().zip(blank.columns()).filter(|((_, new), (_, old))| new != old);
-                let changed: Vec<_> = changed.map(|((column, _), _)| column.name).collect();
-                assert_eq!(changed, [column.name], "{kind}");
-                assert_eq!(column.set(&mut record, Given::Null), column.is_nullable, "{kind}.{}", column.name);
-                assert!(column.is_nullable || column.role == Role::Summary, "{kind}.{}", column.name);
-                let other = if column.r#type == Type::Id { Given::Integer(1) } else { Given::Id(Uuid::nil()) };
-                assert!(!column.set(&mut record, other), "{kind}.{}", column.name);
-            }
-        }
-    }
-
-    #[test]
-    fn every_field_of_a_record_is_a_column() {
-        for kind in Kind::ALL {
-            let mut record = Record::blank(kind);
-            for column in columns(kind) {
-                assert!(column.set(&mut record, given(column)));
-            }
-            // As `Debug` of the struct lists its fields.
-            let shown = format!("{record:#?}");
-            let fields =
-                shown.lines().filter(|line| line.starts_with("        ") && line.as_bytes()[8].is_ascii_lowercase());
-            let fields: Vec<_> = fields.filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name).collect();
-            assert_eq!(fields, columns(kind).iter().map(|column| column.name).collect::<Vec<_>>(), "{shown}");
-        }
-    }
-
-    #[test]
-    fn what_a_name_holds_is_the_same_kind_of_value_in_all_tables() {
-        for (kind, other) in Kind::ALL.into_iter().flat_map(|kind| Kind::ALL.map(|other| (kind, other))) {
-            for column in columns(kind) {
-                let namesakes = columns(other).iter().filter(|namesake| namesake.name == column.name);
-                for namesake in namesakes {
-                    assert_eq!(namesake.r#type == Type::Json, column.r#type == Type::Json, "{}", column.name);
-                }
-            }
-        }
-    }
-}
+pub(crate) mod tests;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::error::PostgresError;
 use super::pool::Client;
 use super::row::table_of;
-use crate::codec::table_columns;
 use crate::domain::Kind;
+use crate::domain::schema::columns;
 
 /// Dify's log tables, as far as they are there.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -186,8 +186,9 @@ impl Catalogue {
                 "the database has no table {name}: check postgres.url (Dify's database, and a role that may see its tables)"
             )));
         };
+        let needed = columns(kind).iter().filter(|column| !column.is_ours && !column.is_newer);
         let missing: Vec<_> =
-            table_columns(kind).filter(|name| *name != "creator" && !table.columns.contains_key(*name)).collect();
+            needed.map(|column| column.name).filter(|name| !table.columns.contains_key(*name)).collect();
         if missing.is_empty() {
             return Ok(Some(table));
         }
@@ -201,7 +202,7 @@ impl Catalogue {
 impl Table {
     /// Columns of a kind's table that no record has, by name. A generated one comes again by itself and is none.
     pub fn unknown_columns(&self, kind: Kind) -> impl Iterator<Item = (&str, &Writable)> {
-        let is_known = move |name: &str| table_columns(kind).any(|known| known == name && known != "creator");
+        let is_known = move |name: &str| columns(kind).iter().any(|known| known.name == name && !known.is_ours);
         self.writable.iter().map(|(name, column)| (name.as_str(), column)).filter(move |(name, _)| !is_known(name))
     }
 

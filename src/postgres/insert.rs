@@ -9,8 +9,7 @@ use super::catalogue::{Catalogue, Table};
 use super::error::PostgresError;
 use super::pool::Client;
 use super::row::quoted;
-use crate::codec::table_columns;
-use crate::domain::Kind;
+use crate::domain::{Kind, schema};
 
 /// A row by the names of its columns, those that no record has included.
 pub type NamedRow = Map<String, Value>;
@@ -59,8 +58,8 @@ fn unknown<'t>(table: &'t Table, kind: Kind, row: &NamedRow) -> Vec<&'t str> {
 /// The rows travel as one JSON text, each value as a text that the server turns into its column's own type.
 fn statement(table: &Table, kind: Kind, unknown: &[&str]) -> String {
     let (mut columns, mut values, mut texts) = (String::new(), String::new(), String::new());
-    let known: Vec<&str> = table_columns(kind).filter(|name| *name != "creator").collect();
-    for name in known.iter().chain(unknown).copied() {
+    let known = schema::columns(kind).iter().filter(|column| !column.is_ours).map(|column| column.name);
+    for name in known.chain(unknown.iter().copied()) {
         let Some(column) = table.writable.get(name) else { continue };
         let (comma, name) = (if columns.is_empty() { "" } else { ", " }, quoted(name));
         // An explicit cast would cut a text that is too long; the assignment refuses it.

@@ -4,18 +4,14 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 
 use super::catalogue::{Catalogue, Table};
-use crate::codec::{Cleaned, TableCell, decode_row_with_extra, table_columns};
+use crate::codec::{Cleaned, TableCell, decode_row_with_extra};
+use crate::domain::schema::columns;
 use crate::domain::{Extra, Kind, Record, Refusal};
 
 /// The table of a kind.
 #[must_use]
 pub const fn table_of(kind: Kind) -> &'static str {
-    match kind {
-        Kind::WorkflowRun => "workflow_runs",
-        Kind::NodeExecution => "workflow_node_executions",
-        Kind::AppLog => "workflow_app_logs",
-        Kind::Offload => "workflow_node_execution_offload",
-    }
+    kind.table()
 }
 
 /// A row decoded.
@@ -40,9 +36,11 @@ pub struct RowRecord {
 /// a scalar subquery by primary key, so that no plan can turn it into a join that needs a sort.
 #[must_use]
 pub fn select_list(kind: Kind, catalogue: &Catalogue) -> String {
-    let columns = table_columns(kind).map(|column| match column {
-        "creator" => creator(catalogue),
-        column => format!("t.\"{column}\""),
+    let is_there = |name| catalogue.table(table_of(kind)).is_some_and(|table| table.columns.contains_key(name));
+    let columns = columns(kind).iter().map(|column| match column.name {
+        _ if column.is_ours => creator(catalogue),
+        name if column.is_newer && !is_there(name) => "NULL".to_owned(),
+        name => format!("t.\"{name}\""),
     });
     columns.chain(unknown_columns(kind, catalogue)).collect::<Vec<_>>().join(", ")
 }
@@ -83,7 +81,7 @@ fn creator(catalogue: &Catalogue) -> String {
 pub fn record_of(kind: Kind, row: &Row) -> RowRecord {
     let (mut cleaned, mut extra) = (Cleaned::default(), Extra::default());
     let mut bytes = 0;
-    let cells = (0..table_columns(kind).count()).map(|place| {
+    let cells = (0..columns(kind).len()).map(|place| {
         let cell = row.try_get::<_, Sql<'_>>(place).map_or(TableCell::Other, |sql| sql.cell);
         bytes += match cell {
             TableCell::Text(text) => text.len(),
@@ -92,7 +90,7 @@ pub fn record_of(kind: Kind, row: &Row) -> RowRecord {
         cell
     });
     let record = decode_row_with_extra(kind, cells, &mut cleaned, &mut extra);
-    bytes += read_unknown(row, table_columns(kind).count(), &mut extra);
+    bytes += read_unknown(row, columns(kind).len(), &mut extra);
     RowRecord { record, cleaned, extra, bytes, key: key_of(row) }
 }
 

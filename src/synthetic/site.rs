@@ -122,16 +122,10 @@ impl Site {
             graph: Some(app.canvas()),
             inputs: Some(text(&inputs)),
             status: RunStatus::Running,
-            outputs: None,
-            error: None,
-            elapsed_time: 0.0,
-            total_tokens: 0,
-            total_steps: 0,
             created_by_role: "end_user".into(),
             created_by: RecordId::new(super::named("end user of the site", self.rng.random_range(0..24), 0)),
             created_at,
-            finished_at: None,
-            exceptions_count: 0,
+            ..WorkflowRun::default()
         }
     }
 

@@ -28,7 +28,6 @@ fn run() -> WorkflowRun {
         graph: Some(JsonText::from_clean("{\"nodes\":[]}")),
         inputs: Some(JsonText::from_clean(format!("{{\"text\":\"{}\"}}", "x".repeat(5_000)))),
         status: RunStatus::Succeeded,
-        outputs: None,
         error: Some("e".repeat(3_000).into()),
         elapsed_time: 0.5,
         total_tokens: 3_000_000_000,
@@ -37,7 +36,7 @@ fn run() -> WorkflowRun {
         created_by: id(5),
         created_at: at(0),
         finished_at: Some(at(500_000)),
-        exceptions_count: 0,
+        ..WorkflowRun::default()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use super::{Cursor, Position, RunSummary};
+use crate::domain::schema::RecordRef;
 use crate::domain::{AppLog, Document, NodeExecution, Revision, Timestamp};
 
 /// A node execution without its payloads.
@@ -21,6 +22,12 @@ impl Deref for NodeSummary {
 
     fn deref(&self) -> &NodeExecution {
         &self.node
+    }
+}
+
+impl<'r> From<&'r NodeSummary> for RecordRef<'r> {
+    fn from(summary: &'r NodeSummary) -> Self {
+        Self::Node(&summary.node)
     }
 }
 

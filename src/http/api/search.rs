@@ -12,7 +12,7 @@ use super::params::{NodeConditions, Paging, RunConditions, field_name};
 use super::problem::{Problem, Problems};
 use crate::domain::Document;
 use crate::domain::query::{Facet, FacetCount, HistogramBucket};
-use crate::query::columns::{NodeRow, RunRow, document};
+use crate::query::columns::{Row, document};
 use crate::query::{Hit, Hits, QueryError, TenantLogs};
 
 #[derive(Serialize, ToSchema)]
@@ -77,7 +77,7 @@ pub(in crate::http) async fn runs(
     Params(conditions, paging): Params<RunConditions, Paging>,
 ) -> Result<Json<Found>, Problem> {
     let hits = logs.search_runs(&conditions.query()?, &paging.page()?).await?;
-    Ok(Json(found(hits, |run| serde_json::value::to_raw_value(&RunRow::from(run)))))
+    Ok(Json(found(hits, |run| serde_json::value::to_raw_value(&Row::of(run)))))
 }
 
 /// Search node executions
@@ -91,7 +91,7 @@ pub(in crate::http) async fn nodes(
     Params(conditions, paging): Params<NodeConditions, Paging>,
 ) -> Result<Json<Found>, Problem> {
     let hits = logs.search_nodes(&conditions.query()?, &paging.page()?).await?;
-    Ok(Json(found(hits, |node| serde_json::value::to_raw_value(&NodeRow::from(node)))))
+    Ok(Json(found(hits, |node| serde_json::value::to_raw_value(&Row::of(node)))))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -292,6 +292,6 @@ pub(in crate::http) struct Snapshots {
 )]
 pub(in crate::http) async fn run_nodes(Reading(logs): Reading, ids: Ids) -> Result<Json<Snapshots>, Problem> {
     let nodes = logs.node_snapshots(None, ids.get("run_id")?).await?;
-    let row = |node| serde_json::value::to_raw_value(&NodeRow::from(node)).ok();
+    let row = |node| serde_json::value::to_raw_value(&Row::of(node)).ok();
     Ok(Json(Snapshots { data: nodes.iter().filter_map(row).collect() }))
 }

@@ -74,7 +74,9 @@ fn read(kind: Kind, stored: impl Iterator<Item = Stored>, row: &Row<'_>) -> Resu
             Stored::Extra => extra = columns.text()?.map(JsonText::from_clean),
         }
     }
-    Ok((Document { record, revision, graph, truncated, origin, extra }, enclosing))
+    let mut document = Document { record, revision, graph, truncated, origin, extra };
+    document.learn_newer_columns();
+    Ok((document, enclosing))
 }
 
 /// The text of a graph, from its only column.

@@ -184,3 +184,59 @@ pub fn plan(sql: &str, values: &[rusqlite::types::Value]) -> String {
     let steps = statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
     steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::query::Content;
+    use crate::domain::schema::{columns, tests::example};
+    use crate::domain::{BulkAction, Document, Record, Revision};
+    use crate::store::sqlite::{decode, encode};
+
+    fn document(record: Record, revision: i64) -> Document {
+        let revision = Revision::from_stored(revision);
+        Document { record, revision, graph: None, truncated: Vec::new(), origin: None, extra: None }
+    }
+
+    fn write(connection: &Connection, document: &Document) {
+        let row = encode::Row::new(BulkAction::Document(Arc::new(document.clone())), true);
+        let values: Vec<_> = row.document_values(document).collect();
+        let written = connection.execute(&tables::of(document.kind()).upsert, rusqlite::params_from_iter(values));
+        assert_eq!(written, Ok(1));
+    }
+
+    fn read(connection: &Connection, kind: Kind) -> Document {
+        let sql = tables::of(kind).select(Content::Full);
+        connection.query_row(&sql, (), |row| decode::document(kind, row)).unwrap()
+    }
+
+    /// A file of the last version before the columns that newer versions of Dify brought.
+    #[test]
+    fn a_file_without_the_newer_columns_gets_them_and_keeps_its_rows() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let (path, month) = (Path::new("memory"), Month::new(2026, 11).unwrap());
+        migrate(&mut connection, path, month).unwrap();
+        for kind in Kind::ALL {
+            write(&connection, &document(Record::blank(kind), 1));
+            for column in columns(kind).iter().filter(|column| column.is_newer) {
+                let sql = format!("ALTER TABLE {} DROP COLUMN {}", tables::of(kind).name, column.name);
+                connection.execute_batch(&sql).unwrap();
+            }
+        }
+        connection.pragma_update(None, "user_version", BASE).unwrap();
+        assert_eq!(state(&connection, path).unwrap(), State::Older(BASE));
+        migrate(&mut connection, path, month).unwrap();
+        assert_eq!(state(&connection, path).unwrap(), State::Current);
+        for kind in Kind::ALL {
+            assert_eq!(read(&connection, kind), document(Record::blank(kind), 1));
+            let mut newer = document(Record::blank(kind), 2);
+            for column in columns(kind).iter().filter(|column| column.is_newer) {
+                assert!(column.set(&mut newer.record, example(column).1));
+            }
+            write(&connection, &newer);
+            assert_eq!(read(&connection, kind), newer);
+        }
+    }
+}

@@ -1,22 +1,10 @@
 //! Generated records: any value that a decoder can answer.
 
-use difylog::domain::{
-    AppId, AppLog, JsonText, NodeExecution, NodeStatus, Offload, Record, RecordId, RunStatus, TenantId, Timestamp,
-    WorkflowRun,
-};
+use difylog::domain::schema::{Column, Given, Type, columns};
+use difylog::domain::{JsonText, Kind, Record, Timestamp};
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
 use uuid::Uuid;
-
-fn id() -> impl Strategy<Value = RecordId> {
-    any::<u128>().prop_map(|bits| RecordId::new(Uuid::from_u128(bits)))
-}
-
-fn tenant_and_app() -> impl Strategy<Value = (TenantId, AppId)> {
-    let new = |(tenant, app)| (TenantId::new(Uuid::from_u128(tenant)), AppId::new(Uuid::from_u128(app)));
-    any::<(u128, u128)>().prop_map(new)
-}
 
 fn instant() -> impl Strategy<Value = Timestamp> {
     (0..=Timestamp::MAX.micros()).prop_map(|micros| Timestamp::from_micros(micros).unwrap())
@@ -52,118 +40,28 @@ pub fn payload() -> impl Strategy<Value = JsonText> {
     value.prop_map(JsonText::from_clean)
 }
 
-fn run() -> impl Strategy<Value = Record> {
-    let ids = (tenant_and_app(), id(), id(), id());
-    let texts = (text(), text(), text(), text(), text(), option::of(text()));
-    let payloads = (option::of(payload()), option::of(payload()), option::of(payload()));
-    let numbers = (seconds(), any::<[i64; 3]>(), instant(), option::of(instant()));
-    (ids, texts, payloads, numbers).prop_map(|(ids, texts, payloads, numbers)| {
-        let ((tenant_id, app_id), id, workflow_id, created_by) = ids;
-        let (r#type, triggered_from, version, status, created_by_role, error) = texts;
-        let (graph, inputs, outputs) = payloads;
-        let (elapsed_time, [total_tokens, total_steps, exceptions_count], created_at, finished_at) = numbers;
-        let status = RunStatus::from(&*status);
-        Record::Run(Box::new(WorkflowRun {
-            id,
-            tenant_id,
-            app_id,
-            workflow_id,
-            r#type,
-            triggered_from,
-            version,
-            graph,
-            inputs,
-            status,
-            outputs,
-            error,
-            elapsed_time,
-            total_tokens,
-            total_steps,
-            created_by_role,
-            created_by,
-            created_at,
-            finished_at,
-            exceptions_count,
-        }))
-    })
-}
-
-fn node() -> impl Strategy<Value = Record> {
-    let ids = (tenant_and_app(), id(), id(), id(), option::of(id()));
-    let texts =
-        (text(), text(), text(), text(), text(), text(), option::of(text()), option::of(text()), option::of(text()));
-    let payloads = [option::of(payload()), option::of(payload()), option::of(payload()), option::of(payload())];
-    let numbers = (seconds(), any::<i64>(), instant(), option::of(instant()));
-    (ids, texts, payloads, numbers).prop_map(|(ids, texts, payloads, numbers)| {
-        let ((tenant_id, app_id), id, workflow_id, created_by, workflow_run_id) = ids;
-        let (triggered_from, node_id, node_type, title, status, created_by_role, ..) = texts;
-        let (.., predecessor_node_id, node_execution_id, error) = texts;
-        let [inputs, process_data, outputs, execution_metadata] = payloads;
-        let (elapsed_time, index, created_at, finished_at) = numbers;
-        let status = NodeStatus::from(&*status);
-        Record::Node(Box::new(NodeExecution {
-            id,
-            tenant_id,
-            app_id,
-            workflow_id,
-            triggered_from,
-            workflow_run_id,
-            index,
-            predecessor_node_id,
-            node_execution_id,
-            node_id,
-            node_type,
-            title,
-            inputs,
-            process_data,
-            outputs,
-            status,
-            error,
-            elapsed_time,
-            execution_metadata,
-            created_at,
-            created_by_role,
-            created_by,
-            finished_at,
-        }))
-    })
-}
-
-fn app_log() -> impl Strategy<Value = Record> {
-    (tenant_and_app(), [id(), id(), id(), id()], text(), text(), option::of(text()), instant()).prop_map(
-        |(
-            (tenant_id, app_id),
-            [id, workflow_id, workflow_run_id, created_by],
-            created_from,
-            created_by_role,
-            creator,
-            created_at,
-        )| {
-            Record::AppLog(Box::new(AppLog {
-                id,
-                tenant_id,
-                app_id,
-                workflow_id,
-                workflow_run_id,
-                created_from,
-                created_by_role,
-                created_by,
-                creator,
-                created_at,
-            }))
-        },
-    )
-}
-
-fn offload() -> impl Strategy<Value = Record> {
-    (tenant_and_app(), id(), option::of(id()), text(), id(), instant()).prop_map(
-        |((tenant_id, app_id), id, node_execution_id, r#type, file_id, created_at)| {
-            Record::Offload(Box::new(Offload { id, tenant_id, app_id, node_execution_id, r#type, file_id, created_at }))
-        },
-    )
+fn given(column: &Column) -> BoxedStrategy<Given> {
+    let value = match column.r#type {
+        Type::Id => any::<u128>().prop_map(|bits| Given::Id(Uuid::from_u128(bits))).boxed(),
+        Type::Varchar(_) | Type::Text => text().prop_map(Given::Text).boxed(),
+        Type::Integer | Type::Count => any::<i64>().prop_map(Given::Integer).boxed(),
+        Type::Seconds => seconds().prop_map(Given::Seconds).boxed(),
+        Type::Instant => instant().prop_map(Given::Instant).boxed(),
+        Type::Json => payload().prop_map(Given::Json).boxed(),
+    };
+    if column.is_nullable { prop_oneof![Just(Given::Null), value].boxed() } else { value }
 }
 
 /// A record of any kind.
 pub fn record() -> impl Strategy<Value = Record> {
-    prop_oneof![run(), node(), app_log(), offload()]
+    let of_kind = |kind: Kind| {
+        columns(kind).iter().map(given).collect::<Vec<_>>().prop_map(move |values| {
+            let mut record = Record::blank(kind);
+            for (column, value) in columns(kind).iter().zip(values) {
+                assert!(column.set(&mut record, value), "{}", column.name);
+            }
+            record
+        })
+    };
+    prop_oneof![of_kind(Kind::WorkflowRun), of_kind(Kind::NodeExecution), of_kind(Kind::AppLog), of_kind(Kind::Offload)]
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use difylog::codec::{DecodeLimits, decode, encode_native};
-use difylog::domain::RefusalClass;
+use difylog::domain::schema::{Column, Type, columns};
+use difylog::domain::{Kind, RefusalClass};
 use proptest::prelude::*;
 use regex_automata::dfa::Automaton;
 use regex_automata::dfa::dense::DFA;
@@ -95,6 +96,42 @@ fn what_the_parser_refuses_the_schema_refuses() {
     }
     let many = |count| Value::Array(vec![serde_json::from_str(&native::run_event("")).unwrap(); count]);
     assert!(SCHEMA.accepts(&many(2)) && SCHEMA.accepts(&many(0)) && !SCHEMA.accepts(&many(10_001)));
+}
+
+/// What the schema says of a column's values.
+fn declared(column: &Column) -> Value {
+    let name = match column.r#type {
+        Type::Varchar(longest) if longest != 255 => {
+            return serde_json::json!({ "type": "string", "maxLength": longest });
+        }
+        Type::Id => "uuid",
+        Type::Varchar(_) => "varchar",
+        Type::Text => "text",
+        Type::Instant => "timestamp",
+        Type::Integer => "integer",
+        Type::Count => "count",
+        Type::Seconds => "seconds",
+        Type::Json => "payload",
+    };
+    let optional = if column.is_nullable && column.r#type != Type::Json { "optional_" } else { "" };
+    serde_json::json!({ "$ref": format!("#/$defs/{optional}{name}") })
+}
+
+#[test]
+fn the_schema_lists_the_columns_of_each_kind() {
+    for kind in Kind::ALL {
+        let of_kind = SCHEMA.0.pointer(&format!("/$defs/{kind}")).unwrap();
+        assert_eq!(of_kind["properties"].as_object().unwrap().len(), columns(kind).len(), "{kind}");
+        for column in columns(kind) {
+            let mut property = of_kind["properties"][column.name].clone();
+            assert!(property.is_object(), "{kind}.{} is not in config/event.schema.json", column.name);
+            property.as_object_mut().unwrap().remove("description");
+            assert_eq!(property, declared(column), "{kind}.{}", column.name);
+            let is_required = !column.is_nullable && !column.is_zero_by_default();
+            let required = of_kind["required"].as_array().unwrap();
+            assert_eq!(required.iter().any(|name| *name == column.name), is_required, "{kind}.{}", column.name);
+        }
+    }
 }
 
 #[test]

@@ -49,16 +49,10 @@ pub fn run(tenant_id: TenantId, app_id: AppId, created_at: Timestamp) -> Workflo
         graph: json(r#"{"nodes": [], "edges": [], "viewport": {"x": 0, "y": 0, "zoom": 0.7}}"#),
         inputs: json(r#"{"sys.query": "hello", "n": 1e-09}"#),
         status: RunStatus::Running,
-        outputs: None,
-        error: None,
-        elapsed_time: 0.0,
-        total_tokens: 0,
-        total_steps: 0,
         created_by_role: "end_user".into(),
         created_by: id(),
         created_at,
-        finished_at: None,
-        exceptions_count: 0,
+        ..WorkflowRun::default()
     }
 }
 
@@ -73,22 +67,15 @@ pub fn node(tenant_id: TenantId, app_id: AppId, run_id: RecordId, index: i64, cr
         triggered_from: "workflow-run".into(),
         workflow_run_id: Some(run_id),
         index,
-        predecessor_node_id: None,
         node_execution_id: Some(id.to_string().into()),
         node_id: "1733478262179".into(),
         node_type: "llm".into(),
         title: "LLM".into(),
-        inputs: None,
-        process_data: None,
-        outputs: None,
         status: NodeStatus::Running,
-        error: None,
-        elapsed_time: 0.0,
-        execution_metadata: None,
         created_at,
         created_by_role: "account".into(),
         created_by: RecordId::new(Uuid::new_v4()),
-        finished_at: None,
+        ..NodeExecution::default()
     }
 }
 
@@ -102,8 +89,8 @@ pub fn app_log(tenant_id: TenantId, app_id: AppId, run_id: RecordId, created_at:
         created_from: "service-api".into(),
         created_by_role: "end_user".into(),
         created_by: id(),
-        creator: None,
         created_at,
+        ..AppLog::default()
     }
 }
 

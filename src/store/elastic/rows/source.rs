@@ -90,7 +90,10 @@ impl<'de> Visitor<'de> for OfKind {
         match columns(self.0).iter().enumerate().find(is_missing) {
             Some((_, column)) => Err(A::Error::missing_field(column.name)),
             None if !has_revision => Err(A::Error::missing_field("revision")),
-            None => Ok(source),
+            None => {
+                source.document.learn_newer_columns();
+                Ok(source)
+            }
         }
     }
 }

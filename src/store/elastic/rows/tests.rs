@@ -25,7 +25,6 @@ fn run() -> WorkflowRun {
         r#type: "workflow".into(),
         triggered_from: "app-run".into(),
         version: "2025-12-01 09:30:11.123456".into(),
-        graph: None,
         inputs: json(r#"{"b": 1e-09, "a": 123456789012345678901234567890, "t\"\\": "语\n"}"#),
         status: RunStatus::PartialSucceeded,
         outputs: json("{}"),
@@ -38,6 +37,7 @@ fn run() -> WorkflowRun {
         created_at: at("2026-11-23T15:28:34.729072Z"),
         finished_at: Some(at("2026-11-23T15:28:36.229072Z")),
         exceptions_count: 2,
+        ..WorkflowRun::default()
     }
 }
 
