@@ -63,6 +63,8 @@ pub struct WorkflowRun {
     pub finished_at: Option<Timestamp>,
     /// Node failures that were handled.
     pub exceptions_count: i64,
+    /// When somebody asked to stop it.
+    pub stop_requested_at: Option<Timestamp>,
 }
 
 impl WorkflowRun {
@@ -87,5 +89,6 @@ impl WorkflowRun {
         column!(Run, "created_at", created_at, Instant).celery("started_at"),
         column!(Run, "finished_at", finished_at, Instant).nullable().celery("finished_at"),
         column!(Run, "exceptions_count", exceptions_count, Count).celery("exceptions_count"),
+        column!(Run, "stop_requested_at", stop_requested_at, Instant).newer(),
     ];
 }
