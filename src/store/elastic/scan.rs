@@ -1,16 +1,17 @@
 //! Walks over documents of all tenants, for administrative work: oldest first, each record once, in its newest revision.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::catalog::{LENIENT, list};
+use super::catalog::{self, LENIENT, list};
 use super::copies::{Copy, PAGE, add_filter, conditions, may_be_superseded, walk};
 use super::hosts::{Answer, Method, Request};
+use super::names::{self, Family};
 use super::rows;
-use super::search::{LENIENT_SEARCH, Reader, groups};
+use super::search::{LENIENT_SEARCH, Reader, continue_after, groups};
 use crate::domain::query::{Content, Cursor, Scan};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId, Timestamp};
@@ -45,8 +46,7 @@ impl Reader<'_> {
         Ok(self.copies(scan, &query).await?.first().map(|copy| copy.cursor))
     }
 
-    /// Counts the records within a walk. Copies of a record in two indices of its month, which only a change of the tenancy
-    /// leaves behind, are counted each.
+    /// Counts the records within a walk, each once.
     pub(super) async fn scan_count(&self, scan: &Scan) -> Result<u64, SinkFault> {
         #[derive(Deserialize)]
         struct Counted {
@@ -68,26 +68,60 @@ impl Reader<'_> {
         Ok(counted.hits.total.value.saturating_sub(self.superseded(scan).await?))
     }
 
-    /// How many documents within a walk are older copies of a run or node that was resumed in a later month.
+    /// How many documents within a walk are copies that do not count: of a run or node that was resumed in a later month, and
+    /// of whatever lies in two indices of its month because the tenancy was changed.
     async fn superseded(&self, scan: &Scan) -> Result<u64, SinkFault> {
-        if scan.superseded_too || !matches!(scan.kind, Kind::WorkflowRun | Kind::NodeExecution) {
+        if scan.superseded_too {
             return Ok(0);
         }
         let places = list(self.hosts, self.names, &self.scan_expression(scan), &LENIENT).await?;
-        let months: BTreeSet<Month> = places.iter().map(|place| place.month).collect();
-        let (mut superseded, mut after) = (0, scan.after);
-        loop {
-            let mut query = walk(scan, after, PAGE);
-            add_filter(&mut query, may_be_superseded(&months, &[]));
-            let copies = self.copies(scan, &query).await?;
-            let Some(last) = copies.last() else { return Ok(superseded) };
-            after = Some(last.cursor);
-            let all = copies.len();
-            superseded += (all - self.only_newest(scan.kind, copies).await?.len()) as u64;
-            if all < PAGE {
-                return Ok(superseded);
-            }
+        let mut either = self.in_two_indices(scan, &places);
+        if matches!(scan.kind, Kind::WorkflowRun | Kind::NodeExecution) {
+            either.push(may_be_superseded(&places.iter().map(|place| place.month).collect(), &[]));
         }
+        if either.is_empty() {
+            return Ok(0);
+        }
+        let mut query = walk(scan, None, PAGE);
+        add_filter(&mut query, json!({ "bool": { "should": either, "minimum_should_match": 1 } }));
+        behind(scan.after, &mut query);
+        if let Some(query) = query.as_object_mut() {
+            // Copies of one record share a cursor, and a page may end between them.
+            let order = json!([{ "created_at": "asc" }, { "id": "asc" }, { "tenant_id": "asc" }, { "_index": "asc" }]);
+            query.insert("sort".to_owned(), order);
+        }
+        let mut superseded = 0;
+        loop {
+            let copies = self.copies(scan, &query).await?;
+            let Some(last) = copies.last().filter(|_| copies.len() == PAGE).map(|copy| copy.hit.sort.clone()) else {
+                return Ok(superseded + self.replaced(scan.kind, copies).await?);
+            };
+            superseded += self.replaced(scan.kind, copies).await?;
+            continue_after(&mut query, &Value::Array(last));
+        }
+    }
+
+    /// How many of these copies do not count.
+    async fn replaced(&self, kind: Kind, copies: Vec<Copy>) -> Result<u64, SinkFault> {
+        let all = copies.len();
+        Ok((all - self.only_newest(kind, copies).await?.len()) as u64)
+    }
+
+    /// What finds the records that may lie in an index of their tenant and in the shared one of the same month.
+    fn in_two_indices(&self, scan: &Scan, places: &[names::Place]) -> Vec<Value> {
+        let doubled = catalog::doubled(places);
+        let mut owners: BTreeMap<Month, Vec<TenantId>> = BTreeMap::new();
+        for place in places.iter().filter(|place| doubled.contains(&place.month)) {
+            owners.entry(place.month).or_default().extend(place.tenant);
+        }
+        let of_month = |(month, tenants): (Month, Vec<TenantId>)| {
+            let of = |tenant| names::Place { family: Family::Records(scan.kind), tenant, month };
+            let indices: Vec<_> = std::iter::once(None).chain(tenants.iter().copied().map(Some)).map(of).collect();
+            let indices: Vec<_> = indices.into_iter().map(|place| self.names.index(place)).collect();
+            let tenants: Vec<_> = tenants.iter().map(ToString::to_string).collect();
+            json!({ "bool": { "filter": [{ "terms": { "_index": indices } }, { "terms": { "tenant_id": tenants } }] } })
+        };
+        owners.into_iter().map(of_month).collect()
     }
 
     /// The next copies of a walk, in its order; all that share the last one's cursor.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use difylog::domain::document::{PayloadField, Truncation};
-use difylog::domain::query::{AppLogFilter, Page, RunFilter};
+use difylog::domain::query::{AppLogFilter, Cursor, Page, RunFilter, Scan};
 use difylog::domain::{BulkAction, Document, Kind, Record, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
 use difylog::store::{
-    BulkSink as _, LogQueries as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _, TextNames as _,
+    BulkSink as _, LogQueries as _, LogReader as _, LogScan as _, StoreAdmin as _, StoreError, StoreOverview as _,
+    TextNames as _,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -249,6 +250,16 @@ async fn what_was_written_in_another_tenancy_is_read_and_shows_once() {
         assert_eq!(page(0, 1).await, [log.id()]);
         assert_eq!(page(1, 1).await, [older.id()]);
         assert_eq!(page(2, 2).await, []);
+    }
+    for store in [&bench.store, &shared] {
+        for kind in [Kind::WorkflowRun, Kind::AppLog] {
+            let scan = Scan { tenants: vec![tenant], ..Scan::all(kind, 10) };
+            assert_eq!(store.scan_count(&scan).await, Ok(2), "{kind}");
+            assert!(store.scan_count(&Scan { superseded_too: true, ..scan.clone() }).await.unwrap() > 2, "{kind}");
+            let first = store.scan(&Scan { limit: 1, ..scan.clone() }).await.unwrap();
+            let after = Some(Cursor { created_at: first[0].record.created_at(), id: first[0].record.id() });
+            assert_eq!(store.scan_count(&Scan { after, ..scan }).await, Ok(1), "{kind}");
+        }
     }
 }
 
