@@ -163,7 +163,7 @@ impl TenantLogs {
     /// A store that cannot be read. The payload store as well: nothing is erased while its texts cannot go with it.
     async fn texts_of(&self, keys: &[RecordKey]) -> Result<BTreeMap<Month, Vec<ContentHash>>, QueryError> {
         let mut texts: BTreeMap<Month, Vec<ContentHash>> = BTreeMap::new();
-        for kind in [Kind::WorkflowRun, Kind::NodeExecution] {
+        for kind in Kind::ALL {
             let ids: Vec<_> = keys.iter().filter(|key| key.kind == kind).map(|key| key.id).collect();
             if !ids.is_empty() {
                 for (month, text) in self.ports.scan.texts_of(self.tenant_id, kind, &ids).await? {

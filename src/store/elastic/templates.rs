@@ -14,7 +14,7 @@ use crate::domain::schema::{self, Role, Type, newer_columns};
 
 /// Grows with every change of a mapping, and by itself with each column that newer versions of Dify brought. Changes only
 /// ever add fields.
-pub(super) const VERSION: u64 = 4 + newer_columns() as u64;
+pub(super) const VERSION: u64 = 5 + newer_columns() as u64;
 
 /// Longest keyword that is indexed, in characters: Dify's columns hold 255, and no longer value makes an index refuse
 /// its document.
@@ -38,11 +38,15 @@ enum Field {
 }
 
 /// What every document has besides the columns of its record.
-const COMMON: [(&str, Field); 3] =
-    [("revision", Field::Number), ("origin", Field::Keyword), ("erased_at", Field::Instant)];
+const COMMON: [(&str, Field); 4] = [
+    ("revision", Field::Number),
+    ("origin", Field::Keyword),
+    ("erased_at", Field::Instant),
+    ("truncated", Field::Marks),
+];
 
 /// What documents with payloads have besides.
-const OF_PAYLOADS: [(&str, Field); 2] = [("payload_bytes", Field::Number), ("truncated", Field::Marks)];
+const OF_PAYLOADS: [(&str, Field); 1] = [("payload_bytes", Field::Number)];
 
 /// The fields of a kind's documents. Payloads are listed only where they are searched, see [`text`].
 fn fields(kind: Kind) -> impl Iterator<Item = (&'static str, Field)> {

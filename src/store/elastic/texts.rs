@@ -15,9 +15,6 @@ use super::search::{LENIENT_SEARCH, Reader, continue_after};
 use crate::domain::document::ContentHash;
 use crate::domain::{Kind, Month, RecordId, SinkFault, TenantId};
 
-/// The kinds whose payloads can be cut.
-const TRUNCATED: [Kind; 2] = [Kind::WorkflowRun, Kind::NodeExecution];
-
 /// Documents of one question: the engine loads each whole source to cut the marks out of it.
 const PAGE: usize = 100;
 
@@ -43,9 +40,6 @@ impl Reader<'_> {
         kind: Kind,
         ids: &[RecordId],
     ) -> Result<Vec<(Month, ContentHash)>, SinkFault> {
-        if !TRUNCATED.contains(&kind) {
-            return Ok(Vec::new());
-        }
         let expression = self.names.readable(Family::Records(kind), tenant);
         self.refresh_some(&expression).await?;
         let mut texts = BTreeSet::new();
@@ -73,7 +67,7 @@ impl Reader<'_> {
     ) -> Result<HashSet<ContentHash>, SinkFault> {
         let wanted: HashSet<ContentHash> = wanted.iter().copied().collect();
         let mut named = HashSet::new();
-        for kind in TRUNCATED {
+        for kind in Kind::ALL {
             let indices = Names::candidates(Family::Records(kind), tenant, month).map(|place| self.names.index(place));
             let expression = indices.join(",");
             self.refresh_some(&expression).await?;

@@ -18,7 +18,7 @@ use crate::domain::{Kind, Month};
 pub const APPLICATION_ID: i32 = 0x6479_6c67;
 
 /// The last version that was made by hand; see [`add_columns`].
-const BASE: i32 = 7;
+const BASE: i32 = 8;
 
 /// The version that this program writes and reads: one more for each column that newer versions of Dify brought.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of columns")]
@@ -83,6 +83,14 @@ CREATE INDEX workflow_runs_newest ON workflow_runs
 const FULL_TEXTS: &str = "
 CREATE INDEX workflow_runs_truncated ON workflow_runs (tenant_id, truncated) WHERE truncated IS NOT NULL;
 CREATE INDEX workflow_node_executions_truncated ON workflow_node_executions (tenant_id, truncated)
+    WHERE truncated IS NOT NULL;
+";
+
+/// What version 8 has besides: what a row had beside its record can be too large for any kind. Made when the columns are there.
+const LOG_TEXTS: &str = "
+CREATE INDEX IF NOT EXISTS workflow_app_logs_truncated ON workflow_app_logs (tenant_id, truncated)
+    WHERE truncated IS NOT NULL;
+CREATE INDEX IF NOT EXISTS workflow_offloads_truncated ON workflow_offloads (tenant_id, truncated)
     WHERE truncated IS NOT NULL;
 ";
 
@@ -157,12 +165,13 @@ fn apply<'s>(connection: &mut Connection, statements: impl Iterator<Item = &'s s
         transaction.execute_batch(batch)?;
     }
     add_columns(&transaction)?;
+    transaction.execute_batch(LOG_TEXTS)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
 
-/// Adds the columns that the tables of an older file lack: from version 6 on, this is all that an upgrade does.
+/// Adds the columns that the tables of an older file lack: from version 6 on, this and an index or two are all that an upgrade does.
 fn add_columns(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     for kind in Kind::ALL {
         let table = tables::of(kind).name;

@@ -121,9 +121,8 @@ pub fn summary_of(kind: Kind) -> impl Iterator<Item = Stored> {
 /// a payload for a list.
 pub fn stored_of(kind: Kind) -> impl Iterator<Item = Stored> {
     let graph = (kind == Kind::WorkflowRun).then_some(Stored::GraphHash);
-    let truncated = matches!(kind, Kind::WorkflowRun | Kind::NodeExecution).then_some(Stored::Truncated);
     let payloads = schema::columns(kind).iter().filter(|column| column.role == Role::Payload).map(Stored::Column);
-    let light = summary_of(kind).chain(graph).chain(truncated).chain([Stored::Origin]);
+    let light = summary_of(kind).chain(graph).chain([Stored::Truncated, Stored::Origin]);
     light.chain(payloads).chain([Stored::Extra])
 }
 

@@ -12,9 +12,6 @@ use super::{decode, tables};
 use crate::domain::document::ContentHash;
 use crate::domain::{Kind, Month, RecordId, TenantId};
 
-/// The kinds whose payloads can be cut.
-const TRUNCATED: [Kind; 2] = [Kind::WorkflowRun, Kind::NodeExecution];
-
 /// Ids of one statement.
 const IDS: usize = 500;
 
@@ -25,9 +22,6 @@ pub fn of(
     kind: Kind,
     ids: &[RecordId],
 ) -> Result<Vec<(Month, ContentHash)>, Fault> {
-    if !TRUNCATED.contains(&kind) {
-        return Ok(Vec::new());
-    }
     question.ask(|months| {
         let mut texts = BTreeSet::new();
         for ids in ids.chunks(IDS) {
@@ -56,7 +50,7 @@ pub fn named(
 ) -> Result<HashSet<ContentHash>, Fault> {
     let wanted: HashSet<ContentHash> = wanted.iter().copied().collect();
     let mut named = HashSet::new();
-    for kind in TRUNCATED {
+    for kind in Kind::ALL {
         let sql = named_sql(kind);
         let values = [blob(tenant_id.as_bytes())];
         let found =
@@ -99,7 +93,7 @@ mod tests {
 
     #[test]
     fn named_texts_are_looked_for_among_the_truncated_rows_alone() {
-        for kind in TRUNCATED {
+        for kind in Kind::ALL {
             let plan = schema::plan(&named_sql(kind), &[Value::Blob(vec![0; 16])]);
             assert!(plan.contains(&format!("USING COVERING INDEX {}_truncated", tables::of(kind).name)), "{plan}");
         }

@@ -102,7 +102,11 @@ pub async fn truncation_marks(subject: &Subject) {
     let mark = |field, original_bytes| Truncation { field, original_bytes, sha256: sha256("the full text") };
     let start = run(tenant(), app(), at(NOW));
     let truncated_node = node(start.tenant_id, start.app_id, start.id, 1, at(NOW));
+    let (tenant, app) = (start.tenant_id, start.app_id);
+    let beside = || vec![mark(PayloadField::Extra, 1 << 20)];
     for (record, marks) in [
+        (Record::AppLog(Box::new(app_log(tenant, app, start.id, at(NOW)))), beside()),
+        (Record::Offload(Box::new(offload(tenant, app, Some(truncated_node.id), at(NOW)))), beside()),
         (Record::Run(Box::new(start)), vec![mark(PayloadField::Inputs, 5_242_880), mark(PayloadField::Graph, 1 << 40)]),
         (Record::Node(Box::new(truncated_node)), vec![mark(PayloadField::ProcessData, 1)]),
     ] {
@@ -113,6 +117,8 @@ pub async fn truncation_marks(subject: &Subject) {
         assert!(subject.apply(&actions).await.iter().all(|verdict| *verdict == Verdict::Stored));
         subject.refresh().await;
         assert_eq!(subject.read(record.key()).await.unwrap().truncated, marks);
+        let named = subject.store.texts_of(tenant, record.kind(), &[record.id()]).await.unwrap();
+        assert_eq!(named, [(at(NOW).month(), sha256("the full text"))], "{}", record.kind());
     }
 }
 
