@@ -9,7 +9,7 @@ use crate::domain::schema::{RecordRef, Role, Value};
 use crate::domain::{Document, JsonText, Record};
 
 /// Returns one document as one line of JSON: every column; what the row had beside them, where it had anything; for runs
-/// and nodes, under `truncated`, what was cut.
+/// and nodes always, else where there is some, under `truncated`, what was cut.
 ///
 /// # Errors
 /// None in practice: every part is known to be serialisable.
@@ -17,7 +17,7 @@ pub fn document(document: &Document) -> serde_json::Result<String> {
     serde_json::to_string(&Columns(document))
 }
 
-/// A record without payloads and without its tenant: a row of a list.
+/// A record without payloads: a row of a list.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a>(RecordRef<'a>);
 
@@ -32,7 +32,7 @@ impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (column, value) in self.0.columns() {
-            if column.role == Role::Summary && column.name != "tenant_id" {
+            if column.role == Role::Summary {
                 map.serialize_entry(column.name, &Plain(value))?;
             }
         }
@@ -51,7 +51,7 @@ impl Serialize for Columns<'_> {
         if let Some(extra) = &self.0.extra {
             map.serialize_entry("extra", &Plain(Value::Json(extra)))?;
         }
-        if matches!(self.0.record, Record::Run(_) | Record::Node(_)) {
+        if matches!(self.0.record, Record::Run(_) | Record::Node(_)) || !self.0.truncated.is_empty() {
             let mark = |mark: &crate::domain::Truncation| Truncated {
                 field: mark.field.as_str(),
                 original_bytes: mark.original_bytes,

@@ -31,7 +31,7 @@ pub(in crate::http) struct TotalView {
     exact: bool,
 }
 
-/// What a search found. A row has the columns of its table, without payloads.
+/// What a search found. A row has the columns of its table, `tenant_id` among them, without payloads.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Found {
     total: TotalView,
@@ -44,6 +44,7 @@ pub(in crate::http) struct Found {
 
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct FoundRow {
+    /// The columns by their names in Dify's table, with `id` and `tenant_id`; no payloads
     #[schema(value_type = Object)]
     row: Box<serde_json::value::RawValue>,
     snippets: Vec<SnippetView>,

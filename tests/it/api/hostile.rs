@@ -67,6 +67,7 @@ async fn texts_are_plain_texts() {
         assert_eq!(json["total"]["value"], found, "{keyword}");
         for hit in json["data"].as_array().unwrap() {
             assert_eq!(hit["snippets"].as_array().unwrap().len(), 1);
+            assert_eq!(hit["row"]["tenant_id"], server.tenant_id.to_string());
         }
     }
 }
