@@ -7,7 +7,7 @@
 //! ends between the two, the document is missing until the same command copies the row, which PostgreSQL has. What was
 //! copied is compared once more, so that what is told is what is stored.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::compare::{Standing, standing};
@@ -85,7 +85,7 @@ impl Outcome {
     }
 }
 
-/// Copies what a validation found to be missing, different or changed.
+/// Copies what a validation found to be missing, different, changed, or there more than once.
 pub struct Recopy<'a> {
     pub migration: &'a Migration,
     pub store: StoreSide<'a>,
@@ -154,16 +154,40 @@ impl Recopy<'_> {
         let mut chosen = Vec::new();
         let records = Self::records(kind, rows, outcome);
         let stored = documents(self.store, kind, records.iter().map(|(record, _)| key_of(record))).await?;
+        let several = self.several(kind, &records).await?;
         for (record, extra) in records {
             match stored.get(&key_of(&record)) {
                 None => chosen.push((record, None)),
                 Some(document) => match self.standing(&record, &extra, document).await? {
                     Standing::Different(_) | Standing::Changed(_) => chosen.push((record, Some(document.revision))),
+                    // PostgreSQL has all that the copies say. Of any other document it may not.
+                    Standing::Same if several.contains(&key_of(&record)) => {
+                        chosen.push((record, Some(document.revision)));
+                    }
                     _ => outcome.of(kind).held += 1,
                 },
             }
         }
         Ok(chosen)
+    }
+
+    /// Those of which the store has several copies.
+    async fn several(
+        &self,
+        kind: Kind,
+        records: &[(Record, Extra)],
+    ) -> Result<HashSet<(TenantId, RecordId)>, MigrateError> {
+        let mut by_tenant: BTreeMap<TenantId, Vec<RecordId>> = BTreeMap::new();
+        for (record, _) in records {
+            by_tenant.entry(record.tenant_id()).or_default().push(record.id());
+        }
+        let mut several = HashSet::new();
+        for (tenant_id, ids) in by_tenant {
+            let copies = self.store.reader.copies(tenant_id, kind, &ids).await?;
+            let doubled = copies.chunk_by(|one, next| one.id == next.id).filter(|copies| copies.len() > 1);
+            several.extend(doubled.flatten().map(|copy| (tenant_id, copy.id)));
+        }
+        Ok(several)
     }
 
     fn records(kind: Kind, rows: Vec<RowRecord>, outcome: &mut Outcome) -> Vec<(Record, Extra)> {

@@ -21,7 +21,7 @@ pub use unended::Unended;
 pub const MAX_NAMED: usize = 10_000;
 
 /// The layout of the file.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// A value that stands in a report as its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,6 +102,8 @@ pub enum Fault {
     Changed { columns: Vec<String> },
     /// The row cannot be a record.
     Unreadable { reason: String },
+    /// No fault: the store has copies in these months, of which the first counts.
+    Copies { months: Vec<String> },
 }
 
 impl Fault {
@@ -114,13 +116,14 @@ impl Fault {
             Self::Different { .. } => "different",
             Self::Changed { .. } => "changed",
             Self::Unreadable { .. } => "unreadable",
+            Self::Copies { .. } => "copies",
         }
     }
 
-    /// Whether copying the row again mends it.
+    /// Whether copying the row again mends it; of copies, those of a row that its document holds.
     #[must_use]
     pub const fn is_mended_by_copying(&self) -> bool {
-        matches!(self, Self::Missing | Self::Different { .. } | Self::Changed { .. })
+        !matches!(self, Self::Extra | Self::Unreadable { .. })
     }
 
     /// What mends it.
@@ -133,6 +136,10 @@ impl Fault {
             Self::Extra => "no fault after a cleanup: --tolerate extra; `difylog restore-pg` brings the row back",
             Self::Different { .. } | Self::Changed { .. } => {
                 "`difylog migrate --from-report REPORT` copies the row over the document"
+            }
+            Self::Copies { .. } => {
+                "no fault, it counts once: `difylog migrate --from-report REPORT` leaves one copy where row and document are \
+                 equal; else the older copy goes with its month"
             }
             Self::Unreadable { .. } => "stays in PostgreSQL: mend the row there, or --tolerate unreadable",
         }
@@ -169,6 +176,8 @@ pub struct Counts {
     pub spelled: u64,
     /// Ended rows without payloads that their documents have: no fault.
     pub poorer: u64,
+    /// Records of which the store has several copies: no fault.
+    pub copies: u64,
     /// Records that differed at first and were the same at the second look: no fault.
     pub settled: u64,
 }

@@ -7,6 +7,7 @@
 pub mod days;
 mod descent;
 pub(super) mod portions;
+mod several;
 mod source;
 
 use std::collections::{BTreeMap, HashSet};
@@ -74,6 +75,7 @@ impl Tally {
             Fault::Different { .. } => &mut self.counts.different,
             Fault::Changed { .. } => &mut self.counts.changed,
             Fault::Unreadable { .. } => &mut self.counts.unreadable,
+            Fault::Copies { .. } => &mut self.counts.copies,
         };
         *count += 1;
         if self.findings.len() < MAX_NAMED {
@@ -132,6 +134,7 @@ impl Validation<'_> {
         } else {
             self.sum(&source, &request, &mut days, &mut tally).await?;
             self.look_into(&source, &request, &days, &mut tally).await?;
+            self.several(&request, &mut tally).await?;
         }
         self.look_again(&source, &mut tally).await?;
         tally.findings.sort_by_key(|finding| (finding.kind, finding.tenant_id, finding.id));

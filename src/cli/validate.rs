@@ -145,6 +145,7 @@ fn shown(report: &Report, path: &Path) -> String {
             let detail = match &finding.fault {
                 Fault::Different { columns } | Fault::Changed { columns } => columns.join(", "),
                 Fault::Unreadable { reason } => reason.clone(),
+                Fault::Copies { months } => months.join(", "),
                 Fault::Missing | Fault::Extra => String::new(),
             };
             let tenant = finding.tenant_id.map_or_else(String::new, |tenant| tenant.0.to_string());
@@ -160,7 +161,7 @@ fn shown(report: &Report, path: &Path) -> String {
     let counts = &report.counts;
     parts.push(format!(
         "missing {}, extra {}, different {}, changed on the way {}, unreadable {}; no faults: {} documents ahead of rows that run, {} fuller than \
-         Dify's Celery tasks write, {} with payloads that their ended rows lack, {} settled at the second look",
+         Dify's Celery tasks write, {} with payloads that their ended rows lack, {} in several copies, {} settled at the second look",
         counts.missing,
         counts.extra,
         counts.different,
@@ -169,6 +170,7 @@ fn shown(report: &Report, path: &Path) -> String {
         counts.ahead,
         counts.fuller,
         counts.poorer,
+        counts.copies,
         counts.settled
     ));
     let outcome = if report.passed { "passed" } else { "FAILED" };

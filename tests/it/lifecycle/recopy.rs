@@ -3,6 +3,7 @@
 
 use crate::lifecycle::commands::{json, refused, site};
 use crate::support::postgres::{Postgres, Schema};
+use crate::support::records;
 use crate::support::site::{Site, StoreUnderTest};
 use difylog::domain::record::RecordKey;
 use difylog::domain::{Kind, Record};
@@ -79,6 +80,63 @@ async fn copied_again(store: &StoreUnderTest, schema: Schema) {
     assert_eq!(changed["kinds"]["workflow_run"]["copied"], 1, "{changed}");
     assert!(outputs(&site, &redacted.0, &redacted.1).await.unwrap().contains("[again]"));
     site.ok(&validate);
+}
+
+/// A run that was paused in an earlier month left a copy there.
+async fn copies_are_named_and_mended(store: &StoreUnderTest, schema: Schema) {
+    let postgres = Postgres::sample(schema);
+    let site = site(store, &postgres).await;
+    site.ok(&["migrate"]);
+    let (tenant, id) = picked(&postgres, 3);
+    let key = RecordKey { tenant_id: tenant.parse().unwrap(), kind: Kind::WorkflowRun, id: id.parse().unwrap() };
+    let copies = async || {
+        let store = site.store();
+        store.refresh().await.unwrap();
+        let copies = store.copies(key.tenant_id, key.kind, &[key.id]).await.unwrap();
+        store.close().await;
+        copies
+    };
+    let [counting] = copies().await[..] else { panic!("one copy") };
+    {
+        let store = site.store();
+        let mut paused = store.record(key).await.unwrap().unwrap();
+        let Record::Run(run) = &mut paused.record else { panic!("a run") };
+        run.created_at = "2024-12-31T23:00:00Z".parse().unwrap();
+        run.status = "paused".into();
+        run.finished_at = None;
+        store.apply(&records::actions(paused.record)).await.unwrap();
+        store.refresh().await.unwrap();
+        store.close().await;
+    }
+    assert_eq!(copies().await.len(), 2);
+    let report = site.file("report.json");
+    let report = report.to_str().unwrap();
+    let validated = json(&site.ok(&["validate", "--report", report, "--json"]));
+    let validated = &validated["report"];
+    let months = ["2024-12".to_owned(), counting.created_at.month().to_string()];
+    let named = serde_json::json!([{
+        "kind": "workflow_run", "tenant_id": tenant, "id": id, "fault": { "copies": { "months": [months[1], months[0]] } },
+    }]);
+    assert_eq!((&validated["counts"]["copies"], &validated["findings"]), (&1.into(), &named));
+    assert_eq!(validated["passed"], true);
+    let said = site.ok(&["validate", "--report", report]);
+    assert!(said.contains("copies: no fault") && said.contains("migrate --from-report"), "{said}");
+
+    let mended = json(&site.ok(&["migrate", "--from-report", report, "--json"]));
+    assert_eq!(mended["kinds"]["workflow_run"]["copied"], 1, "{mended}");
+    assert_eq!(copies().await, [counting]);
+    let validated = json(&site.ok(&["validate", "--report", report, "--json"]));
+    assert_eq!(validated["report"]["counts"]["copies"], 0, "{validated}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_are_named_and_mended_over_sqlite() {
+    copies_are_named_and_mended(&StoreUnderTest::Sqlite, Schema::V12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_are_named_and_mended_over_an_engine() {
+    copies_are_named_and_mended(&StoreUnderTest::engine("dedicated"), Schema::V10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
