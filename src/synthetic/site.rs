@@ -213,6 +213,10 @@ impl Site {
             members.insert("iteration_id".into(), holder.into());
             members.insert("iteration_index".into(), round.into());
         }
+        let mut outputs = json!({ "text": step.output });
+        if let Some(members) = outputs.as_object_mut().filter(|_| tokens > 0) {
+            members.insert("usage".into(), json!({ "total_tokens": tokens }));
+        }
         NodeExecution {
             id,
             tenant_id: run.tenant_id,
@@ -228,7 +232,7 @@ impl Site {
             title: step.title.into(),
             inputs: run.inputs.clone(),
             process_data: None,
-            outputs: Some(text(&json!({ "text": step.output, "usage": { "total_tokens": tokens } }))),
+            outputs: Some(text(&outputs)),
             status: NodeStatus::Succeeded,
             error: None,
             elapsed_time: took as f64 / 1e6,

@@ -23,3 +23,4 @@ mod lifecycle;
 mod retention;
 mod structure;
 mod support;
+mod ui;

@@ -35,6 +35,8 @@ const CONFINED: &[(&str, &str)] = &[
     ("axum_server", "src/http"),
     ("http_body", "src/http"),
     ("hyper_util", "src/http"),
+    ("maud", "src/http/ui"),
+    ("ring", "src/http/ui src/postgres"),
     ("tower", "src/http"),
     ("tower_http", "src/http"),
     ("utoipa", "src/http"),

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the servers under test need, from the distribution's packages, and only what is missing.
 #
-#   install.sh [rabbitmq] [postgres] [engines] [python] [nginx] [redis]     without an argument: all
+#   install.sh [rabbitmq] [postgres] [engines] [python] [nginx] [redis] [browser]     without an argument: all
 #
 # For Debian and Ubuntu. Runs as root, or uses sudo. Says one line for each thing that it does, and nothing if
 # everything is there.
@@ -57,6 +57,11 @@ install_tools() { # what the scripts themselves use
 
 install_python() { # virtual environments
   python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
+}
+
+install_browser() { # for the log explorer's tests, with a font that has Chinese
+  { has chromium || has chromium-browser; } && has chromedriver || install chromium chromium-driver
+  [[ -n $(fc-list :lang=zh 2>/dev/null | head -c 1) ]] || install fontconfig fonts-wqy-zenhei
 }
 
 install_rabbitmq() {
@@ -119,11 +124,11 @@ install_jdk() { # 17|21 PACKAGE...: the first package that the distribution has
 }
 
 groups=("$@")
-[[ ${#groups[@]} -gt 0 ]] || groups=(rabbitmq postgres engines python nginx redis)
+[[ ${#groups[@]} -gt 0 ]] || groups=(rabbitmq postgres engines python nginx redis browser)
 for group in "${groups[@]}"; do
   case $group in
-    rabbitmq | postgres | engines | python | nginx | redis) ;;
-    *) die "usage: install.sh [rabbitmq] [postgres] [engines] [python] [nginx] [redis]" ;;
+    rabbitmq | postgres | engines | python | nginx | redis | browser) ;;
+    *) die "usage: install.sh [rabbitmq] [postgres] [engines] [python] [nginx] [redis] [browser]" ;;
   esac
 done
 install_tools

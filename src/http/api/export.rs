@@ -83,7 +83,7 @@ fn lines(
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/export/runs", tag = "Export",
     params(("tenant_id" = uuid::Uuid, Path,), RunConditions, ExportParams),
-    responses((status = 200, body = String, content_type = "application/x-ndjson"), Problems)
+    responses((status = 200, content((String = "application/x-ndjson"), (String = "text/csv"))), Problems)
 )]
 pub(in crate::http) async fn runs(
     Reading(logs): Reading,
@@ -99,7 +99,7 @@ pub(in crate::http) async fn runs(
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/export/nodes", tag = "Export",
     params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, ExportParams),
-    responses((status = 200, body = String, content_type = "application/x-ndjson"), Problems)
+    responses((status = 200, content((String = "application/x-ndjson"), (String = "text/csv"))), Problems)
 )]
 pub(in crate::http) async fn nodes(
     Reading(logs): Reading,

@@ -113,7 +113,7 @@ pub(super) fn class(status: &str) -> &'static str {
 
 /// A status by shape, colour and word.
 pub(super) fn status(texts: &Texts, status: &str) -> Markup {
-    html! { span.status.(class(status)) { (mark(status)) (line(texts.status(status), 40)) } }
+    html! { span.status.(class(status)) { (mark(status)) bdi { (texts.status(status)) } } }
 }
 
 /// The shape of a status alone.

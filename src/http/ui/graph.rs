@@ -174,7 +174,7 @@ fn curve(from: &Placed, to: &Placed) -> String {
 
 fn one(reader: &Reader, texts: &Texts, node: &Placed, states: &HashMap<&str, (&str, RecordId, usize)>) -> Markup {
     let state = states.get(node.id.as_str());
-    let word = state.map_or(texts.not_started, |(status, ..)| texts.status(status));
+    let word = state.map_or(texts.not_started.into(), |(status, ..)| texts.status(status));
     let title = printable(&clipped(&node.title, 26)).into_owned();
     let kind = printable(&clipped(&node.kind, 26)).into_owned();
     let times = state.map_or(0, |(.., times)| *times);

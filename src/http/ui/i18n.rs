@@ -1,5 +1,9 @@
 //! What the pages say, in English and Simplified Chinese: one table, so that a text is in both languages or nowhere.
 
+use std::borrow::Cow;
+
+use crate::domain::printable;
+
 /// A language of the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lang {
@@ -227,9 +231,13 @@ texts! {
 }
 
 impl Texts {
-    /// The word of a status, as stored where there is no own word.
-    pub(super) fn status<'a>(&self, status: &'a str) -> &'a str {
-        if self.runs == EN.runs { status } else { zh_status(status) }
+    /// The word of a status: as stored where there is no own word, without what acts.
+    pub(super) fn status<'a>(&self, status: &'a str) -> Cow<'a, str> {
+        match status.char_indices().nth(40) {
+            Some((end, _)) => Cow::Owned(printable(status.get(..end).unwrap_or_default()).into_owned()),
+            None if self.runs == EN.runs => printable(status),
+            None => printable(zh_status(status)),
+        }
     }
 }
 

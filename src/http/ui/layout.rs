@@ -5,11 +5,11 @@ use axum::response::{Html, IntoResponse as _, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{ICON, SCRIPT, STYLE};
-use super::format::short;
+use super::format::{clipped, short};
 use super::i18n::Lang;
 use super::state::State;
 use super::viewer::{Look, Theme};
-use crate::domain::TenantId;
+use crate::domain::{TenantId, printable};
 
 /// The screens of a workspace, in the order of the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub(super) fn page(status: StatusCode, frame: &Frame, content: &Markup) -> Respo
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (title) " · difylog" }
+                title { (printable(&clipped(title, 120))) " · difylog" }
                 link rel="icon" href=(ICON.href()) type="image/svg+xml";
                 link rel="stylesheet" href=(STYLE.href());
                 script type="module" src=(SCRIPT.href()) {}

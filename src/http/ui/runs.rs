@@ -8,11 +8,12 @@ use maud::{Markup, html};
 use super::access::Reader;
 use super::charts::{Bars, width};
 use super::explore::{VALUES, View, snippet, total};
-use super::format::{count, line, short, status, time, took};
+use super::format::{clipped, count, line, short, status, time, took};
 use super::layout::{Screen, page as whole_page};
 use super::state::State;
 use super::states::nothing;
 use crate::domain::query::{Facet, FacetCount, RunSummary};
+use crate::domain::{RecordId, printable};
 use crate::http::api::params::{RunConditions, field_name};
 use crate::http::api::problem::Problem;
 use crate::query::{Creator, Creators, Hits, QueryError, RunQuery};
@@ -175,13 +176,13 @@ pub(super) fn field_word<'a>(view: &View<'a>, name: &'static str) -> &'a str {
 }
 
 /// Who made a record: by name where it is known, else by id.
-pub(super) fn creator(creators: &Creators, role: &str, id: crate::domain::RecordId) -> Markup {
+pub(super) fn creator(creators: &Creators, role: &str, id: RecordId) -> Markup {
     let name = match creators.get(id) {
         Some(Creator::Account(account)) => account.name.as_deref().or(account.email.as_deref()),
         Some(Creator::EndUser(user)) => user.session_id.as_deref(),
         None => None,
     };
-    html! { span title={ (role) " " (id) } { @match name {
+    html! { span title={ (printable(&clipped(role, 40))) " " (id) } { @match name {
         Some(name) => { (line(name, 40)) }
         None => { code { (short(&id.to_string())) } }
     } } }

@@ -1,0 +1,204 @@
+//! The log explorer on a free port over SQLite files, and a client that keeps cookies as a browser does.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use difylog::domain::{BulkAction, Record, TenantId, Timestamp};
+use difylog::http::api::{Api, ApiKey, Entry, Right, ServeSettings};
+use difylog::query::{LogService, NoDirectory, Ports};
+use difylog::store::payload::{PayloadSettings, PayloadStore};
+use difylog::store::sqlite::{SqliteEraser, SqliteReader, SqliteSettings, SqliteStore};
+use difylog::store::{BulkSink as _, StoreAdmin as _};
+use reqwest::header::{HeaderMap, HeaderValue};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::records;
+
+pub const TENANT_KEY: &str = "key-of-a-tenant";
+pub const ADMIN_KEY: &str = "key-of-an-admin";
+/// Deletes, and does not read.
+pub const DELETE_KEY: &str = "key-that-deletes";
+/// What the link of the server signs in with.
+pub const TOKEN: &str = "token-of-the-link";
+
+/// The instant at which every page is asked for.
+pub fn now() -> Timestamp {
+    records::at("2025-12-20T12:00:00Z")
+}
+
+pub struct Place {
+    pub tenant_id: TenantId,
+    pub base: String,
+    pub store: SqliteStore,
+    pub folder: tempfile::TempDir,
+    stop: CancellationToken,
+}
+
+fn key(name: &str, secret: &str, tenants: Vec<String>, rights: &[Right]) -> ApiKey {
+    let admin = tenants.is_empty();
+    ApiKey { name: name.into(), sha256: records::sha256(secret).to_string(), tenants, admin, rights: rights.to_vec() }
+}
+
+/// The keys of a tenant.
+pub fn keys(tenant_id: TenantId) -> Vec<ApiKey> {
+    vec![
+        key("tenant", TENANT_KEY, vec![tenant_id.to_string()], &[Right::Read]),
+        key("deleter", DELETE_KEY, vec![tenant_id.to_string()], &[Right::Delete]),
+        key("admin", ADMIN_KEY, Vec::new(), &[Right::Read]),
+    ]
+}
+
+impl Place {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = SqliteSettings { dir: folder.path().join("sqlite"), ..SqliteSettings::default() };
+        let store = SqliteStore::new(settings).unwrap();
+        store.install().await.unwrap();
+        let tenant_id = records::tenant();
+        let (base, stop) = serve(folder.path(), keys(tenant_id));
+        Self { tenant_id, base, store, folder, stop }
+    }
+
+    /// Another replica over the same files, with these keys.
+    pub fn replica(&self, keys: Vec<ApiKey>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = SqliteSettings { dir: self.folder.path().join("sqlite"), ..SqliteSettings::default() };
+        let (base, stop) = serve(self.folder.path(), keys);
+        Self { tenant_id: self.tenant_id, base, store: SqliteStore::new(settings).unwrap(), folder, stop }
+    }
+
+    pub async fn store(&self, records: impl IntoIterator<Item = Record>) {
+        let actions: Vec<BulkAction> = records.into_iter().flat_map(records::actions).collect();
+        self.store.apply(&actions).await.unwrap();
+        self.store.catch_up().await.unwrap();
+    }
+
+    pub fn path(&self, rest: &str) -> String {
+        format!("/ui/t/{}/{rest}", self.tenant_id)
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(&self.base)
+    }
+
+    /// A client that is signed in.
+    pub async fn signed_in(&self, key: &str) -> Client {
+        let mut client = self.client();
+        let answer = client.sign_in(key).await;
+        assert_eq!(answer.status, 303, "{answer:?}");
+        client
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn serve(folder: &Path, keys: Vec<ApiKey>) -> (String, CancellationToken) {
+    let settings = SqliteSettings { dir: folder.join("sqlite"), ..SqliteSettings::default() };
+    let payloads = PayloadSettings { dir: folder.join("payloads"), ..PayloadSettings::default() };
+    let reader = Arc::new(SqliteReader::new(settings.clone()));
+    let service = LogService::new(Ports {
+        queries: reader.clone(),
+        scan: reader.clone(),
+        eraser: Arc::new(SqliteEraser::new(settings)),
+        payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
+        directory: Arc::new(NoDirectory),
+        clock: Arc::new(now),
+    });
+    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
+    let stop = CancellationToken::new();
+    let settings = ServeSettings { keys, ..ServeSettings::default() };
+    let api = Api::new(service, settings, reader, metrics, stop.clone()).unwrap();
+    api.offer(&Entry { token: TOKEN.into(), key: ADMIN_KEY.into() });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(api.serve(listener));
+    (base, stop)
+}
+
+/// Asks as a browser does: with its cookies, following nothing.
+pub struct Client {
+    base: String,
+    client: reqwest::Client,
+    pub cookies: Vec<(String, String)>,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn location(&self) -> &str {
+        self.headers.get("location").map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Client {
+    pub fn new(base: &str) -> Self {
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { base: base.to_owned(), client, cookies: Vec::new() }
+    }
+
+    /// The same cookies at another server.
+    pub fn at(&self, base: &str) -> Self {
+        Self { cookies: self.cookies.clone(), ..Self::new(base) }
+    }
+
+    pub async fn sign_in(&mut self, key: &str) -> Answer {
+        self.post("/ui/sign-in", &[("key", key), ("next", "/ui/")], &[("sec-fetch-site", "same-origin")]).await
+    }
+
+    pub async fn get(&mut self, path: &str) -> Answer {
+        self.get_with(path, &[]).await
+    }
+
+    /// A page that must be there.
+    pub async fn page(&mut self, path: &str) -> String {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        answer.text
+    }
+
+    pub async fn get_with(&mut self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = self.client.get(format!("{}{path}", self.base));
+        self.send(request, headers).await
+    }
+
+    pub async fn post(&mut self, path: &str, form: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = self.client.post(format!("{}{path}", self.base)).body(body);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        self.send(request, headers).await
+    }
+
+    async fn send(&mut self, mut request: reqwest::RequestBuilder, headers: &[(&str, &str)]) -> Answer {
+        let cookies = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+        request = request.header("cookie", cookies);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        for cookie in headers.get_all("set-cookie") {
+            self.keep(cookie);
+        }
+        Answer { status, headers, text: answer.text().await.unwrap() }
+    }
+
+    fn keep(&mut self, cookie: &HeaderValue) {
+        let text = cookie.to_str().unwrap();
+        let (name, value) = text.split(';').next().unwrap().split_once('=').unwrap();
+        self.cookies.retain(|(known, _)| known != name);
+        if !text.contains("Max-Age=0") {
+            self.cookies.push((name.to_owned(), value.to_owned()));
+        }
+    }
+}
