@@ -35,6 +35,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         span: &span,
         screen: Screen::AppLogs,
         fields: &[],
+        searched: "",
         filters: &[("app_id", texts.app), ("status", texts.status)],
     };
     let app_id = id::<AppId>("app_id", state.get("app_id"))?;

@@ -142,6 +142,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         span: &span,
         screen: Screen::Errors,
         fields: &[],
+        searched: "",
         filters: &[("app_id", texts.app)],
     };
     let query = RunQuery {

@@ -26,6 +26,8 @@ pub(super) struct View<'a> {
     pub screen: Screen,
     /// What is searched in: name of the parameter's value, and the word for it.
     pub fields: &'a [(&'static str, &'static str)],
+    /// Where a keyword is looked for unless it is said: what every store has indexed.
+    pub searched: &'static str,
     /// The filters that are shown as facets or chips.
     pub filters: &'a [(&'static str, &'static str)],
 }
@@ -45,8 +47,7 @@ impl View<'_> {
 
     /// Where a keyword is looked for.
     pub(super) fn within(&self) -> String {
-        let all = || self.fields.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",");
-        self.state.owned("in").unwrap_or_else(all)
+        self.state.get("in").unwrap_or(self.searched).to_owned()
     }
 
     /// The page of the search.
@@ -71,9 +72,9 @@ impl View<'_> {
                 }
                 label.sr for="q" { (texts.search) }
                 input #q type="search" name="q" value=[self.state.get("q")] placeholder=(hint) maxlength="1000" autocomplete="off";
-                fieldset { legend { (texts.search_in) } @for (name, word) in self.fields {
+                @if !self.fields.is_empty() { fieldset { legend { (texts.search_in) } @for (name, word) in self.fields {
                     label { input type="checkbox" name="in" value=(name) checked[within.split(',').any(|known| known == *name)]; (word) }
-                } }
+                } } }
                 button type="submit" { (texts.search) }
             }
         }
@@ -123,7 +124,7 @@ impl View<'_> {
                             _ => { (line(&shown(value), 60)) }
                         } " " a href=(self.href(&self.state.with(name, None))) aria-label={ (texts.remove) ": " (word) } { "×" } }
                     }
-                    li.last { a href=(self.without_filters()) { (texts.reset) } }
+                    @if set.len() > 1 || self.state.get("q").is_some() { li.last { a href=(self.without_filters()) { (texts.reset) } } }
                 }
             }
         }

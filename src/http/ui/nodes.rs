@@ -101,6 +101,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
             ("outputs", texts.outputs),
             ("process_data", texts.process_data),
         ],
+        searched: "title,error",
         filters: &[
             ("status", texts.status),
             ("node_type", texts.node_type),

@@ -98,6 +98,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         span: &span,
         screen: Screen::Runs,
         fields: &[("inputs", texts.inputs), ("outputs", texts.outputs), ("error", texts.error)],
+        searched: "inputs,outputs,error",
         filters: &[
             ("status", texts.status),
             ("app_id", texts.app),

@@ -96,6 +96,8 @@ fn form(look: Look, next: &str, problem: Option<&str>, status: StatusCode) -> Re
             @if let Some(problem) = problem { p.alert role="alert" { (problem) } }
             form method="post" action="/ui/sign-in" {
                 input type="hidden" name="next" value=(local(next));
+                // Password managers want a name to keep the key under.
+                input type="text" name="user" value="difylog" autocomplete="username" hidden;
                 label for="key" { (texts.key) }
                 input #key type="password" name="key" required autofocus autocomplete="current-password" maxlength="512";
                 button type="submit" { (texts.sign_in) }

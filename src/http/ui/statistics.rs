@@ -38,6 +38,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         span: &span,
         screen: Screen::Statistics,
         fields: &[],
+        searched: "",
         filters: &[("app_id", texts.app)],
     };
     let body = match id::<AppId>("app_id", state.get("app_id"))? {

@@ -1,4 +1,4 @@
-//! The log explorer on a free port over SQLite files, and a client that keeps cookies as a browser does.
+//! The log explorer on a free port over SQLite files or an engine, and a client that keeps cookies as a browser does.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -7,9 +7,10 @@ use std::sync::Arc;
 use difylog::domain::{BulkAction, Record, TenantId, Timestamp};
 use difylog::http::api::{Api, ApiKey, Entry, Right, ServeSettings};
 use difylog::query::{LogService, NoDirectory, Ports};
+use difylog::store::elastic::{ElasticSettings, ElasticStore};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::sqlite::{SqliteEraser, SqliteReader, SqliteSettings, SqliteStore};
-use difylog::store::{BulkSink as _, StoreAdmin as _};
+use difylog::store::{Eraser, ReadStore, Store};
 use reqwest::header::{HeaderMap, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +31,7 @@ pub fn now() -> Timestamp {
 pub struct Place {
     pub tenant_id: TenantId,
     pub base: String,
-    pub store: SqliteStore,
+    pub store: Arc<dyn Store>,
     pub folder: tempfile::TempDir,
     stop: CancellationToken,
 }
@@ -53,25 +54,38 @@ impl Place {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = SqliteSettings { dir: folder.path().join("sqlite"), ..SqliteSettings::default() };
-        let store = SqliteStore::new(settings).unwrap();
+        let store = Arc::new(SqliteStore::new(settings).unwrap());
+        Self::over(store, sqlite(folder.path()), folder).await
+    }
+
+    /// Over the engine under test.
+    pub async fn over_engine() -> Self {
+        let url = crate::support::site::needed("DIFYLOG_TEST_ENGINE_URL");
+        let prefix = format!("t{}-ui", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let settings = ElasticSettings { hosts: vec![url], prefix, replicas: 0, ..ElasticSettings::default() };
+        let store = Arc::new(ElasticStore::new(settings).unwrap());
+        Self::over(store.clone(), (store.clone(), store), tempfile::tempdir().unwrap()).await
+    }
+
+    async fn over(store: Arc<dyn Store>, readers: Readers, folder: tempfile::TempDir) -> Self {
         store.install().await.unwrap();
         let tenant_id = records::tenant();
-        let (base, stop) = serve(folder.path(), keys(tenant_id));
+        let (base, stop) = serve(readers, folder.path(), keys(tenant_id));
         Self { tenant_id, base, store, folder, stop }
     }
 
     /// Another replica over the same files, with these keys.
     pub fn replica(&self, keys: Vec<ApiKey>) -> Self {
+        let (base, stop) = serve(sqlite(self.folder.path()), self.folder.path(), keys);
         let folder = tempfile::tempdir().unwrap();
-        let settings = SqliteSettings { dir: self.folder.path().join("sqlite"), ..SqliteSettings::default() };
-        let (base, stop) = serve(self.folder.path(), keys);
-        Self { tenant_id: self.tenant_id, base, store: SqliteStore::new(settings).unwrap(), folder, stop }
+        Self { tenant_id: self.tenant_id, base, store: Arc::clone(&self.store), folder, stop }
     }
 
     pub async fn store(&self, records: impl IntoIterator<Item = Record>) {
         let actions: Vec<BulkAction> = records.into_iter().flat_map(records::actions).collect();
         self.store.apply(&actions).await.unwrap();
         self.store.catch_up().await.unwrap();
+        self.store.refresh().await.unwrap();
     }
 
     pub fn path(&self, rest: &str) -> String {
@@ -97,14 +111,19 @@ impl Drop for Place {
     }
 }
 
-fn serve(folder: &Path, keys: Vec<ApiKey>) -> (String, CancellationToken) {
+type Readers = (Arc<dyn ReadStore>, Arc<dyn Eraser>);
+
+fn sqlite(folder: &Path) -> Readers {
     let settings = SqliteSettings { dir: folder.join("sqlite"), ..SqliteSettings::default() };
+    (Arc::new(SqliteReader::new(settings.clone())), Arc::new(SqliteEraser::new(settings)))
+}
+
+fn serve((reader, eraser): Readers, folder: &Path, keys: Vec<ApiKey>) -> (String, CancellationToken) {
     let payloads = PayloadSettings { dir: folder.join("payloads"), ..PayloadSettings::default() };
-    let reader = Arc::new(SqliteReader::new(settings.clone()));
     let service = LogService::new(Ports {
         queries: reader.clone(),
         scan: reader.clone(),
-        eraser: Arc::new(SqliteEraser::new(settings)),
+        eraser,
         payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
         directory: Arc::new(NoDirectory),
         clock: Arc::new(now),

@@ -1,7 +1,6 @@
 //! Texts that mean harm, and a store that goes away under the reader.
 
 use difylog::domain::{NodeStatus, Record, RunStatus};
-use difylog::store::StoreAdmin as _;
 
 use super::harness::{Place, TENANT_KEY};
 use crate::support::records;

@@ -27,8 +27,16 @@ async fn filled(place: &Place) -> Vec<difylog::domain::WorkflowRun> {
 
 #[tokio::test]
 async fn the_runs_of_the_last_day_with_their_numbers_as_the_api_has_them() {
-    let place = Place::new().await;
-    filled(&place).await;
+    runs_with_their_numbers(&Place::new().await).await;
+}
+
+#[tokio::test]
+async fn the_runs_of_the_last_day_over_the_engine() {
+    runs_with_their_numbers(&Place::over_engine().await).await;
+}
+
+async fn runs_with_their_numbers(place: &Place) {
+    filled(place).await;
     let mut client = place.signed_in(TENANT_KEY).await;
     let page = client.page(&place.path("runs")).await;
     assert_eq!(page.matches("class=\"whole\"").count(), 50, "a page of rows");
@@ -162,8 +170,16 @@ async fn a_run_of_1200_nodes_is_whole_in_every_view() {
 
 #[tokio::test]
 async fn errors_statistics_nodes_and_app_logs_have_their_numbers() {
-    let place = Place::new().await;
-    let runs = filled(&place).await;
+    every_screen_with_its_numbers(&Place::new().await).await;
+}
+
+#[tokio::test]
+async fn errors_statistics_nodes_and_app_logs_over_the_engine() {
+    every_screen_with_its_numbers(&Place::over_engine().await).await;
+}
+
+async fn every_screen_with_its_numbers(place: &Place) {
+    let runs = filled(place).await;
     let app_id = runs[0].app_id;
     let log = records::app_log(place.tenant_id, app_id, runs[0].id, records::at("2025-12-20T11:45:00Z"));
     let mut node = records::node(place.tenant_id, app_id, runs[0].id, 1, runs[0].created_at);

@@ -46,16 +46,15 @@ async function load(link) {
   }
 }
 
-document.addEventListener(
-  "toggle",
-  ({ target }) => {
-    if (!target.open) return;
-    const link = target.querySelector(":scope > .part > a.load");
-    // What ran inside an iteration is why it is opened; its own payloads wait for a click.
-    if (link && !target.querySelector(":scope > ol")) load(link);
-  },
-  true,
-);
+function opened(details) {
+  const link = details.querySelector(":scope > .part > a.load");
+  // What ran inside an iteration is why it is opened; its own payloads wait for a click.
+  if (link && !details.querySelector(":scope > ol")) load(link);
+}
+
+document.addEventListener("toggle", ({ target }) => target.open && opened(target), true);
+// What failed is open from the start.
+for (const details of document.querySelectorAll(".timeline details[open]")) opened(details);
 
 document.addEventListener("click", (event) => {
   const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
