@@ -142,7 +142,7 @@ fn serve((reader, eraser): Readers, folder: &Path, keys: Vec<ApiKey>) -> (String
 /// Asks as a browser does: with its cookies, following nothing.
 pub struct Client {
     base: String,
-    client: reqwest::Client,
+    requests: reqwest::Client,
     pub cookies: Vec<(String, String)>,
 }
 
@@ -162,8 +162,8 @@ impl Answer {
 
 impl Client {
     pub fn new(base: &str) -> Self {
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { base: base.to_owned(), client, cookies: Vec::new() }
+        let requests = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { base: base.to_owned(), requests, cookies: Vec::new() }
     }
 
     /// The same cookies at another server.
@@ -187,13 +187,13 @@ impl Client {
     }
 
     pub async fn get_with(&mut self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let request = self.client.get(format!("{}{path}", self.base));
+        let request = self.requests.get(format!("{}{path}", self.base));
         self.send(request, headers).await
     }
 
     pub async fn post(&mut self, path: &str, form: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let request = self.client.post(format!("{}{path}", self.base)).body(body);
+        let request = self.requests.post(format!("{}{path}", self.base)).body(body);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         self.send(request, headers).await
     }

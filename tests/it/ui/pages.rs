@@ -204,7 +204,7 @@ async fn every_screen_with_its_numbers(place: &Place) {
 async fn language(client: &mut Client, code: &str) -> String {
     let form = [("lang", code), ("next", "/ui/workspaces")];
     let answer = client.post("/ui/look", &form, &[("sec-fetch-site", "same-origin")]).await;
-    client.page(&answer.location().to_owned()).await
+    client.page(answer.location()).await
 }
 
 #[tokio::test]
