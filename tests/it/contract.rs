@@ -11,6 +11,7 @@ mod engine_queries;
 mod engine_search;
 mod erase;
 mod lists;
+mod memory;
 mod months;
 mod order;
 mod queries;

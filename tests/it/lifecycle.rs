@@ -4,8 +4,8 @@
 
 mod cleanup;
 mod commands;
-mod double;
 mod harness;
+mod migrated;
 mod plans;
 mod recopy;
 mod restore;

@@ -1,11 +1,11 @@
 //! What several suites use: stores and servers under test, makers of records, stand-ins.
 
 pub mod corpus;
-pub mod double;
 pub mod effort;
 pub mod engine_proxy;
 pub mod expected_rows;
 pub mod load;
+pub mod memory;
 pub mod model;
 pub mod nodes;
 pub mod postgres;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::api::harness::{ADMIN_KEY, Server};
 use crate::golden::load;
-use crate::support::double::Double;
+use crate::support::memory::MemoryStore;
 
 /// Same fields, same values. Two fields differ on purpose: `next` is ours, and lists read no payload, so that a run of a
 /// log list has no error text (the run itself has it).
@@ -40,7 +40,7 @@ async fn difys_answers_over_http() {
     let loaded = load::double().await;
     let server = Server::over(
         loaded.service.clone(),
-        Arc::new(Double::default()),
+        Arc::new(MemoryStore::default()),
         TenantId::new(uuid::Uuid::new_v4()),
         ServeSettings::default(),
         tempfile::tempdir().unwrap(),

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::double::Double;
+use crate::support::memory::MemoryStore;
 use crate::support::records;
 
 /// Reads and deletes of one tenant.
@@ -25,7 +25,7 @@ pub const ADMIN_KEY: &str = "key-of-an-admin";
 
 pub struct Server {
     pub tenant_id: TenantId,
-    pub double: Arc<Double>,
+    pub double: Arc<MemoryStore>,
     base: String,
     client: reqwest::Client,
     stop: CancellationToken,
@@ -69,7 +69,7 @@ impl Server {
     pub fn with(settings: ServeSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
-        let double = Arc::new(Double::default());
+        let double = Arc::new(MemoryStore::default());
         let service = LogService::new(Ports {
             queries: double.clone(),
             scan: double.clone(),
@@ -83,7 +83,7 @@ impl Server {
 
     pub fn over(
         service: LogService,
-        double: Arc<Double>,
+        double: Arc<MemoryStore>,
         tenant_id: TenantId,
         mut settings: ServeSettings,
         folder: tempfile::TempDir,

@@ -10,7 +10,7 @@ use difylog::query::{DifyDirectory, Directory as _, LogService, Ports};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 
 use crate::api::harness::Server;
-use crate::support::double::Double;
+use crate::support::memory::MemoryStore;
 use crate::support::postgres::{Postgres, Schema};
 use crate::support::records;
 
@@ -18,7 +18,7 @@ use crate::support::records;
 fn server(settings: &PostgresSettings) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
-    let double = Arc::new(Double::default());
+    let double = Arc::new(MemoryStore::default());
     let directory = DifyDirectory::new(Database::open(settings).unwrap()).within(Duration::from_secs(2));
     let service = LogService::new(Ports {
         queries: double.clone(),

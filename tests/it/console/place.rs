@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::console::dify::{Dify, User};
-use crate::support::double::Double;
+use crate::support::memory::MemoryStore;
 use crate::support::records;
 
 pub struct Place {
     pub dify: Dify,
-    pub double: Arc<Double>,
+    pub double: Arc<MemoryStore>,
     pub base: String,
     pub dify_base: String,
     pub client: reqwest::Client,
@@ -95,7 +95,7 @@ impl Place {
         let (state, folder) = state(migrated).await;
         let dify = Dify::default();
         let url = dify.clone().serve().await;
-        let double = Arc::new(Double::default());
+        let double = Arc::new(MemoryStore::default());
         let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
         let service = LogService::new(Ports {
             queries: double.clone(),

@@ -12,7 +12,7 @@ use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::{BulkSink, Eraser, LogQueries, LogScan};
 use serde_json::Value;
 
-use crate::support::double::Double;
+use crate::support::memory::MemoryStore;
 use crate::support::postgres::{Postgres, Schema};
 use crate::support::records::{sha256, split};
 
@@ -34,7 +34,7 @@ pub fn cases() -> Vec<Value> {
 
 /// Over the obvious store alone.
 pub async fn double() -> Loaded {
-    let double = Arc::new(Double::default());
+    let double = Arc::new(MemoryStore::default());
     over(double.clone(), double.clone(), double.clone(), double, Box::new(())).await
 }
 
@@ -52,7 +52,7 @@ pub async fn over(
     let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
     let payloads = Arc::new(PayloadStore::open(&payloads).unwrap());
     let documents = documents(&postgres, &folder.path().join("storage"), &payloads).await;
-    let obvious = Arc::new(Double::default());
+    let obvious = Arc::new(MemoryStore::default());
     for target in [sink, obvious.clone() as Arc<dyn BulkSink>] {
         for chunk in documents.chunks(500) {
             let verdicts = target.apply(chunk).await.unwrap();

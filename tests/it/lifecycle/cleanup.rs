@@ -71,13 +71,11 @@ async fn a_family_stays_if_one_row_of_it_is_not_proved() {
          WHERE r.status = 'succeeded' ORDER BY n.id";
     let missing = find(&format!("SELECT n.id {of_ended} OFFSET 10 LIMIT 1"));
     let changed = find(&format!("SELECT n.id {of_ended} OFFSET 900 LIMIT 1"));
-    {
-        let mut documents = pair.store.documents();
-        documents.retain(|key, _| key.id != missing);
-        let document = documents.values_mut().find(|document| document.key().id == changed).unwrap();
-        let Record::Node(node) = &mut document.record else { panic!() };
-        node.index += 1;
-    }
+    pair.store.take(|document| document.record.id() == missing);
+    pair.store.change_each(|document| match &mut document.record {
+        Record::Node(node) if node.id == changed => node.index += 1,
+        _ => {}
+    });
     let unreadable = find(
         "UPDATE workflow_app_logs SET created_from = repeat('x', 255), created_at = 'infinity' WHERE id = \
          (SELECT l.id FROM workflow_app_logs l JOIN workflow_runs r ON r.id = l.workflow_run_id WHERE r.status = 'failed' \

@@ -10,7 +10,7 @@ use difylog::postgres::Database;
 use difylog::telemetry::Clock;
 use uuid::Uuid;
 
-use crate::lifecycle::double::Double;
+use crate::lifecycle::migrated::Migrated;
 use crate::support::postgres::{Postgres, Schema};
 
 /// The sample ends on 2025-12-20; this is later.
@@ -29,7 +29,7 @@ pub fn origin() -> Origin {
 pub struct Pair {
     pub postgres: Postgres,
     pub database: Database,
-    pub store: Double,
+    pub store: Migrated,
     pub limits: Limits,
 }
 
@@ -40,7 +40,7 @@ impl Pair {
 
     pub async fn with(postgres: Postgres, limits: Limits) -> Self {
         let database = postgres.database();
-        let store = Double::of(&database, limits, Some(origin())).await;
+        let store = Migrated::of(&database, limits, Some(origin())).await;
         Self { postgres, database, store, limits }
     }
 

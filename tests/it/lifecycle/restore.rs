@@ -103,8 +103,8 @@ async fn what_cannot_come_back_whole_is_named_and_the_rest_comes() {
     let pair = Pair::with(Postgres::sample(Schema::V10), limits).await;
     let offloaded: Vec<_> = pair
         .store
-        .documents()
-        .values()
+        .copies_of_all()
+        .iter()
         .filter_map(|document| match &document.record {
             difylog::domain::Record::Offload(offload) => offload.node_execution_id,
             _ => None,
@@ -114,15 +114,13 @@ async fn what_cannot_come_back_whole_is_named_and_the_rest_comes() {
     let is_lost = |document: &&difylog::domain::Document| {
         !document.truncated.is_empty() && !offloaded.contains(&document.record.id())
     };
-    let lost = pair.store.documents().values().filter(is_lost).count() as u64;
+    let lost = pair.store.copies_of_all().iter().filter(is_lost).count() as u64;
     assert!(lost > 0);
     let too_wide = pair.store.ids(Kind::NodeExecution)[0];
-    {
-        let mut documents = pair.store.documents();
-        let document = documents.values_mut().find(|document| document.key().id == too_wide).unwrap();
-        let difylog::domain::Record::Node(node) = &mut document.record else { panic!() };
-        node.index = i64::from(i32::MAX) + 1;
-    }
+    pair.store.change_each(|document| match &mut document.record {
+        difylog::domain::Record::Node(node) if node.id == too_wide => node.index = i64::from(i32::MAX) + 1,
+        _ => {}
+    });
     pair.postgres
         .sql("TRUNCATE workflow_runs, workflow_node_executions, workflow_app_logs, workflow_node_execution_offload");
     pair.store.lose_full_texts();

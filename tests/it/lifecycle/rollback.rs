@@ -13,9 +13,9 @@ async fn roll_back(pair: &Pair, origin: Origin, execute: bool, force_missing: bo
     let texts = PayloadStore::open(&PayloadSettings { dir: folder.path().into(), s3: None }).unwrap();
     let rollback = Rollback {
         database: &pair.database,
-        walks: &pair.store,
-        eraser: &pair.store,
-        overview: &pair.store,
+        walks: &*pair.store,
+        eraser: &*pair.store,
+        overview: &*pair.store,
         texts: &texts,
         origin,
         force_missing,
@@ -29,10 +29,10 @@ async fn roll_back(pair: &Pair, origin: Origin, execute: bool, force_missing: bo
 #[tokio::test]
 async fn only_what_the_migration_wrote_goes() {
     let pair = Pair::sample(Schema::V10).await;
-    let all = pair.store.documents().len();
+    let all = pair.store.copies_of_all().len();
     // A live message has overwritten one run, and another migration wrote a node.
     let (live, theirs) = (pair.store.ids(Kind::WorkflowRun)[5], pair.store.ids(Kind::NodeExecution)[5]);
-    for document in pair.store.documents().values_mut() {
+    pair.store.change_each(|document| {
         if document.key().id == live {
             let Record::Run(run) = &mut document.record else { panic!() };
             run.status = RunStatus::Stopped;
@@ -42,12 +42,12 @@ async fn only_what_the_migration_wrote_goes() {
         if document.key().id == theirs {
             document.origin = Some(Origin::new(Uuid::from_u128(8)));
         }
-    }
+    });
     let dry = roll_back(&pair, origin(), false, false).await;
-    assert_eq!(pair.store.documents().len(), all);
+    assert_eq!(pair.store.copies_of_all().len(), all);
     let outcome = roll_back(&pair, origin(), true, false).await;
     assert_eq!(dry, outcome);
-    let left: Vec<_> = pair.store.documents().keys().map(|key| key.id).collect();
+    let left: Vec<_> = pair.store.copies_of_all().iter().map(|document| document.record.id()).collect();
     assert_eq!(left.len(), 2);
     assert!(left.contains(&live) && left.contains(&theirs));
     assert_eq!(outcome.removed.values().sum::<u64>(), all as u64 - 2);
@@ -59,12 +59,12 @@ async fn only_what_the_migration_wrote_goes() {
 async fn what_postgresql_does_not_have_any_more_stays() {
     let pair = Pair::sample(Schema::V12).await;
     pair.clean(&Pair::plan(true)).await;
-    let gone = pair.store.documents().len() as u64 - pair.counts().iter().sum::<u64>();
+    let gone = pair.store.copies_of_all().len() as u64 - pair.counts().iter().sum::<u64>();
     let outcome = roll_back(&pair, origin(), true, false).await;
     assert_eq!(outcome.without_row, gone);
     assert_eq!(outcome.named.len(), 1_000);
-    assert_eq!(pair.store.documents().len() as u64, gone);
+    assert_eq!(pair.store.copies_of_all().len() as u64, gone);
     let forced = roll_back(&pair, origin(), true, true).await;
     assert_eq!(forced.removed.values().sum::<u64>(), gone);
-    assert!(pair.store.documents().is_empty());
+    assert!(pair.store.copies_of_all().is_empty());
 }

@@ -3,7 +3,6 @@
 use difylog::backfill::report::{AsText, Counts, Fault, Finding, Tolerated};
 use difylog::codec::truncate::Limits;
 use difylog::domain::query::TimeRange;
-use difylog::domain::record::RecordKey;
 use difylog::domain::{Kind, Record, RecordId, TenantId};
 use uuid::Uuid;
 
@@ -47,33 +46,20 @@ async fn faults_in_the_store_are_named() {
     let nodes = pair.store.ids(Kind::NodeExecution);
     let (changed, deleted) = (nodes[100], nodes[2_000]);
     let (mut expected, inserted) = (Vec::new(), RecordId::new(Uuid::from_u128(99)));
-    {
-        let mut documents = pair.store.documents();
-        let key = |id, documents: &std::collections::BTreeMap<RecordKey, _>| {
-            *documents.keys().find(|key| key.kind == Kind::NodeExecution && key.id == id).unwrap()
-        };
-        let gone = key(deleted, &documents);
-        documents.remove(&gone);
-        expected.push(finding(gone.kind, &gone.tenant_id.to_string(), &deleted.to_string(), Fault::Missing));
-        let altered = key(changed, &documents);
-        let document = documents.get_mut(&altered).unwrap();
-        let Record::Node(node) = &mut document.record else { panic!() };
-        node.title = "someone else's".into();
-        let extra = {
-            let mut extra = document.clone();
-            let Record::Node(node) = &mut extra.record else { panic!() };
-            node.id = inserted;
-            extra
-        };
-        expected.push(finding(
-            altered.kind,
-            &altered.tenant_id.to_string(),
-            &changed.to_string(),
-            different(&["title"]),
-        ));
-        expected.push(finding(altered.kind, &altered.tenant_id.to_string(), &inserted.to_string(), Fault::Extra));
-        documents.insert(extra.key(), extra);
-    }
+    let is_node =
+        |document: &difylog::domain::Document, id| document.kind() == Kind::NodeExecution && document.record.id() == id;
+    let gone = pair.store.take(|document| is_node(document, deleted)).pop().unwrap().key();
+    expected.push(finding(gone.kind, &gone.tenant_id.to_string(), &deleted.to_string(), Fault::Missing));
+    let mut altered = pair.store.take(|document| is_node(document, changed)).pop().unwrap();
+    let (kind, tenant) = (altered.kind(), altered.tenant_id().to_string());
+    let Record::Node(node) = &mut altered.record else { panic!() };
+    node.title = "someone else's".into();
+    pair.store.put(altered.clone());
+    let Record::Node(node) = &mut altered.record else { panic!() };
+    node.id = inserted;
+    pair.store.put(altered);
+    expected.push(finding(kind, &tenant, &changed.to_string(), different(&["title"])));
+    expected.push(finding(kind, &tenant, &inserted.to_string(), Fault::Extra));
     expected.sort_by_key(|finding| (finding.kind, finding.tenant_id, finding.id));
     let report = pair.validate(Pair::request()).await;
     assert!(!report.passed);
@@ -117,16 +103,13 @@ async fn faults_in_postgresql_are_named() {
 #[tokio::test]
 async fn another_tenants_document_is_no_substitute() {
     let pair = Pair::sample(Schema::V10).await;
-    let (own, other) = {
-        let mut documents = pair.store.documents();
-        let key = *documents.keys().find(|key| key.kind == Kind::AppLog).unwrap();
-        let mut document = documents.remove(&key).unwrap();
-        let Record::AppLog(log) = &mut document.record else { panic!() };
-        log.tenant_id = TenantId::new(Uuid::from_u128(42));
-        let other = document.key();
-        documents.insert(other, document);
-        (key, other)
-    };
+    let first = pair.store.ids(Kind::AppLog)[0];
+    let mut document = pair.store.take(|document| document.record.id() == first).pop().unwrap();
+    let own = document.key();
+    let Record::AppLog(log) = &mut document.record else { panic!() };
+    log.tenant_id = TenantId::new(Uuid::from_u128(42));
+    let other = document.key();
+    pair.store.put(document);
     let report = pair.validate(Pair::request()).await;
     let named: Vec<_> = report.findings.iter().map(|found| (found.tenant_id.unwrap().0, found.fault.name())).collect();
     assert_eq!(named, [(other.tenant_id, "extra"), (own.tenant_id, "missing")]);
@@ -135,16 +118,11 @@ async fn another_tenants_document_is_no_substitute() {
 #[tokio::test]
 async fn what_changes_during_the_validation_is_looked_at_again() {
     let pair = Pair::sample(Schema::V12).await;
-    let (key, document) = {
-        let mut documents = pair.store.documents();
-        let key = *documents.keys().find(|key| key.kind == Kind::WorkflowRun).unwrap();
-        (key, documents.remove(&key).unwrap())
-    };
+    let first = pair.store.ids(Kind::WorkflowRun)[0];
+    let document = pair.store.take(|document| document.record.id() == first).pop().unwrap();
     assert_eq!(pair.validate(Pair::request()).await.counts.missing, 1);
     // The document arrives after the first look at its row.
-    pair.store.after_first_look(move |documents| {
-        documents.insert(key, document);
-    });
+    pair.store.after_first_look(move |store| store.put(document));
     let report = pair.validate(Pair::request()).await;
     assert!(report.passed, "{:?}", report.findings);
     assert_eq!(report.counts, Counts { settled: 1, ..Counts::default() });
@@ -166,7 +144,7 @@ async fn a_running_row_may_lag_behind_its_document() {
 async fn truncated_payloads_are_compared_in_full_and_their_loss_is_seen() {
     let limits = Limits { field_bytes: 1_024, document_bytes: 4_096 };
     let pair = Pair::with(Postgres::sample(Schema::V10), limits).await;
-    let cut = pair.store.documents().values().filter(|document| !document.truncated.is_empty()).count() as u64;
+    let cut = pair.store.copies_of_all().iter().filter(|document| !document.truncated.is_empty()).count() as u64;
     assert!(cut > 0, "the sample has no payload above the limit");
     let report = pair.validate(Pair::request()).await;
     assert!(report.passed, "{:?}", report.findings);
@@ -225,7 +203,7 @@ async fn a_sample_finds_a_store_that_lost_everything() {
     let pair = Pair::sample(Schema::V10).await;
     let sampled = || difylog::backfill::validate::Request { sample: Some(50), ..Pair::request() };
     assert!(pair.validate(sampled()).await.passed);
-    pair.store.documents().clear();
+    pair.store.take(|_| true);
     let report = pair.validate(sampled()).await;
     assert!(!report.passed && report.counts.missing > 20 && report.counts.missing <= 150 + 16, "{:?}", report.counts);
 }

@@ -1,34 +1,25 @@
 //! Whether a record meets a filter, in the most obvious way.
 
 use difylog::domain::query::{AppLogFilter, Keyword, NodeFilter, RunFilter, Scan, TextField};
-use difylog::domain::{AppLog, JsonText, NodeExecution, Record, WorkflowRun};
+use difylog::domain::{AppLog, Document, JsonText, NodeExecution, Record, WorkflowRun};
 
 pub fn any(values: &[Box<str>], value: &str) -> bool {
     values.is_empty() || values.iter().any(|one| **one == *value)
 }
 
-/// The text of a value as a person sees it.
-fn decoded(text: &str) -> String {
-    text.replace("\\\\", "\u{f8ff}")
-        .replace("\\\"", "\"")
-        .replace("\\n", "\n")
-        .replace("\\t", "\t")
-        .replace('\u{f8ff}', "\\")
-}
-
-fn contains(text: Option<&str>, keyword: &str) -> bool {
+fn in_text(text: Option<&str>, keyword: &str) -> bool {
     text.is_some_and(|text| Keyword::new(keyword).is_in_text(text))
 }
 
-fn json(text: Option<&JsonText>) -> Option<String> {
-    text.map(|text| decoded(text.as_str()))
+fn in_json(json: Option<&JsonText>, keyword: &str) -> bool {
+    json.is_some_and(|json| Keyword::new(keyword).is_in_json(json.as_str()))
 }
 
 pub fn holds_run(filter: &RunFilter, run: &WorkflowRun) -> bool {
     let field = |field: &TextField, keyword: &str| match field {
-        TextField::Inputs => contains(json(run.inputs.as_ref()).as_deref(), keyword),
-        TextField::Outputs => contains(json(run.outputs.as_ref()).as_deref(), keyword),
-        TextField::Error => contains(run.error.as_deref(), keyword),
+        TextField::Inputs => in_json(run.inputs.as_ref(), keyword),
+        TextField::Outputs => in_json(run.outputs.as_ref(), keyword),
+        TextField::Error => in_text(run.error.as_deref(), keyword),
         _ => false,
     };
     filter.tenant_id == run.tenant_id
@@ -46,11 +37,11 @@ pub fn holds_run(filter: &RunFilter, run: &WorkflowRun) -> bool {
 
 pub fn holds_node(filter: &NodeFilter, node: &NodeExecution) -> bool {
     let field = |field: &TextField, keyword: &str| match field {
-        TextField::Inputs => contains(json(node.inputs.as_ref()).as_deref(), keyword),
-        TextField::Outputs => contains(json(node.outputs.as_ref()).as_deref(), keyword),
-        TextField::ProcessData => contains(json(node.process_data.as_ref()).as_deref(), keyword),
-        TextField::Error => contains(node.error.as_deref(), keyword),
-        TextField::Title => contains(Some(&node.title), keyword),
+        TextField::Inputs => in_json(node.inputs.as_ref(), keyword),
+        TextField::Outputs => in_json(node.outputs.as_ref(), keyword),
+        TextField::ProcessData => in_json(node.process_data.as_ref(), keyword),
+        TextField::Error => in_text(node.error.as_deref(), keyword),
+        TextField::Title => in_text(Some(&node.title), keyword),
     };
     filter.tenant_id == node.tenant_id
         && filter.app_id.is_none_or(|id| id == node.app_id)
@@ -66,7 +57,8 @@ pub fn holds_node(filter: &NodeFilter, node: &NodeExecution) -> bool {
         && filter.text.as_ref().is_none_or(|text| text.fields.iter().any(|one| field(one, &text.keyword)))
 }
 
-pub fn holds_record(scan: &Scan, record: &Record) -> bool {
+pub fn holds_record(scan: &Scan, document: &Document) -> bool {
+    let record = &document.record;
     let (app_id, status) = match record {
         Record::Run(run) => (run.app_id, run.status.as_str()),
         Record::Node(node) => (node.app_id, node.status.as_str()),
@@ -77,6 +69,7 @@ pub fn holds_record(scan: &Scan, record: &Record) -> bool {
         && (scan.tenants.is_empty() || scan.tenants.contains(&record.tenant_id()))
         && scan.app_id.is_none_or(|id| id == app_id)
         && scan.created.contains(record.created_at())
+        && scan.origin.is_none_or(|origin| document.origin == Some(origin))
         && any(&scan.statuses, status)
 }
 
@@ -84,9 +77,8 @@ pub fn finds_log(filter: &AppLogFilter, log: &AppLog, run: Option<&WorkflowRun>)
     let is_user = &*log.created_by_role == "end_user";
     let by_keyword = filter.keyword.as_ref().is_none_or(|keyword| {
         run.is_some_and(|run| {
-            contains(json(run.inputs.as_ref()).as_deref(), &keyword.keyword)
-                || contains(json(run.outputs.as_ref()).as_deref(), &keyword.keyword)
-        }) || (is_user && contains(log.creator.as_deref(), &keyword.keyword))
+            in_json(run.inputs.as_ref(), &keyword.keyword) || in_json(run.outputs.as_ref(), &keyword.keyword)
+        }) || (is_user && in_text(log.creator.as_deref(), &keyword.keyword))
             || (is_user && keyword.end_users.contains(&log.created_by))
             || keyword.run_id == Some(log.workflow_run_id)
     });

@@ -1,70 +1,47 @@
-//! A store in memory that answers every question in the most obvious way: what the read path is tried over, apart from
-//! any real store.
+//! The questions: filters over everything, sorted and cut to the page.
 
-#[path = "double_filters.rs"]
-mod filters;
-#[path = "double_scan.rs"]
-mod scan;
-
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use chrono_tz::Tz;
-use difylog::domain::document::ContentHash;
-use difylog::domain::query::*;
-use difylog::domain::record::RecordKey;
-use difylog::domain::*;
-use difylog::store::{
-    BulkSink, Eraser, Erasure, LogQueries, LogReader, LogScan, Remains, StoreError, Subject, TextNames,
+use difylog::domain::query::{
+    AppLogFilter, AppLogPage, AppLogRow, Day, Direction, DocumentPage, Facet, FacetCount, Found, HistogramBucket,
+    NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, Total,
 };
-use filters::{finds_log, holds_node, holds_run};
+use difylog::domain::{Kind, NodeExecution, Record, RecordId, Revision, TenantId, Timestamp, WorkflowRun};
+use difylog::store::{LogQueries, LogReader as _, STRETCH_BYTES, StoreError, Subject};
 
-#[derive(Default)]
-pub struct Double {
-    documents: Mutex<BTreeMap<RecordKey, Document>>,
-    graphs: Mutex<BTreeMap<(TenantId, GraphHash), JsonText>>,
-    /// Every question fails while it is set.
-    pub down: std::sync::atomic::AtomicBool,
-    /// Searches of runs wait while it is locked.
-    gate: Arc<tokio::sync::Mutex<()>>,
-    /// Told when one waits.
-    waiting: tokio::sync::Notify,
+use super::MemoryStore;
+use super::filters::{finds_log, holds_node, holds_run};
+use crate::support::model;
+
+impl MemoryStore {
+    fn runs_of(&self, filter: &RunFilter) -> Result<Vec<(WorkflowRun, Revision)>, StoreError> {
+        let runs = self.newest_of(|one| one.tenant_id() == filter.tenant_id)?;
+        let runs = runs.into_iter().filter_map(|document| match document.record {
+            Record::Run(run) => Some((*run, document.revision)),
+            _ => None,
+        });
+        Ok(runs.filter(|(run, _)| holds_run(filter, run)).collect())
+    }
+
+    fn nodes_of(&self, filter: &NodeFilter) -> Result<Vec<(NodeExecution, Revision)>, StoreError> {
+        let nodes = self.newest_of(|one| one.tenant_id() == filter.tenant_id)?;
+        let nodes = nodes.into_iter().filter_map(|document| match document.record {
+            Record::Node(node) => Some((*node, document.revision)),
+            _ => None,
+        });
+        Ok(nodes.filter(|(node, _)| holds_node(filter, node)).collect())
+    }
 }
 
-impl Double {
-    /// Lets searches of runs wait until the guard is dropped.
-    pub async fn hold(&self) -> tokio::sync::OwnedMutexGuard<()> {
-        self.gate.clone().lock_owned().await
-    }
+/// A graph lies apart and counts in the revision, so that the stored one is taken.
+fn run_summary((run, revision): (WorkflowRun, Revision)) -> RunSummary {
+    RunSummary { revision, ..model::run_summary(&run) }
+}
 
-    /// Waits until a search waits.
-    pub async fn held(&self) {
-        self.waiting.notified().await;
-    }
-
-    fn all(&self) -> Result<Vec<Document>, StoreError> {
-        if self.down.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("the double is down".into()));
-        }
-        Ok(self.documents.lock().unwrap().values().cloned().collect())
-    }
-
-    fn runs_of(&self, filter: &RunFilter) -> Result<Vec<WorkflowRun>, StoreError> {
-        let runs = self.all()?.into_iter().filter_map(|document| match document.record {
-            Record::Run(run) => Some(*run),
-            _ => None,
-        });
-        Ok(runs.filter(|run| holds_run(filter, run)).collect())
-    }
-
-    fn nodes_of(&self, filter: &NodeFilter) -> Result<Vec<NodeExecution>, StoreError> {
-        let nodes = self.all()?.into_iter().filter_map(|document| match document.record {
-            Record::Node(node) => Some(*node),
-            _ => None,
-        });
-        Ok(nodes.filter(|node| holds_node(filter, node)).collect())
-    }
+fn node_summary((node, revision): (NodeExecution, Revision)) -> NodeSummary {
+    NodeSummary { revision, ..model::node_summary(&node) }
 }
 
 fn stretch<T>(mut rows: Vec<T>, page: &Page, position: impl Fn(&T) -> Position) -> Vec<T> {
@@ -83,69 +60,19 @@ fn stretch<T>(mut rows: Vec<T>, page: &Page, position: impl Fn(&T) -> Position) 
 }
 
 #[async_trait]
-impl BulkSink for Double {
-    async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault> {
-        let mut graphs = self.graphs.lock().unwrap();
-        let mut documents = self.documents.lock().unwrap();
-        for action in actions {
-            match action {
-                BulkAction::Graph(graph) => {
-                    graphs.insert((graph.tenant_id, graph.hash), graph.text.clone());
-                }
-                BulkAction::Document(document) => {
-                    documents.insert(document.key(), (**document).clone());
-                }
-            }
-        }
-        Ok(vec![Verdict::Stored; actions.len()])
-    }
-
-    async fn probe(&self) -> Result<(), SinkFault> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl LogReader for Double {
-    async fn ready(&self) -> Result<(), StoreError> {
-        self.all().map(drop)
-    }
-
-    async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
-        Ok(self.records(key.tenant_id, key.kind, &[key.id]).await?.pop())
-    }
-
-    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
-        let all = self.all()?;
-        let graphs = self.graphs.lock().unwrap();
-        let wanted = all.into_iter().filter(|document| {
-            document.tenant_id() == tenant_id && document.kind() == kind && ids.contains(&document.record.id())
-        });
-        Ok(wanted
-            .map(|mut document| {
-                if let (Record::Run(run), Some(hash)) = (&mut document.record, document.graph) {
-                    run.graph = graphs.get(&(tenant_id, hash)).cloned();
-                }
-                document
-            })
-            .collect())
-    }
-}
-
-#[async_trait]
-impl LogQueries for Double {
+impl LogQueries for MemoryStore {
     async fn run_summaries(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, StoreError> {
-        let runs = self.runs_of(&RunFilter::all(tenant_id))?.into_iter().filter(|run| ids.contains(&run.id));
-        Ok(runs.map(|run| super::model::run_summary(&run)).collect())
+        let runs = self.runs_of(&RunFilter::all(tenant_id))?.into_iter().filter(|(run, _)| ids.contains(&run.id));
+        Ok(runs.map(run_summary).collect())
     }
 
     async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, StoreError> {
-        let rows = self.runs_of(filter)?.iter().map(super::model::run_summary).collect();
+        let rows = self.runs_of(filter)?.into_iter().map(run_summary).collect();
         Ok(stretch(rows, page, RunSummary::position))
     }
 
     async fn nodes(&self, filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, StoreError> {
-        let rows = self.nodes_of(filter)?.iter().map(super::model::node_summary).collect();
+        let rows = self.nodes_of(filter)?.into_iter().map(node_summary).collect();
         Ok(stretch(rows, page, NodeSummary::position))
     }
 
@@ -163,7 +90,16 @@ impl LogQueries for Double {
         let ids: Vec<_> = places.iter().map(|place| place.cursor.id).collect();
         let mut documents = self.records(tenant_id, kind, &ids).await?;
         documents.sort_by_key(|document| ids.iter().position(|id| *id == document.record.id()));
-        let next = places.last().filter(|_| places.len() == page.limit).copied();
+        let mut bytes = 0;
+        let fitting = documents.iter().take_while(|document| {
+            let has_room = bytes < STRETCH_BYTES;
+            bytes += document.footprint();
+            has_room
+        });
+        let fitting = fitting.count();
+        documents.truncate(fitting);
+        let next = if fitting < places.len() { places.get(fitting - 1) } else { places.last() };
+        let next = next.filter(|_| fitting < places.len() || places.len() == page.limit).copied();
         Ok(DocumentPage { documents, next })
     }
 
@@ -173,6 +109,8 @@ impl LogQueries for Double {
         page: &Page,
         count_to: u64,
     ) -> Result<Found<RunSummary>, StoreError> {
+        // As a request would: others have their turn.
+        tokio::task::yield_now().await;
         self.waiting.notify_one();
         drop(self.gate.lock().await);
         let all = self.runs_of(filter)?.len() as u64;
@@ -193,20 +131,20 @@ impl LogQueries for Double {
 
     async fn app_logs(&self, filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, StoreError> {
         let runs: BTreeMap<_, _> =
-            self.runs_of(&RunFilter::all(filter.tenant_id))?.into_iter().map(|run| (run.id, run)).collect();
+            self.runs_of(&RunFilter::all(filter.tenant_id))?.into_iter().map(|row| (row.0.id, row)).collect();
         let mut logs: Vec<_> = self
-            .all()?
+            .newest_of(|one| one.tenant_id() == filter.tenant_id && one.kind() == Kind::AppLog)?
             .into_iter()
             .filter_map(|document| match document.record {
                 Record::AppLog(log) => Some(*log),
                 _ => None,
             })
             .collect();
-        logs.retain(|log| finds_log(filter, log, runs.get(&log.workflow_run_id)));
+        logs.retain(|log| finds_log(filter, log, runs.get(&log.workflow_run_id).map(|(run, _)| run)));
         logs.sort_by_key(|log| std::cmp::Reverse((log.created_at, log.id)));
         let total = logs.len() as u64;
         let rows = logs.into_iter().skip(usize::try_from(offset).unwrap()).take(limit).map(|log| {
-            let run = runs.get(&log.workflow_run_id).map(super::model::run_summary);
+            let run = runs.get(&log.workflow_run_id).cloned().map(run_summary);
             AppLogRow { log, run }
         });
         Ok(AppLogPage { rows: rows.collect(), total })
@@ -214,7 +152,7 @@ impl LogQueries for Double {
 
     async fn daily(&self, filter: &RunFilter, zone: Tz) -> Result<Vec<Day>, StoreError> {
         let mut days: BTreeMap<chrono::NaiveDate, (u64, BTreeSet<RecordId>, i128)> = BTreeMap::new();
-        for run in self.runs_of(filter)? {
+        for (run, _) in self.runs_of(filter)? {
             let instant = chrono::DateTime::from_timestamp_micros(run.created_at.micros()).unwrap();
             let day = days.entry(instant.with_timezone(&zone).date_naive()).or_default();
             day.0 += 1;
@@ -235,18 +173,18 @@ impl LogQueries for Double {
             Subject::Runs(filter) => self
                 .runs_of(filter)?
                 .into_iter()
-                .map(|run| match facet {
-                    Facet::Status => run.status.as_str().to_owned(),
-                    Facet::AppId => run.app_id.to_string(),
-                    Facet::TriggeredFrom => run.triggered_from.to_string(),
-                    Facet::CreatedBy => run.created_by.to_string(),
-                    Facet::NodeType => String::new(),
+                .filter_map(|(run, _)| match facet {
+                    Facet::Status => Some(run.status.as_str().to_owned()),
+                    Facet::AppId => Some(run.app_id.to_string()),
+                    Facet::TriggeredFrom => Some(run.triggered_from.to_string()),
+                    Facet::CreatedBy => Some(run.created_by.to_string()),
+                    Facet::NodeType => None,
                 })
                 .collect(),
             Subject::Nodes(filter) => self
                 .nodes_of(filter)?
                 .into_iter()
-                .map(|node| match facet {
+                .map(|(node, _)| match facet {
                     Facet::Status => node.status.as_str().to_owned(),
                     Facet::AppId => node.app_id.to_string(),
                     Facet::TriggeredFrom => node.triggered_from.to_string(),
@@ -268,8 +206,8 @@ impl LogQueries for Double {
 
     async fn histogram(&self, subject: &Subject, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
         let instants: Vec<Timestamp> = match subject {
-            Subject::Runs(filter) => self.runs_of(filter)?.into_iter().map(|run| run.created_at).collect(),
-            Subject::Nodes(filter) => self.nodes_of(filter)?.into_iter().map(|node| node.created_at).collect(),
+            Subject::Runs(filter) => self.runs_of(filter)?.into_iter().map(|(run, _)| run.created_at).collect(),
+            Subject::Nodes(filter) => self.nodes_of(filter)?.into_iter().map(|(node, _)| node.created_at).collect(),
         };
         let span = i64::from(seconds) * 1_000_000;
         let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
