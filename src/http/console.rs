@@ -201,7 +201,15 @@ impl Parts {
         let Access { tenant_id, .. } = *access;
         let logs = &self.service.tenant(tenant_id);
         let (dify, credentials) = (&self.dify, &credentials);
-        let sources = logs::Sources { path, logs, dify, credentials, coverage: &self.coverage, newest: &self.newest };
+        let sources = logs::Sources {
+            path,
+            logs,
+            dify,
+            credentials,
+            coverage: &self.coverage,
+            newest: &self.newest,
+            tables: &self.tables,
+        };
         let question = |run_id| detail::Asked { run_id, path_and_query };
         match endpoint {
             Endpoint::Runs { is_chat } => {

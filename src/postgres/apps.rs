@@ -50,3 +50,19 @@ pub async fn messages_of_runs(client: &Client, app: Uuid, runs: &[Uuid]) -> Resu
     };
     rows.iter().map(message).collect()
 }
+
+/// Returns what triggers noted of runs of an app, run and JSON text, in no order; runs without a note are left out.
+///
+/// # Errors
+/// [`PostgresError`] if the database cannot be asked.
+pub async fn trigger_metadata(
+    client: &Client,
+    tenant: Uuid,
+    app: Uuid,
+    runs: &[Uuid],
+) -> Result<Vec<(Uuid, String)>, PostgresError> {
+    let statement = "SELECT workflow_run_id, trigger_metadata FROM workflow_trigger_logs WHERE tenant_id = $1 \
+                     AND app_id = $2 AND workflow_run_id = ANY($3) AND trigger_metadata IS NOT NULL";
+    let rows = client.query(statement, &[&tenant, &app, &runs]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}

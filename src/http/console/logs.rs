@@ -13,6 +13,7 @@ use super::coverage::Coverage;
 use super::merge::{Place, Row, spliced};
 use super::pages::{DifyPage, DifyRow, LARGEST, place_of};
 use super::query::{Query, with_query};
+use super::tables::Tables;
 use super::upstream::{Credentials, Upstream, UpstreamFault};
 use crate::domain::query::{AppLogRow, Cursor};
 use crate::domain::{AppId, RecordId, TenantId, Timestamp};
@@ -29,6 +30,9 @@ const MAX_RECENT: usize = 500;
 const REMEMBERED: usize = 10_000;
 /// How long it is.
 const AGE: Duration = Duration::from_secs(5);
+
+/// Origins of runs of which Dify keeps what triggered them.
+const TRIGGERS: [&str; 3] = ["webhook", "schedule", "plugin"];
 
 /// Parameters of Dify's log page.
 const KNOWN: [&str; 9] = [
@@ -52,6 +56,7 @@ pub(super) struct Sources<'a> {
     pub credentials: &'a Credentials,
     pub coverage: &'a Coverage,
     pub newest: &'a Newest,
+    pub tables: &'a Tables,
 }
 
 /// When the newest log of an app was made, as of some seconds ago: each page asks for it, and an older answer only makes
@@ -95,10 +100,8 @@ impl Newest {
 /// [`Fault`] where Dify should answer.
 pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Response, Fault> {
     query.only(&KNOWN)?;
-    if query.text("detail").is_some_and(|detail| matches!(detail.to_lowercase().as_str(), "1" | "true" | "yes" | "on"))
-    {
-        return Err(Fault::Dify("details of triggers are in Dify's tables alone"));
-    }
+    let detail = query.text("detail").map(str::to_lowercase);
+    let is_detailed = detail.is_some_and(|detail| matches!(detail.as_str(), "1" | "true" | "yes" | "on"));
     let asked = asked(query, access)?;
     sources.coverage.need(access.tenant_id).await?;
     let extra = recent(query, access, sources).await?;
@@ -109,10 +112,17 @@ pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) 
     let ids: Vec<_> = list.rows.iter().filter_map(|row| row.run.as_ref().map(|run| run.id)).collect();
     let mut errors = sources.logs.run_errors(&ids).await?;
     let creators = known(list.creators)?;
+    let may_be_noted = |row: &&AppLogRow| row.run.as_ref().is_none_or(|run| TRIGGERS.contains(&&*run.triggered_from));
+    let triggered = list.rows.iter().filter(|_| is_detailed).filter(may_be_noted).map(|row| row.log.workflow_run_id);
+    let notes = sources.tables.trigger_metadata(access, &triggered.collect::<Vec<_>>()).await?;
     let stored = list.rows.into_iter().map(|row| {
+        let details = notes.get(&row.log.workflow_run_id).cloned().unwrap_or_else(|| value!({}));
         let error = row.run.as_ref().and_then(|run| errors.remove(&run.id)).flatten();
         let cursor = Cursor { created_at: row.log.created_at, id: row.log.id };
-        let value = serde_json::to_value(LogView::new(row, &creators, error)).unwrap_or_default();
+        let mut value = serde_json::to_value(LogView::new(row, &creators, error)).unwrap_or_default();
+        if let (true, Some(fields)) = (is_detailed, value.as_object_mut()) {
+            fields.insert("details".to_owned(), value!({ "trigger_metadata": details }));
+        }
         Row { id: cursor.id, place: Place::Stored(cursor), value }
     });
     let rows = spliced(begin, stored.collect(), extra, offset, asked.limit);
@@ -160,7 +170,8 @@ async fn recent(query: &Query, access: &Access, sources: &Sources<'_>) -> Result
 
 async fn dify_page(query: &Query, sources: &Sources<'_>, since: Timestamp, page: usize) -> Result<DifyPage, Fault> {
     let (since, page, limit) = (since.to_string(), page.to_string(), LARGEST.to_string());
-    let filters = ["keyword", "status", "created_at__before", "created_by_end_user_session_id", "created_by_account"];
+    let filters =
+        ["keyword", "status", "created_at__before", "created_by_end_user_session_id", "created_by_account", "detail"];
     let parameters = filters.into_iter().filter_map(|name| query.text(name).map(|text| (name, text))).chain([
         ("created_at__after", &*since),
         ("page", &*page),

@@ -1,15 +1,17 @@
 //! What only Dify's tables know: whose key this is, and which message a run answered. Without `[postgres]`, nothing.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
 use super::access::Access;
 use super::answer::Fault;
-use crate::domain::{AppId, TenantId};
+use crate::domain::{AppId, RecordId, TenantId};
 use crate::postgres::apps::{self, MessageRow};
 use crate::postgres::{Database, PostgresError};
 
@@ -50,6 +52,35 @@ impl Tables {
     pub(super) async fn messages(&self, app_id: AppId, runs: &[Uuid]) -> Result<Vec<MessageRow>, Fault> {
         let Some(database) = self.database.as_ref().filter(|_| !runs.is_empty()) else { return Ok(Vec::new()) };
         self.ask(async { apps::messages_of_runs(&database.client().await?, app_id.uuid(), runs).await }).await
+    }
+
+    /// Returns what triggers noted of runs, as Dify's log page shows it; of a run without a note, nothing.
+    ///
+    /// # Errors
+    /// [`Fault::Dify`] where Dify should answer: without a database, and for the icons of plugins, whose addresses are Dify's.
+    pub(super) async fn trigger_metadata(
+        &self,
+        access: &Access,
+        runs: &[RecordId],
+    ) -> Result<HashMap<RecordId, Value>, Fault> {
+        if runs.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let database = self.database.as_ref().ok_or(Fault::Dify("details of triggers are in Dify's tables alone"))?;
+        let runs: Vec<Uuid> = runs.iter().map(|run| run.uuid()).collect();
+        let (tenant, app) = (access.tenant_id.uuid(), access.app_id.uuid());
+        let question = async { apps::trigger_metadata(&database.client().await?, tenant, app, &runs).await };
+        let mut found = HashMap::new();
+        for (run, text) in self.ask(question).await? {
+            let noted: Value = serde_json::from_str(&text).unwrap_or_default();
+            if noted.get("type").is_some_and(|kind| kind == "trigger-plugin") {
+                return Err(Fault::Dify("the icons of plugins are Dify's"));
+            }
+            if noted.is_object() {
+                found.insert(RecordId::new(run), noted);
+            }
+        }
+        Ok(found)
     }
 
     async fn ask<T>(&self, question: impl Future<Output = Result<T, PostgresError>>) -> Result<T, Fault> {

@@ -156,3 +156,42 @@ async fn a_chats_runs_that_only_the_store_has_name_their_messages() {
     // Another app's message is not its own.
     assert!(row(&silent)["message_id"].is_null() && row(&silent)["conversation_id"].is_null());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_page_with_details_as_the_console_asks_for_it() {
+    let postgres = tables();
+    for database in [None, Some(postgres.database())] {
+        let knows_notes = database.is_some();
+        let place = Place::with(true, database).await;
+        let tenant = records::tenant();
+        let app = place.app(tenant, "workflow");
+        place.user("anna", &[tenant]);
+        let path = format!("/console/api/apps/{app}/workflow-app-logs?detail=true");
+        let put = async |run: &WorkflowRun| {
+            let log = records::app_log(tenant, app, run.id, run.created_at);
+            place.store([Record::Run(Box::new(run.clone())), Record::AppLog(Box::new(log))]).await;
+        };
+        put(&ended(tenant, app)).await;
+        let page = place.ask("anna", &path).await.json();
+        assert_eq!(page["data"][0]["details"], serde_json::json!({ "trigger_metadata": {} }));
+        let mut hooked = ended(tenant, app);
+        hooked.triggered_from = "webhook".into();
+        postgres.sql(&format!(
+            "ALTER TABLE workflow_trigger_logs ALTER COLUMN trigger_metadata DROP NOT NULL;
+             INSERT INTO workflow_trigger_logs (tenant_id, app_id, workflow_id, workflow_run_id, root_node_id,
+                trigger_metadata, trigger_type, trigger_data, inputs, status, queue_name, retry_count, created_by_role, created_by)
+             VALUES ('{tenant}', '{app}', '{app}', '{}', '1', '{{\"type\": \"trigger-webhook\"}}', 'trigger-webhook', '{{}}',
+                '{{}}', 'succeeded', 'q', 0, 'account', '{app}')",
+            hooked.id
+        ));
+        put(&hooked).await;
+        let page = place.ask("anna", &path).await.json();
+        // Without Dify's tables only Dify can tell, whose table of logs is empty here.
+        assert_eq!(page["total"], if knows_notes { 2 } else { 0 }, "{page}");
+        if knows_notes {
+            let rows = page["data"].as_array().unwrap();
+            let noted = rows.iter().find(|row| row["workflow_run"]["id"] == hooked.id.to_string()).unwrap();
+            assert_eq!(noted["details"]["trigger_metadata"]["type"], "trigger-webhook");
+        }
+    }
+}
