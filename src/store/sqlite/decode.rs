@@ -16,19 +16,19 @@ use crate::domain::{
 
 /// A whole document, from a row with all columns of its table.
 pub fn document(kind: Kind, row: &Row<'_>) -> Result<Document> {
-    read(kind, tables::stored_of(kind), row).map(|(document, _)| document)
+    read(kind, &tables::of(kind).stored, row).map(|(document, _)| document)
 }
 
 /// A run without payloads, from the columns that lists read.
 pub fn run_summary(row: &Row<'_>) -> Result<RunSummary> {
-    let (document, _) = read(Kind::WorkflowRun, tables::summary_of(Kind::WorkflowRun), row)?;
+    let (document, _) = read(Kind::WorkflowRun, &tables::of(Kind::WorkflowRun).summary, row)?;
     let Record::Run(run) = document.record else { return Err(Error::InvalidQuery) };
     Ok(RunSummary { run: *run, revision: document.revision })
 }
 
 /// A node execution without payloads.
 pub fn node_summary(row: &Row<'_>) -> Result<NodeSummary> {
-    let (document, enclosing) = read(Kind::NodeExecution, tables::summary_of(Kind::NodeExecution), row)?;
+    let (document, enclosing) = read(Kind::NodeExecution, &tables::of(Kind::NodeExecution).summary, row)?;
     let Record::Node(node) = document.record else { return Err(Error::InvalidQuery) };
     let [iteration_id, loop_id] = enclosing;
     Ok(NodeSummary { node: *node, iteration_id, loop_id, revision: document.revision })
@@ -36,7 +36,7 @@ pub fn node_summary(row: &Row<'_>) -> Result<NodeSummary> {
 
 /// An app log, from the columns that lists read, which may be followed by others.
 pub fn app_log(row: &Row<'_>) -> Result<AppLog> {
-    let (document, _) = read(Kind::AppLog, tables::summary_of(Kind::AppLog), row)?;
+    let (document, _) = read(Kind::AppLog, &tables::of(Kind::AppLog).summary, row)?;
     let Record::AppLog(log) = document.record else { return Err(Error::InvalidQuery) };
     Ok(*log)
 }
@@ -45,13 +45,13 @@ pub fn app_log(row: &Row<'_>) -> Result<AppLog> {
 type Enclosing = [Option<Box<str>>; NodeExecution::ENCLOSING.len()];
 
 /// Reads a row whose first columns are these.
-fn read(kind: Kind, stored: impl Iterator<Item = Stored>, row: &Row<'_>) -> Result<(Document, Enclosing)> {
+fn read(kind: Kind, stored: &[Stored], row: &Row<'_>) -> Result<(Document, Enclosing)> {
     let mut columns = Columns { row, next: 0 };
     let mut record = Record::blank(kind);
     let (mut revision, mut graph, mut truncated, mut origin) = (Revision::from_stored(0), None, Vec::new(), None);
     let (mut extra, mut enclosing) = (None, Enclosing::default());
     for stored in stored {
-        match stored {
+        match *stored {
             Stored::Column(column) => {
                 let place = columns.next;
                 let given = columns.given(column)?;

@@ -38,7 +38,7 @@ impl Row {
             Record::Node(node) => node.enclosing(),
             _ => Default::default(),
         };
-        tables::stored_of(document.kind()).map(move |stored| match stored {
+        tables::of(document.kind()).stored.iter().map(move |stored| match *stored {
             Stored::Column(column) if column.role == Role::Payload => {
                 text::value(text_of(column.get(&document.record)), frames.next().flatten())
             }

@@ -11,6 +11,10 @@ use crate::domain::{Kind, NodeExecution};
 pub struct Table {
     kind: Kind,
     pub name: &'static str,
+    /// What lists show, in the order in which `decode` reads it.
+    pub summary: Vec<Stored>,
+    /// Everything, in the order in which `encode` binds it and `decode` reads it.
+    pub stored: Vec<Stored>,
     /// Stores a snapshot unless a newer one or a tombstone is there: changes no row then. The comparison is in the
     /// statement, so that no two writers can ever disagree about it.
     pub upsert: String,
@@ -110,8 +114,8 @@ pub fn of(kind: Kind) -> &'static Table {
     }
 }
 
-/// What lists show of a kind, in the order in which `decode` reads it.
-pub fn summary_of(kind: Kind) -> impl Iterator<Item = Stored> {
+/// What lists show of a kind.
+fn summary_of(kind: Kind) -> impl Iterator<Item = Stored> {
     let enclosing = if kind == Kind::NodeExecution { NodeExecution::ENCLOSING.len() } else { 0 };
     let columns = schema::columns(kind).iter().filter(|column| column.role == Role::Summary).map(Stored::Column);
     columns.chain((0..enclosing).map(Stored::Enclosing)).chain([Stored::Revision])
@@ -140,7 +144,15 @@ pub fn create(kind: Kind) -> String {
 impl Table {
     fn new(kind: Kind) -> Self {
         let name = name_of(kind);
-        let mut table = Self { kind, name, upsert: String::new(), by_id: String::new(), revision: String::new() };
+        let mut table = Self {
+            kind,
+            name,
+            summary: summary_of(kind).collect(),
+            stored: stored_of(kind).collect(),
+            upsert: String::new(),
+            by_id: String::new(),
+            revision: String::new(),
+        };
         table.upsert = table.upsert_sql();
         table.by_id = format!("{} WHERE tenant_id = ?1 AND id = ?2", table.select(Content::Full));
         table.revision = format!("SELECT revision FROM {name} WHERE tenant_id = ?1 AND id = ?2");
@@ -149,7 +161,7 @@ impl Table {
 
     /// `SELECT … FROM table`: what a document is made of.
     pub fn select(&self, content: Content) -> String {
-        let columns = stored_of(self.kind).map(|stored| match content {
+        let columns = self.stored.iter().map(|stored| match content {
             Content::Light if stored.is_payload() => String::from("NULL"),
             _ => format!("\"{}\"", stored.name()),
         });
@@ -157,15 +169,15 @@ impl Table {
     }
 
     /// What a list shows, each column with the name or alias of the table before it.
-    pub fn summary(&self, alias: &str) -> String {
-        let columns = summary_of(self.kind).map(|stored| format!("{alias}.\"{}\"", stored.name()));
+    pub fn summary_list(&self, alias: &str) -> String {
+        let columns = self.summary.iter().map(|stored| format!("{alias}.\"{}\"", stored.name()));
         columns.collect::<Vec<_>>().join(", ")
     }
 
     /// A document with the mark of a migration takes the place of strictly older revisions only.
     fn upsert_sql(&self) -> String {
-        let Self { kind, name, .. } = self;
-        let columns: Vec<_> = stored_of(*kind).map(|stored| format!("\"{}\"", stored.name())).collect();
+        let Self { kind, name, stored, .. } = self;
+        let columns: Vec<_> = stored.iter().map(|stored| format!("\"{}\"", stored.name())).collect();
         let marks: Vec<_> = (1..=columns.len()).map(|number| format!("?{number}")).collect();
         let updates: Vec<_> = columns.iter().map(|column| format!("{column} = excluded.{column}")).collect();
         // The record's own first columns are its id and its tenant.

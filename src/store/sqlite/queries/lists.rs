@@ -230,7 +230,7 @@ fn statement(kind: Kind, conditions: &Conditions, page: &Page) -> (String, Vec<V
     let sorted: Vec<_> = columns.iter().map(|column| format!("{column} {order}")).collect();
     let sql = format!(
         "SELECT {} FROM {} AS r {} ORDER BY {} LIMIT ?",
-        table.summary("r"),
+        table.summary_list("r"),
         table.name,
         conditions.clause(),
         sorted.join(", ")
