@@ -188,9 +188,14 @@ const SPAWNS: &[(&str, &str)] = &[
 
 #[test]
 fn no_task_runs_unwatched() {
-    let spawns = |text: &str| product_lines(text).any(|line| line.contains("tokio::spawn("));
+    // A single item of the tests can stand before the product's own code.
+    let spawns = |text: &str| {
+        let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        product.lines().any(|line| !line.trim_start().starts_with("//") && line.contains("tokio::spawn("))
+    };
     let files: Vec<_> = sources("src").into_iter().filter(|(path, text)| !is_test(path) && spawns(text)).collect();
-    let found: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+    let mut found: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+    found.sort_unstable();
     let known: Vec<&str> = SPAWNS.iter().map(|(path, _)| *path).collect();
     assert_eq!(found, known, "who hears of the end of this task? See SPAWNS in tests/it/structure.rs");
 }
