@@ -62,6 +62,14 @@ pub async fn run_serve(settings: Settings, entry: Option<Entry>, stop: Cancellat
     }
     let metrics = telemetry::install_metrics().map_err(AppError::Other)?;
     let api = Api::new(service.clone(), settings.serve.clone(), store.clone(), metrics.clone(), stop.clone())?;
+    let looked_at = settings.clone();
+    let api = api.with_status(Arc::new(move || {
+        let settings = looked_at.clone();
+        Box::pin(async move {
+            // Settings that cannot be used are a picture without parts.
+            super::status(&settings).await.map_or(serde_json::Value::Null, |status| status.to_json())
+        })
+    }));
     if let Some(entry) = &entry {
         api.offer(entry);
     }

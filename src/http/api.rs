@@ -42,6 +42,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,9 @@ use crate::store::LogReader;
 
 /// How long requests may go on when a shutdown begins.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// Looks at every part of a site and tells what it sees, as `difylog status --json` does.
+pub type StatusSource = Arc<dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync>;
 
 /// A link that signs in to the log explorer once: its token, and the key that it stands for. Kept nowhere else.
 pub struct Entry {
@@ -80,6 +84,7 @@ pub struct Api {
     probe: Arc<StoreProbe>,
     pub(super) refusals: Arc<Refusals>,
     pub(super) sessions: Arc<Sessions>,
+    pub(super) status: Option<StatusSource>,
     bridge: Option<Bridge>,
 }
 
@@ -110,6 +115,7 @@ impl Api {
             probe,
             refusals,
             sessions: Arc::default(),
+            status: None,
             bridge: None,
         })
     }
@@ -117,6 +123,12 @@ impl Api {
     /// Lets a link sign in to the log explorer, once.
     pub fn offer(&self, entry: &Entry) {
         self.sessions.offer(&entry.token, &entry.key);
+    }
+
+    /// Shows the state of the parts to admin keys.
+    #[must_use]
+    pub fn with_status(self, status: StatusSource) -> Self {
+        Self { status: Some(status), ..self }
     }
 
     /// Answers the console of a Dify as well.

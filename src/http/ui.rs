@@ -20,6 +20,7 @@ mod sign_in;
 mod state;
 mod states;
 mod statistics;
+mod system;
 mod timeline;
 mod transcript;
 mod tree;
@@ -44,6 +45,7 @@ pub(super) fn routes(api: &Api) -> Router<Api> {
         .route("/ui/", get(workspaces::home))
         .route("/ui/workspaces", get(workspaces::list))
         .route("/ui/t", get(workspaces::open))
+        .route("/ui/system", get(system::page))
         .route("/ui/t/{tenant_id}/runs", get(runs::page))
         .route("/ui/t/{tenant_id}/runs/{run_id}", get(run::page))
         .route("/ui/t/{tenant_id}/nodes", get(nodes::page))

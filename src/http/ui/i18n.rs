@@ -212,6 +212,24 @@ texts! {
     previous: "Previous page", "上一页";
     incomplete: "Logs may be missing: names could not be looked up for this search.", "可能有遗漏：此搜索无法查询名称。";
     run_gone: "its run is not stored", "运行记录不存在";
+    // System
+    system: "System", "系统";
+    system_lead: "What `difylog status` sees, without hosts and reasons: those are in the command and the log.",
+        "与 `difylog status` 相同，但不含主机名与原因；详情请见该命令与日志。";
+    reachable: "reachable", "可用";
+    unseen: "cannot be seen now", "暂时无法查看";
+    store: "Store", "存储";
+    payload_store: "Full texts", "完整文本存储";
+    broker: "Broker", "消息队列服务";
+    database: "PostgreSQL", "PostgreSQL";
+    waiting: "Waiting messages", "等待中的消息";
+    behind: "Behind by", "滞后";
+    queues: "Queues", "队列";
+    queue: "Queue", "队列";
+    consumers: "Consumers", "消费者";
+    months: "Months", "月份";
+    month: "Month", "月份";
+    size: "Size", "大小";
     // States
     not_found: "Nothing here", "这里没有内容";
     not_found_hint: "It was deleted, never stored, or this key does not reach it.", "可能已删除、从未存储，或此密钥无权查看。";

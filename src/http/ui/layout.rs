@@ -59,6 +59,7 @@ pub(super) struct Frame {
     /// The address of the page, for what comes back to it.
     pub here: String,
     pub signed_in: bool,
+    pub is_admin: bool,
     pub tenant_id: Option<TenantId>,
     pub screen: Option<Screen>,
     /// Time range and app, which go along to the other screens.
@@ -73,6 +74,7 @@ impl Frame {
             title: title.to_owned(),
             here: here.to_owned(),
             signed_in: false,
+            is_admin: false,
             tenant_id: None,
             screen: None,
             carried: State::default(),
@@ -127,6 +129,7 @@ fn head(frame: &Frame) -> Markup {
                     span.label { (texts.workspace) } " " code { (short(&tenant_id.to_string())) }
                 }
             } @else { span.space {} }
+            @if frame.is_admin { a.workspace href="/ui/system" { (texts.system) } }
             @if frame.signed_in {
                 form method="post" action="/ui/sign-out" { button.quiet type="submit" { (texts.sign_out) } }
             }

@@ -111,6 +111,19 @@ impl Drop for Place {
     }
 }
 
+/// What is seen of the parts: the broker cannot be reached.
+fn status() -> serde_json::Value {
+    serde_json::json!({
+        "store": ["SQLite"], "payloads": { "place": "/secret/folder" }, "postgres": { "error": "db.internal: refused" },
+        "broker": { "error": "mq.internal: refused" }, "queues": [{ "queue": "difylog.events", "ready": 1234, "consumers": 2 }],
+        "lag": { "waiting": 1234, "seconds": 61 },
+        "months": [
+            { "month": "2025-12", "kind": "workflow_run", "documents": 5678, "bytes": null },
+            { "month": "2025-12", "kind": "all", "documents": null, "bytes": 3_145_728 },
+        ],
+    })
+}
+
 type Readers = (Arc<dyn ReadStore>, Arc<dyn Eraser>);
 
 fn sqlite(folder: &Path) -> Readers {
@@ -132,6 +145,7 @@ fn serve((reader, eraser): Readers, folder: &Path, keys: Vec<ApiKey>) -> (String
     let stop = CancellationToken::new();
     let settings = ServeSettings { keys, ..ServeSettings::default() };
     let api = Api::new(service, settings, reader, metrics, stop.clone()).unwrap();
+    let api = api.with_status(Arc::new(|| Box::pin(std::future::ready(status()))));
     api.offer(&Entry { token: TOKEN.into(), key: ADMIN_KEY.into() });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

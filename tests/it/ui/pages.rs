@@ -201,6 +201,17 @@ async fn every_screen_with_its_numbers(place: &Place) {
     assert!(logs.contains("<strong>1</strong> found") && logs.contains(&runs[0].id.to_string()), "{logs}");
 }
 
+#[tokio::test]
+async fn the_state_of_the_parts_is_for_admin_keys_and_names_no_host() {
+    let place = Place::new().await;
+    assert_eq!(place.signed_in(TENANT_KEY).await.get("/ui/system").await.status, 403);
+    let page = place.signed_in(super::harness::ADMIN_KEY).await.page("/ui/system").await;
+    for part in ["difylog.events", "1,234", "5,678", "3.0 MB", "1 min 1 s", "cannot be seen now"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("internal") && !page.contains("secret"), "{page}");
+}
+
 async fn language(client: &mut Client, code: &str) -> String {
     let form = [("lang", code), ("next", "/ui/workspaces")];
     let answer = client.post("/ui/look", &form, &[("sec-fetch-site", "same-origin")]).await;
