@@ -176,7 +176,6 @@ const SPAWNS: &[(&str, &str)] = &[
     ("src/amqp/consumer.rs", "says goodbye to a subscription"),
     ("src/amqp/outbox.rs", "the supervisor waits for it"),
     ("src/app.rs", "the timer of the drain"),
-    ("src/app/check.rs", "the other side of a connection that is tried"),
     ("src/app/migrate.rs", "the migration stalls without it, and ends"),
     ("src/backfill/migration.rs", "a chunk, awaited"),
     ("src/cli/migrate.rs", "signals, and the display"),
