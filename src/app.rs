@@ -184,7 +184,7 @@ pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: Canc
         seed: rand::random(),
     };
     let abandon = abort.child_token();
-    let pipeline = Pipeline::new(settings.pipeline.clone(), settings.truncate, ports);
+    let pipeline = Pipeline::new(settings.pipeline.clone(), settings.truncate, ports).trying_first();
     let consumption = Consumption::new(settings.amqp.clone(), clock)?;
     let (broker, sink) = (consumption.stats(), store.clone());
     let mut flow = Parts::default();

@@ -21,6 +21,7 @@ pub mod receipt;
 mod refusals;
 pub mod settings;
 pub mod stats;
+mod suspicion;
 mod trial;
 pub mod window;
 mod worker;

@@ -6,8 +6,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
     Open,
-    /// One delivery at a time per consumer, each settled before the next: after a pause for messages that could not be
-    /// decoded, so that looking at the queue returns nothing to it.
+    /// One delivery at a time per consumer, each settled before the next: before the store has judged a document, and when
+    /// the queue is looked at after a pause, so that looking returns nothing to it.
     Trial,
     /// For the reason given, in words for the operator.
     Closed(String),

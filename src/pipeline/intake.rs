@@ -124,7 +124,7 @@ impl Pipeline {
             self.message_understood();
         }
         for refusal in refusals {
-            self.refuse(refusal, true);
+            self.refuse(refusal);
         }
         for envelope in envelopes {
             self.enqueue(envelope, now);

@@ -10,6 +10,7 @@ use tracing::warn;
 use super::dispatch::{ItemResult, Landed, Landing, Uploads, is_durable};
 use super::prepare::{Envelope, Prepared, truncate_harder};
 use super::stats::PipelineStats;
+use super::suspicion::place;
 use super::worker::{Flown, Held, Pipeline};
 use crate::domain::verdict::Next;
 use crate::domain::{Disposition, FaultKind, Refusal, RefusalClass, SinkFault, Timestamp, Verdict};
@@ -29,6 +30,7 @@ impl Pipeline {
             Flown::Probe(probe) => self.land_probe(probe),
             Flown::PayloadProbe(probe) => self.land_payload_probe(probe),
             Flown::Trial(landing) => self.land_trial(*landing),
+            Flown::Control(landing) => self.land_control(*landing),
             Flown::Decoded(preparation) => self.take_decoded(*preparation),
             Flown::Request { landing, uploads } => {
                 self.requests_out -= 1;
@@ -80,8 +82,14 @@ impl Pipeline {
         let (stored, superseded) = (count(&Verdict::Stored), count(&Verdict::Superseded));
         let retried = verdicts().any(|verdict| matches!(verdict, Verdict::Retry(_)));
         let answered = verdicts().next().is_some();
+        if verdicts().any(|verdict| !matches!(verdict, Verdict::Retry(_))) {
+            self.prove();
+        }
         let nothing_stored = stored + superseded == 0;
         let moment = Moment { now: Instant::now(), wall: (self.ports.clock)(), nothing_stored };
+        if let Some(one) = landed.iter().find(|one| one.is_durable()) {
+            self.keep_control(&one.envelope.payload);
+        }
         let held: Vec<_> = landed.into_iter().filter_map(|one| self.land_one(one, &moment)).collect();
         let stats = &self.ports.stats;
         PipelineStats::add(&stats.stored, "stored", stored);
@@ -121,11 +129,19 @@ impl Pipeline {
                 if refusal.class == RefusalClass::RefusedByStore {
                     self.keep_refused(&envelope.payload);
                 }
-                self.refuse(Envelope { payload: refusal, receipt: envelope.receipt }, moment.nothing_stored);
+                let is_of_the_store = refusal.class == RefusalClass::RefusedByStore;
+                let (place, refused) =
+                    (place(&envelope.payload), Envelope { payload: refusal, receipt: envelope.receipt });
+                if is_of_the_store {
+                    self.refuse_document(refused, place, moment.nothing_stored);
+                } else {
+                    self.refuse(refused);
+                }
                 None
             }
             Next::Settle(disposition) => {
                 self.refusals.stored();
+                self.took(&envelope.payload);
                 self.latency.observe(&envelope.payload, moment.now, moment.wall);
                 envelope.receipt.settle(&disposition);
                 None
@@ -172,7 +188,7 @@ impl Pipeline {
             self.send_next(vec![Envelope { payload: smaller, receipt: envelope.receipt }]);
         } else {
             let refusal = Refusal { status: Some(413), ..Refusal::new(RefusalClass::TooLarge, &*fault.detail) };
-            self.refuse(Envelope { payload: refusal, receipt: envelope.receipt }, true);
+            self.refuse(Envelope { payload: refusal, receipt: envelope.receipt });
         }
     }
 

@@ -48,7 +48,16 @@ impl Cause {
     }
 }
 
-/// Counts outcomes and says when to pause.
+/// In which way the store's refusals are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// One after the other, with nothing stored between them.
+    Run,
+    /// More than a share of all.
+    Share,
+}
+
+/// Counts outcomes and says when they are too many.
 pub struct RefusalLimit {
     limits: RefusalLimits,
     store_run: u32,
@@ -70,20 +79,21 @@ impl RefusalLimit {
         self.count(false);
     }
 
-    /// Notes a refused message; returns whether refusals are too many now. `in_a_row`: nothing of the same request was
-    /// stored.
-    pub fn refused(&mut self, cause: Cause, in_a_row: bool) -> bool {
-        match cause {
-            Cause::Store => {
-                self.store_run += u32::from(in_a_row);
-                self.count(true);
-                self.store_run > self.limits.store_run || self.ratio_exceeded()
-            }
-            Cause::Messages => {
-                self.decode_run += 1;
-                self.decode_run > self.limits.decode_run
-            }
+    /// Notes a message that the store refused; returns in which way refusals are too many now, if they are. `in_a_row`:
+    /// nothing of the same request was stored.
+    pub fn refused(&mut self, in_a_row: bool) -> Option<Excess> {
+        self.store_run += u32::from(in_a_row);
+        self.count(true);
+        if self.store_run > self.limits.store_run {
+            return Some(Excess::Run);
         }
+        self.ratio_exceeded().then_some(Excess::Share)
+    }
+
+    /// Notes a message that cannot be decoded; returns whether such messages are too many now.
+    pub const fn undecodable(&mut self) -> bool {
+        self.decode_run += 1;
+        self.decode_run > self.limits.decode_run
     }
 
     /// Forgets everything counted.
@@ -116,17 +126,17 @@ mod tests {
     #[test]
     fn a_broken_mapping_costs_fifty_dead_letters() {
         let mut limit = limit();
-        let admitted = (0..1_000).position(|_| limit.refused(Cause::Store, true));
+        let admitted = (0..1_000).position(|_| limit.refused(true) == Some(Excess::Run));
         assert_eq!(admitted, Some(50));
         limit.reset();
-        assert!(!limit.refused(Cause::Store, true));
+        assert_eq!(limit.refused(true), None);
     }
 
     #[test]
     fn refusals_beside_stored_documents_are_no_run() {
         let mut limit = limit();
         for _ in 0..10_000 {
-            assert!(!limit.refused(Cause::Store, false));
+            assert_eq!(limit.refused(false), None);
             limit.stored();
             limit.stored();
         }
@@ -137,8 +147,8 @@ mod tests {
         let mut limit = limit();
         for turn in 0..10_000 {
             match turn % 10 {
-                0 => assert!(!limit.refused(Cause::Store, true)),
-                1 => assert!(!limit.refused(Cause::of(RefusalClass::InvalidId), true)),
+                0 => assert_eq!(limit.refused(true), None),
+                1 => assert!(!limit.undecodable()),
                 _ => limit.stored(),
             }
         }
@@ -150,7 +160,7 @@ mod tests {
         let mut letters = 0;
         loop {
             limit.stored();
-            if limit.refused(Cause::Store, true) || limit.refused(Cause::Store, true) {
+            if [limit.refused(true), limit.refused(true)].contains(&Some(Excess::Share)) {
                 break;
             }
             letters += 2;

@@ -46,11 +46,25 @@ impl Flow {
         Self::start_with(settings, Limits::default())
     }
 
+    /// A flow that lets consumers take single messages first.
+    fn start_first(settings: PipelineSettings) -> Self {
+        Self::start_as(settings, Limits::default(), crate::codec::decode, Pipeline::trying_first)
+    }
+
     fn start_with(settings: PipelineSettings, limits: Limits) -> Self {
         Self::start_decoding(settings, limits, crate::codec::decode)
     }
 
     fn start_decoding(settings: PipelineSettings, limits: Limits, decoder: prepare::Decode) -> Self {
+        Self::start_as(settings, limits, decoder, std::convert::identity)
+    }
+
+    fn start_as(
+        settings: PipelineSettings,
+        limits: Limits,
+        decoder: prepare::Decode,
+        changed: fn(Pipeline) -> Pipeline,
+    ) -> Self {
         let folder = TempDir::new().unwrap();
         let payloads = Arc::new(PayloadStore::open(&PayloadSettings { dir: folder.path().into(), s3: None }).unwrap());
         let (sink, stats) = (Arc::new(MemorySink::new()), Arc::new(PipelineStats::default()));
@@ -66,7 +80,7 @@ impl Flow {
         let (deliveries, inbox) = channel(64);
         let (settlements, ledger) = unbounded_channel();
         let abandon = CancellationToken::new();
-        let pipeline = Pipeline::with_decoder(settings, limits, ports, decoder);
+        let pipeline = changed(Pipeline::with_decoder(settings, limits, ports, decoder));
         let task = tokio::spawn(pipeline.run(inbox, abandon.clone()));
         let deliveries = Some(deliveries);
         Self { sink, stats, gate, deliveries, settlements, ledger, task, abandon, next_tag: 1, payloads: folder }

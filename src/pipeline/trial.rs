@@ -4,6 +4,7 @@
 //! What is written are documents that wait here anyway, or that were kept when everything was given back: a write of the same
 //! revision changes nothing, so their deliveries may come again. Pauses between trials grow as the breaker says.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::gate::Gate;
 use super::limit::Cause;
 use super::prepare::{Envelope, Prepared};
 use super::receipt::Receipt;
+use super::suspicion::{Place, place};
 use super::worker::{Flown, Pipeline};
 use crate::domain::{FaultKind, RetryCause, SinkFault, Verdict};
 use crate::store::payload::PayloadError;
@@ -26,7 +28,7 @@ const DOCUMENTS: usize = 8;
 const BYTES: usize = 4 << 20;
 /// Returns of a delivery after which it is not held until it has to be returned once more: a queue that counts them drops
 /// the message at its limit. Everything stops instead.
-const MOST_RETURNS: u32 = 2;
+pub(super) const MOST_RETURNS: u32 = 2;
 
 impl Pipeline {
     /// When the next trial of the store is due.
@@ -46,6 +48,8 @@ impl Pipeline {
                 )
             });
         }
+        self.end_suspicion(now);
+        self.try_controls();
         if self.probing {
             return;
         }
@@ -57,7 +61,11 @@ impl Pipeline {
     }
 
     fn start_trial(&mut self) {
-        let documents = if self.kept.is_empty() { self.sample(false) } else { self.kept.clone() };
+        let mut documents = if self.kept.is_empty() { self.sample(false) } else { self.kept.clone() };
+        if self.is_refusing() {
+            let places = documents.iter().map(place).collect();
+            documents.extend(self.controls(&places));
+        }
         let destination = self.destination.clone();
         if documents.is_empty() {
             self.flights.spawn(async move {
@@ -127,12 +135,12 @@ impl Pipeline {
         let refusing = self.is_refusing();
         match landing.outcome {
             Ok(landed) => {
-                let durable = landed.iter().filter(|one| one.is_durable()).count();
-                if durable > 0 {
+                let taken: Vec<&Prepared> = durable(&landed).collect();
+                if !taken.is_empty() {
+                    self.prove();
+                    taken.iter().for_each(|prepared| self.keep_control(prepared));
                     self.recover();
-                    // Some of a trial may be poison; as many as were stored mean that the store still refuses, and ending the
-                    // pause would only give everything back once more.
-                    if refusing && durable * 2 > landed.len() {
+                    if refusing && exonerates(&landed) {
                         self.end_pause();
                     } else if refusing {
                         self.wait_again();
@@ -207,6 +215,13 @@ impl Pipeline {
         }
     }
 
+    /// The store has judged a document: consumers may take all that their prefetch allows.
+    pub(super) fn prove(&mut self) {
+        if std::mem::take(&mut self.unproven) {
+            self.update_gate();
+        }
+    }
+
     /// The store works: close the breaker, let the held try at once, let consumers pull.
     pub(super) fn recover(&mut self) {
         if !self.breaker.succeeded() {
@@ -227,8 +242,9 @@ impl Pipeline {
     pub(super) fn update_gate(&mut self) {
         let gate = match (&self.released, &self.paused) {
             (Some(reason), _) => Gate::Closed(reason.clone()),
-            (None, Some(pause)) if pause.cause == Cause::Messages && pause.is_trying() => Gate::Trial,
+            (None, Some(pause)) if pause.is_looking() => Gate::Trial,
             (None, Some(pause)) => Gate::Closed(pause.reason.clone()),
+            (None, None) if self.unproven => Gate::Trial,
             (None, None) => Gate::Open,
         };
         let before = self.ports.gate.borrow().clone();
@@ -252,7 +268,8 @@ impl Pipeline {
             // What was kept is older than what comes now, and would prove nothing.
             self.kept.clear();
         }
-        self.ports.stats.set_gate(!gate.is_open());
+        let tries_first = self.unproven && gate == Gate::Trial && self.paused.is_none();
+        self.ports.stats.set_gate(!gate.is_open() && !tries_first);
         // Told before anything is dropped, so that no consumer takes a delivery that was just given back.
         self.ports.gate.send_replace(gate);
         if self.gave_back {
@@ -261,6 +278,7 @@ impl Pipeline {
             self.ready.clear();
             self.held.clear();
             self.undecoded.clear();
+            self.suspicion = None;
         }
     }
 
@@ -291,6 +309,19 @@ impl Pipeline {
     }
 }
 
+/// Those of a trial that are stored.
+fn durable(landed: &[Landed]) -> impl Iterator<Item = &Prepared> {
+    landed.iter().filter(|one| one.is_durable()).map(|one| &one.envelope.payload)
+}
+
+/// Whether a trial shows that the store works: most of it is stored, or others of the same kind and month are, wherever one
+/// is refused. What is still refused is poison then.
+fn exonerates(landed: &[Landed]) -> bool {
+    let places: BTreeSet<Place> = durable(landed).map(place).collect();
+    let mut refused = landed.iter().filter(|one| !one.is_durable());
+    durable(landed).count() * 2 > landed.len() || refused.all(|one| places.contains(&place(&one.envelope.payload)))
+}
+
 fn choose<'a>(candidates: impl Iterator<Item = &'a Prepared>) -> Vec<Prepared> {
     let mut chosen: Vec<Prepared> = Vec::new();
     let mut spare: Vec<&Prepared> = Vec::new();
@@ -302,7 +333,6 @@ fn choose<'a>(candidates: impl Iterator<Item = &'a Prepared>) -> Vec<Prepared> {
         if !chosen.is_empty() && bytes + prepared.bytes > BYTES {
             continue;
         }
-        let place = |one: &Prepared| (one.document.kind(), one.document.month());
         if chosen.iter().any(|one| place(one) == place(prepared)) {
             if spare.len() < DOCUMENTS {
                 spare.push(prepared);

@@ -18,7 +18,7 @@ use tracing::error;
 use super::breaker::Breaker;
 use super::cache::DurableCache;
 use super::dispatch::{Destination, GraphKey, Landing, Request};
-use super::gate::GateKeeper;
+use super::gate::{Gate, GateKeeper};
 use super::intake::UnfoldBudget;
 use super::limit::RefusalLimit;
 use super::pace::Pace;
@@ -27,6 +27,7 @@ use super::receipt::Delivery;
 use super::refusals::Pause;
 use super::settings::PipelineSettings;
 use super::stats::{Latency, PipelineStats};
+use super::suspicion::Suspicion;
 use super::window::Window;
 use crate::codec::{self, truncate};
 use crate::domain::SinkFault;
@@ -91,11 +92,17 @@ pub struct Pipeline {
     pub(super) released: Option<String>,
     /// The gate is closed, and what waited here was given back.
     pub(super) gave_back: bool,
+    /// The store has judged no document yet: until it has, consumers take one at a time.
+    pub(super) unproven: bool,
     /// A pause for too many refusals.
     pub(super) paused: Option<Pause>,
     /// Documents to try a store with after everything was given back.
     pub(super) kept: Vec<Prepared>,
     pub(super) recently_refused: VecDeque<Prepared>,
+    /// Refusals of which it is not known yet whose fault they are.
+    pub(super) suspicion: Option<Suspicion>,
+    /// Documents that were stored, to find it out.
+    pub(super) controls: VecDeque<Prepared>,
     pub(super) latency: Latency,
     pub(super) rng: StdRng,
 }
@@ -114,6 +121,8 @@ pub(super) enum Flown {
     },
     /// Documents that were written without a delivery, to see whether the store takes them.
     Trial(Box<Landing>),
+    /// Documents that were stored before, written once more because others are refused.
+    Control(Box<Landing>),
     Probe(Result<(), SinkFault>),
     PayloadProbe(Result<(), PayloadError>),
     Decoded(Box<Preparation>),
@@ -123,6 +132,15 @@ impl Pipeline {
     /// A flow that has not begun.
     pub fn new(settings: PipelineSettings, truncate: truncate::Limits, ports: Ports) -> Self {
         Self::with_decoder(settings, truncate, ports, codec::decode)
+    }
+
+    /// Lets each consumer take one delivery until the store has judged a document. A process that starts during an outage would
+    /// otherwise take all that its prefetch allows, to give it back.
+    #[must_use]
+    pub fn trying_first(mut self) -> Self {
+        self.unproven = true;
+        self.ports.gate.send_replace(Gate::Trial);
+        self
     }
 
     pub(super) fn with_decoder(
@@ -159,9 +177,12 @@ impl Pipeline {
             latest_payload_fault: None,
             released: None,
             gave_back: false,
+            unproven: false,
             paused: None,
             kept: Vec::new(),
             recently_refused: VecDeque::new(),
+            suspicion: None,
+            controls: VecDeque::new(),
             latency: Latency::new(),
             rng: StdRng::seed_from_u64(ports.seed),
             settings,
@@ -253,7 +274,7 @@ impl Pipeline {
         let held = may_send.then(|| self.held.iter().map(|held| held.due).min()).flatten();
         let trial = self.next_trial();
         let payload_probe = self.payload_breaker.next_probe().filter(|_| !self.probing_payloads);
-        let all = [batch, uploads, ready, held, trial, payload_probe];
+        let all = [batch, uploads, ready, held, trial, payload_probe, self.suspicion_ends()];
         all.into_iter().flatten().fold(now + HEARTBEAT, Instant::min)
     }
 

@@ -1,7 +1,7 @@
 //! The scripted double: a sink in memory whose verdicts a test can dictate; and state in memory, for what must leave no
 //! trace. They keep nothing on disk.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +31,7 @@ struct State {
     graphs: usize,
     generation: u64,
     refusal: Option<Refusal>,
+    poison: HashSet<RecordKey>,
     /// Requests that carry this document are too large while it takes more than so many bytes.
     too_large: Option<(RecordKey, usize)>,
 }
@@ -79,6 +80,11 @@ impl MemorySink {
         self.lock().refusal = refusal;
     }
 
+    /// Refuses these documents for good, and no others.
+    pub fn refuse_these(&self, keys: impl IntoIterator<Item = RecordKey>) {
+        self.lock().poison.extend(keys);
+    }
+
     /// Finds requests with this document too large while its payloads take more than `bytes`.
     pub fn refuse_requests_with(&self, key: RecordKey, bytes: usize) {
         self.lock().too_large = Some((key, bytes));
@@ -122,6 +128,9 @@ impl State {
         }
         if let Some(refusal) = &self.refusal {
             return Verdict::Refused(refusal.clone());
+        }
+        if self.poison.contains(&document.key()) {
+            return Verdict::Refused(Refusal::by_store(Some(400), "poison, says a test"));
         }
         let place = (document.key(), document.month());
         match self.documents.get(&place) {

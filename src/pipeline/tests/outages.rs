@@ -71,6 +71,33 @@ async fn a_store_that_takes_nothing_gets_everything_back_once_and_is_tried_by_wr
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_takes_single_messages_until_the_store_has_judged_one() {
+    for refuses in [false, true] {
+        let mut flow = Flow::start_first(PipelineSettings::default());
+        assert!(*flow.gate.borrow() == Gate::Trial && !flow.stats.is_gate_closed(), "it is ready");
+        flow.sink.set_blocked(true);
+        let records = plain(3);
+        flow.send_record(&records[0]).await;
+        assert_eq!(flow.settled().await.outcome, Outcome::Requeue, "given back after the release");
+        assert!(flow.gate.borrow().is_closed());
+        flow.sink.set_blocked(false);
+        if refuses {
+            flow.sink.refuse_these([records[1].key()]);
+        }
+        // The trial writes what was kept.
+        flow.gate.wait_for(Gate::is_open).await.unwrap();
+        flow.send_record(&records[1]).await;
+        assert_eq!(flow.settled().await.outcome == Outcome::Ack, !refuses);
+    }
+    let mut flow = Flow::start_first(PipelineSettings::default());
+    let records = plain(1);
+    flow.sink.refuse_these([records[0].key()]);
+    flow.send_record(&records[0]).await;
+    assert!(class_of(&flow.settled().await.outcome).is_some());
+    flow.gate.wait_for(Gate::is_open).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_of_the_payload_store_holds_only_what_has_full_texts() {
     let mut flow = Flow::start_with(PipelineSettings::default(), limits());
     payloads_away(&flow, true);

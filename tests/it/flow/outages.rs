@@ -37,7 +37,9 @@ async fn sees_nothing_stored(worker: &Worker, seconds: u64) {
     }
 }
 
-/// Flooded, read-only, redirecting, gone: nothing is lost or dead-lettered, and each delivery goes back once per process.
+const OUTAGES: [Mode; 5] = [Mode::Flood, Mode::Gone, Mode::ReadOnly, Mode::Overloaded, Mode::Redirect];
+
+/// Flooded, gone, read-only, overloaded, redirecting: nothing is lost or dead-lettered, and each delivery goes back once per process.
 async fn every_outage(quorum: bool) {
     let rabbit = tokio::task::spawn_blocking(Rabbit::start).await.unwrap();
     let mut url = rabbit.url().to_owned();
@@ -58,7 +60,7 @@ async fn every_outage(quorum: bool) {
     site.ok(&["publish", "--events", site.file("events.jsonl").to_str().unwrap()]);
     worker.acked(60, first.records.len()).await;
     let mut loads = vec![first];
-    for (round, mode) in [Mode::Flood, Mode::Gone, Mode::ReadOnly, Mode::Redirect].into_iter().enumerate() {
+    for (round, mode) in OUTAGES.into_iter().enumerate() {
         proxy.set(mode);
         let load = Load::new(61 + round as u64, 50);
         load.write_events(&site.file("events.jsonl"));
@@ -71,21 +73,25 @@ async fn every_outage(quorum: bool) {
         assert!(requeued <= ((round + 1) * (load.records.len() + 20)) as f64, "{mode:?}: {requeued} went back");
         loads.push(load);
         proxy.set(Mode::Pass);
-        eventually(30, "at work again", async || worker.is_ready().await).await;
-        eventually(30, "all of it is stored", async || {
-            site.depth("events").await + site.depth("celery").await == 0
+        eventually(30, "ready, and all of it is stored", async || {
+            worker.is_ready().await
+                && site.depth("events").await + site.depth("celery").await == 0
                 && worker.metric("difylog_deliveries_in_flight", "").await == 0.0
         })
         .await;
     }
-    let published = loads.iter().map(|load| load.records.len()).sum::<usize>() + 4 * 20;
+    let published = loads.iter().map(|load| load.records.len()).sum::<usize>() + OUTAGES.len() * 20;
     worker.acked(30, published).await;
     assert_eq!(site.depth("dead").await, 0);
     // Dify's captured runs are there as well, so the numbers of documents say nothing.
     let wrong = Load::joined(loads).differences(&*site.store()).await;
     assert!(wrong.iter().all(|line| line.ends_with("expected")), "{wrong:?}");
     let log = site.log();
-    assert_eq!(log.matches("breaker closed").count(), 4, "it says so when a write works, and not before: {log}");
+    assert_eq!(
+        log.matches("breaker closed").count(),
+        OUTAGES.len(),
+        "it says so when a write works, and not before: {log}"
+    );
     assert!(worker.terminate().await.success());
 }
 
@@ -97,6 +103,28 @@ async fn an_engine_that_takes_nothing_loses_nothing_of_a_classic_queue() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_takes_nothing_loses_nothing_of_a_quorum_queue_with_a_delivery_limit() {
     every_outage(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_started_during_an_outage_takes_single_messages() {
+    let proxy = EngineProxy::start(needed("DIFYLOG_TEST_ENGINE_URL")).await;
+    let store = StoreUnderTest::Engine { url: proxy.url.clone(), tenancy: "dedicated" };
+    let site = Site::with(&store, &needed("DIFYLOG_TEST_AMQP_URL"), RELEASE);
+    site.setup();
+    let load = Load::new(68, 100);
+    load.write_events(&site.file("events.jsonl"));
+    site.ok(&["publish", "--events", site.file("events.jsonl").to_str().unwrap()]);
+    publish_captured(&site, 20);
+    proxy.set(Mode::Flood);
+    let worker = site.worker();
+    sees_nothing_stored(&worker, 15).await;
+    assert_eq!(worker.metric("difylog_gate_closed", "").await, 1.0, "everything was given back");
+    let received = worker.metric("difylog_deliveries_received_total", "").await;
+    assert!((1.0..=2.0).contains(&received), "one per consumer: {received}");
+    proxy.set(Mode::Pass);
+    load.stored(30, &site, &worker).await;
+    worker.acked(30, load.records.len() + 20).await;
+    assert_eq!(site.depth("dead").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,8 @@ pub enum Mode {
     Flood,
     /// Writes are answered with 403, everything else passes.
     ReadOnly,
+    /// Bulk requests are answered with 429, everything else passes.
+    Overloaded,
     /// Writes are sent elsewhere.
     Redirect,
     /// Nothing is answered but that there is nobody.
@@ -68,6 +70,7 @@ async fn answer(State(shared): State<Shared>, method: Method, uri: Uri, headers:
     let writes = bulk || method == Method::PUT || method == Method::DELETE;
     match mode {
         Mode::Flood if bulk => blocked(&body),
+        Mode::Overloaded if bulk => StatusCode::TOO_MANY_REQUESTS.into_response(),
         Mode::ReadOnly if writes => {
             let error =
                 json!({ "error": { "type": "security_exception", "reason": "action is unauthorized" }, "status": 403 });
