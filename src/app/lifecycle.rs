@@ -65,6 +65,9 @@ pub async fn check_postgres(settings: &Settings) -> Result<Vec<String>, String> 
     let said = |error: crate::postgres::PostgresError| error.to_string();
     let database = Database::open(&settings.postgres).map_err(said)?;
     let client = database.client().await.map_err(said)?;
+    // A pooler of transactions shows itself when a second session is opened beside the first.
+    let another = Database::open(&settings.postgres).map_err(said)?;
+    let _beside = another.client().await.map_err(said)?;
     let missing = crate::postgres::lookup::missing_rights(&client).await.map_err(said)?;
     if missing.is_empty() {
         return Ok(vec![format!("{}: every table that is read can be read", database.server())]);

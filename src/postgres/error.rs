@@ -15,7 +15,8 @@ pub enum PostgresError {
     /// Something between does not keep the settings of a session.
     #[error(
         "{server} is a connection pooler (it said: {said}): it does not keep the settings of a session (UTC, time limits, \
-         plans), and others would get them; set postgres.url to PostgreSQL itself"
+         plans), and others would get them; set postgres.url to the address of PostgreSQL itself, not of PgBouncer or another \
+         pooler before it"
     )]
     Pooler { server: String, said: String },
     #[error(

@@ -27,23 +27,33 @@ pub struct Database {
     connect_timeout: u32,
 }
 
-/// A pooler that was told to ignore `options` lets a session begin without its settings: instants would be shifted, and
-/// statements run without a limit.
+/// What every session of difylog is marked with once it is open.
+const MARK: &str = "difylog.session";
+
+/// Refuses what lies between and pools transactions. One that was told to ignore `options` lets a session begin without its
+/// settings: instants would be shifted, and statements run without a limit. One that has them as defaults of the role gives a
+/// session of the server to several clients: then a new session bears the mark of an earlier one.
 fn keeps_settings(statement_timeout: u32) -> Hook {
     Hook::async_fn(move |client, _| {
         Box::pin(async move {
-            let asked = "SELECT current_setting('TimeZone') || ' ' || (SELECT setting FROM pg_settings \
-                         WHERE name = 'statement_timeout')";
-            let answers = client.simple_query(asked).await.map_err(HookError::Backend)?;
-            let found = answers.iter().find_map(|answer| match answer {
-                SimpleQueryMessage::Row(row) => row.get(0),
+            let asked = format!(
+                "SELECT current_setting('TimeZone') || ' ' || (SELECT setting FROM pg_settings \
+                 WHERE name = 'statement_timeout'), coalesce(current_setting('{MARK}', true), ''), \
+                 set_config('{MARK}', 'opened', false)"
+            );
+            let answers = client.simple_query(&asked).await.map_err(HookError::Backend)?;
+            let row = answers.iter().find_map(|answer| match answer {
+                SimpleQueryMessage::Row(row) => Some(row),
                 _ => None,
             });
             let wanted = format!("UTC {}", u64::from(statement_timeout) * 1_000);
-            if found == Some(wanted.as_str()) {
-                return Ok(());
+            match row.map(|row| (row.get(0), row.get(1))) {
+                Some((Some(settings), Some(""))) if settings == wanted => Ok(()),
+                Some((Some(settings), _)) if settings == wanted => {
+                    Err(HookError::message("nothing; a new session of it is one that another client had before"))
+                }
+                _ => Err(HookError::message("nothing; the session does not have the settings that it was opened with")),
             }
-            Err(HookError::message("nothing; the session does not have the settings that it was opened with"))
         })
     })
 }

@@ -138,6 +138,24 @@ async fn wrong_credentials_and_absent_servers_are_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_not_new_or_lacks_its_settings_is_a_poolers() {
+    let postgres = Postgres::empty(Schema::V12);
+    let database = postgres.database();
+    let beside = (database.client().await.unwrap(), database.client().await.unwrap());
+    drop((beside, database));
+    // As a pooler of transactions gives it: with the mark that an earlier session left.
+    let name = postgres.url().rsplit_once('/').unwrap().1.to_owned();
+    postgres.sql(&format!("ALTER DATABASE {name} SET difylog.session = 'opened'"));
+    let said = postgres.database().client().await.unwrap_err().to_string();
+    assert!(said.contains("connection pooler") && said.contains("another client had before"), "{said}");
+    assert!(said.contains("address of PostgreSQL itself"), "{said}");
+    let site = site(&StoreUnderTest::Sqlite, &postgres, "");
+    let output = site.run(&["check"]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(shown.contains("FAILED  PostgreSQL") && shown.contains("connection pooler"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_folder_of_sqlite_has_one_writer() {
     let postgres = many_rows(Schema::V10, RUNS);
     let site = site(&StoreUnderTest::Sqlite, &postgres, "");
