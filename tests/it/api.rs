@@ -6,6 +6,7 @@ mod commands;
 mod conformance;
 mod exports;
 mod golden;
+mod greedy;
 mod harness;
 mod hostile;
 mod limits;

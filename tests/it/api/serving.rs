@@ -14,17 +14,24 @@ use tokio::net::TcpStream;
 use crate::support::records;
 use crate::support::site::{Site, StoreUnderTest};
 
-const KEY: &str = "a-key-of-an-admin";
+pub(super) const KEY: &str = "a-key-of-an-admin";
 
-struct Serving {
+pub(super) struct Serving {
     site: Site,
-    child: Child,
-    address: String,
+    pub child: Child,
+    pub address: String,
 }
 
 impl Serving {
     async fn start(site: Site) -> Self {
         let mut command = site.command(&["serve"]);
+        command.env("DIFYLOG__SERVE__LISTEN", "127.0.0.1:0");
+        Self::of(site, command).await
+    }
+
+    /// Under limits of the shell.
+    pub async fn within(site: Site, limits: &str) -> Self {
+        let mut command = site.command_within(limits, &["serve"]);
         command.env("DIFYLOG__SERVE__LISTEN", "127.0.0.1:0");
         Self::of(site, command).await
     }
@@ -61,7 +68,7 @@ impl Serving {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    async fn ask(&self, method: &str, path: &str, key: &str) -> String {
+    pub async fn ask(&self, method: &str, path: &str, key: &str) -> String {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
         self.raw(&format!("{head}Authorization: Bearer {key}\r\n\r\n")).await
     }
@@ -74,7 +81,7 @@ impl Drop for Serving {
     }
 }
 
-async fn site() -> Site {
+pub(super) async fn site() -> Site {
     let keys = format!(
         "[[serve.keys]]\nname = \"the \\u001b[31mops\"\nsha256 = \"{}\"\nadmin = true\nrights = [\"read\", \"delete\"]\n",
         records::sha256(KEY)

@@ -117,13 +117,6 @@ async fn an_engine_that_is_down_is_named() {
     assert!(error_of(&output).contains("127.0.0.1:9"), "{}", error_of(&output));
 }
 
-/// Peak resident memory of a process in megabytes.
-fn peak_megabytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payload_of_fifty_megabytes_harms_neither_memory_nor_its_neighbours() {
     const SIZE: usize = 50_000_000;
@@ -141,7 +134,7 @@ async fn a_payload_of_fifty_megabytes_harms_neither_memory_nor_its_neighbours() 
     let worker = site.worker();
     load.stored(120, &site, &worker).await;
     let budget = site.settings.amqp.memory_budget_bytes / (1 << 20);
-    let peak = peak_megabytes(worker.pid());
+    let peak = worker.peak_megabytes();
     assert!(peak < budget + 100, "{peak} MB resident at the peak, the budget is {budget} MB");
     let stores = difylog::app::open_stores(&site.settings).unwrap();
     let key = RecordKey { tenant_id: tenant, kind: Kind::NodeExecution, id };

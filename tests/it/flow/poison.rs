@@ -73,9 +73,7 @@ async fn messages_that_unfold_to_a_hundred_megabytes_do_not_add_up() {
     site.ok(&["publish", "--captured", site.file("bombs.jsonl").to_str().unwrap()]);
     let worker = site.worker();
     worker.acked(240, 12).await;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.pid())).unwrap();
-    let peak = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    let megabytes = peak.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024;
+    let megabytes = worker.peak_megabytes();
     assert!(megabytes < 700, "{megabytes} MB at the peak");
     assert_eq!(site.depth("dead").await, 0);
 }

@@ -98,6 +98,24 @@ impl Site {
         command
     }
 
+    /// A command under limits of the shell, as `ulimit -n 1024`.
+    pub fn command_within(&self, limits: &str, arguments: &[&str]) -> Command {
+        let plain = self.command(arguments);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
+            .arg(plain.get_program())
+            .args(plain.get_args());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
@@ -122,9 +140,19 @@ impl Site {
 
     /// Starts a worker with environment variables.
     pub fn worker_with(&self, environment: &[(&str, &str)]) -> Worker {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.file("worker.log")).unwrap();
         let mut command = self.command(&["worker"]);
-        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(log);
+        command.envs(environment.iter().copied());
+        self.worker_of(command)
+    }
+
+    /// Starts a worker under limits of the shell.
+    pub fn worker_within(&self, limits: &str) -> Worker {
+        self.worker_of(self.command_within(limits, &["worker"]))
+    }
+
+    fn worker_of(&self, mut command: Command) -> Worker {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.file("worker.log")).unwrap();
+        command.stdout(Stdio::null()).stderr(log);
         Worker { child: command.spawn().unwrap(), http: self.http.clone(), log: self.file("worker.log") }
     }
 
@@ -161,6 +189,13 @@ impl Worker {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its resident memory at the peak, in MiB.
+    pub fn peak_megabytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
     }
 
     /// SIGTERM, and wait for the end within the promised 25 seconds.
