@@ -2,6 +2,7 @@
 
 mod beside;
 mod bounds;
+mod commands;
 mod corpus;
 mod crashes;
 mod letters;
