@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::limit::Cause;
 use super::prepare::Envelope;
 use super::stats::PipelineStats;
-use super::suspicion::Place;
+use super::suspicion::{Place, Suspicion};
 use super::worker::Pipeline;
 use crate::domain::Refusal;
 
@@ -84,7 +84,7 @@ impl Pipeline {
         match &mut self.paused {
             None => {
                 let excess = if first { self.refusals.refused(in_a_row) } else { None };
-                let excess = excess.or(self.suspicion.as_ref().map(|suspicion| suspicion.excess()));
+                let excess = excess.or(self.suspicion.as_ref().map(Suspicion::excess));
                 if let Some(excess) = excess {
                     return self.suspect(refused, place, excess);
                 }
@@ -99,7 +99,7 @@ impl Pipeline {
         self.write_letter(refused, first);
     }
 
-    pub(super) fn to_dead_letter(&mut self, refused: Envelope<Refusal>) {
+    pub(super) fn dead_letter(&mut self, refused: Envelope<Refusal>) {
         let first = refused.receipt.is_first_refusal();
         self.write_letter(refused, first);
     }

@@ -145,7 +145,7 @@ impl Pipeline {
         info!(why, letters, "the store works: what it refuses becomes dead letters");
         self.refusals.reset();
         for refused in suspicion.parked {
-            self.to_dead_letter(refused);
+            self.dead_letter(refused);
         }
     }
 

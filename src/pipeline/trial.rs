@@ -138,7 +138,9 @@ impl Pipeline {
                 let taken: Vec<&Prepared> = durable(&landed).collect();
                 if !taken.is_empty() {
                     self.prove();
-                    taken.iter().for_each(|prepared| self.keep_control(prepared));
+                    for prepared in taken {
+                        self.keep_control(prepared);
+                    }
                     self.recover();
                     if refusing && exonerates(&landed) {
                         self.end_pause();

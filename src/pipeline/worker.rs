@@ -55,6 +55,7 @@ pub struct Ports {
 }
 
 /// The flow's state.
+#[allow(clippy::struct_excessive_bools, reason = "each says one thing of the flow by itself")]
 pub struct Pipeline {
     pub(super) settings: PipelineSettings,
     pub(super) limits: PrepareLimits,
