@@ -163,7 +163,7 @@ def _walk(console: Console, path: str, **parameters: Any) -> Iterator[tuple[str,
 
 
 class Logs:
-    """All pages of a list of logs. Rows of one second have no order in Dify, which may show one twice and another never."""
+    """All pages of a list of logs. Rows of one second have no order in Dify: it may show one twice, another never."""
 
     def __init__(self) -> None:
         self.heads: list[Any] = []

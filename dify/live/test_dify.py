@@ -34,7 +34,7 @@ def scene(installation: Installation) -> SimpleNamespace:
     installation.start_dify(mode="shadow", reads="sql")
     owner = pages.first_console(installation)
     workflow, chat = owner.app("workflow", pages.WORKFLOW), owner.app("advanced-chat", pages.CHAT)
-    return SimpleNamespace(owner=owner, workflow=workflow, chat=chat, runs=[])
+    return SimpleNamespace(owner=owner, workflow=workflow, chat=chat, runs=[], cleaned="2001-01-01")
 
 
 def rows(installation: Installation, statement: str) -> list[tuple[Any, ...]]:
