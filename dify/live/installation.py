@@ -124,7 +124,11 @@ class Installation:
         self.amqp = next(line.split("=", 1)[1] for line in started.splitlines() if line.startswith("AMQP_URL="))
         redis = ["redis-server", "--port", str(self.ports["redis"]), "--bind", "127.0.0.1", "--save", ""]
         self.start("redis", redis)
-        self.flask("upgrade-db")
+        try:
+            self.flask("upgrade-db")
+        except BaseException:
+            self.stop_all()
+            raise
 
     # Processes
 
