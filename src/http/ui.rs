@@ -5,6 +5,7 @@ mod access;
 mod app_logs;
 mod assets;
 mod charts;
+mod choose_app;
 mod errors;
 mod explore;
 mod format;

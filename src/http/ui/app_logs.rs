@@ -5,21 +5,19 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::access::Reader;
+use super::choose_app::choose_app;
 use super::explore::View;
 use super::format::{count, line, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
 use super::runs::creator;
-use super::state::{Span, State};
-use super::states::nothing;
-use crate::domain::query::Facet;
+use super::state::State;
 use crate::domain::{AppId, Timestamp};
 use crate::http::api::params::id;
 use crate::http::api::problem::Problem;
-use crate::query::{AppLogList, AppLogQuery, RunQuery};
+use crate::query::{AppLogList, AppLogQuery};
 
 const KNOWN: [&str; 7] = ["q", "app_id", "status", "range", "from", "until", "page"];
 const ROWS: usize = 50;
-const APPS: usize = 50;
 /// Pages are by offset, as Dify's are: far ones cost what lies before them.
 const MOST_PAGES: u64 = 10_000;
 
@@ -41,7 +39,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
     let app_id = id::<AppId>("app_id", state.get("app_id"))?;
     let body = match app_id {
         Some(app_id) => logs(&view, app_id).await?,
-        None => choice(&view, &span).await?,
+        None => choose_app(&view, None).await?,
     };
     let content = html! {
         h1.sr { (texts.app_logs) }
@@ -50,23 +48,6 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         (body)
     };
     Ok(whole_page(StatusCode::OK, &reader.frame(texts.app_logs, Screen::AppLogs, &state), &content))
-}
-
-async fn choice(view: &View<'_>, span: &Span) -> Result<Markup, Problem> {
-    let texts = view.texts();
-    let query = RunQuery { created: span.created, ..RunQuery::default() };
-    let apps = view.reader.logs.run_facet(&query, Facet::AppId, APPS).await?;
-    if apps.is_empty() {
-        let longer = view.href(&view.state.spanning(None, None).with("range", Some("all")));
-        return Ok(nothing(view.reader.viewer.look, texts.none, Some(&longer), None));
-    }
-    Ok(html! { table.framed {
-        thead { tr { th scope="col" { (texts.app) } th.number scope="col" { (texts.runs) } } }
-        @for app in &apps { tbody.linked { tr {
-            td { a.whole href=(view.href(&view.state.with("app_id", Some(&app.value)))) { code { (app.value) } } }
-            td.number { (count(app.count.into())) }
-        } } }
-    } })
 }
 
 async fn logs(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
@@ -87,9 +68,7 @@ async fn logs(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
     };
     let found = view.reader.logs.app_logs(&query).await?;
     if found.rows.is_empty() {
-        let longer = view.href(&view.state.spanning(None, None).with("range", Some("all")));
-        let longer = (!view.span.is_all()).then_some(longer.as_str());
-        return Ok(nothing(view.reader.viewer.look, texts.none, longer, None));
+        return Ok(view.none_found(texts.none, None));
     }
     let at = |page: u64| view.href(&view.state.with("page", Some(&page.to_string())));
     Ok(html! {

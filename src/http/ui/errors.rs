@@ -14,7 +14,6 @@ use super::explore::View;
 use super::format::{clipped, count, line, short, time};
 use super::layout::{Screen, page as whole_page, path};
 use super::state::{Span, State};
-use super::states::nothing;
 use crate::domain::query::Direction;
 use crate::domain::{AppId, Record, RecordId, Timestamp};
 use crate::http::api::params::id;
@@ -157,8 +156,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         p.faint { (texts.errors_lead) }
         (view.chips())
         @if groups.found.is_empty() {
-            @let longer = view.href(&state.spanning(None, None).with("range", Some("all")));
-            (nothing(look, texts.no_errors, (!span.is_all()).then_some(longer.as_str()), None))
+            (view.none_found(texts.no_errors, None))
         } @else { (table(&view, &span, &groups)) }
     };
     Ok(whole_page(StatusCode::OK, &reader.frame(texts.errors, Screen::Errors, &state), &content))

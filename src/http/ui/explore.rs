@@ -1,17 +1,20 @@
 //! The parts that the explorers of runs and nodes share: search, time range, facets, pages, and what to take away.
 
+use futures::future::try_join_all;
 use maud::{Markup, html};
 
 use super::access::Reader;
+use super::charts::{Bars, width};
 use super::format::{count, instant, line, short};
 use super::i18n::Texts;
 use super::layout::{Screen, path};
 use super::state::{RANGES, Span, State, encoded};
+use super::states::nothing;
 use crate::domain::Timestamp;
-use crate::domain::query::{FacetCount, TimeRange, Total};
+use crate::domain::query::{FacetCount, HistogramBucket, TimeRange, Total};
 use crate::http::api::params::Paging;
 use crate::http::api::problem::Problem;
-use crate::query::{SearchPage, Snippet};
+use crate::query::{QueryError, SearchPage, Snippet};
 
 /// Rows of a page.
 pub(super) const ROWS: u16 = 50;
@@ -32,6 +35,18 @@ pub(super) struct View<'a> {
     pub filters: &'a [(&'static str, &'static str)],
 }
 
+/// What an explorer shows of the records that it found.
+pub(super) struct Results<'a> {
+    pub bars: &'a Bars,
+    /// What a bar counts.
+    pub per_span: &'a str,
+    pub total: Total,
+    /// The list of the API that has the same rows.
+    pub list: &'a str,
+    pub table: Markup,
+    pub next: Option<&'a str>,
+}
+
 impl View<'_> {
     pub(super) fn texts(&self) -> &'static Texts {
         self.reader.viewer.look.texts()
@@ -43,6 +58,56 @@ impl View<'_> {
 
     pub(super) fn href(&self, state: &State) -> String {
         state.href(&self.path())
+    }
+
+    /// The same view over another preset range, from its first page.
+    pub(super) fn over(&self, range: &str) -> String {
+        self.href(&self.state.spanning(None, None).with("range", Some(range)))
+    }
+
+    /// What stands where nothing was found: the way to all time, unless it is that already, and out of the filters.
+    pub(super) fn none_found(&self, text: &str, without_filters: Option<&str>) -> Markup {
+        let longer = (!self.span.is_all()).then(|| self.over("all"));
+        nothing(self.reader.viewer.look, text, longer.as_deref(), without_filters)
+    }
+
+    /// The bars of each status that is asked for (`wanted`; empty: of each that was found), by one question a status.
+    pub(super) async fn bars<F>(
+        &self,
+        wanted: &[Box<str>],
+        statuses: &[FacetCount],
+        histogram: impl Fn(Box<str>, u32) -> F,
+    ) -> Result<Bars, QueryError>
+    where
+        F: Future<Output = Result<Vec<HistogramBucket>, QueryError>>,
+    {
+        let (created, now) = (self.span.created, self.reader.viewer.now);
+        let seconds = width(created, now);
+        let shown = |status: &str| wanted.is_empty() || wanted.iter().any(|one| **one == *status);
+        let stacks = statuses.iter().filter(|found| shown(&found.value)).map(|found| {
+            let buckets = histogram(found.value.clone(), seconds);
+            async { Ok::<_, QueryError>((found.value.to_string(), buckets.await?)) }
+        });
+        Ok(Bars::new(try_join_all(stacks).await?, created, now, seconds))
+    }
+
+    /// The facets beside what was found; `None`: nothing was.
+    pub(super) fn explorer(&self, facets: &Markup, results: Option<&Results<'_>>) -> Markup {
+        let texts = self.texts();
+        html! {
+            div.explorer {
+                aside { details.facets open { summary { (texts.filters) } (facets) } }
+                div.results { @match results {
+                    None => { (self.none_found(texts.none, Some(&self.without_filters()))) }
+                    Some(found) => {
+                        (found.bars.markup(texts, found.per_span, self.state, &self.path(), self.reader.viewer.look.zone))
+                        div.above { (total(texts, found.total)) (self.take_away(found.list)) }
+                        (found.table)
+                        (self.pager(found.next))
+                    }
+                } }
+            }
+        }
     }
 
     /// Where a keyword is looked for.
@@ -89,7 +154,7 @@ impl View<'_> {
             div.times {
                 div.presets role="group" aria-label=(texts.time) {
                     @for range in RANGES {
-                        a href=(self.href(&self.state.spanning(None, None).with("range", Some(range))))
+                        a href=(self.over(range))
                             aria-current=[(self.span.preset.as_deref() == Some(range)).then_some("true")] {
                             @if range == "all" { (texts.all_time) } @else { (range) }
                         }

@@ -2,21 +2,19 @@
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use futures::future::try_join_all;
 use maud::{Markup, html};
 
 use super::access::Reader;
-use super::charts::{Bars, width};
-use super::explore::{VALUES, View, snippet, total};
+use super::charts::Bars;
+use super::explore::{Results, VALUES, View, snippet};
 use super::format::{line, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
 use super::runs::field_word;
 use super::state::State;
-use super::states::nothing;
 use crate::domain::query::{Facet, FacetCount, NodeSummary};
 use crate::http::api::params::{NodeConditions, field_name};
 use crate::http::api::problem::Problem;
-use crate::query::{Hits, NodeQuery, QueryError};
+use crate::query::{Hits, NodeQuery};
 
 const KNOWN: [&str; 15] = [
     "q",
@@ -62,7 +60,7 @@ fn query(view: &View<'_>) -> Result<NodeQuery, Problem> {
 }
 
 async fn find(view: &View<'_>, query: &NodeQuery) -> Result<Found, Problem> {
-    let (logs, now) = (&view.reader.logs, view.reader.viewer.now);
+    let logs = &view.reader.logs;
     let any_status = NodeQuery { statuses: Vec::new(), ..query.clone() };
     let any_type = NodeQuery { node_types: Vec::new(), ..query.clone() };
     let any_app = NodeQuery { app_id: None, ..query.clone() };
@@ -73,13 +71,11 @@ async fn find(view: &View<'_>, query: &NodeQuery) -> Result<Found, Problem> {
         logs.node_facet(&any_type, Facet::NodeType, VALUES),
         logs.node_facet(&any_app, Facet::AppId, VALUES),
     )?;
-    let seconds = width(query.created, now);
-    let shown = |status: &str| query.statuses.is_empty() || query.statuses.iter().any(|one| **one == *status);
-    let stacks = statuses.iter().filter(|found| shown(&found.value)).map(async |found| {
-        let of_status = NodeQuery { statuses: vec![found.value.clone()], ..query.clone() };
-        Ok::<_, QueryError>((found.value.to_string(), logs.node_histogram(&of_status, seconds).await?))
+    let bars = view.bars(&query.statuses, &statuses, |status, seconds| {
+        let of_status = NodeQuery { statuses: vec![status], ..query.clone() };
+        async move { logs.node_histogram(&of_status, seconds).await }
     });
-    let bars = Bars::new(try_join_all(stacks).await?, query.created, now, seconds);
+    let bars = bars.await?;
     Ok(Found { hits, statuses, types, apps, bars })
 }
 
@@ -114,29 +110,25 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
     };
     let query = query(&view)?;
     let found = find(&view, &query).await?;
+    let facets = html! {
+        (view.facet("status", texts.status, &found.statuses))
+        (view.facet("node_type", texts.node_type, &found.types))
+        (view.facet("app_id", texts.app, &found.apps))
+    };
+    let results = (!found.hits.hits.is_empty()).then(|| Results {
+        bars: &found.bars,
+        per_span: texts.nodes_per_span,
+        total: found.hits.total,
+        list: "nodes",
+        table: table(&view, &found),
+        next: found.hits.next.as_deref(),
+    });
     let content = html! {
         h1.sr { (texts.nodes) }
         div.bar { (view.search_bar(texts.search_nodes_hint)) (view.time_bar()) }
         (view.chips())
         @if found.hits.text_truncated { p.note { (texts.cut_search) } }
-        div.explorer {
-            aside { details.facets open { summary { (texts.filters) }
-                (view.facet("status", texts.status, &found.statuses))
-                (view.facet("node_type", texts.node_type, &found.types))
-                (view.facet("app_id", texts.app, &found.apps))
-            } }
-            div.results {
-                @if found.hits.hits.is_empty() {
-                    @let longer = view.href(&state.spanning(None, None).with("range", Some("all")));
-                    (nothing(look, texts.none, (!span.is_all()).then_some(longer.as_str()), Some(&view.without_filters())))
-                } @else {
-                    (found.bars.markup(texts, texts.nodes_per_span, &state, &view.path(), look.zone))
-                    div.above { (total(texts, found.hits.total)) (view.take_away("nodes")) }
-                    (table(&view, &found))
-                    (view.pager(found.hits.next.as_deref()))
-                }
-            }
-        }
+        (view.explorer(&facets, results.as_ref()))
     };
     Ok(whole_page(StatusCode::OK, &reader.frame(texts.nodes, Screen::Nodes, &state), &content))
 }

@@ -2,21 +2,19 @@
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use futures::future::try_join_all;
 use maud::{Markup, html};
 
 use super::access::Reader;
-use super::charts::{Bars, width};
-use super::explore::{VALUES, View, snippet, total};
+use super::charts::Bars;
+use super::explore::{Results, VALUES, View, snippet};
 use super::format::{clipped, count, line, short, status, time, took};
 use super::layout::{Screen, page as whole_page};
 use super::state::State;
-use super::states::nothing;
 use crate::domain::query::{Facet, FacetCount, RunSummary};
 use crate::domain::{RecordId, printable};
 use crate::http::api::params::{RunConditions, field_name};
 use crate::http::api::problem::Problem;
-use crate::query::{Creator, Creators, Hits, QueryError, RunQuery};
+use crate::query::{Creator, Creators, Hits, RunQuery};
 
 const KNOWN: [&str; 15] = [
     "q",
@@ -63,7 +61,7 @@ fn query(view: &View<'_>) -> Result<RunQuery, Problem> {
 }
 
 async fn find(view: &View<'_>, query: &RunQuery) -> Result<Found, Problem> {
-    let (logs, now) = (&view.reader.logs, view.reader.viewer.now);
+    let logs = &view.reader.logs;
     // A facet counts what its own filter leaves out too, so that one can change one's mind.
     let any_status = RunQuery { statuses: Vec::new(), ..query.clone() };
     let any_app = RunQuery { app_id: None, ..query.clone() };
@@ -75,13 +73,11 @@ async fn find(view: &View<'_>, query: &RunQuery) -> Result<Found, Problem> {
         logs.run_facet(&any_app, Facet::AppId, VALUES),
         logs.run_facet(&any_trigger, Facet::TriggeredFrom, VALUES),
     )?;
-    let seconds = width(query.created, now);
-    let shown = |status: &str| query.statuses.is_empty() || query.statuses.iter().any(|one| **one == *status);
-    let stacks = statuses.iter().filter(|found| shown(&found.value)).map(async |found| {
-        let of_status = RunQuery { statuses: vec![found.value.clone()], ..query.clone() };
-        Ok::<_, QueryError>((found.value.to_string(), logs.run_histogram(&of_status, seconds).await?))
+    let bars = view.bars(&query.statuses, &statuses, |status, seconds| {
+        let of_status = RunQuery { statuses: vec![status], ..query.clone() };
+        async move { logs.run_histogram(&of_status, seconds).await }
     });
-    let bars = Bars::new(try_join_all(stacks).await?, query.created, now, seconds);
+    let bars = bars.await?;
     let creators = logs.creators(hits.hits.iter().map(|hit| (&*hit.row.created_by_role, hit.row.created_by))).await;
     Ok(Found { hits, creators, statuses, apps, triggers, bars })
 }
@@ -110,30 +106,26 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
     };
     let query = query(&view)?;
     let found = find(&view, &query).await?;
+    let facets = html! {
+        (view.facet("status", texts.status, &found.statuses))
+        (view.facet("app_id", texts.app, &found.apps))
+        (view.facet("triggered_from", texts.trigger, &found.triggers))
+    };
+    let results = (!found.hits.hits.is_empty()).then(|| Results {
+        bars: &found.bars,
+        per_span: texts.per_span,
+        total: found.hits.total,
+        list: "runs",
+        table: table(&view, &found),
+        next: found.hits.next.as_deref(),
+    });
     let content = html! {
         h1.sr { (texts.runs) }
         div.bar { (view.search_bar(texts.search_hint)) (view.time_bar()) }
         (view.chips())
         @if found.creators.are_names_missing() { p.note { (texts.names_missing) } }
         @if found.hits.text_truncated { p.note { (texts.cut_search) } }
-        div.explorer {
-            aside { details.facets open { summary { (texts.filters) }
-                (view.facet("status", texts.status, &found.statuses))
-                (view.facet("app_id", texts.app, &found.apps))
-                (view.facet("triggered_from", texts.trigger, &found.triggers))
-            } }
-            div.results {
-                @if found.hits.hits.is_empty() {
-                    @let longer = view.href(&state.spanning(None, None).with("range", Some("all")));
-                    (nothing(look, texts.none, (!span.is_all()).then_some(longer.as_str()), Some(&view.without_filters())))
-                } @else {
-                    (found.bars.markup(texts, texts.per_span, &state, &view.path(), look.zone))
-                    div.above { (total(texts, found.hits.total)) (view.take_away("runs")) }
-                    (table(&view, &found))
-                    (view.pager(found.hits.next.as_deref()))
-                }
-            }
-        }
+        (view.explorer(&facets, results.as_ref()))
     };
     Ok(whole_page(StatusCode::OK, &reader.frame(texts.runs, Screen::Runs, &state), &content))
 }

@@ -7,10 +7,11 @@ use maud::{Markup, html};
 
 use super::access::Reader;
 use super::charts::columns;
+use super::choose_app::choose_app;
 use super::explore::View;
 use super::format::{count, short};
 use super::layout::{Screen, page as whole_page};
-use super::state::{Span, State};
+use super::state::State;
 use super::states::nothing;
 use crate::domain::query::{Day, Facet, TimeRange};
 use crate::domain::{AppId, RunStatus};
@@ -19,8 +20,7 @@ use crate::http::api::problem::Problem;
 use crate::query::{DailyQuery, RunQuery, interactions};
 
 const KNOWN: [&str; 5] = ["app_id", "range", "from", "until", "triggered_from"];
-/// Apps to choose from, and days drawn.
-const APPS: usize = 50;
+/// Days drawn.
 const DAYS: usize = 400;
 
 /// The page.
@@ -41,9 +41,10 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         searched: "",
         filters: &[("app_id", texts.app)],
     };
+    let heading = html! { h2 { (texts.choose_app) } p.faint { (texts.choose_app_lead) } };
     let body = match id::<AppId>("app_id", state.get("app_id"))? {
         Some(app_id) => numbers(&view, app_id).await?,
-        None => choice(&view, &span).await?,
+        None => choose_app(&view, Some(&heading)).await?,
     };
     let content = html! {
         div.bar { div.title { h1 { (texts.statistics) } } (view.time_bar()) }
@@ -51,28 +52,6 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         (body)
     };
     Ok(whole_page(StatusCode::OK, &reader.frame(texts.statistics, Screen::Statistics, &state), &content))
-}
-
-/// Which app.
-async fn choice(view: &View<'_>, span: &Span) -> Result<Markup, Problem> {
-    let texts = view.texts();
-    let query = RunQuery { created: span.created, ..RunQuery::default() };
-    let apps = view.reader.logs.run_facet(&query, Facet::AppId, APPS).await?;
-    if apps.is_empty() {
-        let longer = view.href(&view.state.spanning(None, None).with("range", Some("all")));
-        return Ok(nothing(view.reader.viewer.look, texts.none, Some(&longer), None));
-    }
-    Ok(html! {
-        h2 { (texts.choose_app) }
-        p.faint { (texts.choose_app_lead) }
-        table.framed {
-            thead { tr { th scope="col" { (texts.app) } th.number scope="col" { (texts.runs) } } }
-            @for app in &apps { tbody.linked { tr {
-                td { a.whole href=(view.href(&view.state.with("app_id", Some(&app.value)))) { code { (app.value) } } }
-                td.number { (count(app.count.into())) }
-            } } }
-        }
-    })
 }
 
 async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
@@ -94,8 +73,7 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
     let (all, failed) = (statuses.iter().map(|found| found.count).sum::<u64>(), of("failed"));
     let days = days.get(days.len().saturating_sub(DAYS)..).unwrap_or(&days);
     if days.is_empty() {
-        let longer = view.href(&view.state.spanning(None, None).with("range", Some("all")));
-        return Ok(nothing(view.reader.viewer.look, texts.none, Some(&longer), None));
+        return Ok(nothing(view.reader.viewer.look, texts.none, Some(&view.over("all")), None));
     }
     let card = |word: &str, sum: Option<String>, value: &dyn Fn(&Day) -> f64, shown: &dyn Fn(&Day) -> String| {
         let points: Vec<_> = days.iter().map(|day| (day.date.to_string(), value(day), shown(day))).collect();

@@ -1,0 +1,33 @@
+//! Which app: the pages that are about one app ask first.
+
+use maud::{Markup, html};
+
+use super::explore::View;
+use super::format::count;
+use super::states::nothing;
+use crate::domain::query::Facet;
+use crate::http::api::problem::Problem;
+use crate::query::RunQuery;
+
+/// Apps to choose from.
+const APPS: usize = 50;
+
+/// The apps that ran in the span, most runs first, each a link to this view of it; or that there is none.
+pub(super) async fn choose_app(view: &View<'_>, heading: Option<&Markup>) -> Result<Markup, Problem> {
+    let texts = view.texts();
+    let query = RunQuery { created: view.span.created, ..RunQuery::default() };
+    let apps = view.reader.logs.run_facet(&query, Facet::AppId, APPS).await?;
+    if apps.is_empty() {
+        return Ok(nothing(view.reader.viewer.look, texts.none, Some(&view.over("all")), None));
+    }
+    Ok(html! {
+        @if let Some(heading) = heading { (heading) }
+        table.framed {
+            thead { tr { th scope="col" { (texts.app) } th.number scope="col" { (texts.runs) } } }
+            @for app in &apps { tbody.linked { tr {
+                td { a.whole href=(view.href(&view.state.with("app_id", Some(&app.value)))) { code { (app.value) } } }
+                td.number { (count(app.count.into())) }
+            } } }
+        }
+    })
+}
