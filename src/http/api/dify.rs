@@ -51,7 +51,7 @@ pub(super) fn creator(creators: &Creators, id: crate::domain::RecordId) -> (Opti
 }
 
 /// Whole seconds since the epoch, as Dify answers instants.
-pub(super) fn seconds(at: Timestamp) -> i64 {
+pub(in crate::http) fn seconds(at: Timestamp) -> i64 {
     at.micros().div_euclid(1_000_000)
 }
 

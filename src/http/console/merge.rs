@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use crate::domain::query::Cursor;
 use crate::domain::{RecordId, Timestamp};
+use crate::http::api::views::seconds;
 
 /// Where a row stands. Greater is newer, and comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,7 @@ impl Place {
     /// Returns the second since the epoch that the row was created in.
     pub(super) fn second(self) -> i64 {
         match self {
-            Self::Stored(cursor) => cursor.created_at.micros().div_euclid(1_000_000),
+            Self::Stored(cursor) => seconds(cursor.created_at),
             Self::Second(second) => second,
         }
     }

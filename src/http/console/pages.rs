@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::merge::Place;
 use super::upstream::UpstreamFault;
-use crate::domain::RecordId;
+use crate::domain::{RecordId, RunStatus};
 
 /// Dify's largest page.
 pub(super) const LARGEST: usize = 100;
@@ -37,5 +37,5 @@ pub(super) fn place_of(row: &DifyRow) -> Result<(RecordId, Place), UpstreamFault
 /// Returns whether a run of a list has ended.
 pub(super) fn has_ended(row: &DifyRow) -> bool {
     let status = row.get("status").and_then(Value::as_str).unwrap_or_default();
-    matches!(status, "succeeded" | "failed" | "stopped" | "partial-succeeded")
+    RunStatus::ENDED.contains(&status)
 }

@@ -18,6 +18,7 @@ use super::upstream::{Credentials, Upstream};
 use crate::codec::spelling::row_text;
 use crate::domain::extra::Extra;
 use crate::domain::{JsonText, Record, WorkflowRun};
+use crate::http::api::views::seconds;
 use crate::query::TenantLogs;
 
 /// Longest key that is looked up; Dify's column holds no longer one.
@@ -79,7 +80,6 @@ struct RunView<'a> {
 
 impl<'a> RunView<'a> {
     fn new(run: &'a WorkflowRun, extra: &'a Extra) -> Self {
-        let second = |at: crate::domain::Timestamp| at.micros().div_euclid(1_000_000);
         Self {
             id: run.id.to_string(),
             workflow_id: run.workflow_id.to_string(),
@@ -89,8 +89,8 @@ impl<'a> RunView<'a> {
             error: run.error.as_deref(),
             total_steps: run.total_steps,
             total_tokens: run.total_tokens,
-            created_at: second(run.created_at),
-            finished_at: run.finished_at.map(second),
+            created_at: seconds(run.created_at),
+            finished_at: run.finished_at.map(seconds),
             elapsed_time: run.elapsed_time,
         }
     }
