@@ -131,6 +131,17 @@ async fn a_second_writer_is_told_at_its_start_who_the_first_is() {
     assert_eq!(second.claim().await, Ok(()));
 }
 
+/// A writer whose store holds so many runs, and the runs.
+async fn holding(dir: &Path, number: i64) -> (SqliteStore, Vec<Record>) {
+    let store = writer(dir);
+    store.install().await.unwrap();
+    let records = runs(number);
+    for record in &records {
+        stored(&store, record).await;
+    }
+    (store, records)
+}
+
 fn erasure(record: &Record) -> Erasure {
     Erasure { key: record.key(), revision: None }
 }
@@ -140,12 +151,7 @@ const BURIED: Remains = Remains::Tombstone(difylog::domain::Timestamp::MAX);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deletion_goes_to_the_process_that_writes() {
     let dir = tempfile::tempdir().unwrap();
-    let store = writer(dir.path());
-    store.install().await.unwrap();
-    let records = runs(3);
-    for record in &records {
-        stored(&store, record).await;
-    }
+    let (store, records) = holding(dir.path(), 3).await;
     let eraser = SqliteEraser::new(settings(dir.path()));
     let wanted = [erasure(&records[0]), erasure(&runs(1)[0]), erasure(&records[2])];
     assert_eq!(eraser.erase(&wanted, BURIED).await, Ok(vec![true, false, true]));
@@ -161,12 +167,7 @@ async fn a_deletion_goes_to_the_process_that_writes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_writer_a_deletion_is_done_by_the_process_that_wants_it() {
     let dir = tempfile::tempdir().unwrap();
-    let store = writer(dir.path());
-    store.install().await.unwrap();
-    let records = runs(2);
-    for record in &records {
-        stored(&store, record).await;
-    }
+    let (store, records) = holding(dir.path(), 2).await;
     store.close().await;
     drop(store);
     let eraser = SqliteEraser::new(settings(dir.path()));
@@ -194,12 +195,7 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_a_dead_writer_left_is_carried_out_by_the_next_as_if_once() {
     let dir = tempfile::tempdir().unwrap();
-    let store = writer(dir.path());
-    store.install().await.unwrap();
-    let records = runs(3);
-    for record in &records {
-        stored(&store, record).await;
-    }
+    let (store, records) = holding(dir.path(), 3).await;
     // The first died before it erased, the second after it.
     assert_eq!(store.erase(&[erasure(&records[1])], BURIED).await, Ok(vec![true]));
     store.close().await;
