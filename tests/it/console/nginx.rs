@@ -103,13 +103,38 @@ async fn scene(place: &Place) -> (AppId, String) {
     (app, path)
 }
 
+/// Every page that the bridge answers, and some that are Dify's alone.
+fn pages(app: AppId, run: &str) -> Vec<String> {
+    let id = run.rsplit_once('/').unwrap().1;
+    let console = [
+        "workflow-runs?triggered_from=app-run",
+        "workflow-runs?triggered_from=app-run&limit=1&status=succeeded",
+        "workflow-runs/count?triggered_from=app-run",
+        "advanced-chat/workflow-runs?triggered_from=app-run",
+        "advanced-chat/workflow-runs/count",
+        "workflow-app-logs?page=1&limit=10",
+        "workflow-archived-logs?page=1",
+        "workflow/statistics/daily-conversations",
+        "workflow/statistics/daily-terminals",
+        "workflow/statistics/token-costs",
+        "workflow/statistics/average-app-interactions",
+        "workflows/draft",
+        "workflow-runs?limit=1000",
+        "workflow-runs/not-an-id",
+    ];
+    let mut pages: Vec<_> = console.iter().map(|tail| format!("/console/api/apps/{app}/{tail}")).collect();
+    pages.extend([run.to_owned(), format!("{run}/node-executions"), format!("/v1/workflows/run/{id}")]);
+    pages.extend(["/v1/workflows/logs".to_owned(), "/console/api/apps".to_owned()]);
+    pages
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_asks_difylog_and_where_it_is_stopped_dify() {
     let place = Place::new(true).await;
     let (app, run) = scene(&place).await;
     let port = authority(&place.base).rsplit_once(':').unwrap().1;
     let nginx = nginx(&place, authority(&place.dify_base), &format!("difylog:{port}")).await;
-    let through = place.at(&nginx.base);
+    let (through, straight) = (place.at(&nginx.base), place.at(&place.dify_base));
     assert!(through.ask("anna", &run).await.text.contains("stored"), "difylog answers");
     let stop = format!("/console/api/apps/{app}/workflow-runs/tasks/x/stop");
     let other = format!("/console/api/apps/{app}/workflows/draft");
@@ -122,12 +147,19 @@ async fn nginx_asks_difylog_and_where_it_is_stopped_dify() {
             );
         }
         assert_eq!(through.ask("", &run).await.status, 401, "Dify's own refusal");
+        assert_eq!(through.ask("expired", &run).await.status, 401, "Dify's own refusal");
         assert_eq!(through.ask_with_key("no-key", "/v1/workflows/logs").await.status, 401);
     };
     works().await;
     place.stop.cancel();
     eventually(async || place.client.get(&place.base).send().await.is_err()).await;
     works().await;
+    for page in pages(app, &run) {
+        for token in ["anna", "expired", ""] {
+            let (found, difys) = (through.ask(token, &page).await, straight.ask(token, &page).await);
+            assert_eq!((found.status, found.text), (difys.status, difys.text), "{token:?}: {page}");
+        }
+    }
     let answer = through.ask("anna", &run).await;
     assert_eq!(answer.json()["answered_by"], "dify", "{answer:?}");
 }

@@ -92,6 +92,15 @@ impl Place {
 
     /// With Dify's tables, if they are given.
     pub async fn with(migrated: bool, database: Option<difylog::postgres::Database>) -> Self {
+        Self::made(migrated, database, 60).await
+    }
+
+    /// Over a migrated store, with a bridge that believes Dify's word for so long.
+    pub async fn trusting(trust_seconds: u64) -> Self {
+        Self::made(true, None, trust_seconds).await
+    }
+
+    async fn made(migrated: bool, database: Option<difylog::postgres::Database>, trust_seconds: u64) -> Self {
         let (state, folder) = state(migrated).await;
         let dify = Dify::default();
         let url = dify.clone().serve().await;
@@ -105,8 +114,8 @@ impl Place {
             directory: Arc::new(NoDirectory),
             clock: Arc::new(|| records::at("2025-12-20T12:00:00Z")),
         });
-        let settings: ServeSettings =
-            serde_json::from_value(json!({ "dify": { "url": &url, "answer_ms": 1000, "pass_seconds": 2 } })).unwrap();
+        let of_dify = json!({ "url": &url, "answer_ms": 1000, "pass_seconds": 2, "trust_seconds": trust_seconds });
+        let settings: ServeSettings = serde_json::from_value(json!({ "dify": of_dify })).unwrap();
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
         let stop = CancellationToken::new();
         let bridge = Bridge::new(service.clone(), state, database, settings.dify.clone().unwrap(), 64).unwrap();
