@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::open_vault;
 use crate::config::{Settings, StoreKind};
 use crate::http::api::ServeSettings;
+use crate::http::console::{self, settings::ConsoleSettings};
 
 /// What was tried, by the name of its setting, and what to say of it: lines if it is well, otherwise what to do.
 pub type Checked = (&'static str, Result<Vec<String>, String>);
@@ -26,6 +27,9 @@ pub async fn check_places(settings: &Settings) -> Vec<Checked> {
         ("serve.listen", address(&serve.listen).await),
         ("serve.keys", keys(serve)),
     ];
+    if let Some(dify) = &serve.dify {
+        checked.push(("serve.dify", of_dify(dify).await));
+    }
     if serve.tls.is_some() {
         checked.push(("serve.tls", serve.try_certificate().await.map(|()| Vec::new())));
     }
@@ -65,6 +69,12 @@ async fn is_difylog(listen: &str) -> io::Result<bool> {
         Ok(answer.ends_with("\r\n\r\nok\n") || answer.contains("the flow has not turned"))
     };
     tokio::time::timeout(GREETING, asked).await.unwrap_or(Ok(false))
+}
+
+/// Whether the bridge's Dify is there.
+async fn of_dify(settings: &ConsoleSettings) -> Result<Vec<String>, String> {
+    let version = console::probe(settings).await?;
+    Ok(vec![version.map_or_else(|| "Dify answers".to_owned(), |version| format!("Dify {version} answers"))])
 }
 
 fn keys(serve: &ServeSettings) -> Result<Vec<String>, String> {

@@ -26,7 +26,7 @@ mod stream;
 /// Dify's shapes, for others that answer in them.
 pub(in crate::http) mod views {
     pub(in crate::http) use super::app_logs::LogView;
-    pub(in crate::http) use super::dify::{CountsView, RunDetail, RunItem, seconds};
+    pub(in crate::http) use super::dify::{CountsView, RunDetail, RunItem, object, seconds};
     pub(in crate::http) use super::dify_nodes::node_items;
     pub(in crate::http) use super::statistics::{DayView, DayViews};
 }

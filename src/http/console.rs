@@ -12,6 +12,7 @@ mod logs;
 mod memory;
 mod merge;
 mod pages;
+mod probe;
 mod query;
 mod runs;
 mod service;
@@ -19,6 +20,7 @@ pub mod settings;
 mod tables;
 mod totals;
 mod upstream;
+mod version;
 
 use std::sync::Arc;
 
@@ -37,11 +39,13 @@ use self::answer::Fault;
 use self::coverage::Coverage;
 use self::logs::Newest;
 use self::memory::Memory;
+pub use self::probe::probe;
 use self::query::Query;
 use self::service::Keys;
 use self::settings::ConsoleSettings;
 use self::tables::Tables;
 use self::upstream::{Credentials, Upstream};
+use self::version::Versions;
 use crate::domain::{AppId, RecordId};
 use crate::postgres::Database;
 use crate::query::LogService;
@@ -75,6 +79,7 @@ struct Parts {
     tables: Tables,
     coverage: Coverage,
     newest: Newest,
+    versions: Versions,
     permits: Arc<Semaphore>,
 }
 
@@ -131,9 +136,10 @@ impl Bridge {
         Ok(Self(Arc::new(Parts {
             gatekeeper: Gatekeeper::new(dify.clone(), Memory::new(settings.trust())),
             keys: Keys::new(Memory::new(settings.trust())),
-            tables: Tables::new(database),
+            tables: Tables::new(database, settings.icons()?),
             coverage: Coverage::new(state),
             newest: Newest::new(),
+            versions: Versions::new(dify.clone()),
             permits: Arc::new(Semaphore::new(concurrency.into())),
             service,
             settings,
@@ -220,7 +226,10 @@ impl Parts {
             Endpoint::Statistics(name) => totals::statistics(name, &query, &access, logs, &self.coverage).await,
             Endpoint::Run(id) => detail::run(&question(id), &access, logs, dify, credentials).await,
             Endpoint::Nodes(id) => detail::nodes(&question(id), &access, logs, dify, credentials, permit).await,
-            Endpoint::ServiceRun(id) => service::run(&question(id), &access, logs, dify, credentials).await,
+            Endpoint::ServiceRun(id) => {
+                let version = self.versions.current().await?;
+                service::run(&question(id), version, &access, logs, dify, credentials).await
+            }
             Endpoint::Logs => logs::page(&query, &access, &sources).await,
             Endpoint::ServiceLogs => service::logs(&query, &access, &sources).await,
         }

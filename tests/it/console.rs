@@ -3,6 +3,7 @@
 mod dify;
 mod nginx;
 mod place;
+mod probe;
 mod seam;
 mod service;
 mod strangers;

@@ -295,7 +295,7 @@ async fn run_of(
 }
 
 /// A payload, or `{}`.
-pub(super) fn object(text: Option<&JsonText>) -> Box<RawValue> {
+pub(in crate::http) fn object(text: Option<&JsonText>) -> Box<RawValue> {
     payload(text).unwrap_or_else(|| RawValue::from_string("{}".to_owned()).unwrap_or_default())
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::http::header;
 use axum::response::Response;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::access::Access;
 use super::answer::{Fault, json};
@@ -15,10 +16,11 @@ use super::memory::Memory;
 use super::query::Query;
 use super::tables::Tables;
 use super::upstream::{Credentials, Upstream};
+use super::version::Version;
 use crate::codec::spelling::row_text;
 use crate::domain::extra::Extra;
-use crate::domain::{JsonText, Record, WorkflowRun};
-use crate::http::api::views::seconds;
+use crate::domain::{JsonText, Record, RunStatus, WorkflowRun};
+use crate::http::api::views::{object, seconds};
 use crate::query::TenantLogs;
 
 /// Longest key that is looked up; Dify's column holds no longer one.
@@ -62,6 +64,25 @@ fn key_of(credentials: &Credentials) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && is_plain).then_some(key)
 }
 
+/// A run's outputs, in the shape of a version.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outputs<'a> {
+    Text(Option<Cow<'a, str>>),
+    Object(Box<RawValue>),
+}
+
+impl<'a> Outputs<'a> {
+    fn new(run: &'a WorkflowRun, extra: &'a Extra, version: Version) -> Self {
+        if version < Version::OUTPUTS_ARE_AN_OBJECT {
+            return Self::Text(row_text("outputs", run.outputs.as_ref().map(JsonText::as_str), extra));
+        }
+        // A run that is paused has not answered yet.
+        let outputs = run.outputs.as_ref().filter(|_| run.status != RunStatus::Paused);
+        Self::Object(object(outputs.filter(|text| text.as_str() != "null")))
+    }
+}
+
 /// A run as the service API shows it: payloads are the texts of Dify's columns.
 #[derive(Serialize)]
 struct RunView<'a> {
@@ -69,7 +90,7 @@ struct RunView<'a> {
     workflow_id: String,
     status: &'a str,
     inputs: Option<Cow<'a, str>>,
-    outputs: Option<Cow<'a, str>>,
+    outputs: Outputs<'a>,
     error: Option<&'a str>,
     total_steps: i64,
     total_tokens: i64,
@@ -79,13 +100,13 @@ struct RunView<'a> {
 }
 
 impl<'a> RunView<'a> {
-    fn new(run: &'a WorkflowRun, extra: &'a Extra) -> Self {
+    fn new(run: &'a WorkflowRun, extra: &'a Extra, version: Version) -> Self {
         Self {
             id: run.id.to_string(),
             workflow_id: run.workflow_id.to_string(),
             status: run.status.as_str(),
             inputs: row_text("inputs", run.inputs.as_ref().map(JsonText::as_str), extra),
-            outputs: row_text("outputs", run.outputs.as_ref().map(JsonText::as_str), extra),
+            outputs: Outputs::new(run, extra, version),
             error: run.error.as_deref(),
             total_steps: run.total_steps,
             total_tokens: run.total_tokens,
@@ -102,6 +123,7 @@ impl<'a> RunView<'a> {
 /// [`Fault`] where Dify should answer.
 pub(super) async fn run(
     asked: &Asked<'_>,
+    version: Version,
     access: &Access,
     logs: &TenantLogs,
     dify: &Upstream,
@@ -113,7 +135,7 @@ pub(super) async fn run(
     };
     let extra = Extra::of_json(document.extra.as_ref()).map_err(|_| Fault::Dify("a row that cannot be read back"))?;
     let Record::Run(run) = &document.record else { return Err(detail::NOT_STORED) };
-    Ok(json(&RunView::new(run, &extra)))
+    Ok(json(&RunView::new(run, &extra, version)))
 }
 
 /// Returns a page of the app's logs with the exact total.

@@ -14,6 +14,10 @@ pub struct ConsoleSettings {
     /// Longest time for an answer of our own, in milliseconds; after it the request goes to Dify.
     #[serde(default = "answer_ms")]
     pub answer_ms: u64,
+    /// Dify's own `CONSOLE_API_URL`, which the addresses of plugins' icons begin with. Without it they are paths, as Dify
+    /// makes them where its variable is empty.
+    #[serde(default)]
+    pub console_api_url: Option<String>,
     /// How long Dify's word on who may read an app is kept, in seconds, 0 to 60. 0 asks for each request.
     #[serde(default = "trust_seconds")]
     pub trust_seconds: u64,
@@ -41,6 +45,7 @@ impl ConsoleSettings {
     /// The first broken rule, with the name of its key below `serve.dify`.
     pub fn validate(&self) -> Result<(), String> {
         self.base()?;
+        self.icons()?;
         if !(100..=60_000).contains(&self.answer_ms) {
             return Err("answer_ms must be 100 to 60000".to_owned());
         }
@@ -71,6 +76,23 @@ impl ConsoleSettings {
         Ok(url)
     }
 
+    /// Returns the address of plugins' icons, without parameters.
+    ///
+    /// # Errors
+    /// As [`Self::validate`].
+    pub(super) fn icons(&self) -> Result<String, String> {
+        const PATH: &str = "/console/api/workspaces/current/plugin/icon";
+        let Some(text) = &self.console_api_url else { return Ok(PATH.to_owned()) };
+        let url: Url = text.parse().map_err(|error| format!("console_api_url: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err("console_api_url must begin with http:// or https:// and name a host".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+            return Err("console_api_url must hold neither credentials nor parameters".to_owned());
+        }
+        Ok(format!("{}{PATH}", url.as_str().trim_end_matches('/')))
+    }
+
     pub(super) const fn answer(&self) -> Duration {
         Duration::from_millis(self.answer_ms)
     }
@@ -81,5 +103,32 @@ impl ConsoleSettings {
 
     pub(super) const fn pass(&self) -> Duration {
         Duration::from_secs(self.pass_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn icons(console_api_url: Option<&str>) -> Result<String, String> {
+        let given = serde_json::json!({ "url": "http://api:5001", "console_api_url": console_api_url });
+        serde_json::from_value::<ConsoleSettings>(given).unwrap().icons()
+    }
+
+    #[test]
+    fn icons_have_the_address_that_dify_gives_them() {
+        let path = "/console/api/workspaces/current/plugin/icon";
+        assert_eq!(icons(None).as_deref(), Ok(path));
+        for (url, expected) in [
+            ("https://dify.example", format!("https://dify.example{path}")),
+            ("https://dify.example/", format!("https://dify.example{path}")),
+            ("http://dify.example:8080/base", format!("http://dify.example:8080/base{path}")),
+        ] {
+            assert_eq!(icons(Some(url)), Ok(expected));
+        }
+        for url in ["", "dify.example", "ftp://dify.example", "https://u:p@dify.example", "https://dify.example?a=b"] {
+            let problem = icons(Some(url)).unwrap_err();
+            assert!(problem.starts_with("console_api_url") && !problem.contains("u:p"), "{problem}");
+        }
     }
 }

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
 use super::access::Access;
 use super::answer::Fault;
+use super::query::with_query;
 use crate::domain::{AppId, RecordId, TenantId};
 use crate::postgres::apps::{self, MessageRow};
 use crate::postgres::{Database, PostgresError};
@@ -25,12 +26,14 @@ const ABSENT: Fault = Fault::Dify("no [postgres] is given");
 /// Dify's PostgreSQL, if there is one to ask.
 pub(super) struct Tables {
     database: Option<Database>,
+    /// Where Dify's console gets the icons of plugins from: an address without parameters.
+    icons: String,
     rests_until: Mutex<Option<Instant>>,
 }
 
 impl Tables {
-    pub(super) const fn new(database: Option<Database>) -> Self {
-        Self { database, rests_until: Mutex::new(None) }
+    pub(super) const fn new(database: Option<Database>, icons: String) -> Self {
+        Self { database, icons, rests_until: Mutex::new(None) }
     }
 
     /// Returns what a key of the service API opens.
@@ -57,7 +60,7 @@ impl Tables {
     /// Returns what triggers noted of runs, as Dify's log page shows it; of a run without a note, nothing.
     ///
     /// # Errors
-    /// [`Fault::Dify`] where Dify should answer: without a database, and for the icons of plugins, whose addresses are Dify's.
+    /// [`Fault::Dify`] where Dify should answer: without a database.
     pub(super) async fn trigger_metadata(
         &self,
         access: &Access,
@@ -72,15 +75,24 @@ impl Tables {
         let question = async { apps::trigger_metadata(&database.client().await?, tenant, app, &runs).await };
         let mut found = HashMap::new();
         for (run, text) in self.ask(question).await? {
-            let noted: Value = serde_json::from_str(&text).unwrap_or_default();
-            if noted.get("type").is_some_and(|kind| kind == "trigger-plugin") {
-                return Err(Fault::Dify("the icons of plugins are Dify's"));
-            }
-            if noted.is_object() {
-                found.insert(RecordId::new(run), noted);
+            if let Ok(Value::Object(mut noted)) = serde_json::from_str(&text) {
+                if noted.get("type").is_some_and(|kind| kind == "trigger-plugin") {
+                    self.add_icons(access.tenant_id, &mut noted);
+                }
+                found.insert(RecordId::new(run), Value::Object(noted));
             }
         }
         Ok(found)
+    }
+
+    /// As Dify does when it shows the note; the console's page asks the addresses with its reader's own session.
+    fn add_icons(&self, tenant_id: TenantId, noted: &mut Map<String, Value>) {
+        let tenant_id = tenant_id.to_string();
+        for (icon, file) in [("icon", "icon_filename"), ("icon_dark", "icon_dark_filename")] {
+            let name = noted.get(file).and_then(Value::as_str).filter(|name| !name.is_empty());
+            let address = name.map(|name| with_query(&self.icons, [("tenant_id", &*tenant_id), ("filename", name)]));
+            noted.insert(icon.to_owned(), address.into());
+        }
     }
 
     async fn ask<T>(&self, question: impl Future<Output = Result<T, PostgresError>>) -> Result<T, Fault> {

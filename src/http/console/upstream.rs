@@ -53,6 +53,11 @@ impl Credentials {
         (own.contains_key(header::COOKIE) || own.contains_key(header::AUTHORIZATION)).then_some(Self(own))
     }
 
+    /// Those of nobody.
+    pub(super) fn none() -> Self {
+        Self(HeaderMap::new())
+    }
+
     /// Returns name and value of each header, in a fixed order.
     pub(super) fn parts(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         let names = ["cookie", "authorization", "x-csrf-token"];
@@ -84,11 +89,19 @@ impl Raw {
     /// Returns the body as JSON of a 200.
     ///
     /// # Errors
-    /// [`UpstreamFault::Status`] of any other status; [`UpstreamFault::Unexpected`] of a body that is not `T` in JSON.
+    /// [`UpstreamFault::Status`] of any other status; otherwise as [`Self::content`].
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, UpstreamFault> {
         if self.status != StatusCode::OK {
             return Err(UpstreamFault::Status(self.status));
         }
+        self.content()
+    }
+
+    /// Returns the body as JSON, whatever the status.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::Unexpected`] of a body that is not `T` in JSON.
+    pub(super) fn content<T: DeserializeOwned>(&self) -> Result<T, UpstreamFault> {
         let is_json = self
             .headers
             .get(header::CONTENT_TYPE)

@@ -39,6 +39,8 @@ pub struct Tables {
     pub apps: HashMap<AppId, (TenantId, &'static str)>,
     pub runs: Vec<WorkflowRun>,
     pub logs: Vec<AppLog>,
+    /// Of Dify; as 1.10.1, if it is empty.
+    pub version: &'static str,
     /// Keys of the service API.
     pub keys: HashMap<String, AppId>,
     pub fault: Option<Fault>,
@@ -77,6 +79,7 @@ impl Dify {
             .route(&format!("{app}/workflow-runs/count"), any(anything))
             .route(&format!("{app}/workflow-runs/{{run_id}}"), get(run))
             .route(&format!("{app}/workflow-app-logs"), get(logs))
+            .route("/v1/", get(index))
             .route("/v1/workflows/run/{run_id}", get(service_run))
             .route("/v1/workflows/logs", get(service_logs))
             .fallback(any(anything))
@@ -263,6 +266,12 @@ impl Dify {
         let found = self.tables.lock().unwrap().keys.get(key).copied();
         found.ok_or_else(|| Box::new(refusal(StatusCode::UNAUTHORIZED, "unauthorized")))
     }
+}
+
+async fn index(State(dify): State<Dify>) -> Response {
+    let version = dify.tables.lock().unwrap().version;
+    let version = if version.is_empty() { "1.10.1" } else { version };
+    axum::Json(json!({ "welcome": "Dify OpenAPI", "api_version": "v1", "server_version": version })).into_response()
 }
 
 async fn service_run(State(dify): State<Dify>, headers: HeaderMap, Path(run_id): Path<uuid::Uuid>) -> Response {

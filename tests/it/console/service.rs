@@ -78,6 +78,29 @@ async fn an_apps_key_reads_its_runs_and_logs_from_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outputs_have_the_shape_of_difys_version() {
+    let postgres = tables();
+    for (version, expected) in [
+        ("1.12.1", serde_json::json!(r#"{"answer": "stored"}"#)),
+        ("1.13.0", serde_json::json!({ "answer": "stored" })),
+        // Of a version that cannot be told, the answer is Dify's own, which has no such run here.
+        ("unknown", serde_json::Value::Null),
+    ] {
+        let place = Place::with(true, Some(postgres.database())).await;
+        place.dify.tables.lock().unwrap().version = version;
+        let (tenant, app) = app(&place, &postgres, "workflow", version);
+        let (run, empty) = (ended(tenant, app), WorkflowRun { outputs: None, ..ended(tenant, app) });
+        place.store([&run, &empty].map(|run| Record::Run(Box::new(run.clone())))).await;
+        let outputs = async |run: &WorkflowRun| {
+            let path = format!("/v1/workflows/run/{}", run.id);
+            place.ask_with_key(version, &path).await.json()["outputs"].clone()
+        };
+        assert_eq!(outputs(&run).await, expected, "{version}");
+        assert_eq!(outputs(&empty).await.is_null(), version != "1.13.0", "{version}: a run without outputs");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_opens_its_own_app_and_only_where_dify_would() {
     let postgres = tables();
     let place = Place::with(true, Some(postgres.database())).await;
@@ -174,24 +197,38 @@ async fn the_log_page_with_details_as_the_console_asks_for_it() {
         put(&ended(tenant, app)).await;
         let page = place.ask("anna", &path).await.json();
         assert_eq!(page["data"][0]["details"], serde_json::json!({ "trigger_metadata": {} }));
-        let mut hooked = ended(tenant, app);
-        hooked.triggered_from = "webhook".into();
-        postgres.sql(&format!(
-            "ALTER TABLE workflow_trigger_logs ALTER COLUMN trigger_metadata DROP NOT NULL;
-             INSERT INTO workflow_trigger_logs (tenant_id, app_id, workflow_id, workflow_run_id, root_node_id,
-                trigger_metadata, trigger_type, trigger_data, inputs, status, queue_name, retry_count, created_by_role, created_by)
-             VALUES ('{tenant}', '{app}', '{app}', '{}', '1', '{{\"type\": \"trigger-webhook\"}}', 'trigger-webhook', '{{}}',
-                '{{}}', 'succeeded', 'q', 0, 'account', '{app}')",
-            hooked.id
-        ));
-        put(&hooked).await;
+        let triggered = async |trigger: &str, note: &serde_json::Value| {
+            let mut run = ended(tenant, app);
+            run.triggered_from = trigger.into();
+            postgres.sql(&format!(
+                "INSERT INTO workflow_trigger_logs (tenant_id, app_id, workflow_id, workflow_run_id, root_node_id,
+                    trigger_metadata, trigger_type, trigger_data, inputs, status, queue_name, retry_count, created_by_role,
+                    created_by)
+                 VALUES ('{tenant}', '{app}', '{app}', '{}', '1', '{note}', 'trigger-{trigger}', '{{}}', '{{}}',
+                    'succeeded', 'q', 0, 'account', '{app}')",
+                run.id
+            ));
+            put(&run).await;
+            run.id.to_string()
+        };
+        let hooked = triggered("webhook", &serde_json::json!({ "type": "trigger-webhook" })).await;
+        let note = serde_json::json!({ "type": "trigger-plugin", "icon_filename": "5f.svg", "icon_dark_filename": "" });
+        let plugged = triggered("plugin", &note).await;
         let page = place.ask("anna", &path).await.json();
         // Without Dify's tables only Dify can tell, whose table of logs is empty here.
-        assert_eq!(page["total"], if knows_notes { 2 } else { 0 }, "{page}");
+        assert_eq!(page["total"], if knows_notes { 3 } else { 0 }, "{page}");
         if knows_notes {
-            let rows = page["data"].as_array().unwrap();
-            let noted = rows.iter().find(|row| row["workflow_run"]["id"] == hooked.id.to_string()).unwrap();
-            assert_eq!(noted["details"]["trigger_metadata"]["type"], "trigger-webhook");
+            let noted = |run: &str| {
+                let rows = page["data"].as_array().unwrap();
+                let row = rows.iter().find(|row| row["workflow_run"]["id"] == run).unwrap();
+                row["details"]["trigger_metadata"].clone()
+            };
+            assert_eq!(noted(&hooked), serde_json::json!({ "type": "trigger-webhook" }));
+            let icon = format!("/console/api/workspaces/current/plugin/icon?tenant_id={tenant}&filename=5f.svg");
+            assert_eq!(
+                (&noted(&plugged)["icon"], &noted(&plugged)["icon_dark"]),
+                (&icon.into(), &serde_json::Value::Null)
+            );
         }
     }
 }
