@@ -195,6 +195,54 @@ def test_it_works_in_a_process_that_gevent_has_patched(configure: Configure, que
     assert len(queue.take()) == 201
 
 
+SLOW_DISK = """
+from gevent import monkey; monkey.patch_all()
+import gevent, os, sys
+sys.path.insert(0, os.environ["TESTS"])
+import conftest, test_producer
+from difylog_dify import native, producer, spool
+beats, during = [], []
+def beat():
+    while True:
+        beats.append(1); gevent.sleep(0.001)
+gevent.spawn(beat)
+def slowly(method):
+    def slow(*arguments):
+        before = len(beats)
+        native.sleep(0.3)
+        during.append(len(beats) - before)
+        return method(*arguments)
+    return slow
+for name in ("put", "first", "remove"): setattr(spool.Spool, name, slowly(getattr(spool.Spool, name)))
+def offer(count):
+    for _ in range(count): producer.offer(test_producer.event())
+    conftest.wait_for(lambda: producer.producer().counts[os.environ["UNTIL"]] == count)
+offer(5)
+assert os.environ["UNTIL"] == "spooled" or producer.producer().wait_until_idle(90)
+assert during and min(during) > 0, during
+pid = os.fork()
+if pid == 0:
+    try:
+        offer(1)
+        os._exit(0)
+    except BaseException:
+        os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+producer.offer(test_producer.event())
+"""
+
+
+def test_a_slow_disk_below_the_spool_holds_up_no_other_greenlet(configure: Configure, queue: Queue) -> None:
+    settings = configure(amqp_url=NOWHERE, amqp_exchange=queue.exchange)
+    assert run_code(SLOW_DISK, settings, UNTIL="spooled").wait(240) == 0
+    assert spooled(settings) == 7, "what was offered last is spooled when the process ends"
+    settings = configure(amqp_url=queue.url, amqp_exchange=queue.exchange)
+    # What was left is drained as well, by whichever process looks first.
+    assert run_code(SLOW_DISK, settings, UNTIL="published").wait(240) == 0
+    assert producer.producer().wait_until_idle(90)
+    assert len(queue.take()) == 14
+
+
 def test_an_exchange_without_a_queue_is_no_delivery(configure: Configure, rabbit: SimpleNamespace) -> None:
     from kombu import Connection, Exchange
 

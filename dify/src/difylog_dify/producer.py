@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from difylog_dify import native
 from difylog_dify.broker import BrokerDown, MessageRefused, Publisher
 from difylog_dify.events import Event, NoRecord, encode
 from difylog_dify.settings import Settings, current
@@ -82,7 +83,7 @@ class Producer:
         why = "the queue is full (DIFYLOG_QUEUE_BYTES), and so is the spool, or it cannot be written"
         if self._overflow is not None and self._overflow_lock.acquire(timeout=OVERFLOW_SECONDS):
             try:
-                if not self._overflow.put([_entry(event, encode(event))]):
+                if not native.call(self._overflow.put, [_entry(event, encode(event))]):
                     self._spool_may_hold = True
                     self.counts["spilled"] += 1
                     return True
@@ -144,10 +145,10 @@ class Producer:
                 time.sleep(TICK_SECONDS)
         self._publisher.close(politely=True)
         if self._spool:
-            self._spool.close()
+            native.call(self._spool.close)
         if self._overflow:
             with self._overflow_lock:
-                self._overflow.close()
+                native.call(self._overflow.close)
 
     def _batch(self) -> list[Event]:
         batch: list[Event] = []
@@ -193,7 +194,7 @@ class Producer:
             return
         entries = [_entry(event, body) for event, body in left]
         try:
-            left_out = self._spool.put(entries)
+            left_out = native.call(self._spool.put, entries)
         except SpoolError as error:
             self._lose(events, f"the broker does not confirm, and the spool cannot be written: {error}")
             return
@@ -219,7 +220,7 @@ class Producer:
 
     def _drain_batch(self) -> bool:
         assert self._spool is not None  # noqa: S101 - for the type checker
-        spooled = self._spool.first(BATCH_EVENTS, BATCH_BYTES)
+        spooled = native.call(self._spool.first, BATCH_EVENTS, BATCH_BYTES)
         if not spooled:
             self._spool_may_hold = False
             return False
@@ -231,10 +232,10 @@ class Producer:
             self._publisher.publish(_array([event.body for event in message]), message[0].kind, message[0].tenant_id)
         except MessageRefused:
             for event in message:
-                if self._spool.failed(event):
+                if native.call(self._spool.failed, event):
                     self._complain(1, f"the broker refuses {event.kind} {event.record_id} for good; it stays set aside")
             return True
-        self._spool.remove(message)
+        native.call(self._spool.remove, message)
         self.counts["drained"] += len(message)
         return True
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from difylog_dify import native
+
 logger = logging.getLogger(__name__)
 
 SCHEMA = """
@@ -34,8 +36,8 @@ CREATE TRIGGER IF NOT EXISTS removed AFTER DELETE ON events BEGIN
 
 # An event that the broker refuses this often by itself is set aside: it must not hold up the others.
 MAX_ATTEMPTS = 5
-# Longest wait for another process's commit. SQLite waits in C, which holds up a gevent process, so it is short and
-# repeated in Python.
+# One wait for another process's commit, and how many there are: SQLite does not wait at all for some locks, such as
+# that of the file's first change to WAL.
 LOCK_MILLISECONDS = 20
 LOCK_TRIES = 10
 TRANSIENT = 2
@@ -69,7 +71,11 @@ class Spooled:
 
 
 class Spool:
-    """A spool folder. One instance belongs to one process and one thread."""
+    """A spool folder. One instance belongs to one process and is used by one thread at a time.
+
+    Its methods wait for the disk and for other processes: a process that gevent has patched calls them by
+    `native.call`.
+    """
 
     def __init__(self, folder: str | Path, max_bytes: int, *, tries: int = LOCK_TRIES) -> None:
         self.folder = Path(folder)
@@ -128,7 +134,7 @@ class Spool:
                 if tries == self._tries or not _is_busy(error):
                     self._set_aside_if_damaged(error)
                     raise SpoolError(f"{self.path}: {error}") from error
-                time.sleep(LOCK_MILLISECONDS / 1000)
+                native.sleep(LOCK_MILLISECONDS / 1000)
             else:
                 return connection
         raise SpoolError(f"{self.path}: locked")
