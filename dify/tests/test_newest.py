@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -12,12 +12,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from core.entities import Status
 from core.repositories.sqlalchemy_workflow_execution_repository import SQLAlchemyWorkflowExecutionRepository
+from models.workflow import WorkflowRun
 
-from conftest import APP, TENANT, Collector, Scripted
+from conftest import APP, START, TENANT, Collector, Scripted, node_answer
 from difylog_dify import patches, records
+from difylog_dify.repositories import api_node
 from test_log_page import PATH, answer, log
-from test_repositories import URL, run, runs
+from test_reads import lines
+from test_repositories import URL, nodes, run, runs, stored
 
 pytestmark = pytest.mark.usefixtures("patched")
 
@@ -121,6 +125,41 @@ def test_a_row_without_payloads_is_no_snapshot(
     monkeypatch.setattr(SQLAlchemyWorkflowExecutionRepository, "save", save)
     runs(sessions, account).save(run())
     assert [bool(record["inputs"]) for record in collector.records] == [True]
+
+
+def test_a_resumed_run_ends_with_the_start_that_its_row_has(
+    configure: Callable[..., Any], collector: Collector, sessions: Any, account: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(amqp_url=URL)
+
+    def save(self: Any, entity: Any) -> None:
+        row = self._to_db_model(entity)
+        with self._session_factory() as session:
+            if existing := session.get(WorkflowRun, row.id):
+                row.created_at = existing.created_at
+            session.merge(row)
+            session.commit()
+
+    monkeypatch.setattr(SQLAlchemyWorkflowExecutionRepository, "save", save)
+    execution, resumed_at = run(), START + timedelta(days=40)
+    for status, started_at in (
+        (Status.RUNNING, START), (Status.PAUSED, START), (Status.RUNNING, resumed_at), (Status.SUCCEEDED, resumed_at),
+    ):  # fmt: skip
+        execution.status, execution.started_at = status, started_at
+        runs(sessions, account).save(execution)
+    assert [record["created_at"] for record in collector.records] == [START, START, resumed_at, START]
+    assert stored(sessions, WorkflowRun)[0].created_at == START
+
+
+@pytest.mark.parametrize(("has_snapshots", "seen"), [(False, ["paused", "succeeded"]), (True, ["succeeded"])])
+def test_paused_executions_are_left_out_where_dify_does_so(
+    api: Scripted, sessions: Any, account: Any, monkeypatch: pytest.MonkeyPatch, has_snapshots: bool, seen: list[str]
+) -> None:
+    monkeypatch.setattr(api_node, "HAS_SNAPSHOTS", has_snapshots)
+    run_id = str(uuid4())
+    answers = [node_answer(workflow_run_id=run_id, status=status) for status in ("paused", "succeeded")]
+    api.answers[f"/v1/tenants/{TENANT}/export/nodes"] = lines(*answers)
+    assert [entity.status for entity in nodes(sessions, account).get_by_workflow_run(run_id)] == seen
 
 
 def test_a_version_that_compares_the_class_itself_gets_its_own(tmp_path: Path) -> None:

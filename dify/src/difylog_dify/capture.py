@@ -32,10 +32,11 @@ class Capturing:
     _session_factory: Any
     _triggered_from: Any
     _event: Event | None = None
+    _row: Any = None
     _strip = False
 
     def _to_db_model(self, domain_model: Any, *args: Any, **kwargs: Any) -> Any:
-        row = super()._to_db_model(domain_model, *args, **kwargs)  # type: ignore[misc]
+        row = self._row = super()._to_db_model(domain_model, *args, **kwargs)  # type: ignore[misc]
         # Later versions make rows without payloads, too; those are no snapshots.
         if current().publishes and kwargs.get("include_payload", True):
             try:

@@ -16,6 +16,8 @@ _Base: Any = base_class(
     "repositories.workflow.node_execution_repository:DifyAPISQLAlchemyWorkflowNodeExecutionRepository",
 )
 _SNAPSHOTS = "get_execution_snapshots_by_workflow_run"
+# Dify 1.13 and later, which leave paused executions out of what follows a run.
+HAS_SNAPSHOTS = hasattr(_Base, _SNAPSHOTS)
 
 
 class ElasticsearchAPIWorkflowNodeExecutionRepository(_Base):  # type: ignore[misc]
@@ -38,8 +40,7 @@ class ElasticsearchAPIWorkflowNodeExecutionRepository(_Base):  # type: ignore[mi
             row = sql()
             if row is not None and not current().primary:
                 return row
-            # Versions with snapshots leave paused executions out.
-            found = nodes.last_of_node(tenant_id, app_id, workflow_id, node_id, paused=not hasattr(_Base, _SNAPSHOTS))
+            found = nodes.last_of_node(tenant_id, app_id, workflow_id, node_id, paused=not HAS_SNAPSHOTS)
             return _later(row, found)
 
         return answer(ask, sql) if _askable(tenant_id, app_id, workflow_id) else sql()

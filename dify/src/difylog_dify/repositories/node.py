@@ -17,7 +17,6 @@ _Base: Any = base_class(
     "core.repositories.sqlalchemy_workflow_node_execution_write_repository:SQLAlchemyWorkflowNodeExecutionWriteRepository",
 )
 
-# Versions with this name leave paused rows out of what they return.
 _BY_EXECUTION = "get_by_workflow_execution"
 
 
@@ -107,7 +106,7 @@ class ElasticsearchWorkflowNodeExecutionRepository(Capturing, _Base):  # type: i
                 return found
             trigger = events.plain((args or (kwargs.get("triggered_from"),))[0] or "workflow-run")
             rows = nodes.of_run(self._tenant_id, self._app_id, run_id, triggered_from=trigger, whole=True)
-            if hasattr(_Base, _BY_EXECUTION):
+            if _leaves_paused_out():
                 rows = [row for row in rows if events.plain(row.status) != "paused"]
             return [self._to_domain_model(row) for row in nodes.ordered(rows, order_config)]
 
@@ -116,6 +115,14 @@ class ElasticsearchWorkflowNodeExecutionRepository(Capturing, _Base):  # type: i
     def _in_sql(self, execution: Any) -> bool:
         is_single_step = not execution.workflow_execution_id or events.plain(self._triggered_from) == "single-step"
         return self._always_sql or is_single_step or self._is_rag or not current().primary
+
+
+def _leaves_paused_out() -> bool:
+    """Whether this version's own class returns no paused rows: those do whose API repository has snapshots."""
+    # Imported here: Dify's factory of API repositories imports this module's factory.
+    from difylog_dify.repositories import api_node
+
+    return hasattr(_Base, _BY_EXECUTION) or api_node.HAS_SNAPSHOTS
 
 
 def _payloads(execution: Any) -> tuple[Any, ...]:

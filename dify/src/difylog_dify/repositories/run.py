@@ -37,6 +37,13 @@ class ElasticsearchWorkflowExecutionRepository(Capturing, _Base):  # type: ignor
         with self._capturing(strip=control_only):
             super().save(execution)
         event = self._event
+        # Dify 1.13 and later keep a run's first start when it is resumed. While the run goes on, the event keeps the
+        # start of the resumption, by which it is newer than the pause. An expired attribute is not read: that would be
+        # a query.
+        first_start = getattr(self._row, "__dict__", {}).get("created_at")
+        if event is not None and not event.transient and first_start is not None:
+            event.record["created_at"] = first_start
+        self._row = None
         if not self._publish(_model(), keep=control_only) and control_only and event is not None:
             keep(self._session_factory, _model(), event)
 
