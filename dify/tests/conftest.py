@@ -130,6 +130,13 @@ def certificates(folder: Path) -> None:
         (folder / name).chmod(0o644)
 
 
+def enterable(folder: Path) -> None:
+    """Lets servers with users of their own into a folder: pytest's may be entered by their owner only."""
+    for parent in (folder, *folder.parents):
+        if parent.stat().st_uid == os.getuid() and "pytest" in str(parent):
+            parent.chmod(0o755)
+
+
 @pytest.fixture(scope="session")
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A RabbitMQ of its own, with TLS as well, which a test may stop and start."""
@@ -145,14 +152,41 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    # pytest's folders may be entered by their owner only, and the server has a user of its own.
-    for parent in (tls, folder.parent, *folder.parent.parents):
-        if parent.stat().st_uid == os.getuid() and "pytest" in str(parent):
-            parent.chmod(0o755)
+    enterable(tls)
+    enterable(folder.parent)
     started = dict(line.split("=", 1) for line in run("start").splitlines())
     urls = {name: url.strip("'\"") for name, url in started.items()}
     yield SimpleNamespace(url=urls["AMQP_URL"], tls_url=urls["AMQPS_URL"], authority=str(tls / "ca.pem"), run=run)
     run("stop")
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A search engine: that of DIFYLOG_TEST_ENGINE_URL, or an OpenSearch of its own."""
+    from site_of_difylog import Engine
+
+    script, folder = REPOSITORY / "tests/servers/engine.sh", tmp_path_factory.mktemp("engine") / "node"
+
+    def run(*arguments: object) -> str:
+        done = subprocess.run([script, *map(str, arguments)], capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    url = os.environ.get("DIFYLOG_TEST_ENGINE_URL")
+    if not url:
+        enterable(folder.parent)
+        run("assemble", "opensearch-3")
+        started = run("start", "opensearch-3", folder)
+        url = (
+            next(line for line in started.splitlines() if line.startswith("ENGINE_URL=")).split("=", 1)[1].strip("'\"")
+        )
+    found = Engine(url)
+    try:
+        yield found
+        found.clear()
+    finally:
+        if not os.environ.get("DIFYLOG_TEST_ENGINE_URL"):
+            run("stop", "opensearch-3", folder)
 
 
 class Queue:
@@ -210,6 +244,8 @@ class Scripted:
                 status, content = answer
                 payload = content if isinstance(content, bytes) else json.dumps(content).encode()
                 self.send_response(status)
+                if not isinstance(content, bytes):
+                    self.send_header("content-type", client.PROBLEM if status >= 400 else "application/json")
                 self.send_header("content-length", str(len(payload)))
                 self.end_headers()
                 self.wfile.write(payload)

@@ -56,6 +56,14 @@ def test_what_is_no_answer_raises_and_repeats_nothing_of_it(
     assert "the-secret-key" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_what_another_server_says_is_neither_absence_nor_a_refusal(api: Scripted, status: int) -> None:
+    api.answers[PATH] = (status, b'{"code": "not_found", "status": 404}')
+    with pytest.raises(DifylogUnavailable, match="DIFYLOG_API_URL") as caught:
+        found_client().get(PATH)
+    assert not isinstance(caught.value, Forbidden)
+
+
 def test_a_redirect_is_not_followed(api: Scripted) -> None:
     def redirect(request: Any) -> None:
         request.send_response(302)

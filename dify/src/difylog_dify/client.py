@@ -28,6 +28,9 @@ FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 10.0
 # An export has many records: the bounds of an answer, so many times.
 EXPORT_BYTES, EXPORT_SECONDS = 16, 6
+# The media type of every problem that difylog tells. What is between may answer 404, too, but not with this.
+PROBLEM = "application/problem+json"
+_ADDRESS = "check DIFYLOG_API_URL, and what lies on the way"
 _CODE = re.compile(r"[a-z_]{1,40}")
 
 
@@ -158,6 +161,8 @@ class Client:
             raise self._failed(f"{type(error).__name__}") from None
         try:
             if response.status_code == 404:
+                if response.headers.get("content-type") != PROBLEM:
+                    raise self._failed(f"it is not difylog that answers (status 404); {_ADDRESS}")
                 self.breaker.succeeded()
                 if is_export:
                     raise DifylogUnavailable("it does not know the tenant")
@@ -204,6 +209,10 @@ class Client:
         except (ValueError, AttributeError, httpx.HTTPError):
             pass
         code = code if isinstance(code, str) and _CODE.fullmatch(code) else f"status {response.status_code}"
+        if 300 <= response.status_code < 400:
+            return self._failed("it redirects; DIFYLOG_API_URL must be its own address")
+        if response.status_code < 500 and response.headers.get("content-type") != PROBLEM:
+            return self._failed(f"it is not difylog that answers (status {response.status_code}); {_ADDRESS}")
         if response.status_code == 400:
             self.breaker.succeeded()
             return Refused(code)
@@ -211,8 +220,6 @@ class Client:
             # It is well, but the key is not: the breaker would only hide that.
             self.breaker.succeeded()
             return Forbidden(f"{code}: check DIFYLOG_API_KEY, its tenants and its rights")
-        if 300 <= response.status_code < 400:
-            return self._failed("it redirects; DIFYLOG_API_URL must be its own address")
         return self._failed(code)
 
     def _failed(self, reason: str) -> DifylogUnavailable:

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -13,6 +14,10 @@ from typing import Any
 from difylog_dify import __version__, _hook, binary, settings
 
 OK, NOTE, FAULT = "ok", "note", "FAULT"
+# The oldest version whose repositories are known.
+OLDEST = (1, 10)
+# A tenant that nobody has.
+NOBODY = "00000000-0000-0000-0000-000000000000"
 CLASS_PATHS = {
     "CORE_WORKFLOW_EXECUTION_REPOSITORY": (
         "core.repositories.elasticsearch_workflow_execution_repository.ElasticsearchWorkflowExecutionRepository"
@@ -73,7 +78,7 @@ def _dify_finding() -> Iterator[Finding]:
     version = getattr(getattr(config, "project", None), "version", None) or getattr(
         config, "CURRENT_VERSION", "unknown"
     )
-    yield Finding("dify", OK, f"version {version}")
+    yield _version_finding(str(version))
     for name, promised in CLASS_PATHS.items():
         value = getattr(config, name, None)
         if value is None:
@@ -92,6 +97,18 @@ def _dify_finding() -> Iterator[Finding]:
             yield from _class_finding(name, found)
 
 
+def _version_finding(version: str) -> Finding:
+    parts = re.match(r"([0-9]+)\.([0-9]+)", version)
+    if parts is None:
+        return Finding("dify", NOTE, f"version {version}, which is none that can be compared: look at every line below")
+    if (int(parts[1]), int(parts[2])) < OLDEST:
+        known = ".".join(map(str, OLDEST))
+        return Finding(
+            "dify", FAULT, f"version {version}: only {known} and later are known; upgrade Dify, or use Celery"
+        )
+    return Finding("dify", OK, f"version {version}")
+
+
 def _class_finding(name: str, found: Any) -> Iterator[Finding]:
     base = next((cls for cls in found.__mro__[1:] if "SQLAlchemy" in cls.__name__), None)
     if base is None:
@@ -108,6 +125,10 @@ def _patches_finding() -> Iterator[Finding]:
     for module in _hook.PATCHED:
         try:
             importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            # Some are of other versions.
+            if not error.name or not (module == error.name or module.startswith(f"{error.name}.")):
+                yield Finding(module, NOTE, f"cannot be imported here: there is no module {error.name}")
         except Exception as error:  # noqa: BLE001 - see above
             yield Finding(module, NOTE, f"cannot be imported here: {type(error).__name__}")
     for what, outcome in patches.outcomes.items():
@@ -125,8 +146,12 @@ def _broker_finding() -> Iterator[Finding]:
         channel = publisher._open()
         channel.exchange_declare(found.amqp_exchange, "topic", passive=True)
     except Exception as error:  # noqa: BLE001 - see Publisher.publish
-        code = getattr(error, "reply_code", "")
-        advice = "start `difylog worker` or run `difylog setup` once" if code == 404 else "check DIFYLOG_AMQP_URL"
+        code: Any = getattr(error, "reply_code", "")
+        advice = {
+            403: "check user and password in DIFYLOG_AMQP_URL, and the user's rights",
+            404: "start `difylog worker` or run `difylog setup` once",
+            530: "check the virtual host in DIFYLOG_AMQP_URL, and the user's rights",
+        }.get(code, "check DIFYLOG_AMQP_URL, and DIFYLOG_AMQP_CA_FILE for amqps; is the broker running?")
         yield Finding("broker", FAULT, f"{publisher.address}: {type(error).__name__} {code}; {advice}")
     else:
         yield Finding("broker", OK, f"{publisher.address}, exchange {found.amqp_exchange}")
@@ -138,19 +163,38 @@ def _api_finding() -> Iterator[Finding]:
     found = settings.current()
     if not found.enabled or not found.api_url:
         return
-    from difylog_dify.client import Client, DifylogUnavailable, Forbidden
+    from difylog_dify.client import Client, DifylogUnavailable, Forbidden, Refused
 
     client = Client(found)
     try:
-        client.get("/v1/admin/runs/00000000-0000-0000-0000-000000000000")
+        client.get(f"/v1/admin/runs/{NOBODY}")
+        # Absent is the right answer above, and the wrong one here.
+        if client.get(f"/v1/tenants/{NOBODY}/runs", {"limit": 1}) is None:
+            yield Finding("api", FAULT, "DIFYLOG_API_URL: no API below this path; give what comes before /v1")
+            return
+        yield Finding("api", OK, "answers, and the key reaches every tenant")
+        yield from _deletes_finding(client)
     except Forbidden as error:
         yield Finding("api", FAULT, f"{error.reason}; the key must be an admin's to serve every workspace")
-    except DifylogUnavailable as error:
-        yield Finding("api", FAULT, f"DIFYLOG_API_URL: {error.reason}")
-    else:
-        yield Finding("api", OK, "answers, and the key reaches every tenant")
+    except (DifylogUnavailable, Refused) as error:
+        reason = error.reason if isinstance(error, DifylogUnavailable) else str(error)
+        yield Finding("api", FAULT, f"DIFYLOG_API_URL: {reason}")
     finally:
         client.close()
+
+
+def _deletes_finding(client: Any) -> Iterator[Finding]:
+    from difylog_dify.client import Forbidden
+
+    if settings.current().deletes != "both":
+        return
+    try:
+        client.post(f"/v1/tenants/{NOBODY}/deletions", {"run_ids": [], "dry_run": True})
+    except Forbidden:
+        yield Finding(
+            "api", FAULT, "the key may not delete: runs that Dify deletes would stay; give it the right `delete`, "
+            "or set DIFYLOG_DELETES=postgres",
+        )  # fmt: skip
 
 
 def _spool_finding() -> Iterator[Finding]:
