@@ -55,8 +55,9 @@ install_tools() { # what the scripts themselves use
   [[ ${#packages[@]} -eq 0 ]] || install "${packages[@]}"
 }
 
-install_python() { # virtual environments
+install_python() { # virtual environments, and a clock that stands still
   python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
+  has faketime || install faketime
 }
 
 install_browser() { # for the log explorer's tests, with a font that has Chinese
