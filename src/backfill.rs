@@ -22,7 +22,6 @@ pub mod rollback;
 mod settings;
 pub mod state;
 mod tally;
-mod throttle;
 pub mod validate;
 
 use std::collections::{BTreeMap, HashMap};
@@ -71,7 +70,7 @@ pub const VALIDATION: &str = "validation/last";
 const LOOKUPS: usize = 8;
 
 /// Documents by their keys, whatever tenants they are of; absent ones are left out. What comes back is about as large as
-/// the rows that it is compared with: whoever asks bounds these.
+/// the rows that it is compared with: the caller bounds these.
 async fn documents(
     store: StoreSide<'_>,
     kind: Kind,

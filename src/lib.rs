@@ -26,6 +26,7 @@ pub mod http;
 pub mod pipeline;
 pub mod postgres;
 pub mod query;
+pub mod rate;
 pub mod retention;
 pub mod store;
 pub mod synthetic;

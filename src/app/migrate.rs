@@ -68,6 +68,7 @@ pub async fn open_migration(
         gate,
         storage,
         clock: system_clock(),
+        holder: super::holder(),
         stop,
     };
     if !task.dry_run {
@@ -130,10 +131,10 @@ async fn close(flow: Option<Flow>, failed: bool) {
         if failed {
             abandon.cancel();
         }
-        // Nobody feeds it any more, so it settles what it has and ends. If it crashed, its rows were given back.
+        // Nothing feeds it any more, so it settles what it has and ends. If it crashed, its rows were given back.
         let _ = task.await;
         if !failed {
-            // A site without a worker has nobody else to do it.
+            // A site without a worker has no other process to do it.
             if let Err(error) = store.catch_up().await {
                 warn!("the search index is not up to date: {error}; `difylog setup` goes on with it");
             }

@@ -100,7 +100,7 @@ pub async fn status(settings: &Settings) -> Result<Status, AppError> {
         store: shown(store.check().await),
         payloads: payloads.look().await.map_err(|error| error.to_string()),
         months: shown(months(&*store).await),
-        migrations: migrations(&*store).await.map_err(|error| error.to_string()),
+        migrations: migrations(&*store, system_clock()()).await.map_err(|error| error.to_string()),
         validation: shown(remembered(&*store, VALIDATION).await),
         retention: shown(remembered(&*store, RETENTION).await),
         database,

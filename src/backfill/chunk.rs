@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use super::error::MigrateError;
 use super::rejects::Reject;
 use super::tally::{Activity, Progress, Spent, Tally};
-use super::throttle::Throttle;
 use crate::codec::truncate::{Cut, Limits};
 use crate::codec::{Cleaned, decode_payload};
 use crate::domain::document::PayloadField;
@@ -23,6 +22,7 @@ use crate::pipeline::prepare::{Prepared, prepare_record};
 use crate::pipeline::receipt::{Outcome, Receipt, Settlement, Settlements};
 use crate::pipeline::{Content, Delivery};
 use crate::postgres::{Database, Range, Walk, WalkRow};
+use crate::rate::RateLimit;
 use crate::store::LogReader;
 use crate::store::payload::DifyStorage;
 
@@ -58,7 +58,7 @@ pub(super) struct Copier {
     pub storage: Option<DifyStorage>,
     pub limits: Limits,
     pub origin: Option<Origin>,
-    pub throttle: Throttle,
+    pub rate: RateLimit,
     pub budget: Budget,
     pub spent: Arc<Spent>,
 }
@@ -173,7 +173,7 @@ impl Copier {
             chunk.tally.truncated += (prepared.offloads.len() - known) as u64;
             chunk.tally.document_bytes += prepared.document.footprint() as u64;
             spend(Activity::Preparing);
-            self.throttle.pass().await;
+            self.rate.pass(1).await;
             spend(Activity::Throttled);
             // A row exists several times on its way: as it came, as a document, as part of a request.
             let room = self.budget.room(prepared.bytes.saturating_mul(3)).await;

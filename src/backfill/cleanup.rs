@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
 
 use super::report::Unended;
-use super::throttle::Throttle;
 use super::{LifeError, StoreSide};
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, RecordId, TenantId, Timestamp};
 use crate::postgres::{Candidate, CandidateWalk, Catalogue, Client, Database, PostgresError, Reference, lookup};
+use crate::rate::RateLimit;
 
 /// Rows that a walk meets at a time.
 const STEP: u32 = 2_000;
@@ -166,7 +166,7 @@ impl Cleanup<'_> {
     /// [`LifeError`] if either side cannot be used; what was committed before is gone, and another call goes on.
     pub async fn run(&self) -> Result<Outcome, LifeError> {
         let mut outcome = Outcome::default();
-        let throttle = Throttle::new(self.plan.rate);
+        let rate = RateLimit::new(self.plan.rate);
         let catalogue = Catalogue::read(&self.database.client().await?).await?;
         outcome.plans = catalogue.describe_unknown_columns();
         for reference in self.references(&catalogue).filter(|reference| !reference.is_indexed) {
@@ -177,7 +177,7 @@ impl Cleanup<'_> {
             let walk = CandidateWalk::new(&catalogue, kind, self.plan.created)?;
             let Some(walk) = walk else { continue };
             outcome.plans.push(walk.plan());
-            self.walk(&catalogue, kind, walk, &throttle, &mut outcome).await?;
+            self.walk(&catalogue, kind, walk, &rate, &mut outcome).await?;
         }
         Ok(outcome)
     }
@@ -187,7 +187,7 @@ impl Cleanup<'_> {
         catalogue: &Catalogue,
         kind: Kind,
         mut walk: CandidateWalk,
-        throttle: &Throttle,
+        rate: &RateLimit,
         outcome: &mut Outcome,
     ) -> Result<(), LifeError> {
         let mut client = self.database.client().await?;
@@ -217,7 +217,7 @@ impl Cleanup<'_> {
                     Err(error) => return Err(error),
                 }
                 (self.progress)(outcome);
-                throttle.pass_rows(outcome.rows() - before).await;
+                rate.pass(outcome.rows() - before).await;
             }
         }
     }

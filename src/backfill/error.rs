@@ -33,11 +33,11 @@ pub enum MigrateError {
     Rejects { path: PathBuf, said: String },
     /// Another migration works on these rows.
     #[error(
-        "migration {id} works on some of these rows until {until} at least: wait for it, or end it; the lease of one that \
-         died ends by itself"
+        "migration {id} works on some of these rows, by {holder}, until {until} at least: wait for it, or end it; the lease of \
+         one that died ends by itself"
     )]
-    Busy { id: String, until: String },
-    /// Somebody else has taken this migration over.
+    Busy { id: String, holder: String, until: String },
+    /// Another process has taken this migration over.
     #[error("another process has taken this migration over")]
     Overtaken,
     #[error("{0}")]

@@ -21,12 +21,12 @@ use super::rejects::{Reject, RejectsFile};
 use super::settings::MigrateSettings;
 use super::state::{Checkpoint, MigrationState, Scope};
 use super::tally::{Progress, Spent, Tally};
-use super::throttle::Throttle;
 use crate::backoff::Backoff;
 use crate::codec::truncate::Limits;
 use crate::domain::{Kind, Origin, Timestamp};
 use crate::pipeline::gate::{Gate, GateWatch};
 use crate::postgres::{Catalogue, Database, PostgresError, Range, Selection, Walk, lookup};
+use crate::rate::RateLimit;
 use crate::store::payload::DifyStorage;
 use crate::store::{LogReader, StateStore};
 use crate::telemetry::{Clock, how_it_ended};
@@ -72,6 +72,8 @@ pub struct Ports {
     pub gate: GateWatch,
     pub storage: Option<DifyStorage>,
     pub clock: Clock,
+    /// This process, for others that wait for its lease.
+    pub holder: String,
     /// Stops it after the chunks in flight.
     pub stop: CancellationToken,
 }
@@ -126,8 +128,9 @@ impl Migration {
         drop(client);
         let scope = Scope::new(ports.database.server(), &task.selection.tenants, task.selection.created);
         let scope = scope.of_database(identity);
-        let lease = settings.lease_seconds.get();
-        let state = MigrationState::acquire(ports.state, scope, Arc::clone(&ports.clock), lease).await?;
+        let lease = Duration::from_secs(settings.lease_seconds.get().into());
+        let clock = Arc::clone(&ports.clock);
+        let state = MigrationState::acquire(ports.state, scope, clock, lease, &ports.holder).await?;
         let path: PathBuf = settings.rejects_dir.join(format!("{}.jsonl", state.id()));
         let copier = Copier {
             database: ports.database,
@@ -136,7 +139,7 @@ impl Migration {
             storage: ports.storage,
             limits,
             origin: Some(Origin::new(state.id())),
-            throttle: Throttle::new(task.rate),
+            rate: RateLimit::new(task.rate),
             budget: Budget::new(settings.memory_budget_bytes),
             spent: Arc::new(Spent::default()),
         };
@@ -260,7 +263,7 @@ impl Migration {
     /// round, so that a table without an index by time is not read all the time.
     async fn follow(&self, report: &mut Report) -> Result<(), MigrateError> {
         let interval = Duration::from_secs(self.settings.follow_interval_seconds.get());
-        let mut since = before(self.state.started_at().await, OVERLAP);
+        let mut since = before(self.state.started_at(), OVERLAP);
         while !self.stop.is_cancelled() {
             let (begin, now) = (Instant::now(), (self.clock)());
             for ((walk, progress), (_, tally)) in self.walks.iter().zip(&mut report.kinds) {

@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use super::canonical::{Cell, columns};
 use super::compare::extra_of;
-use super::throttle::Throttle;
 use super::validate::cursor;
 use super::{LifeError, StoreSide};
 use crate::codec::spelling::row_text;
@@ -21,6 +20,7 @@ use crate::domain::query::{Scan, TimeRange};
 use crate::domain::schema;
 use crate::domain::{Document, Extra, Kind, RecordId, TenantId, Timestamp};
 use crate::postgres::{Catalogue, Client, Database, NamedRow, insert, lookup};
+use crate::rate::RateLimit;
 
 /// Offloads before the nodes that ask for them, app logs after the runs that they show.
 const ORDER: [Kind; 4] = [Kind::Offload, Kind::NodeExecution, Kind::WorkflowRun, Kind::AppLog];
@@ -107,7 +107,7 @@ impl Restore<'_> {
     pub async fn run(&self) -> Result<Outcome, LifeError> {
         self.store.overview.refresh().await?;
         let mut outcome = Outcome::default();
-        let throttle = Throttle::new(self.plan.rate);
+        let rate = RateLimit::new(self.plan.rate);
         let mut client = self.database.client().await?;
         let catalogue = Catalogue::read(&client).await?;
         for kind in ORDER.into_iter().filter(|kind| self.plan.kinds.contains(kind)) {
@@ -126,7 +126,7 @@ impl Restore<'_> {
                 let before = written(&outcome, kind);
                 self.page(&mut client, &catalogue, kind, &page, &mut outcome).await?;
                 (self.progress)(&outcome);
-                throttle.pass_rows(written(&outcome, kind) - before).await;
+                rate.pass(written(&outcome, kind) - before).await;
             }
         }
         Ok(outcome)

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;
 
 use super::LifeError;
-use super::state::{MigrationEntry, PREFIX};
+use super::state::{PREFIX, held_by};
 use super::validate::cursor;
 use crate::domain::document::ContentHash;
 use crate::domain::query::{Content, Scan};
 use crate::domain::{Document, Kind, Month, Origin, RecordId, TenantId, Timestamp};
 use crate::postgres::{Catalogue, Client, Database, lookup};
 use crate::store::payload::{PayloadStore, Younger};
-use crate::store::{Eraser, Erasure, LogScan, Remains, StateStore, StoreError, StoreOverview, TextNames};
+use crate::store::{Eraser, Erasure, LogScan, Remains, StateStore, StoreOverview, TextNames};
 
 /// Documents met at a time.
 const PAGE: usize = 500;
@@ -139,13 +139,7 @@ impl Rollback<'_> {
 /// # Errors
 /// [`LifeError::Running`], or that the state cannot be read.
 pub async fn refuse_running(state: &dyn StateStore, migration: Uuid, now: Timestamp) -> Result<(), LifeError> {
-    let Some(found) = state.state(&format!("{PREFIX}{migration}")).await? else { return Ok(()) };
-    let entry: MigrationEntry = serde_json::from_value(found.value)
-        .map_err(|error| StoreError::Corrupt(format!("state entry {}: {error}", found.key)))?;
-    if entry.holder.is_some() && entry.leased_until > now.micros() {
-        return Err(LifeError::Running(migration));
-    }
-    Ok(())
+    if held_by(state, migration, now).await?.is_some() { Err(LifeError::Running(migration)) } else { Ok(()) }
 }
 
 /// Forgets how far the migration was, so that it begins anew.

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
@@ -15,8 +16,8 @@ use super::tally::Tally;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId, Timestamp};
 use crate::postgres::{Order, Place};
-use crate::store::lease::{names, put_own};
-use crate::store::{StateReader, StateStore, StateVersion, StoreError};
+use crate::store::lease::{Held, Lease};
+use crate::store::{StateReader, StateStore, StoreError};
 use crate::telemetry::Clock;
 
 /// Prefix of every entry of migrations.
@@ -84,23 +85,12 @@ impl Scope {
     }
 }
 
-/// A migration as `status` shows it.
+/// What is remembered of a migration from its first start on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrationEntry {
     pub scope: Scope,
     /// Microseconds since 1970.
     pub started_at: i64,
-    /// Who holds the lease, and until when.
-    pub holder: Option<Uuid>,
-    pub leased_until: i64,
-}
-
-impl MigrationEntry {
-    /// Whether a process works on it; `now` in microseconds since 1970.
-    #[must_use]
-    pub const fn is_held(&self, now: i64) -> bool {
-        self.holder.is_some() && self.leased_until > now
-    }
 }
 
 /// How far a kind is.
@@ -120,13 +110,15 @@ pub struct MigrationStatus {
     #[serde(flatten)]
     pub entry: MigrationEntry,
     pub kinds: BTreeMap<String, Checkpoint>,
+    /// The process that works on it; `None`: none does.
+    pub held: Option<Held>,
 }
 
-/// Every migration that the store knows, by id.
+/// Returns every migration that the store knows, by id; `now` tells which of them are at work.
 ///
 /// # Errors
 /// The store cannot be read, or holds a state that another version of difylog wrote.
-pub async fn migrations(store: &dyn StateReader) -> Result<Vec<MigrationStatus>, MigrateError> {
+pub async fn migrations(store: &dyn StateReader, now: Timestamp) -> Result<Vec<MigrationStatus>, MigrateError> {
     let mut found: BTreeMap<Uuid, (Option<MigrationEntry>, BTreeMap<String, Checkpoint>)> = BTreeMap::new();
     for state in store.states(PREFIX).await? {
         let name = state.key.trim_start_matches(PREFIX);
@@ -139,70 +131,59 @@ pub async fn migrations(store: &dyn StateReader) -> Result<Vec<MigrationStatus>,
             Some(kind) => drop(kinds.insert(kind, parse(&state.key, state.value)?)),
         }
     }
-    let known =
-        |(id, (entry, kinds)): (Uuid, (Option<MigrationEntry>, _))| Some(MigrationStatus { id, entry: entry?, kinds });
-    Ok(found.into_iter().filter_map(known).collect())
+    let mut known = Vec::with_capacity(found.len());
+    for (id, (entry, kinds)) in found {
+        let Some(entry) = entry else { continue };
+        known.push(MigrationStatus { id, entry, kinds, held: held_by(store, id, now).await? });
+    }
+    Ok(known)
 }
 
 /// The state of one migration, leased by this process.
 pub(super) struct MigrationState {
     store: Arc<dyn StateStore>,
     id: Uuid,
-    holder: Uuid,
-    /// The entry as last written; the lock keeps renewals in order.
-    entry: Mutex<(MigrationEntry, StateVersion)>,
+    /// The lock keeps renewals in order.
+    lease: Mutex<Lease>,
+    /// Microseconds since 1970.
+    started_at: AtomicI64,
     clock: Clock,
-    lease_seconds: u32,
+    duration: Duration,
     /// Versions of the checkpoints as last written, by kind; 0: none.
     versions: [AtomicU64; 4],
 }
 
 impl MigrationState {
-    /// Takes the lease. One that was left behind by a process that died is waited for.
+    /// Takes the lease. One that was left behind by a process that died is waited for. `holder` is for people.
     pub async fn acquire(
         store: Arc<dyn StateStore>,
         scope: Scope,
         clock: Clock,
-        lease_seconds: u32,
+        duration: Duration,
+        holder: &str,
     ) -> Result<Self, MigrateError> {
         let scope = known_scope(&*store, scope).await?;
-        let (id, holder) = (scope.id(), Uuid::new_v4());
-        let key = key(id);
-        refuse_overlap(&*store, id, &scope, clock().micros()).await?;
-        let mut waited_for = None;
-        let (entry, version) = loop {
-            let now = clock().micros();
-            let found = store.state(&key).await?;
-            let expected = found.as_ref().map(|found| found.version);
-            let known: Option<MigrationEntry> = found.map(|found| parse(&key, found.value)).transpose()?;
-            if let Some(known) = known.as_ref().filter(|known| known.is_held(now)) {
-                if waited_for.is_some_and(|version| Some(version) != expected) {
-                    return Err(busy(id, known));
-                }
-                waited_for = expected;
-                let rest = u64::try_from(known.leased_until - now).unwrap_or_default();
-                tracing::warn!(migration = %id, seconds = rest / 1_000_000 + 1,
-                    "another process holds this migration, or died: waiting for the end of its lease");
-                tokio::time::sleep(std::time::Duration::from_micros(rest + 1_000)).await;
-                continue;
-            }
-            let started_at = known.map_or(now, |known| known.started_at);
-            let leased_until = now + i64::from(lease_seconds) * 1_000_000;
-            let entry = MigrationEntry { scope: scope.clone(), started_at, holder: Some(holder), leased_until };
-            if let Some(version) = put_own(&*store, &key, &json(&entry)?, expected, names("holder", holder)).await? {
-                break (entry, version);
-            }
+        let id = scope.id();
+        refuse_overlap(&*store, id, &scope, clock()).await?;
+        let lease = wait_for_lease(&store, id, &clock, duration, holder).await?;
+        let found = store.state(&key(id)).await?;
+        let started_at = match found {
+            Some(found) => parse::<MigrationEntry>(&key(id), found.value)?.started_at,
+            None => clock().micros(),
         };
         let versions = [const { AtomicU64::new(0) }; 4];
-        Ok(Self { store, id, holder, entry: Mutex::new((entry, version)), clock, lease_seconds, versions })
+        let started_at = AtomicI64::new(started_at);
+        let state = Self { store, id, lease: Mutex::new(lease), started_at, clock, duration, versions };
+        state.put_entry(MigrationEntry { scope, started_at: state.started_at.load(Ordering::Relaxed) }).await?;
+        Ok(state)
     }
 
     pub const fn id(&self) -> Uuid {
         self.id
     }
 
-    pub async fn started_at(&self) -> Timestamp {
-        Timestamp::from_micros(self.entry.lock().await.0.started_at).unwrap_or(Timestamp::MIN)
+    pub fn started_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.started_at.load(Ordering::Relaxed)).unwrap_or(Timestamp::MIN)
     }
 
     /// Forgets every checkpoint, and that it ever began.
@@ -210,19 +191,33 @@ impl MigrationState {
         for found in self.store.states(&format!("{}/", key(self.id))).await? {
             self.store.delete_state(&found.key, found.version).await?;
         }
-        let now = (self.clock)().micros();
-        self.renew_with(|entry| entry.started_at = now).await
+        let Some(found) = self.store.state(&key(self.id)).await? else { return Err(MigrateError::Overtaken) };
+        let known: MigrationEntry = parse(&found.key, found.value)?;
+        let started_at = (self.clock)().micros();
+        self.put_entry(MigrationEntry { started_at, ..known }).await?;
+        self.started_at.store(started_at, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes the entry whatever is there: only the holder of the lease writes it.
+    async fn put_entry(&self, entry: MigrationEntry) -> Result<(), MigrateError> {
+        let (key, value) = (key(self.id), json(&entry)?);
+        let there = self.store.state(&key).await?;
+        if there.as_ref().is_some_and(|there| there.value == value) {
+            return Ok(());
+        }
+        let put = self.store.put_state(&key, &value, there.map(|there| there.version)).await?;
+        put.map(drop).ok_or(MigrateError::Overtaken)
     }
 
     /// Holds the lease for as long as this runs; ends with why it could not.
     pub async fn keep(&self) -> MigrateError {
-        let pause = std::time::Duration::from_millis(u64::from(self.lease_seconds) * 1_000 / 3);
         loop {
-            tokio::time::sleep(pause).await;
-            match self.renew_with(|_| ()).await {
+            tokio::time::sleep(self.duration / 3).await;
+            match self.renew().await {
                 Ok(()) => {}
                 // As long as the lease lasts, a store that is away for a moment does not matter; and while it is away,
-                // nobody else can take the lease either.
+                // no other process can take the lease either.
                 Err(error) if error.is_retriable() => tracing::warn!(%error, "the lease could not be renewed"),
                 Err(error) => return error,
             }
@@ -231,22 +226,12 @@ impl MigrationState {
 
     /// Gives the lease back.
     pub async fn release(&self) -> Result<(), MigrateError> {
-        self.renew_with(|entry| entry.holder = None).await
+        Ok(self.lease.lock().await.release().await?)
     }
 
-    async fn renew_with(&self, change: impl FnOnce(&mut MigrationEntry)) -> Result<(), MigrateError> {
-        let mut kept = self.entry.lock().await;
-        let mut entry = kept.0.clone();
-        entry.leased_until = (self.clock)().micros() + i64::from(self.lease_seconds) * 1_000_000;
-        change(&mut entry);
-        let key = key(self.id);
-        match put_own(&*self.store, &key, &json(&entry)?, Some(kept.1), names("holder", self.holder)).await? {
-            Some(version) => {
-                *kept = (entry, version);
-                Ok(())
-            }
-            None => Err(MigrateError::Overtaken),
-        }
+    async fn renew(&self) -> Result<(), MigrateError> {
+        let mut lease = self.lease.lock().await;
+        if lease.renew((self.clock)()).await? { Ok(()) } else { Err(MigrateError::Overtaken) }
     }
 
     /// Where a kind's walk goes on; from its start if it was walked in another order (an index came or went).
@@ -269,7 +254,7 @@ impl MigrationState {
         let value = json(checkpoint)?;
         let next = match self.store.put_state(&key, &value, expected).await? {
             None => {
-                self.renew_with(|_| ()).await?;
+                self.renew().await?;
                 let there = self.store.state(&key).await?.map(|found| found.version);
                 self.store.put_state(&key, &value, there).await?
             }
@@ -305,18 +290,53 @@ fn kind_key(id: Uuid, kind: Kind) -> String {
     format!("{PREFIX}{id}/{kind}")
 }
 
-fn busy(id: Uuid, entry: &MigrationEntry) -> MigrateError {
-    let until = Timestamp::from_micros(entry.leased_until).unwrap_or(Timestamp::MAX);
-    MigrateError::Busy { id: id.to_string(), until: until.to_string() }
+fn lease_key(id: Uuid) -> String {
+    format!("lease/migration/{id}")
 }
 
-/// Other migrations that are at work on some of the same rows.
-async fn refuse_overlap(store: &dyn StateStore, id: Uuid, scope: &Scope, now: i64) -> Result<(), MigrateError> {
-    let others = migrations(store).await?;
-    match others.iter().find(|other| other.id != id && other.entry.is_held(now) && other.entry.scope.overlaps(scope)) {
-        Some(other) => Err(busy(other.id, &other.entry)),
-        None => Ok(()),
+fn busy(id: Uuid, Held { holder, until }: Held) -> MigrateError {
+    MigrateError::Busy { id: id.to_string(), holder, until: until.to_string() }
+}
+
+/// Waits once for the end of a lease: its holder may have died. A holder that renews it meanwhile is at work.
+async fn wait_for_lease(
+    store: &Arc<dyn StateStore>,
+    id: Uuid,
+    clock: &Clock,
+    duration: Duration,
+    holder: &str,
+) -> Result<Lease, MigrateError> {
+    let key = lease_key(id);
+    let now = clock();
+    let held = match Lease::acquire(Arc::clone(store), &key, holder, duration, now).await? {
+        Ok(lease) => return Ok(lease),
+        Err(held) => held,
+    };
+    let rest = Duration::from_micros(u64::try_from(held.until.micros() - now.micros()).unwrap_or_default());
+    tracing::warn!(migration = %id, holder = %held.holder, seconds = rest.as_secs() + 1,
+        "another process holds this migration, or died: waiting for the end of its lease");
+    tokio::time::sleep(rest + Duration::from_millis(1)).await;
+    Lease::acquire(Arc::clone(store), &key, holder, duration, clock()).await?.map_err(|held| busy(id, held))
+}
+
+/// Returns the process that works on a migration; `None`: none does.
+///
+/// # Errors
+/// [`StoreError`] if the state cannot be read; the same call may succeed later.
+pub(super) async fn held_by(state: &dyn StateReader, id: Uuid, now: Timestamp) -> Result<Option<Held>, StoreError> {
+    Held::find(state, &lease_key(id), now).await
+}
+
+/// Refuses where another migration works on some of the same rows.
+async fn refuse_overlap(store: &dyn StateStore, id: Uuid, scope: &Scope, now: Timestamp) -> Result<(), MigrateError> {
+    let others = migrations(store, now).await?;
+    let overlapping = others.into_iter().filter(|other| other.id != id && other.entry.scope.overlaps(scope));
+    for other in overlapping {
+        if let Some(held) = other.held {
+            return Err(busy(other.id, held));
+        }
     }
+    Ok(())
 }
 
 fn json(value: &impl Serialize) -> Result<serde_json::Value, MigrateError> {

@@ -103,7 +103,7 @@ impl Backup {
         }))
     }
 
-    /// Removes copies that no manifest names: of backups that did not come to their end, or were removed. Answers those
+    /// Removes copies that no manifest names: of backups that did not come to their end, or were removed. Returns those
     /// that stay.
     async fn sweep(&self, manifests: &[Manifest]) -> Result<BTreeSet<CopyName>, BackupError> {
         let named: BTreeSet<CopyName> =
@@ -133,13 +133,13 @@ impl Backup {
                     match lease.renew((self.clock)()).await {
                         Ok(true) => {}
                         Ok(false) => return Err(BackupError::Overtaken),
-                        // While the store is away, nobody else can take the lease either.
+                        // While the store is away, no other process can take the lease either.
                         Err(error) => warn!(%error, "the lease could not be renewed"),
                     }
                 }
             }
         };
-        lease.release().await;
+        lease.give_back().await;
         done
     }
 }

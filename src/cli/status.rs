@@ -11,7 +11,6 @@ use crate::app::{self, Lag, Part, Status};
 use crate::backfill::state::MigrationStatus;
 use crate::config::Loaded;
 use crate::domain::{printable, printable_lines};
-use crate::telemetry::system_clock;
 
 #[derive(Debug, Args)]
 #[command(
@@ -93,10 +92,9 @@ fn migrations(found: &[MigrationStatus]) -> String {
     if found.is_empty() {
         return "none".to_owned();
     }
-    let now = system_clock()().micros();
     let mut shown = table(&["migration", "database", "kind", "state", "rows", "copied", "rejected", "missing objects"]);
     for migration in found {
-        let running = migration.entry.is_held(now);
+        let running = migration.held.is_some();
         for (kind, checkpoint) in &migration.kinds {
             let state = match (checkpoint.done, running) {
                 (true, _) => "done",

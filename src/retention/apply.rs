@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use super::{LEASE, Plan, Retention, RetentionError, Step, What};
 use crate::domain::document::ContentHash;
 use crate::domain::query::Cursor;
 use crate::domain::{Document, Kind, TenantId};
+use crate::rate::RateLimit;
 use crate::store::lease::Lease;
 use crate::store::payload::Younger;
 use crate::store::{Erasure, Remains, StateStore, TextNames};
@@ -45,7 +45,7 @@ impl Retention {
         let lease = Lease::acquire(state, LEASE, &self.holder, LEASE_DURATION, (self.clock)()).await?;
         let mut lease = lease.map_err(|held| RetentionError::Busy { holder: held.holder, until: held.until })?;
         let done = self.steps(plan, &mut lease).await;
-        lease.release().await;
+        lease.give_back().await;
         done
     }
 
@@ -98,7 +98,7 @@ impl Retention {
     /// Erases record by record, at most `retention.rate` a second.
     async fn erase(&self, step: &Step, lease: &mut Lease, report: &mut StepReport) -> Result<(), RetentionError> {
         let batch = self.settings.batch.get();
-        let mut next_start = Instant::now();
+        let rate = RateLimit::new(Some(self.settings.rate));
         for kind in ORDER {
             if let (Kind::WorkflowRun, What::Tenant(tenant)) = (kind, &step.what) {
                 // Before the runs that lead to them: were this interrupted after the last run, no plan would find them.
@@ -106,17 +106,14 @@ impl Retention {
             }
             let mut scan = step.scan(kind, usize::try_from(batch).unwrap_or(usize::MAX));
             loop {
-                sleep_until(next_start).await;
                 let found = self.store.scan(&scan).await?;
                 let Some(last) = found.last() else { break };
+                rate.pass(found.len() as u64).await;
                 scan.after = Some(Cursor { created_at: last.record.created_at(), id: last.record.id() });
                 let erasures: Vec<_> = found.iter().map(erasure).collect();
                 let erased = self.store.erase(&erasures, Remains::Tombstone((self.clock)())).await?;
                 *report.removed.entry(kind).or_default() += erased.iter().filter(|gone| **gone).count() as u64;
                 report.payloads += self.erase_texts(step, &found).await?;
-                let seconds =
-                    f64::from(u32::try_from(found.len()).unwrap_or(u32::MAX)) / f64::from(self.settings.rate.get());
-                next_start = Instant::now() + Duration::from_secs_f64(seconds);
                 self.keep(lease).await?;
             }
         }

@@ -62,7 +62,7 @@ impl Retention {
         let lease = Lease::acquire(state, LEASE, &self.holder, LEASE_DURATION, (self.clock)()).await?;
         let mut lease = lease.map_err(|held| RetentionError::Busy { holder: held.holder, until: held.until })?;
         let done = self.sweep_from(Some(&mut lease), each, stop).await;
-        lease.release().await;
+        lease.give_back().await;
         done
     }
 

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{StateStore, StateVersion, StoreError};
+use super::{StateReader, StateStore, StateVersion, StoreError};
 use crate::domain::Timestamp;
 
 /// A name that is held.
@@ -24,10 +25,11 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes a name for `duration`, if nobody holds it or the holder's time is over. `holder` is shown to others.
+    /// Takes a name for `duration`, if it is free or its holder's time is over; else returns its holder. `holder` is for
+    /// people.
     ///
     /// # Errors
-    /// [`StoreError`] if the state cannot be read or written.
+    /// [`StoreError`] if the state cannot be read or written; the same call may succeed later.
     pub async fn acquire(
         state: Arc<dyn StateStore>,
         key: &str,
@@ -35,96 +37,108 @@ impl Lease {
         duration: Duration,
         now: Timestamp,
     ) -> Result<Result<Self, Held>, StoreError> {
-        let found = state.state(key).await?;
-        if let Some(held) = found.as_ref().and_then(|entry| Held::read(&entry.value)).filter(|held| held.until > now) {
-            return Ok(Err(held));
-        }
         let id = Uuid::new_v4();
         let value = value(holder, id, now, duration);
-        match put_own(&*state, key, &value, found.map(|entry| entry.version), names("id", id)).await? {
-            Some(version) => {
-                Ok(Ok(Self { state, key: key.to_owned(), holder: holder.to_owned(), id, duration, version }))
+        loop {
+            let found = state.state(key).await?;
+            if let Some(held) =
+                found.as_ref().and_then(|entry| Held::read(&entry.value)).filter(|held| held.until > now)
+            {
+                return Ok(Err(held));
             }
-            // Another process took it between our look and our write.
-            None => Ok(Err(Held { holder: "another process".to_owned(), until: after(now, duration) })),
+            let known = found.map(|entry| entry.version);
+            if let Some(version) = put_own(&*state, key, &value, known, id).await? {
+                return Ok(Ok(Self { state, key: key.to_owned(), holder: holder.to_owned(), id, duration, version }));
+            }
+            // Another process took it between the look and the write; the next look says which.
         }
     }
 
-    /// Holds it for another `duration` from `now` on. Answers whether it is still ours.
+    /// Holds it for another `duration` from `now` on. Returns whether it is still held; once it is not, it never is again.
     ///
     /// # Errors
     /// [`StoreError`] if the state cannot be written; the lease then lasts as long as it did.
     pub async fn renew(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         let value = value(&self.holder, self.id, now, self.duration);
-        match put_own(&*self.state, &self.key, &value, Some(self.version), names("id", self.id)).await? {
-            Some(version) => {
-                self.version = version;
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+        let renewed = put_own(&*self.state, &self.key, &value, Some(self.version), self.id).await?;
+        self.version = renewed.unwrap_or(self.version);
+        Ok(renewed.is_some())
     }
 
-    /// Gives the name back. A lease whose end cannot be written ends by itself, which spoils nothing that was done under it.
-    pub async fn release(self) {
-        if let Err(error) = self.delete().await {
-            tracing::warn!(%error, lease = self.key, "the lease was not given back; it ends by itself");
-        }
-    }
-
-    async fn delete(&self) -> Result<(), StoreError> {
-        let is_own = names("id", self.id);
+    /// Gives the name back, unless another process holds it by now.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the state cannot be written; the lease then ends by itself, and nothing that was done under it is
+    /// spoilt.
+    pub async fn release(&self) -> Result<(), StoreError> {
         if !self.state.delete_state(&self.key, self.version).await?
-            && let Some(found) = self.state.state(&self.key).await?.filter(|found| is_own(&found.value))
+            && let Some(found) = self.state.state(&self.key).await?.filter(|found| is_of(&found.value, self.id))
         {
             self.state.delete_state(&self.key, found.version).await?;
         }
         Ok(())
     }
+
+    /// As [`Self::release`]; a failure is a line in the log.
+    pub async fn give_back(self) {
+        if let Err(error) = self.release().await {
+            tracing::warn!(%error, lease = self.key, "the lease was not given back; it ends by itself");
+        }
+    }
 }
 
-/// Writes an entry that only its holder writes. Answers its new version, or `None` if it is not the holder's any more.
+/// Writes the entry of a lease. Returns its new version, or `None` if another process holds it.
 ///
 /// A write that timed out, or was given up on the way, may have been done all the same. Then the entry has another
-/// version than its holder knows, and `is_own` recognises it.
-///
-/// # Errors
-/// [`StoreError`] if the state cannot be read or written.
-pub async fn put_own(
+/// version than its holder knows, and its id tells that it is the holder's.
+async fn put_own(
     state: &dyn StateStore,
     key: &str,
     value: &Value,
     known: Option<StateVersion>,
-    is_own: impl Fn(&Value) -> bool + Send,
+    id: Uuid,
 ) -> Result<Option<StateVersion>, StoreError> {
     if let Some(version) = state.put_state(key, value, known).await? {
         return Ok(Some(version));
     }
-    match state.state(key).await?.filter(|found| is_own(&found.value)) {
+    match state.state(key).await?.filter(|found| is_of(&found.value, id)) {
         Some(found) => state.put_state(key, value, Some(found.version)).await,
         None => Ok(None),
     }
 }
 
-/// Whether a field of an entry names this id, as a holder's own entry does.
-pub fn names(field: &'static str, id: Uuid) -> impl Fn(&Value) -> bool + Send {
-    let id = id.to_string();
-    move |entry| entry.get(field).and_then(Value::as_str) == Some(id.as_str())
+fn is_of(entry: &Value, id: Uuid) -> bool {
+    entry.get("id").and_then(Value::as_str) == Some(id.to_string().as_str())
 }
 
-/// Who holds a name, and until when.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The holder of a name, and the end of its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Held {
     pub holder: String,
+    #[serde(serialize_with = "as_text")]
     pub until: Timestamp,
 }
 
 impl Held {
-    /// `None`: nobody can tell whose it is, so it is nobody's.
+    /// Returns the holder of a name at `now`; `None`: the name is free.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the state cannot be read; the same call may succeed later.
+    pub async fn find(state: &dyn StateReader, key: &str, now: Timestamp) -> Result<Option<Self>, StoreError> {
+        let found = state.state(key).await?;
+        Ok(found.and_then(|entry| Self::read(&entry.value)).filter(|held| held.until > now))
+    }
+
+    /// `None`: an entry that says nothing of a holder holds nothing.
     fn read(value: &Value) -> Option<Self> {
         let text = |name| value.get(name).and_then(Value::as_str);
         Some(Self { holder: text("holder")?.to_owned(), until: text("until")?.parse().ok()? })
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn as_text<S: Serializer>(until: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(until)
 }
 
 fn value(holder: &str, id: Uuid, now: Timestamp, duration: Duration) -> Value {
@@ -166,7 +180,7 @@ mod tests {
         assert!(acquire(&state, at("12:02:59")).await.is_err());
         state.lose_next_answer();
         assert!(lease.renew(at("12:02:59")).await.is_err());
-        lease.release().await;
+        lease.release().await.unwrap();
         assert!(acquire(&state, at("12:03:00")).await.is_ok());
     }
 
@@ -176,7 +190,7 @@ mod tests {
         let mut first = acquire(&state, at("12:00:00")).await.unwrap();
         let mut second = acquire(&state, at("12:01:01")).await.unwrap();
         assert_eq!(first.renew(at("12:01:02")).await, Ok(false));
-        first.release().await;
+        first.release().await.unwrap();
         assert_eq!(second.renew(at("12:01:03")).await, Ok(true), "what is another's is not given back");
     }
 }

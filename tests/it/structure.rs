@@ -9,6 +9,7 @@ const RANKS: &[(&str, u8)] = &[
     ("domain", 0),
     ("telemetry", 1),
     ("backoff", 0),
+    ("rate", 0),
     ("codec", 2),
     ("synthetic", 2),
     ("store", 3),

@@ -1,9 +1,6 @@
 //! Puts letters back into their queues, in groups: published, confirmed, and only then acked.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::super::error::AmqpError;
 use super::super::letter;
@@ -11,6 +8,7 @@ use super::super::patience::patiently;
 use super::super::publisher::{Fate, GROUP, GROUP_BYTES, Outgoing, Publisher};
 use super::walk::{Step, Walk};
 use super::{DeadLetters, ReplayReport};
+use crate::rate::RateLimit;
 
 pub(super) struct Replay<'a> {
     pub letters: &'a DeadLetters,
@@ -18,7 +16,7 @@ pub(super) struct Replay<'a> {
     publisher: Option<Publisher>,
     group: Vec<Pending>,
     bytes: usize,
-    pacer: Pacer,
+    rate: RateLimit,
     pub report: ReplayReport,
 }
 
@@ -31,8 +29,8 @@ struct Pending {
 
 impl<'a> Replay<'a> {
     pub fn new(letters: &'a DeadLetters, walk: Walk<'a>, rate: Option<NonZeroU32>) -> Self {
-        let pacer = Pacer::new(rate);
-        Self { letters, walk, publisher: None, group: Vec::new(), bytes: 0, pacer, report: ReplayReport::default() }
+        let rate = RateLimit::new(rate);
+        Self { letters, walk, publisher: None, group: Vec::new(), bytes: 0, rate, report: ReplayReport::default() }
     }
 
     /// Gives back what was not acked.
@@ -53,7 +51,7 @@ impl<'a> Replay<'a> {
         let message = letter::replay(step.original, queue);
         self.bytes += message.bytes();
         self.group.push(Pending { tag: step.tag, position: step.found.position, message });
-        if self.group.len() >= self.pacer.group || self.bytes >= GROUP_BYTES {
+        if self.group.len() >= self.rate.group(GROUP) || self.bytes >= GROUP_BYTES {
             self.send(progress).await?;
         }
         Ok(())
@@ -66,7 +64,7 @@ impl<'a> Replay<'a> {
         if group.is_empty() {
             return Ok(());
         }
-        self.pacer.wait(group.len()).await;
+        self.rate.pass(group.len() as u64).await;
         match self.publish(&group).await {
             Ok(fates) => self.settle(&group, fates, progress).await,
             // One of them broke the channel: each is tried by itself, so that it is known which.
@@ -127,32 +125,5 @@ impl<'a> Replay<'a> {
         self.report.replayed += confirmed.len() as u64;
         progress(&self.report);
         self.walk.ack(&confirmed).await
-    }
-}
-
-/// Spreads letters over time.
-pub(super) struct Pacer {
-    /// Letters to send together, so that a rate is kept within about a tenth of a second.
-    pub group: usize,
-    each: Duration,
-    next: Instant,
-}
-
-impl Pacer {
-    pub fn new(rate: Option<NonZeroU32>) -> Self {
-        let (group, each) = match rate {
-            None => (GROUP, Duration::ZERO),
-            Some(rate) => {
-                let tenth = usize::try_from(rate.get().div_ceil(10)).unwrap_or(GROUP);
-                (tenth.min(GROUP), Duration::from_secs(1) / rate.get())
-            }
-        };
-        Self { group, each, next: Instant::now() }
-    }
-
-    pub async fn wait(&mut self, letters: usize) {
-        tokio::time::sleep_until(self.next).await;
-        let after = self.each.saturating_mul(u32::try_from(letters).unwrap_or(u32::MAX));
-        self.next = self.next.max(Instant::now()) + after;
     }
 }

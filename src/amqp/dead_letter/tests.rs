@@ -1,10 +1,6 @@
-//! Which letters a selection means, and how a rate is kept.
+//! Which letters a selection means.
 
-use tokio::time::Instant;
-
-use super::replay::Pacer;
 use super::*;
-use crate::amqp::publisher::GROUP;
 
 fn found(reason: &str, at: Option<&str>) -> Found {
     let heading = Heading {
@@ -44,16 +40,4 @@ fn a_selection_means_what_has_all_that_is_asked_for() {
     assert!(!doubtful.matches(&letter) && doubtful.matches(&Found { doubt: Some("forged".into()), ..letter.clone() }));
     let undated = found("invalid-id", None);
     assert!(!Selection { since: at("1970-01-01T00:00:00"), ..Selection::default() }.matches(&undated));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_rate_is_kept() {
-    let start = Instant::now();
-    let mut pacer = Pacer::new(NonZeroU32::new(100));
-    assert_eq!(pacer.group, 10);
-    for _ in 0..=20 {
-        pacer.wait(pacer.group).await;
-    }
-    assert_eq!(start.elapsed().as_millis(), 2000);
-    assert_eq!(Pacer::new(None).group, GROUP);
 }

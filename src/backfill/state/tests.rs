@@ -32,6 +32,8 @@ fn only_common_rows_overlap() {
     assert!(!all.overlaps(&Scope { server: "other".into(), ..all.clone() }));
 }
 
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
 /// A store, and a clock that is moved by hand, in microseconds since 1970.
 #[derive(Default)]
 struct Scene {
@@ -44,11 +46,14 @@ impl Scene {
     async fn process(&self) -> MigrationState {
         let now = Arc::clone(&self.now);
         let clock: Clock = Arc::new(move || Timestamp::from_micros(now.load(Ordering::Relaxed)).unwrap());
-        MigrationState::acquire(Arc::clone(&self.store) as _, scope(&[], None, None), clock, 10).await.unwrap()
+        MigrationState::acquire(Arc::clone(&self.store) as _, scope(&[], None, None), clock, TEN_SECONDS, "a host")
+            .await
+            .unwrap()
     }
 
-    async fn entry(&self) -> MigrationEntry {
-        migrations(&*self.store).await.unwrap().remove(0).entry
+    async fn held(&self) -> Option<Held> {
+        let now = Timestamp::from_micros(self.now.load(Ordering::Relaxed)).unwrap();
+        migrations(&*self.store, now).await.unwrap().remove(0).held
     }
 }
 
@@ -61,12 +66,12 @@ async fn a_renewal_that_is_given_up_on_the_way_costs_no_lease() {
     let scene = Scene::default();
     let state = scene.process().await;
     scene.store.lose_next_answer();
-    assert!(state.renew_with(|_| ()).await.unwrap_err().is_retriable());
-    state.renew_with(|_| ()).await.unwrap();
+    assert!(state.renew().await.unwrap_err().is_retriable());
+    state.renew().await.unwrap();
     scene.store.lose_next_answer();
-    assert!(state.renew_with(|_| ()).await.is_err());
+    assert!(state.renew().await.is_err());
     state.release().await.unwrap();
-    assert_eq!(scene.entry().await.holder, None);
+    assert_eq!(scene.held().await, None);
 }
 
 #[tokio::test]
@@ -92,11 +97,11 @@ async fn a_process_that_was_overtaken_writes_nothing_more() {
     let second = scene.process().await;
     let kept = second.checkpoint(Kind::AppLog, Order::PrimaryKey).await.unwrap();
     second.advance(Kind::AppLog, &Checkpoint { done: true, ..kept }).await.unwrap();
-    for overtaken in
-        [first.renew_with(|_| ()).await, first.advance(Kind::AppLog, &checkpoint(2)).await, first.release().await]
-    {
+    for overtaken in [first.renew().await, first.advance(Kind::AppLog, &checkpoint(2)).await] {
         assert!(matches!(overtaken, Err(MigrateError::Overtaken)), "{overtaken:?}");
     }
-    assert_eq!(scene.entry().await.holder, Some(second.holder));
+    first.release().await.unwrap();
+    assert!(scene.held().await.is_some(), "another's lease is not given back");
+    second.renew().await.unwrap();
     assert!(second.checkpoint(Kind::AppLog, Order::PrimaryKey).await.unwrap().done);
 }

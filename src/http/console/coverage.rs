@@ -11,6 +11,7 @@ use super::answer::Fault;
 use crate::backfill::state::migrations;
 use crate::domain::{Kind, TenantId};
 use crate::store::ReadStore;
+use crate::telemetry::system_clock;
 
 const REMEMBERED: usize = 10_000;
 /// A migration that has just ended counts this much later.
@@ -44,7 +45,7 @@ impl Coverage {
         {
             return whole;
         }
-        let whole = match migrations(&*self.state).await {
+        let whole = match migrations(&*self.state, system_clock()()).await {
             Ok(found) => {
                 let tenant = tenant_id.to_string();
                 found.iter().any(|migration| {

@@ -254,6 +254,6 @@ pub async fn one_process_at_a_time(place: &Place) {
     let lease = hold.await.unwrap().unwrap();
     let refused = place.backup().create().await.unwrap_err();
     assert!(matches!(&refused, BackupError::Busy { holder, .. } if holder == "another host"), "{refused}");
-    lease.release().await;
+    lease.give_back().await;
     place.backup().create().await.unwrap();
 }

@@ -73,7 +73,7 @@ async fn state(migrated: bool) -> (Arc<dyn ReadStore>, tempfile::TempDir) {
     if migrated {
         let id = uuid::Uuid::new_v4();
         let scope = difylog::backfill::state::Scope::new("a server", &[], difylog::domain::query::TimeRange::default());
-        let entry = difylog::backfill::state::MigrationEntry { scope, started_at: 1, holder: None, leased_until: 0 };
+        let entry = difylog::backfill::state::MigrationEntry { scope, started_at: 1 };
         let entry = serde_json::to_value(entry).unwrap();
         store.put_state(&format!("migration/{id}"), &entry, None).await.unwrap();
         // A walk that has ended.
