@@ -18,6 +18,7 @@ mod rollback;
 mod scope;
 mod search;
 mod serve;
+mod signals;
 mod stats;
 mod status;
 mod unended;
@@ -166,7 +167,7 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Parses the arguments, runs the role, answers the exit code.
+/// Parses the arguments, runs the role, and returns the exit code.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     panics::install();
@@ -181,7 +182,7 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = runtime.block_on(run(arguments));
-    // A question that nobody waits for any more may still take a thread.
+    // A question that is no longer waited for may still take a thread.
     runtime.shutdown_timeout(LAST_THREADS);
     let outcome = outcome.and_then(|()| match output::failure() {
         Some(problem) => Err(Failure::Other(problem)),

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::output::{say, say_json, shown_lines, table};
-use super::scope::{instant, spinner, until_signals};
+use super::scope::{instant, spinner};
+use super::signals::until_signals;
 use crate::app::{self, AppError, Use};
 use crate::backfill::cleanup::{Cleanup, Outcome, Plan, Stay};
 use crate::backfill::report::{Demand, Report};

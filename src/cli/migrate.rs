@@ -10,7 +10,6 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +17,7 @@ use super::Failure;
 use super::output::{complain, say, say_json, shown_lines, table};
 use super::recopy::Recopied;
 use super::scope::{KindName, instant};
+use super::signals::stop_on_signals;
 use crate::app::{self, AppError, MigrationRun};
 use crate::backfill::{Progress, Report, Start, Tally, Task};
 use crate::config::Loaded;
@@ -153,7 +153,7 @@ pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(
     settings.migrate.batch_size = arguments.batch_size.unwrap_or(settings.migrate.batch_size);
     settings.migrate.concurrency = arguments.concurrency.unwrap_or(settings.migrate.concurrency);
     let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
-    let signals = tokio::spawn(stop_on_signals(stop.clone(), abandon.clone())?);
+    let _signals = stop_on_signals(stop.clone(), abandon.clone())?;
     let begin = Instant::now();
     let run = app::open_migration(settings, task, stop, abandon.clone()).await?;
     for (kind, plan, progress) in run.migration.plans() {
@@ -164,7 +164,6 @@ pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(
     if let Some(source) = arguments.recopied()? {
         watching.abort();
         let shown = super::recopy::run(&arguments, &run, source, truncate, abandon).await;
-        signals.abort();
         run.close(shown.is_err()).await;
         return shown.and_then(|(text, failed)| super::recopy::end(&text, failed, arguments.json));
     }
@@ -175,7 +174,6 @@ pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(
         )),
     };
     watching.abort();
-    signals.abort();
     let shown = outcome.map(|report| show(&arguments, &run, &report, begin.elapsed()));
     run.close(shown.is_err()).await;
     let shown = shown.map_err(AppError::from)?;
@@ -185,25 +183,6 @@ pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(
         say!("{shown}");
     }
     Ok(())
-}
-
-/// The first signal ends after what is in flight, the second at once.
-pub(super) fn stop_on_signals(
-    stop: CancellationToken,
-    abandon: CancellationToken,
-) -> Result<impl Future<Output = ()>, Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        for token in [stop, abandon] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            complain!("stopping after what is in flight; once more stops at once");
-            token.cancel();
-        }
-    })
 }
 
 /// Bars on a terminal, lines elsewhere; nothing but lines if the report is for a program.

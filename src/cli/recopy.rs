@@ -28,7 +28,7 @@ pub(super) enum Recopied {
     Report(PathBuf),
 }
 
-/// Copies, and answers what to print and how many rows could not be copied. `abandon` ends it at once.
+/// Copies, and returns what to print and how many rows could not be copied. `abandon` ends it at once.
 pub(super) async fn run(
     arguments: &MigrateArguments,
     run: &MigrationRun,

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::output::{say, say_json, table};
-use super::scope::{ScopeArguments, spinner, until_signals};
+use super::scope::{ScopeArguments, spinner};
+use super::signals::until_signals;
 use crate::app::{self, AppError, Use};
 use crate::backfill::restore::{Outcome, Plan, Restore};
 use crate::config::Loaded;

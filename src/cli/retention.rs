@@ -6,7 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::output::{say, say_json, table};
-use super::scope::{spinner, until_signals};
+use super::scope::spinner;
+use super::signals::until_signals;
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::Kind;

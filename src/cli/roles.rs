@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sha2::{Digest as _, Sha256};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::output::{part, say};
+use super::signals::stop_on_signals;
 use crate::amqp;
 use crate::app::{self, Readers, Stores};
 use crate::config::{self, ConfigError, Loaded, Settings};
@@ -99,21 +99,8 @@ pub(super) async fn worker(loaded: Loaded) -> Result<(), Failure> {
 
 async fn run_worker(settings: Settings, with_api: bool, entry: Option<Entry>) -> Result<(), Failure> {
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let signals = {
-        let (stop, abort) = (stop.clone(), abort.clone());
-        async move {
-            for token in [stop, abort] {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                token.cancel();
-            }
-            std::future::pending::<()>().await;
-        }
-    };
+    // The second signal gives back at once what the first lets finish.
+    let _signals = stop_on_signals(stop.clone(), abort.clone())?;
     // Whichever of the two ends, the other ends in order.
     let serving = async {
         if !with_api {
@@ -128,10 +115,8 @@ async fn run_worker(settings: Settings, with_api: bool, entry: Option<Entry>) ->
         stop.cancel();
         worked
     };
-    tokio::select! {
-        (worked, served) = async { tokio::join!(working, serving) } => Ok(worked.and(served)?),
-        () = signals => Ok(()),
-    }
+    let (worked, served) = tokio::join!(working, serving);
+    Ok(worked.and(served)?)
 }
 
 pub(super) async fn setup(arguments: &SetupArguments, loaded: &Loaded) -> Result<(), Failure> {
@@ -183,7 +168,7 @@ pub(super) async fn check(
     if reports.iter().all(|ok| *ok) { Ok(()) } else { Err(Failure::Unreachable) }
 }
 
-/// Prints the outcome of one test of a connection; answers whether it is well.
+/// Prints the outcome of one test of a connection; returns whether it is well.
 fn report(what: &str, outcome: Result<Vec<String>, String>) -> bool {
     match outcome {
         Ok(lines) => {

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::output::{say, say_json, table};
-use super::scope::{spinner, until_signals};
+use super::scope::spinner;
+use super::signals::until_signals;
 use crate::app::{self, AppError, Stores, Use};
 use crate::backfill::rollback::{Outcome, Rollback, forget, refuse_running};
 use crate::config::Loaded;

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use super::migrate::stop_on_signals;
 use crate::domain::query::TimeRange;
 use crate::domain::time::InvalidTimestamp;
 use crate::domain::{Kind, TenantId, Timestamp};
@@ -98,23 +96,6 @@ pub(super) fn spinner() -> ProgressBar {
     );
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
-}
-
-/// Runs to the end, or until signals: the first sets `stop` and lets what is begun be finished, the second ends at once.
-pub(super) async fn until_signals<T>(
-    stop: CancellationToken,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let abandon = CancellationToken::new();
-    let signals = tokio::spawn(stop_on_signals(stop, abandon.clone())?);
-    let outcome = tokio::select! {
-        outcome = work => outcome,
-        () = abandon.cancelled() => Err(Failure::Other(
-            "ended at once; what was committed stays, and the same command goes on from there".into(),
-        )),
-    };
-    signals.abort();
-    outcome
 }
 
 #[cfg(test)]

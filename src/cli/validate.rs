@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::output::{say, say_json, shown_lines, table};
-use super::scope::{ScopeArguments, spinner, until_signals};
+use super::scope::{ScopeArguments, spinner};
+use super::signals::until_signals;
 use crate::app::{self, AppError, Use};
 use crate::backfill::VALIDATION;
 use crate::backfill::report::{Fault, Report, Tolerated};
