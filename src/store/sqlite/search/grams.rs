@@ -21,15 +21,18 @@ const WIDE: char = '\u{2e80}';
 const SHORT: u32 = 18 * 36;
 const LONG: u32 = 18 * 36 * 36 * 36;
 
+/// Bits that hold any character, and that there is none.
+const BITS: u32 = 21;
+
 type Gram<'t> = &'t [char];
 
-/// The words of a text's grams, each once, separated by spaces.
+/// Returns the words of a text's grams, each once, separated by spaces.
 pub fn of_text(folded: &str) -> String {
     let characters: Vec<char> = folded.chars().collect();
-    let mut grams: Vec<Gram<'_>> = Vec::with_capacity(characters.len() * 2);
+    let mut grams: Vec<u64> = Vec::with_capacity(characters.len() * 2);
     for place in 0..characters.len() {
-        grams.extend(characters.get(place..=place));
-        grams.extend(longest(&characters, place));
+        grams.extend(characters.get(place..=place).map(pack));
+        grams.extend(longest(&characters, place).map(pack));
     }
     grams.sort_unstable();
     grams.dedup();
@@ -38,9 +41,24 @@ pub fn of_text(folded: &str) -> String {
         if !words.is_empty() {
             words.push(' ');
         }
-        spell(gram, &mut words);
+        for character in unpack(gram) {
+            spell_character(character, &mut words);
+        }
     }
     words
+}
+
+/// Returns a gram as a number, in the order of grams: sorting is most of what a text costs, and numbers sort several times
+/// as fast as slices.
+fn pack(gram: Gram<'_>) -> u64 {
+    let at = |place: usize| gram.get(place).map_or(0, |character| u64::from(u32::from(*character)) + 1);
+    at(0) << (2 * BITS) | at(1) << BITS | at(2)
+}
+
+fn unpack(gram: u64) -> impl Iterator<Item = u32> {
+    let characters =
+        [2 * BITS, BITS, 0].map(|shift| u32::try_from(gram >> shift & ((1 << BITS) - 1)).unwrap_or_default());
+    characters.into_iter().filter_map(|character| character.checked_sub(1))
 }
 
 /// The longer gram at a place; `None` at the last character.
@@ -98,18 +116,21 @@ fn is_told(characters: &[char]) -> bool {
 
 fn spell(gram: Gram<'_>, word: &mut String) {
     for character in gram {
-        let number = u32::from(*character);
-        if number < SHORT {
-            push(word, number / 36);
-        } else {
-            // Beyond the code's end characters are spelled like others: the index then finds too much, never too little.
-            let number = number % LONG;
-            push(word, 18 + number / (36 * 36 * 36));
-            push(word, number / (36 * 36) % 36);
-            push(word, number / 36 % 36);
-        }
-        push(word, number % LONG % 36);
+        spell_character(u32::from(*character), word);
     }
+}
+
+fn spell_character(number: u32, word: &mut String) {
+    if number < SHORT {
+        push(word, number / 36);
+    } else {
+        // Beyond the code's end characters are spelled like others: the index then finds too much, never too little.
+        let number = number % LONG;
+        push(word, 18 + number / (36 * 36 * 36));
+        push(word, number / (36 * 36) % 36);
+        push(word, number / 36 % 36);
+    }
+    push(word, number % LONG % 36);
 }
 
 fn push(word: &mut String, digit: u32) {
@@ -141,6 +162,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_packed_gram_is_the_gram_in_its_order(one in prop::collection::vec(any::<char>(), 1..4),
+                                                  other in prop::collection::vec(any::<char>(), 1..4)) {
+            prop_assert_eq!(unpack(pack(&one)).filter_map(char::from_u32).collect::<Vec<_>>(), one.clone());
+            prop_assert_eq!(pack(&one).cmp(&pack(&other)), one.cmp(&other));
+        }
+
         #[test]
         fn what_holds_a_keyword_is_found(before in text(), keyword in text(), after in text()) {
             let text = format!("{before}{keyword}{after}");
