@@ -4,7 +4,7 @@
 //! deliveries · prepare · (refusals) · collapse · batch · uploads · dispatch (in flight) · verdicts · dispositions
 //! ```
 //!
-//! One task owns the flow and all its state; requests fly in tasks of their own and come back with verdicts. The flow
+//! One task owns the flow and all its state; requests run in tasks of their own and return verdicts. The flow
 //! knows no broker and no engine: deliveries come over a channel, receipts go to ledgers, the store is a port.
 //! [`Pipeline::run`] is the flow on one screen; `worker.rs` has its state.
 
@@ -13,12 +13,12 @@ pub mod cache;
 pub mod dispatch;
 pub mod gate;
 mod intake;
-mod landing;
 pub mod limit;
 pub mod pace;
 pub mod prepare;
 pub mod receipt;
 mod refusals;
+mod results;
 pub mod settings;
 pub mod stats;
 mod suspicion;
@@ -44,13 +44,13 @@ impl Pipeline {
         let mut inbox = Vec::with_capacity(INBOX);
         let mut producers_gone = false;
         while !(producers_gone && self.is_done()) {
-            self.launch();
+            self.start_requests();
             let wake = self.wake();
             tokio::select! {
                 biased;
                 () = abandon.cancelled() => break,
-                Some(flown) = self.next_flown() => match flown {
-                    Ok(flown) => self.land(flown),
+                Some(result) = self.next_result() => match result {
+                    Ok(result) => self.apply(result),
                     Err(()) => break,
                 },
                 count = deliveries.recv_many(&mut inbox, INBOX), if !producers_gone && self.pulls() => {

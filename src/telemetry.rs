@@ -104,7 +104,7 @@ pub fn install_metrics() -> Result<PrometheusHandle, String> {
     Ok(handle)
 }
 
-/// How often the recorder folds its histograms; without it they grow until somebody scrapes.
+/// How often the recorder folds its histograms; without it they grow until the next scrape.
 pub const UPKEEP: Duration = Duration::from_secs(5);
 
 fn describe() {

@@ -1,5 +1,5 @@
 //! How much memory messages may take: a budget shared by all consumers of the process, and each consumer's prefetch
-//! window that follows from it. Counts and computes; talks to nobody.
+//! window that follows from it. Counts and computes; does no I/O.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

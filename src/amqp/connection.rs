@@ -1,5 +1,5 @@
 //! Connections to the broker: TLS, several hosts, and one shared connection that is opened again when it is lost.
-//! Never retries by itself; whoever needs a channel decides when to ask again.
+//! Never retries by itself; the caller decides when to ask again.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ impl Connector {
     }
 }
 
-/// How long a dialogue of some steps with the broker may take; one that dies in silence must stop nobody for ever.
+/// How long a dialogue of some steps with the broker may take; one that dies in silence must not block its caller for ever.
 const DIALOGUE: Duration = Duration::from_secs(60);
 
 /// Bounds a dialogue with the broker.
@@ -179,7 +179,7 @@ impl Link {
         if let Ok(opened) = opening.await {
             return opened.map(|channel| (channel, frame_max)).map_err(AmqpError::broker("opening a channel"));
         }
-        // Nobody waits behind a connection that does not answer: the next attempt makes a new one.
+        // Nothing waits behind a connection that does not answer: the next attempt makes a new one.
         *state = State::default();
         self.blocked.send_replace(None);
         let said = format!("no answer within {} s", self.connector.timeout.as_secs());

@@ -73,7 +73,7 @@ pub struct Listed {
     pub selected: u64,
 }
 
-/// One letter with all there is. The body is user data: whoever prints it masks it.
+/// One letter with all there is. The body is user data: mask it before it is printed.
 pub struct Shown {
     pub found: Found,
     /// Properties and headers as text, in the order of their names.
@@ -189,7 +189,7 @@ impl DeadLetters {
         Ok(shown)
     }
 
-    /// Deletes the selected letters for good. Answers how many.
+    /// Deletes the selected letters for good. Returns how many.
     ///
     /// # Errors
     /// As [`Self::list`]; letters before the fault are gone.
@@ -254,7 +254,7 @@ impl ReplayReport {
 }
 
 impl Selection {
-    /// Decoding a body only to learn what nobody asks for is left out.
+    /// Decoding a body only for what is not asked for is left out.
     fn reading<'a>(&self, inspect: Inspect<'a>) -> Option<Inspect<'a>> {
         (self.tenant.is_some() || self.kind.is_some()).then_some(inspect)
     }

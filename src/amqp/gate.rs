@@ -20,7 +20,7 @@ pub(super) async fn turned(gate: &mut GateWatch, in_trial: bool) -> Turned {
     }
 }
 
-/// Waits until the gate is not closed; answers false when its keeper is gone.
+/// Waits until the gate is not closed; returns false when its keeper is gone.
 pub(super) async fn opened(gate: &mut GateWatch) -> bool {
     gate.wait_for(|gate| !gate.is_closed()).await.is_ok()
 }

@@ -23,7 +23,7 @@ use super::publisher::in_order;
 use super::settings::QueueSettings;
 use super::stats::BrokerStats;
 use crate::pipeline::receipt::{Letter, Outcome, Settlement};
-use slots::{Ending, Slots, Tally};
+use slots::{Ending, EndingCounts, Slots};
 
 pub mod slots;
 
@@ -177,7 +177,7 @@ impl Ledger {
         let acks = self.slots.ack_stragglers();
         let single = BasicAckOptions::default();
         let sent = in_order(acks.iter().map(|(tag, _)| self.channel.basic_ack(*tag, single))).await;
-        let counted = acks.into_iter().zip(sent).map(|((_, ending), sent)| self.count(Tally::of(ending), sent));
+        let counted = acks.into_iter().zip(sent).map(|((_, ending), sent)| self.count(EndingCounts::of(ending), sent));
         // All are counted before the first fault is answered.
         counted.collect::<Vec<_>>().into_iter().collect()
     }
@@ -193,7 +193,7 @@ impl Ledger {
     }
 
     /// Counts deliveries that the broker was told of, or could not be told of because the channel is lost.
-    fn count(&self, tally: Tally, sent: lapin::Result<()>) -> Result<(), AmqpError> {
+    fn count(&self, tally: EndingCounts, sent: lapin::Result<()>) -> Result<(), AmqpError> {
         match sent {
             Ok(()) => {
                 self.stats.add_acked(tally.stored);

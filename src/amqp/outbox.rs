@@ -33,7 +33,7 @@ use crate::telemetry::Clock;
 
 /// The pauses of a message that the broker does not take. Each attempt costs a channel, or the connection that others
 /// publish on as well.
-const ALONE: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(300) };
+const QUARANTINE: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(300) };
 
 /// What to publish for one delivery.
 pub(super) struct Order {
@@ -61,17 +61,17 @@ pub(super) struct Confirmed {
 /// Where orders go. Unbounded by type, bounded in fact: one order per delivery, within the prefetch windows.
 pub(super) type Orders = UnboundedSender<Order>;
 
-/// An order as messages.
-struct Parcel {
+/// An order as messages, until all of them are confirmed.
+struct Pending {
     tag: u64,
     claim: Claim,
     answer: UnboundedSender<Confirmed>,
     dead_lettered: bool,
     unconfirmed: Vec<(Outgoing, Option<RefusalClass>)>,
     not_before: Option<Instant>,
-    /// Failed attempts of it alone, once a group with it broke its channel by one of its messages: the others must not
-    /// wait for the one that the broker does not take.
-    alone: Option<u32>,
+    /// Failed attempts of it by itself, once a group with it broke its channel by one of its messages: the others must not
+    /// wait for the one that the broker does not take. `None`: it is sent in groups.
+    quarantined: Option<u32>,
 }
 
 pub(super) struct Outbox {
@@ -80,7 +80,7 @@ pub(super) struct Outbox {
     stats: Arc<BrokerStats>,
     clock: Clock,
     publisher: Option<Publisher>,
-    parcels: VecDeque<Parcel>,
+    backlog: VecDeque<Pending>,
     rng: StdRng,
     /// Failed attempts in a row; more than none is an outage, logged when it begins and when it ends.
     failures: u32,
@@ -96,15 +96,15 @@ impl Outbox {
     ) -> (Orders, tokio::task::JoinHandle<()>) {
         let (orders, incoming) = unbounded_channel();
         let rng = StdRng::from_os_rng();
-        let outbox = Self { link, settings, stats, clock, publisher: None, parcels: VecDeque::new(), rng, failures: 0 };
+        let outbox = Self { link, settings, stats, clock, publisher: None, backlog: VecDeque::new(), rng, failures: 0 };
         (orders, tokio::spawn(outbox.run(incoming)))
     }
 
     async fn run(mut self, mut incoming: UnboundedReceiver<Order>) {
         let mut open = true;
-        while open || !self.parcels.is_empty() {
-            let due = self.parcels.iter().filter_map(|parcel| parcel.not_before).min();
-            let ready = self.parcels.iter().any(|parcel| parcel.not_before.is_none());
+        while open || !self.backlog.is_empty() {
+            let due = self.backlog.iter().filter_map(|pending| pending.not_before).min();
+            let ready = self.backlog.iter().any(|pending| pending.not_before.is_none());
             tokio::select! {
                 biased;
                 order = incoming.recv(), if open => match order {
@@ -119,11 +119,11 @@ impl Outbox {
                 () = std::future::ready(()), if ready => {}
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     let now = Instant::now();
-                    self.parcels.iter_mut().for_each(|parcel| parcel.not_before = parcel.not_before.filter(|&at| at > now));
+                    self.backlog.iter_mut().for_each(|pending| pending.not_before = pending.not_before.filter(|&at| at > now));
                 }
             }
             // Deliveries that were given back come again, and are refused or stored again.
-            self.parcels.retain(|parcel| parcel.claim.strong_count() > 0);
+            self.backlog.retain(|pending| pending.claim.strong_count() > 0);
             self.publish_ready().await;
         }
         if let Some(publisher) = self.publisher.take() {
@@ -141,90 +141,92 @@ impl Outbox {
                 (true, written.into_iter().map(|one| (one.message, Some(one.class))).collect())
             }
         };
-        self.parcels.push_back(Parcel {
+        self.backlog.push_back(Pending {
             tag,
             claim,
             answer,
             dead_lettered,
             unconfirmed,
             not_before: None,
-            alone: None,
+            quarantined: None,
         });
     }
 
-    /// Publishes one group of what is ready. What is not confirmed rests before the next attempt, behind the others.
+    /// Publishes one group of what is ready. What is not confirmed waits before the next attempt, behind the others.
     async fn publish_ready(&mut self) {
         let mut chosen = self.choose();
         if chosen.is_empty() {
             return;
         }
         if let Err(error) = self.open().await {
-            self.rest(chosen, Some(error.to_string()));
+            self.back_off(chosen, Some(error.to_string()));
             return;
         }
         match self.attempt(&mut chosen).await {
             Ok(fates) => {
                 let mut fates = fates.into_iter();
                 let mut complaint = None;
-                for parcel in &mut chosen {
-                    self.judge(parcel, &mut fates, &mut complaint);
+                for pending in &mut chosen {
+                    self.apply_confirms(pending, &mut fates, &mut complaint);
                 }
-                self.rest(chosen, complaint);
+                self.back_off(chosen, complaint);
             }
             Err(AmqpError::NotTakenOver(said)) => {
                 self.publisher = None;
-                self.set_apart(chosen, &said);
+                self.quarantine(chosen, &said);
             }
             Err(error) => {
                 self.publisher = None;
                 // It may be one of the messages that ends the connection without a word: were they tried together again,
                 // those before it would be published at each attempt.
                 if chosen.len() > 1 {
-                    for parcel in &mut chosen {
-                        parcel.alone = parcel.alone.or(Some(0));
+                    for pending in &mut chosen {
+                        pending.quarantined = pending.quarantined.or(Some(0));
                     }
                 }
-                self.rest(chosen, Some(error.to_string()));
+                self.back_off(chosen, Some(error.to_string()));
             }
         }
     }
 
-    /// Takes parcels off the front that make a group: at least one, and one alone if it is to be.
-    fn choose(&mut self) -> Vec<Parcel> {
+    /// Takes a group off the front: at least one, and a quarantined one by itself.
+    fn choose(&mut self) -> Vec<Pending> {
         let (mut messages, mut bytes) = (0, 0);
         let mut chosen = Vec::new();
         let mut waiting = VecDeque::new();
-        while let Some(parcel) = self.parcels.pop_front() {
+        while let Some(pending) = self.backlog.pop_front() {
             let full = messages >= GROUP || bytes >= GROUP_BYTES;
-            let apart = chosen.first().is_some_and(|first: &Parcel| first.alone.is_some() || parcel.alone.is_some());
-            if full || apart || parcel.not_before.is_some() {
-                waiting.push_back(parcel);
+            let apart = chosen
+                .first()
+                .is_some_and(|first: &Pending| first.quarantined.is_some() || pending.quarantined.is_some());
+            if full || apart || pending.not_before.is_some() {
+                waiting.push_back(pending);
                 continue;
             }
-            messages += parcel.unconfirmed.len();
-            bytes += parcel.unconfirmed.iter().map(|(message, _)| message.bytes()).sum::<usize>();
-            chosen.push(parcel);
+            messages += pending.unconfirmed.len();
+            bytes += pending.unconfirmed.iter().map(|(message, _)| message.bytes()).sum::<usize>();
+            chosen.push(pending);
         }
-        self.parcels = waiting;
+        self.backlog = waiting;
         chosen
     }
 
     /// Opens the publishing channel, if there is none.
     async fn open(&mut self) -> Result<(), AmqpError> {
         if self.publisher.is_none() {
-            // Somebody may have deleted the exchange: that is how a publishing channel breaks by itself.
+            // The exchange may have been deleted: that is how a publishing channel breaks by itself.
             topology::declare_dead_letters(&self.link, &self.settings).await?;
             self.publisher = Some(Publisher::open(&self.link).await?);
         }
         Ok(())
     }
 
-    async fn attempt(&mut self, chosen: &mut [Parcel]) -> Result<Vec<Fate>, AmqpError> {
+    async fn attempt(&mut self, chosen: &mut [Pending]) -> Result<Vec<Fate>, AmqpError> {
         let Some(publisher) = &self.publisher else {
             return Ok(Vec::new());
         };
         let mut group = Vec::new();
-        for (message, _) in chosen.iter_mut().flat_map(|parcel| &mut parcel.unconfirmed) {
+        for (message, _) in chosen.iter_mut().flat_map(|pending| &mut pending.unconfirmed) {
             if let Some(left_out) = publisher.fit(message) {
                 let key = message.routing_key.as_str();
                 tracing::warn!(
@@ -238,9 +240,14 @@ impl Outbox {
         publisher.publish(&group).await
     }
 
-    /// Keeps of a parcel what was not confirmed, and answers for it if that is nothing.
-    fn judge(&self, parcel: &mut Parcel, fates: &mut impl Iterator<Item = Fate>, complaint: &mut Option<String>) {
-        parcel.unconfirmed.retain(|(message, class)| match fates.next() {
+    /// Keeps what was not confirmed, and tells the ledger if that is nothing.
+    fn apply_confirms(
+        &self,
+        pending: &mut Pending,
+        fates: &mut impl Iterator<Item = Fate>,
+        complaint: &mut Option<String>,
+    ) {
+        pending.unconfirmed.retain(|(message, class)| match fates.next() {
             Some(Fate::Confirmed) => {
                 if let Some(class) = class {
                     self.stats.add_letter(*class);
@@ -253,16 +260,16 @@ impl Outbox {
                 true
             }
         });
-        if parcel.unconfirmed.is_empty() {
+        if pending.unconfirmed.is_empty() {
             // A ledger that is gone has given the delivery back; it will come again.
-            let _ = parcel.answer.send(Confirmed { tag: parcel.tag, dead_lettered: parcel.dead_lettered });
+            let _ = pending.answer.send(Confirmed { tag: pending.tag, dead_lettered: pending.dead_lettered });
         }
     }
 
-    /// Finds out, one by one, which parcel it is that breaks the channel. That one rests, and so does nobody else.
-    fn set_apart(&mut self, mut parcels: Vec<Parcel>, said: &str) {
-        if let [parcel] = parcels.as_mut_slice() {
-            let failures = parcel.alone.unwrap_or_default().saturating_add(1);
+    /// Finds out, one by one, which message it is that breaks the channel. Only that one waits.
+    fn quarantine(&mut self, mut chosen: Vec<Pending>, said: &str) {
+        if let [pending] = chosen.as_mut_slice() {
+            let failures = pending.quarantined.unwrap_or_default().saturating_add(1);
             if failures == 1 {
                 tracing::error!(
                     reason = said,
@@ -270,18 +277,18 @@ impl Outbox {
                      until it does"
                 );
             }
-            self.stats.add_publish_failures(parcel.unconfirmed.len() as u64);
-            parcel.alone = Some(failures);
-            parcel.not_before = Some(Instant::now() + ALONE.pause(failures, &mut self.rng));
+            self.stats.add_publish_failures(pending.unconfirmed.len() as u64);
+            pending.quarantined = Some(failures);
+            pending.not_before = Some(Instant::now() + QUARANTINE.pause(failures, &mut self.rng));
         } else {
-            for parcel in &mut parcels {
-                parcel.alone = Some(0);
+            for pending in &mut chosen {
+                pending.quarantined = Some(0);
             }
         }
-        self.parcels.extend(parcels);
+        self.backlog.extend(chosen);
     }
 
-    fn rest(&mut self, parcels: Vec<Parcel>, complaint: Option<String>) {
+    fn back_off(&mut self, chosen: Vec<Pending>, complaint: Option<String>) {
         let Some(complaint) = complaint else {
             if std::mem::take(&mut self.failures) > 0 {
                 tracing::info!("dead letters and forwarded messages are confirmed again");
@@ -296,10 +303,10 @@ impl Outbox {
             );
         }
         let not_before = Some(Instant::now() + RECONNECT.pause(self.failures, &mut self.rng));
-        for mut parcel in parcels.into_iter().filter(|parcel| !parcel.unconfirmed.is_empty()) {
-            self.stats.add_publish_failures(parcel.unconfirmed.len() as u64);
-            parcel.not_before = not_before;
-            self.parcels.push_back(parcel);
+        for mut pending in chosen.into_iter().filter(|pending| !pending.unconfirmed.is_empty()) {
+            self.stats.add_publish_failures(pending.unconfirmed.len() as u64);
+            pending.not_before = not_before;
+            self.backlog.push_back(pending);
         }
     }
 }

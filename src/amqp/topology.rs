@@ -14,7 +14,7 @@ use super::settings::{AmqpSettings, QueueSettings, QueueSource, QueueType};
 
 mod arguments;
 
-/// Declares everything the settings name. Answers what is there now, one line each.
+/// Declares everything the settings name. Returns what is there now, one line each.
 ///
 /// # Errors
 /// The first thing that cannot be declared, and what to do about it.

@@ -46,7 +46,7 @@ pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn ReadStore>)
     Ok((LogService::new(ports), store))
 }
 
-/// Whether somebody named a PostgreSQL, or relies on the default one.
+/// Whether the settings name a PostgreSQL, or relies on the default one.
 fn knows_postgres(settings: &Settings) -> bool {
     settings.serve.names || settings.postgres != PostgresSettings::default()
 }

@@ -274,7 +274,7 @@ fn key_of(record: &Record) -> (TenantId, RecordId) {
 }
 
 impl Migration {
-    /// Copies rows by their ids through the flow. Answers `false` if this migration does not walk their kind.
+    /// Copies rows by their ids through the flow. Returns `false` if this migration does not walk their kind.
     pub(super) async fn copy_rows(&self, kind: Kind, ids: &[RecordId]) -> Result<bool, MigrateError> {
         let Some((walk, progress)) = self.walk_of(kind) else { return Ok(false) };
         let walk = Arc::new(walk.of_ids(ids));

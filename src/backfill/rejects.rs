@@ -71,7 +71,7 @@ impl RejectsFile {
         }
     }
 
-    /// Appends lines; durable when it answers.
+    /// Appends lines; durable when it returns.
     pub async fn append(&self, rejects: &[Reject]) -> Result<(), MigrateError> {
         let Some(path) = self.path.as_ref().filter(|_| !rejects.is_empty()) else { return Ok(()) };
         let mut known = self.known.lock().await;

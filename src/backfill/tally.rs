@@ -127,7 +127,7 @@ impl Spent {
     }
 }
 
-/// What somebody who watches sees of one kind.
+/// How far one kind is, for a display.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Rows that are settled, those of chunks not yet kept included.

@@ -114,7 +114,7 @@ impl Tally {
 }
 
 impl Validation<'_> {
-    /// Compares, and answers the report.
+    /// Compares, and returns the report.
     ///
     /// # Errors
     /// [`LifeError`] if either side cannot be read. Differences are no error.

@@ -75,7 +75,7 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
-    /// Skips white space; answers the first byte of what follows.
+    /// Skips white space; returns the first byte of what follows.
     pub fn peek(&mut self) -> Option<u8> {
         loop {
             match self.byte() {
@@ -96,7 +96,7 @@ impl<'a> Scanner<'a> {
     /// Walks an object. `member` is given each key and must consume its value.
     ///
     /// # Errors
-    /// [`Syntax`] if there is no object, or what `member` answers.
+    /// [`Syntax`] if there is no object, or what `member` returns.
     pub fn object(&mut self, mut member: impl FnMut(&mut Self, &str) -> Result<(), Syntax>) -> Result<(), Syntax> {
         self.punctuation(b'{', "an object")?;
         if self.peek() == Some(b'}') {
@@ -116,7 +116,7 @@ impl<'a> Scanner<'a> {
     /// Walks an array. `element` is given each index and must consume the element.
     ///
     /// # Errors
-    /// [`Syntax`] if there is no array, or what `element` answers.
+    /// [`Syntax`] if there is no array, or what `element` returns.
     pub fn array<E: From<Syntax>>(
         &mut self,
         mut element: impl FnMut(&mut Self, usize) -> Result<(), E>,

@@ -63,7 +63,7 @@ pub struct WorkflowRun {
     pub finished_at: Option<Timestamp>,
     /// Node failures that were handled.
     pub exceptions_count: i64,
-    /// When somebody asked to stop it.
+    /// When its stop was asked for.
     pub stop_requested_at: Option<Timestamp>,
 }
 

@@ -28,7 +28,7 @@ impl Breaker {
         Self { threshold: threshold.max(1), backoff, faults: 0, open: None }
     }
 
-    /// A request or a probe failed as a whole. Answers whether this opened the breaker.
+    /// A request or a probe failed as a whole. Returns whether this opened the breaker.
     pub fn failed(&mut self, now: Instant, retry_after: Option<Duration>, rng: &mut impl Rng) -> bool {
         self.faults = self.faults.saturating_add(1);
         let pause = self.pause(rng).max(retry_after.unwrap_or_default());
@@ -45,7 +45,7 @@ impl Breaker {
         }
     }
 
-    /// A request or a probe succeeded. Answers whether this closed the breaker.
+    /// A request or a probe succeeded. Returns whether this closed the breaker.
     pub fn succeeded(&mut self) -> bool {
         self.faults = 0;
         self.open.take().is_some()

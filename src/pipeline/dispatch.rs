@@ -49,7 +49,7 @@ pub enum ItemResult {
 }
 
 /// The answer to one envelope.
-pub struct Landed {
+pub struct EnvelopeResult {
     pub envelope: Envelope<Prepared>,
     pub result: ItemResult,
 }
@@ -63,9 +63,9 @@ pub struct Uploads {
 }
 
 /// A request that came back.
-pub struct Landing {
+pub struct RequestResult {
     /// One result per envelope; or the whole batch back, with the fault.
-    pub outcome: Result<Vec<Landed>, (SinkFault, Vec<Envelope<Prepared>>)>,
+    pub outcome: Result<Vec<EnvelopeResult>, (SinkFault, Vec<Envelope<Prepared>>)>,
     /// Graphs that are durable now.
     pub durable_graphs: Vec<GraphKey>,
     pub uploads: Uploads,
@@ -107,7 +107,7 @@ impl Request {
     }
 
     /// Uploads, sends, and reads off the verdicts. A panic of a store is a fault of the request: its envelopes come back.
-    pub async fn send(self, destination: &Destination) -> Landing {
+    pub async fn send(self, destination: &Destination) -> RequestResult {
         let begin = Instant::now();
         let attempt = AssertUnwindSafe(self.attempt(destination)).catch_unwind().await;
         let (took, generation) = (begin.elapsed(), destination.sink.generation());
@@ -119,7 +119,7 @@ impl Request {
             Err(fault) => self.failed(fault, attempt.uploads, generation, took),
             Ok(verdicts) => {
                 let (layout, uploads) = (attempt.layout, attempt.uploads);
-                self.landed(&layout, &verdicts, attempt.not_uploaded, (uploads, generation, took))
+                self.result(&layout, &verdicts, attempt.not_uploaded, (uploads, generation, took))
             }
         }
     }
@@ -215,21 +215,21 @@ impl Request {
         layout
     }
 
-    fn failed(self, fault: SinkFault, uploads: Uploads, generation: u64, took: Duration) -> Landing {
-        Landing { outcome: Err((fault, self.envelopes)), durable_graphs: Vec::new(), uploads, generation, took }
+    fn failed(self, fault: SinkFault, uploads: Uploads, generation: u64, took: Duration) -> RequestResult {
+        RequestResult { outcome: Err((fault, self.envelopes)), durable_graphs: Vec::new(), uploads, generation, took }
     }
 
-    fn landed(
+    fn result(
         self,
         layout: &Layout,
         verdicts: &[Verdict],
         mut not_uploaded: HashMap<usize, String>,
         (uploads, generation, took): (Uploads, u64, Duration),
-    ) -> Landing {
+    ) -> RequestResult {
         let without_graph = self.without_graph;
         // Since the cache was asked, which is before the request was made: what it knew may have gone with an old place.
         let made_anew = self.generation != generation;
-        let landed = self.envelopes.into_iter().enumerate().map(|(position, envelope)| {
+        let results = self.envelopes.into_iter().enumerate().map(|(position, envelope)| {
             let result = match not_uploaded.remove(&position) {
                 Some(fault) => ItemResult::NotUploaded(fault),
                 None => ItemResult::Verdict(layout.verdict(
@@ -238,12 +238,12 @@ impl Request {
                     made_anew && without_graph.contains(&position),
                 )),
             };
-            Landed { envelope, result }
+            EnvelopeResult { envelope, result }
         });
-        let outcome = Ok(landed.collect());
+        let outcome = Ok(results.collect());
         // A graph that was written while a place was made anew may lie in the old one.
         let durable_graphs = if made_anew { Vec::new() } else { layout.durable_graphs(verdicts) };
-        Landing { outcome, durable_graphs, uploads, generation, took }
+        RequestResult { outcome, durable_graphs, uploads, generation, took }
     }
 }
 

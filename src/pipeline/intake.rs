@@ -14,7 +14,7 @@ use super::limit::Cause;
 use super::prepare::{Envelope, Preparation, PrepareLimits, Prepared, prepare};
 use super::receipt::{Content, Delivery};
 use super::stats::PipelineStats;
-use super::worker::{Flown, Pipeline};
+use super::worker::{Pipeline, TaskResult};
 use crate::codec::{self, Cleaned};
 use crate::telemetry::how_it_ended;
 
@@ -151,7 +151,7 @@ impl Pipeline {
         {
             let decoded = decode_beside(delivery, self.limits.clone(), self.unfold.clone(), received);
             self.decoding += 1;
-            self.flights.spawn(async move { Flown::Decoded(Box::new(decoded.await)) });
+            self.tasks.spawn(async move { TaskResult::Decoded(Box::new(decoded.await)) });
         }
     }
 

@@ -1,5 +1,5 @@
 //! The dead-letter limit: when refusals come in a run or in bulk, the fault is ours (a broken mapping, a new message
-//! format), and draining the queue into the dead-letter queue helps nobody. The worker pauses instead, loudly.
+//! format), and draining the queue into the dead-letter queue mends nothing. The worker pauses instead, loudly.
 //!
 //! A message counts once, however many events it carries: one array of bad events must not stop every queue.
 

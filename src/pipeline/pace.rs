@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     /// A server that admits `rate` requests a second (a bucket of a tenth of a second), driven for `seconds`.
-    /// Answers (requests, refused) of the last 30 seconds.
+    /// Returns (requests, refused) of the last 30 seconds.
     async fn drive(rate: f64, latency: Duration, seconds: u64) -> (u32, u32) {
         let begin = Instant::now();
         let mut pace = Pace::new(1, begin);

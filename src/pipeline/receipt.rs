@@ -170,7 +170,7 @@ impl Receipt {
     /// acked when all are; requeued if any is; the refused parts become dead letters of their own, or one together if they
     /// are more than [`MOST_LETTERS`].
     ///
-    /// An empty list of parts answers no receipt and acks: there is nothing in the delivery to lose.
+    /// An empty list of parts returns no receipt and acks: there is nothing in the delivery to lose.
     pub fn split(mut self, parts: Vec<Range<usize>>) -> Vec<Self> {
         if parts.is_empty() {
             self.settle(&Disposition::Ack);

@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::dispatch::{Landed, Landing, Request};
+use super::dispatch::{EnvelopeResult, Request, RequestResult};
 use super::limit::Excess;
 use super::prepare::{Envelope, Prepared};
 use super::receipt::Receipt;
 use super::trial::MOST_RETURNS;
-use super::worker::{Flown, Pipeline};
+use super::worker::{Pipeline, TaskResult};
 use crate::domain::{Document, Kind, Month, Refusal, Revision, Verdict};
 
 /// How long the parked wait for others that are stored.
@@ -124,16 +124,16 @@ impl Pipeline {
         let of_nothing = |payload| Envelope { payload, receipt: Receipt::of_nothing() };
         let request = Request::new(controls.into_iter().map(of_nothing).collect(), self.generation, |_| true);
         let destination = self.destination.clone();
-        self.flights.spawn(async move { Flown::Control(Box::new(request.send(&destination).await)) });
+        self.tasks.spawn(async move { TaskResult::Control(Box::new(request.send(&destination).await)) });
     }
 
-    pub(super) fn land_control(&mut self, landing: Landing) {
-        self.note_generation(landing.generation);
+    pub(super) fn apply_control(&mut self, result: RequestResult) {
+        self.note_generation(result.generation);
         // A fault says nothing about documents; those that are stored meanwhile, or the end of the patience, will.
-        let Ok(landed) = landing.outcome else { return };
-        if landed.iter().any(Landed::is_durable) {
+        let Ok(results) = result.outcome else { return };
+        if results.iter().any(EnvelopeResult::is_durable) {
             self.absolve("what was stored before is taken");
-        } else if landed.iter().all(|one| matches!(one.verdict(), Some(Verdict::Refused(_)))) {
+        } else if results.iter().all(|one| matches!(one.verdict(), Some(Verdict::Refused(_)))) {
             self.condemn();
         }
     }

@@ -125,7 +125,7 @@ impl Flow {
         outcomes
     }
 
-    /// No more deliveries come: waits for the end of the flow and answers what was settled since.
+    /// No more deliveries come: waits for the end of the flow and returns what was settled since.
     async fn finish(mut self) -> (BTreeMap<u64, Outcome>, Arc<MemorySink>) {
         self.deliveries = None;
         self.task.await.unwrap();
@@ -282,7 +282,7 @@ async fn a_graph_is_sent_once_until_its_place_is_made_anew() {
     }
     let sink = Arc::clone(&flow.sink);
     flow.sink.script(Box::new(move |actions| {
-        // The write finds that somebody removed the index, and makes it anew.
+        // The write finds that the index was removed, and makes it anew.
         sink.forget_everything();
         Ok(vec![Verdict::Stored; actions.len()])
     }));

@@ -12,13 +12,13 @@ use futures::FutureExt as _;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::dispatch::{ItemResult, Landed, Landing, Request};
+use super::dispatch::{EnvelopeResult, ItemResult, Request, RequestResult};
 use super::gate::Gate;
 use super::limit::Cause;
 use super::prepare::{Envelope, Prepared};
 use super::receipt::Receipt;
 use super::suspicion::{Place, place};
-use super::worker::{Flown, Pipeline};
+use super::worker::{Pipeline, TaskResult};
 use crate::domain::{FaultKind, RetryCause, SinkFault, Verdict};
 use crate::store::payload::PayloadError;
 
@@ -41,9 +41,9 @@ impl Pipeline {
         if self.payload_breaker.next_probe().is_some_and(|due| due <= now) && !self.probing_payloads {
             self.probing_payloads = true;
             let payloads = Arc::clone(&self.ports.payloads);
-            self.flights.spawn(async move {
+            self.tasks.spawn(async move {
                 let probe = AssertUnwindSafe(payloads.probe()).catch_unwind().await;
-                Flown::PayloadProbe(
+                TaskResult::PayloadProbe(
                     probe.unwrap_or_else(|_| Err(PayloadError::Unavailable("the probe panicked".into()))),
                 )
             });
@@ -68,16 +68,16 @@ impl Pipeline {
         }
         let destination = self.destination.clone();
         if documents.is_empty() {
-            self.flights.spawn(async move {
+            self.tasks.spawn(async move {
                 let probe = AssertUnwindSafe(destination.sink.probe()).catch_unwind().await;
                 let panicked = || SinkFault::new(FaultKind::Malformed, "the probe panicked: see the log");
-                Flown::Probe(probe.unwrap_or_else(|_| Err(panicked())))
+                TaskResult::Probe(probe.unwrap_or_else(|_| Err(panicked())))
             });
             return;
         }
         let of_nothing = |payload| Envelope { payload, receipt: Receipt::of_nothing() };
         let request = Request::new(documents.into_iter().map(of_nothing).collect(), self.generation, |_| false);
-        self.flights.spawn(async move { Flown::Trial(Box::new(request.send(&destination).await)) });
+        self.tasks.spawn(async move { TaskResult::Trial(Box::new(request.send(&destination).await)) });
     }
 
     /// Some of what waits, of different kinds and months first come first. `overdue`: only what has been given back too often.
@@ -128,32 +128,32 @@ impl Pipeline {
     }
 
     /// Takes the result of a trial.
-    pub(super) fn land_trial(&mut self, landing: Landing) {
+    pub(super) fn apply_trial(&mut self, result: RequestResult) {
         self.probing = false;
-        self.note_generation(landing.generation);
-        self.note_uploads(&landing.uploads);
+        self.note_generation(result.generation);
+        self.note_uploads(&result.uploads);
         let refusing = self.is_refusing();
-        match landing.outcome {
-            Ok(landed) => {
-                let taken: Vec<&Prepared> = durable(&landed).collect();
+        match result.outcome {
+            Ok(results) => {
+                let taken: Vec<&Prepared> = durable(&results).collect();
                 if !taken.is_empty() {
                     self.prove();
                     for prepared in taken {
                         self.keep_control(prepared);
                     }
                     self.recover();
-                    if refusing && exonerates(&landed) {
+                    if refusing && exonerates(&results) {
                         self.end_pause();
                     } else if refusing {
                         self.wait_again();
                     }
                     return;
                 }
-                if landed.iter().all(|one| matches!(one.verdict(), Some(Verdict::Refused(_)))) {
+                if results.iter().all(|one| matches!(one.verdict(), Some(Verdict::Refused(_)))) {
                     // It answers for good; what it refuses is counted where deliveries are.
                     self.recover();
                 } else {
-                    self.trial_failed(landed.iter().find_map(fault_of));
+                    self.trial_failed(results.iter().find_map(fault_of));
                 }
             }
             Err((fault, _)) if fault.kind == FaultKind::TooLarge => self.recover(),
@@ -174,7 +174,7 @@ impl Pipeline {
         self.latest_fault = fault.or(self.latest_fault.take());
     }
 
-    pub(super) fn land_probe(&mut self, probe: Result<(), SinkFault>) {
+    pub(super) fn apply_probe(&mut self, probe: Result<(), SinkFault>) {
         self.probing = false;
         let refusing = self.is_refusing();
         match probe {
@@ -198,7 +198,7 @@ impl Pipeline {
         self.paused.as_ref().is_some_and(|pause| pause.cause == Cause::Store)
     }
 
-    pub(super) fn land_payload_probe(&mut self, probe: Result<(), PayloadError>) {
+    pub(super) fn apply_payload_probe(&mut self, probe: Result<(), PayloadError>) {
         self.probing_payloads = false;
         match probe {
             Ok(()) => self.payloads_work(),
@@ -312,16 +312,16 @@ impl Pipeline {
 }
 
 /// Those of a trial that are stored.
-fn durable(landed: &[Landed]) -> impl Iterator<Item = &Prepared> {
-    landed.iter().filter(|one| one.is_durable()).map(|one| &one.envelope.payload)
+fn durable(results: &[EnvelopeResult]) -> impl Iterator<Item = &Prepared> {
+    results.iter().filter(|one| one.is_durable()).map(|one| &one.envelope.payload)
 }
 
 /// Whether a trial shows that the store works: most of it is stored, or others of the same kind and month are, wherever one
 /// is refused. What is still refused is poison then.
-fn exonerates(landed: &[Landed]) -> bool {
-    let places: BTreeSet<Place> = durable(landed).map(place).collect();
-    let mut refused = landed.iter().filter(|one| !one.is_durable());
-    durable(landed).count() * 2 > landed.len() || refused.all(|one| places.contains(&place(&one.envelope.payload)))
+fn exonerates(results: &[EnvelopeResult]) -> bool {
+    let places: BTreeSet<Place> = durable(results).map(place).collect();
+    let mut refused = results.iter().filter(|one| !one.is_durable());
+    durable(results).count() * 2 > results.len() || refused.all(|one| places.contains(&place(&one.envelope.payload)))
 }
 
 fn choose<'a>(candidates: impl Iterator<Item = &'a Prepared>) -> Vec<Prepared> {
@@ -353,8 +353,8 @@ fn choose<'a>(candidates: impl Iterator<Item = &'a Prepared>) -> Vec<Prepared> {
     chosen
 }
 
-fn fault_of(landed: &Landed) -> Option<SinkFault> {
-    match &landed.result {
+fn fault_of(results: &EnvelopeResult) -> Option<SinkFault> {
+    match &results.result {
         ItemResult::Verdict(Verdict::Retry(RetryCause { detail, .. })) | ItemResult::NotUploaded(detail) => {
             Some(SinkFault::new(FaultKind::Storage, detail.as_str()))
         }

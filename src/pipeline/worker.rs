@@ -1,7 +1,7 @@
 //! The state of the flow and the steps that time brings about. Only this task touches it, so there are no locks.
 //!
 //! A transient fault is held here and tried again after a pause; the broker's prefetch window is what pauses the
-//! producers. How deliveries come in is in `intake.rs`, what comes back from requests in `landing.rs`, what becomes of
+//! producers. How deliveries come in is in `intake.rs`, what comes back from requests in `results.rs`, what becomes of
 //! refusals in `refusals.rs`, and how it is found out that a store works again in `trial.rs`.
 
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use tracing::error;
 
 use super::breaker::Breaker;
 use super::cache::DurableCache;
-use super::dispatch::{Destination, GraphKey, Landing, Request};
+use super::dispatch::{Destination, GraphKey, Request, RequestResult};
 use super::gate::{Gate, GateKeeper};
 use super::intake::UnfoldBudget;
 use super::limit::RefusalLimit;
@@ -72,7 +72,7 @@ pub struct Pipeline {
     /// Batches that are sent as they are: the halves of a request that was too large.
     pub(super) ready: VecDeque<Vec<Envelope<Prepared>>>,
     pub(super) held: Vec<Held>,
-    pub(super) flights: JoinSet<Flown>,
+    pub(super) tasks: JoinSet<TaskResult>,
     pub(super) requests_out: usize,
     /// Those of them that upload.
     pub(super) uploads_out: usize,
@@ -115,15 +115,15 @@ pub(super) struct Held {
 }
 
 /// What a task brings back.
-pub(super) enum Flown {
+pub(super) enum TaskResult {
     Request {
-        landing: Box<Landing>,
+        result: Box<RequestResult>,
         uploads: bool,
     },
     /// Documents that were written without a delivery, to see whether the store takes them.
-    Trial(Box<Landing>),
+    Trial(Box<RequestResult>),
     /// Documents that were stored before, written once more because others are refused.
-    Control(Box<Landing>),
+    Control(Box<RequestResult>),
     Probe(Result<(), SinkFault>),
     PayloadProbe(Result<(), PayloadError>),
     Decoded(Box<Preparation>),
@@ -163,7 +163,7 @@ impl Pipeline {
             uploads: Window::new(settings.batch(), now),
             ready: VecDeque::new(),
             held: Vec::new(),
-            flights: JoinSet::new(),
+            tasks: JoinSet::new(),
             requests_out: 0,
             uploads_out: 0,
             probing: false,
@@ -214,7 +214,7 @@ impl Pipeline {
     }
 
     /// Starts every request, decoder and trial that is due and may start.
-    pub(super) fn launch(&mut self) {
+    pub(super) fn start_requests(&mut self) {
         let now = Instant::now();
         self.ports.stats.beat();
         self.start_decoders();
@@ -226,8 +226,9 @@ impl Pipeline {
             self.pace.started(now);
             self.requests_out += 1;
             self.uploads_out += usize::from(uploads);
-            self.flights
-                .spawn(async move { Flown::Request { landing: Box::new(request.send(&destination).await), uploads } });
+            self.tasks.spawn(async move {
+                TaskResult::Request { result: Box::new(request.send(&destination).await), uploads }
+            });
         }
         self.start_trials(now);
         gauge!(names::REQUESTS).set(self.requests_out as f64);
@@ -279,7 +280,7 @@ impl Pipeline {
         all.into_iter().flatten().fold(now + HEARTBEAT, Instant::min)
     }
 
-    /// Whatever time alone brings about; requests are started by the next `launch`.
+    /// Whatever time alone brings about; requests are started by the next `start_requests`.
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
         self.release_if_overdue(now);
@@ -294,9 +295,9 @@ impl Pipeline {
     /// # Errors
     /// A task that ended without a result: then the flow no longer knows what is out. What tasks do is guarded against
     /// panics, so that this is a defect.
-    pub(super) async fn next_flown(&mut self) -> Option<Result<Flown, ()>> {
-        match self.flights.join_next().await? {
-            Ok(flown) => Some(Ok(flown)),
+    pub(super) async fn next_result(&mut self) -> Option<Result<TaskResult, ()>> {
+        match self.tasks.join_next().await? {
+            Ok(result) => Some(Ok(result)),
             Err(crash) => {
                 error!(
                     how = how_it_ended(&crash),

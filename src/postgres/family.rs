@@ -136,7 +136,7 @@ impl<'c> Batch<'c> {
         lookup::rows(&self.transaction, self.catalogue, kind, ids).await
     }
 
-    /// Deletes rows that this transaction has locked. Answers how many.
+    /// Deletes rows that this transaction has locked. Returns how many.
     ///
     /// # Errors
     /// [`PostgresError`], as in [`Self::runs`].

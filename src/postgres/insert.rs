@@ -15,7 +15,7 @@ use crate::domain::{Kind, schema};
 pub type NamedRow = Map<String, Value>;
 
 /// Inserts rows in one transaction. Columns that this database does not have are left out; a row that is there (by its key
-/// or another unique index) stays as it is. Answers how many went in.
+/// or another unique index) stays as it is. Returns how many went in.
 ///
 /// # Errors
 /// [`PostgresError`]; then none of them is in.

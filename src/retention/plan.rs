@@ -74,7 +74,7 @@ pub fn steps(content: &MonthContent, settings: &RetentionSettings, now: Timestam
     let month = content.month;
     let tenants: BTreeSet<TenantId> = content.counts.iter().map(|count| count.tenant_id).collect();
     let is_past = |cutoff: Option<Timestamp>| cutoff.is_some_and(|cutoff| month.end() <= cutoff);
-    // A month that holds graphs only belongs to nobody any more: the default decides.
+    // A month that holds graphs only belongs to no record any more: the default decides.
     let all_past = tenants.iter().all(|tenant| is_past(settings.cutoff(*tenant, now)))
         && (!tenants.is_empty() || is_past(settings.default_cutoff(now)));
     if all_past {
@@ -92,7 +92,7 @@ pub fn steps(content: &MonthContent, settings: &RetentionSettings, now: Timestam
         }
     }
     steps.extend(partial.into_iter().map(|(until, due)| {
-        // All at once where nobody is spared, so that a question need not name ten thousand tenants.
+        // All at once where no tenant is spared, so that a question need not name ten thousand tenants.
         let tenants = if due.len() == tenants.len() { Vec::new() } else { due };
         Step { month, what: What::Before { until, tenants }, records: BTreeMap::new() }
     }));

@@ -36,7 +36,7 @@ pub async fn run(retention: Retention, interval: Duration, stop: CancellationTok
     }
 }
 
-/// One look. Answers how many records went, if it was time.
+/// One look. Returns how many records went, if it was time.
 ///
 /// # Errors
 /// [`RetentionError`] of the run.
@@ -54,7 +54,7 @@ pub async fn tick(retention: &Retention, interval: Duration) -> Result<Option<u6
     retention.sweep(true, &|_| {}, &|| false).await?;
     let removed = reports.iter().flat_map(|report| report.removed.values()).sum();
     let value = json!({ "at": now.to_string(), "by": retention.holder, "removed": removed });
-    // Whoever wrote meanwhile has run meanwhile: as good.
+    // A process that wrote meanwhile has run meanwhile, which does as well.
     retention.store.put_state(LAST, &value, last.map(|entry| entry.version)).await?;
     Ok(Some(removed))
 }

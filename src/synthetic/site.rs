@@ -129,7 +129,7 @@ impl Site {
         }
     }
 
-    /// Adds the executions of a step; answers whether the run goes on.
+    /// Adds the executions of a step; returns whether the run goes on.
     fn step(
         &mut self,
         step: &Step,

@@ -75,7 +75,7 @@ pub(super) fn window(queue: &QueueSettings, shared: &Shared, in_trial: bool) -> 
     Window::new(prefetch, share, shared.settings.regrow_after(), Instant::now())
 }
 
-/// Waits until the pipeline takes a delivery; answers false when it never will.
+/// Waits until the pipeline takes a delivery; returns false when it never will.
 pub(super) async fn has_room(pipeline: Option<&mpsc::Sender<Delivery>>) -> bool {
     match pipeline {
         Some(pipeline) => pipeline.reserve().await.is_ok(),

@@ -58,7 +58,7 @@ impl<'a> Walk<'a> {
         }
         let got = self.channel.basic_get(short(&self.queue), BasicGetOptions::default()).await;
         let Some(message) = got.map_err(AmqpError::broker("walking over the dead letters"))? else {
-            // Somebody else took the rest.
+            // Another consumer took the rest.
             self.left = 0;
             return Ok(None);
         };
@@ -85,7 +85,7 @@ impl<'a> Walk<'a> {
     /// Gives back what was not acked, and waits until the queue has it, within [`GOODBYE`].
     ///
     /// RabbitMQ answers the end of a channel before its queue has heard of it, unless the channel has consumers, so
-    /// the next walk would find too few letters. Somebody else may take letters meanwhile, hence the bound.
+    /// the next walk would find too few letters. Another consumer may take letters meanwhile, hence the bound.
     pub async fn end(self) {
         // A channel that breaks while it is closed gives everything back as well.
         let _ = self.channel.close(200, "done".into()).await;

@@ -26,15 +26,15 @@ pub struct Slots<T> {
 
 enum Slot<T> {
     /// Out in the pipeline.
-    Held { item: T, received: Instant },
+    InPipeline { item: T, received: Instant },
     /// Its item was taken to publish something that must be confirmed before the ack.
-    Lent { _lender: Arc<()>, received: Instant },
+    AwaitingConfirm { _lender: Arc<()>, received: Instant },
     /// To be acked.
     Settled(Ending),
     /// To be nacked. No ack may pass it before: a multiple-ack would cover it.
-    Returned,
-    /// The broker was told already, by an ack or a nack of its own.
-    Told,
+    NackPending,
+    /// Reported to the broker already, by an ack or a nack of its own.
+    Reported,
 }
 
 /// The holder of a lent item asks it before each attempt whether the delivery is still its own to settle.
@@ -42,12 +42,12 @@ pub type Claim = Weak<()>;
 
 /// How many deliveries ended in which way.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Tally {
+pub struct EndingCounts {
     pub stored: u64,
     pub dead_lettered: u64,
 }
 
-impl Tally {
+impl EndingCounts {
     pub fn of(ending: Ending) -> Self {
         let mut tally = Self::default();
         tally.add(ending);
@@ -87,14 +87,14 @@ impl<T> Slots<T> {
     /// Takes in the next delivery.
     pub fn hold(&mut self, tag: u64, item: T, received: Instant) {
         while self.first + (self.window.len() as u64) < tag {
-            // A tag that never came here; nobody settles it, and nothing must wait for it.
-            self.window.push_back(Slot::Told);
+            // A tag that never came here; it is never settled, and nothing must wait for it.
+            self.window.push_back(Slot::Reported);
         }
-        self.window.push_back(Slot::Held { item, received });
+        self.window.push_back(Slot::InPipeline { item, received });
         self.unsettled += 1;
     }
 
-    /// The delivery is done. Answers false for a tag that was given back or settled before.
+    /// The delivery is done. Returns false for a tag that was given back or settled before.
     pub fn settle(&mut self, tag: u64, ending: Ending) -> bool {
         let settled = self.end(tag, Slot::Settled(ending));
         self.settled += usize::from(settled);
@@ -104,20 +104,20 @@ impl<T> Slots<T> {
     /// Takes the item of a delivery out, to publish something before it is settled.
     pub fn lend(&mut self, tag: u64) -> Option<(T, Claim)> {
         let slot = self.slot_mut(tag)?;
-        let Slot::Held { received, .. } = *slot else {
+        let Slot::InPipeline { received, .. } = *slot else {
             return None;
         };
         let lender = Arc::new(());
         let claim = Arc::downgrade(&lender);
-        match std::mem::replace(slot, Slot::Lent { _lender: lender, received }) {
-            Slot::Held { item, .. } => Some((item, claim)),
+        match std::mem::replace(slot, Slot::AwaitingConfirm { _lender: lender, received }) {
+            Slot::InPipeline { item, .. } => Some((item, claim)),
             _ => None,
         }
     }
 
-    /// The delivery goes back to the queue. Answers false for a tag that was given back or settled before.
+    /// The delivery goes back to the queue. Returns false for a tag that was given back or settled before.
     pub fn give_back(&mut self, tag: u64) -> bool {
-        let returned = self.end(tag, Slot::Returned);
+        let returned = self.end(tag, Slot::NackPending);
         if returned {
             self.returned.push(tag);
         }
@@ -129,18 +129,18 @@ impl<T> Slots<T> {
         let tags = std::mem::take(&mut self.returned);
         for &tag in &tags {
             if let Some(slot) = self.slot_mut(tag) {
-                *slot = Slot::Told;
+                *slot = Slot::Reported;
             }
         }
         tags
     }
 
-    /// Removes the settled prefix. Answers the tag of the one ack that covers it, and what it covers: that tag is
+    /// Removes the settled prefix. Returns the tag of the one ack that covers it, and what it covers: that tag is
     /// settled, and so is all before it that the broker still waits for.
-    pub fn ack_prefix(&mut self) -> Option<(u64, Tally)> {
+    pub fn ack_prefix(&mut self) -> Option<(u64, EndingCounts)> {
         let mut tag = None;
-        let mut tally = Tally::default();
-        while let Some(Slot::Settled(_) | Slot::Told) = self.window.front() {
+        let mut tally = EndingCounts::default();
+        while let Some(Slot::Settled(_) | Slot::Reported) = self.window.front() {
             // The broker refuses an ack of a tag that it was told of, so the last settled one is named.
             if let Some(Slot::Settled(ending)) = self.window.pop_front() {
                 self.settled -= 1;
@@ -158,7 +158,7 @@ impl<T> Slots<T> {
         for (tag, slot) in (self.first..).zip(&mut self.window) {
             if let Slot::Settled(ending) = *slot {
                 acks.push((tag, ending));
-                *slot = Slot::Told;
+                *slot = Slot::Reported;
             }
         }
         self.settled = 0;
@@ -168,8 +168,8 @@ impl<T> Slots<T> {
     /// The oldest unsettled delivery. It is at the front, unless `ack_prefix` is due.
     pub fn oldest(&self) -> Option<(u64, Instant)> {
         (self.first..).zip(&self.window).find_map(|(tag, slot)| match slot {
-            Slot::Held { received, .. } | Slot::Lent { received, .. } => Some((tag, *received)),
-            Slot::Settled(_) | Slot::Returned | Slot::Told => None,
+            Slot::InPipeline { received, .. } | Slot::AwaitingConfirm { received, .. } => Some((tag, *received)),
+            Slot::Settled(_) | Slot::NackPending | Slot::Reported => None,
         })
     }
 
@@ -178,10 +178,10 @@ impl<T> Slots<T> {
         self.window.get_mut(index)
     }
 
-    /// Ends an unsettled slot; answers false for any other.
+    /// Ends an unsettled slot; returns false for any other.
     fn end(&mut self, tag: u64, with: Slot<T>) -> bool {
         match self.slot_mut(tag) {
-            Some(slot @ (Slot::Held { .. } | Slot::Lent { .. })) => *slot = with,
+            Some(slot @ (Slot::InPipeline { .. } | Slot::AwaitingConfirm { .. })) => *slot = with,
             _ => return false,
         }
         self.unsettled -= 1;

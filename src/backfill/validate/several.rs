@@ -46,7 +46,7 @@ impl Validation<'_> {
     }
 }
 
-/// Names a record when the walk meets the first of its copies. Answers how many copies within the walk do not count.
+/// Names a record when the walk meets the first of its copies. Returns how many copies within the walk do not count.
 fn name(
     request: &Request,
     (kind, tenant_id): (Kind, TenantId),

@@ -134,7 +134,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads the start of a value: all of it, or the opening of a container that is not empty (then answers `true`).
+    /// Reads the start of a value: all of it, or the opening of a container that is not empty (then returns `true`).
     fn opened<S: Sink>(&mut self, nesting: &mut Nesting, sink: &mut S) -> Result<bool, Syntax> {
         match self.peek() {
             Some(b'"') => self.raw_string(sink)?,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Scanner, Syntax};
 
-/// A byte that ends a run of plain text within a string: `"`, `\` or a control character. Answers the length if there
+/// A byte that ends a run of plain text within a string: `"`, `\` or a control character. Returns the length if there
 /// is none from `from` on.
 pub fn find_special(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();

@@ -60,7 +60,7 @@ impl Slot<'_> {
 }
 
 impl Cut {
-    /// The full text of a payload that somebody else has cut.
+    /// The full text of a payload that Dify has cut.
     #[must_use]
     pub fn of_full_text(field: PayloadField, full: JsonText) -> Self {
         marked(field, full)
@@ -77,7 +77,7 @@ fn hash_of(text: &JsonText) -> ContentHash {
 }
 
 /// Cuts every payload field over its limit, then the largest ones further until all of them are within the document's;
-/// answers what was cut, with its full text.
+/// returns what was cut, with its full text.
 #[must_use]
 pub fn fit(record: &mut Record, limits: &Limits) -> Vec<Cut> {
     let mut cuts = Vec::new();

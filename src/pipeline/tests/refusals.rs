@@ -184,7 +184,7 @@ async fn more_poison_than_is_seen_at_once_does_not_stop_the_worker_for_ever() {
     flow.send_record(&good[0]).await;
     assert_eq!(flow.settled().await.outcome, Outcome::Ack);
     flow.gate.wait_for(Gate::is_open).await.unwrap();
-    // What the pause taught is used: the rest of the poison stops nobody again.
+    // What the pause taught is used: the rest of the poison stops nothing again.
     for record in &poison[..] {
         flow.send_record(record).await;
     }

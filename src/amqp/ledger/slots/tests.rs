@@ -114,12 +114,12 @@ fn one_ack_covers_the_prefix_and_none_the_gap() {
     }
     assert!(slots.give_back(6));
     assert_eq!(slots.take_returned(), [6]);
-    assert_eq!(slots.ack_prefix(), Some((3, Tally { stored: 3, dead_lettered: 0 })));
+    assert_eq!(slots.ack_prefix(), Some((3, EndingCounts { stored: 3, dead_lettered: 0 })));
     assert_eq!(slots.ack_prefix(), None);
     assert!(slots.has_stragglers());
     assert_eq!(slots.ack_stragglers(), [(5, Ending::Stored)]);
     assert!(slots.settle(4, Ending::DeadLettered));
-    assert_eq!(slots.ack_prefix(), Some((4, Tally { stored: 0, dead_lettered: 1 })));
+    assert_eq!(slots.ack_prefix(), Some((4, EndingCounts { stored: 0, dead_lettered: 1 })));
     assert_eq!(slots.outstanding(), 0);
 }
 
@@ -130,7 +130,7 @@ fn no_ack_passes_a_delivery_that_is_still_to_be_nacked() {
         slots.hold(tag, (), Instant::now());
     }
     assert!(slots.settle(1, Ending::Stored) && slots.give_back(2) && slots.settle(3, Ending::Stored));
-    let one = Tally::of(Ending::Stored);
+    let one = EndingCounts::of(Ending::Stored);
     assert_eq!(slots.ack_prefix(), Some((1, one)));
     assert_eq!(slots.ack_prefix(), None);
     assert_eq!(slots.take_returned(), [2]);

@@ -1,17 +1,17 @@
-//! What becomes of requests that came back: verdicts to dispositions, faults to pauses.
+//! What becomes of requests that ended: verdicts to dispositions, faults to pauses.
 //!
-//! Receipts are settled in [`Pipeline::land_one`] and [`Pipeline::refuse`], and nowhere else.
+//! Receipts are settled in [`Pipeline::apply_verdict`] and [`Pipeline::refuse`], and nowhere else.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::dispatch::{ItemResult, Landed, Landing, Uploads, is_durable};
+use super::dispatch::{EnvelopeResult, ItemResult, RequestResult, Uploads, is_durable};
 use super::prepare::{Envelope, Prepared, truncate_harder};
 use super::stats::PipelineStats;
 use super::suspicion::place;
-use super::worker::{Flown, Held, Pipeline};
+use super::worker::{Held, Pipeline, TaskResult};
 use crate::domain::verdict::Next;
 use crate::domain::{Disposition, FaultKind, Refusal, RefusalClass, SinkFault, Timestamp, Verdict};
 
@@ -25,35 +25,35 @@ struct Moment {
 
 impl Pipeline {
     /// Takes a task's result.
-    pub(super) fn land(&mut self, flown: Flown) {
-        match flown {
-            Flown::Probe(probe) => self.land_probe(probe),
-            Flown::PayloadProbe(probe) => self.land_payload_probe(probe),
-            Flown::Trial(landing) => self.land_trial(*landing),
-            Flown::Control(landing) => self.land_control(*landing),
-            Flown::Decoded(preparation) => self.take_decoded(*preparation),
-            Flown::Request { landing, uploads } => {
+    pub(super) fn apply(&mut self, result: TaskResult) {
+        match result {
+            TaskResult::Probe(probe) => self.apply_probe(probe),
+            TaskResult::PayloadProbe(probe) => self.apply_payload_probe(probe),
+            TaskResult::Trial(result) => self.apply_trial(*result),
+            TaskResult::Control(result) => self.apply_control(*result),
+            TaskResult::Decoded(preparation) => self.take_decoded(*preparation),
+            TaskResult::Request { result, uploads } => {
                 self.requests_out -= 1;
                 self.uploads_out -= usize::from(uploads);
-                self.land_request(*landing);
+                self.apply_request(*result);
             }
         }
     }
 
-    fn land_request(&mut self, landing: Landing) {
+    fn apply_request(&mut self, result: RequestResult) {
         let now = Instant::now();
-        self.note_generation(landing.generation);
-        self.note_uploads(&landing.uploads);
-        for graph in landing.durable_graphs {
+        self.note_generation(result.generation);
+        self.note_uploads(&result.uploads);
+        for graph in result.durable_graphs {
             self.durable_graphs.tell(graph, (), now);
         }
-        match landing.outcome {
-            Ok(landed) => self.land_all(landed, landing.took),
-            Err((fault, batch)) => self.land_fault(&fault, batch, now),
+        match result.outcome {
+            Ok(results) => self.apply_verdicts(results, result.took),
+            Err((fault, batch)) => self.apply_fault(&fault, batch, now),
         }
     }
 
-    /// Forgets what was durable when the store has made an index or a file anew: somebody may have removed the old one.
+    /// Forgets what was durable when the store has made an index or a file anew: an operator may have removed the old one.
     pub(super) fn note_generation(&mut self, generation: u64) {
         if self.generation != generation {
             self.generation = generation;
@@ -69,9 +69,9 @@ impl Pipeline {
         }
     }
 
-    fn land_all(&mut self, landed: Vec<Landed>, took: Duration) {
-        self.ports.stats.request(landed.len(), took);
-        let verdicts = || landed.iter().filter_map(Landed::verdict);
+    fn apply_verdicts(&mut self, results: Vec<EnvelopeResult>, took: Duration) {
+        self.ports.stats.request(results.len(), took);
+        let verdicts = || results.iter().filter_map(EnvelopeResult::verdict);
         if verdicts().any(|verdict| matches!(verdict, Verdict::Retry(cause) if matches!(cause.status, Some(429 | 503))))
         {
             self.pace.overloaded(Instant::now());
@@ -87,10 +87,10 @@ impl Pipeline {
         }
         let nothing_stored = stored + superseded == 0;
         let moment = Moment { now: Instant::now(), wall: (self.ports.clock)(), nothing_stored };
-        if let Some(one) = landed.iter().find(|one| one.is_durable()) {
+        if let Some(one) = results.iter().find(|one| one.is_durable()) {
             self.keep_control(&one.envelope.payload);
         }
-        let held: Vec<_> = landed.into_iter().filter_map(|one| self.land_one(one, &moment)).collect();
+        let held: Vec<_> = results.into_iter().filter_map(|one| self.apply_verdict(one, &moment)).collect();
         let stats = &self.ports.stats;
         PipelineStats::add(&stats.stored, "stored", stored);
         PipelineStats::add(&stats.superseded, "superseded", superseded);
@@ -106,9 +106,9 @@ impl Pipeline {
     }
 
     /// Settles one envelope by its result; returns it, with the fault, if it must be tried again.
-    fn land_one(
+    fn apply_verdict(
         &mut self,
-        Landed { mut envelope, result }: Landed,
+        EnvelopeResult { mut envelope, result }: EnvelopeResult,
         moment: &Moment,
     ) -> Option<(Envelope<Prepared>, Option<SinkFault>)> {
         let verdict = match result {
@@ -157,7 +157,7 @@ impl Pipeline {
         }
     }
 
-    fn land_fault(&mut self, fault: &SinkFault, mut batch: Vec<Envelope<Prepared>>, now: Instant) {
+    fn apply_fault(&mut self, fault: &SinkFault, mut batch: Vec<Envelope<Prepared>>, now: Instant) {
         self.ports.stats.fault(fault.kind);
         if fault.kind == FaultKind::TooLarge {
             self.split(batch, fault);
@@ -212,7 +212,7 @@ impl Pipeline {
     }
 }
 
-impl Landed {
+impl EnvelopeResult {
     /// The store's verdict, if the document was sent.
     pub(super) const fn verdict(&self) -> Option<&Verdict> {
         match &self.result {
