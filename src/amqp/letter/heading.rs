@@ -61,11 +61,13 @@ impl Heading {
         let nothing = FieldTable::default();
         let headers = original.properties.headers().as_ref().unwrap_or(&nothing);
         let death = Death::read(headers);
-        let own = text(headers, REASON);
+        // A producer of forged letters chooses these texts, and they are held for every letter of a list.
+        let text = |name| text(headers, name).map(bounded);
+        let own = text(REASON);
         let by_broker = |death: &Death| format!("broker:{}", death.reason.as_deref().unwrap_or("unknown"));
         let reason = own.or_else(|| death.as_ref().map(by_broker)).unwrap_or_else(|| "unknown".to_owned());
         let death = death.unwrap_or_default();
-        let source = match text(headers, SOURCE).as_deref() {
+        let source = match text(SOURCE).as_deref() {
             Some("celery") => Some(QueueSource::Celery),
             Some("native") => Some(QueueSource::Native),
             // The broker's letters do not say it; only Celery's messages name a task.
@@ -73,17 +75,17 @@ impl Heading {
             _ => death.queue.is_some().then_some(QueueSource::Native),
         };
         Self {
-            reason,
-            detail: text(headers, DETAIL),
+            reason: shortened(reason),
+            detail: text(DETAIL),
             status: number(headers, STATUS),
             attempts: number(headers, ATTEMPTS).unwrap_or(0),
-            exchange: text(headers, EXCHANGE).or(death.exchange),
-            routing_key: text(headers, ROUTING_KEY).or(death.routing_key),
-            queue: text(headers, QUEUE).or(death.queue),
+            exchange: text(EXCHANGE).or(death.exchange.map(bounded)),
+            routing_key: text(ROUTING_KEY).or(death.routing_key.map(bounded)),
+            queue: text(QUEUE).or(death.queue.map(bounded)),
             source,
-            sha256: text(headers, SHA256),
-            at: text(headers, AT).and_then(|at| at.parse().ok()).or(death.at),
-            left_out: text(headers, LEFT_OUT),
+            sha256: text(SHA256),
+            at: text(AT).and_then(|at| at.parse().ok()).or(death.at),
+            left_out: text(LEFT_OUT),
         }
     }
 
@@ -91,6 +93,18 @@ impl Heading {
     pub(in crate::amqp) fn message(&self, original: &Original) -> Option<Message> {
         Some(original.message(self.source?))
     }
+}
+
+/// Characters of a reason: more than any of ours or the broker's has.
+const REASON_CHARACTERS: usize = 64;
+
+/// A reason that is no longer than it needs to be, since letters are counted by it.
+fn shortened(mut reason: String) -> String {
+    if let Some((end, _)) = reason.char_indices().nth(REASON_CHARACTERS) {
+        reason.truncate(end);
+        reason.push('…');
+    }
+    reason
 }
 
 /// Returns why a message of the dead-letter queue is no letter that may be replayed; `None` if it is one.

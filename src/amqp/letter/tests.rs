@@ -177,6 +177,18 @@ fn what_a_producer_says_in_headers_of_difylog_does_not_survive() {
 }
 
 #[test]
+fn what_a_forged_letter_says_of_itself_is_bounded() {
+    let mut original = celery();
+    let said = [REASON, DETAIL, QUEUE, EXCHANGE, ROUTING_KEY];
+    let forged: BTreeMap<_, _> = said.into_iter().map(|name| (short(name), long("退".repeat(50_000)))).collect();
+    original.properties = original.properties.with_headers(forged.into());
+    let heading = Heading::read(&original);
+    assert_eq!(heading.reason.chars().count(), 65, "a reason of ours has less");
+    let texts = [heading.detail, heading.queue, heading.exchange, heading.routing_key];
+    assert!(texts.into_iter().flatten().all(|text| text.len() <= Refusal::MAX_DETAIL + 3));
+}
+
+#[test]
 fn headers_that_do_not_fit_a_frame_are_left_out_and_named() {
     for limit in [4_096 - 8, 131_064] {
         let mut original = celery();
