@@ -298,7 +298,11 @@ fn busy(id: Uuid, Held { holder, until }: Held) -> MigrateError {
     MigrateError::Busy { id: id.to_string(), holder, until: until.to_string() }
 }
 
-/// Waits once for the end of a lease: its holder may have died. A holder that renews it meanwhile is at work.
+/// How often the end of another's lease is looked for.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Takes the lease, or waits for its end: its holder may have died. A holder that renews it meanwhile is at work, which is
+/// seen after a third of the lease's time.
 async fn wait_for_lease(
     store: &Arc<dyn StateStore>,
     id: Uuid,
@@ -307,16 +311,23 @@ async fn wait_for_lease(
     holder: &str,
 ) -> Result<Lease, MigrateError> {
     let key = lease_key(id);
-    let now = clock();
-    let held = match Lease::acquire(Arc::clone(store), &key, holder, duration, now).await? {
-        Ok(lease) => return Ok(lease),
-        Err(held) => held,
-    };
-    let rest = Duration::from_micros(u64::try_from(held.until.micros() - now.micros()).unwrap_or_default());
-    tracing::warn!(migration = %id, holder = %held.holder, seconds = rest.as_secs() + 1,
-        "another process holds this migration, or died: waiting for the end of its lease");
-    tokio::time::sleep(rest + Duration::from_millis(1)).await;
-    Lease::acquire(Arc::clone(store), &key, holder, duration, clock()).await?.map_err(|held| busy(id, held))
+    let mut waited_for = None;
+    loop {
+        let now = clock();
+        let held = match Lease::acquire(Arc::clone(store), &key, holder, duration, now).await? {
+            Ok(lease) => return Ok(lease),
+            Err(held) => held,
+        };
+        let rest = Duration::from_micros(u64::try_from(held.until.micros() - now.micros()).unwrap_or_default());
+        match &waited_for {
+            None => tracing::warn!(migration = %id, holder = %held.holder, seconds = rest.as_secs() + 1,
+                "another process holds this migration, or died: waiting for the end of its lease"),
+            Some(waited_for) if *waited_for != held => return Err(busy(id, held)),
+            Some(_) => {}
+        }
+        waited_for = Some(held);
+        tokio::time::sleep(rest.min(LOOK) + Duration::from_millis(1)).await;
+    }
 }
 
 /// Returns the process that works on a migration; `None`: none does.
