@@ -4,6 +4,7 @@ import contextlib
 import logging
 import random
 import ssl
+import threading
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +36,9 @@ class Publisher:
         self._pause = FIRST_PAUSE
         self._beat_at = 0.0
         self._was_down = False
+        # What the thread that connects again has made, as connection and channel.
+        self._made: tuple[Any, Any] | None = None
+        self._connecting: threading.Thread | None = None
 
     @property
     def address(self) -> str:
@@ -43,8 +47,27 @@ class Publisher:
         return f"{parts.hostname}:{parts.port or (5671 if parts.scheme == 'amqps' else 5672)}"
 
     def ready(self) -> bool:
-        """Returns whether a publish is worth trying: connected, or the pause after the last failure is over."""
-        return self._channel is not None or time.monotonic() >= self._retry_at
+        """Returns whether a publish is worth trying: there is a connection, or none has failed yet.
+
+        After a failure another thread connects again, after a pause: a broker that accepts connections and never
+        answers must not hold up the events that go into the spool meanwhile. Never waits.
+        """
+        if self._channel is not None or self._retry_at == 0.0:
+            return True
+        if self._made is not None:
+            (self._connection, self._channel), self._made = self._made, None
+            self._beat_at = time.monotonic() + HEARTBEAT_SECONDS / 3
+            return True
+        if time.monotonic() >= self._retry_at and (self._connecting is None or not self._connecting.is_alive()):
+            self._connecting = threading.Thread(target=self._connect_again, name="difylog-connect", daemon=True)
+            self._connecting.start()
+        return False
+
+    def _connect_again(self) -> None:
+        try:
+            self._made = self._connect()
+        except Exception:  # noqa: BLE001 - see publish; the first failure was logged
+            self._put_off()
 
     @property
     def connected(self) -> bool:
@@ -84,20 +107,24 @@ class Publisher:
 
     def _open(self) -> Any:
         if self._channel is None:
-            from kombu.connection import Connection
-
-            timeout = self._settings.amqp_timeout
-            connection = Connection(
-                self._settings.amqp_url, ssl=self._tls(), heartbeat=HEARTBEAT_SECONDS, connect_timeout=timeout,
-                transport_options={
-                    "confirm_publish": True, "read_timeout": timeout, "write_timeout": timeout,
-                    "client_properties": {"connection_name": "difylog-dify"},
-                },
-            )  # fmt: skip
-            self._connection = connection.connect()
-            self._channel = self._connection.channel()
+            self._connection, self._channel = self._connect()
             self._beat_at = time.monotonic() + HEARTBEAT_SECONDS / 3
         return self._channel
+
+    def _connect(self) -> tuple[Any, Any]:
+        from kombu.connection import Connection
+
+        timeout = self._settings.amqp_timeout
+        connection = Connection(
+            self._settings.amqp_url, ssl=self._tls(), heartbeat=HEARTBEAT_SECONDS, connect_timeout=timeout,
+            transport_options={
+                "confirm_publish": True, "read_timeout": timeout, "write_timeout": timeout,
+                "client_properties": {"connection_name": "difylog-dify"},
+            },
+        )  # fmt: skip
+        # Its own `connect` tries twice, with a pause between.
+        made = connection.transport.establish_connection()
+        return made, made.channel()
 
     def _tls(self) -> Any:
         if not self._settings.amqp_url.startswith("amqps:"):
@@ -112,8 +139,7 @@ class Publisher:
 
     def _lost(self, error: Exception) -> None:
         self.close()
-        self._retry_at = time.monotonic() + self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._put_off()
         if not self._was_down:
             self._was_down = True
             code = getattr(error, "reply_code", "")
@@ -121,6 +147,10 @@ class Publisher:
                 "the broker %s does not confirm events (%s %s): they go into the spool%s",
                 self.address, type(error).__name__, code, _advice(error),
             )  # fmt: skip
+
+    def _put_off(self) -> None:
+        self._retry_at = time.monotonic() + self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def heartbeat(self) -> None:
         """Sends and checks heartbeats if it is time; a dead connection is closed."""

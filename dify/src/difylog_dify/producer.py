@@ -27,7 +27,7 @@ BATCH_EVENTS = 200
 BATCH_BYTES = 1 << 20
 # Between two looks at the spool and the heartbeats, while there is nothing to publish.
 TICK_SECONDS = 1.0
-# How long a caller that finds the queue full waits for others that do.
+# How long a caller that finds the queue full waits for another that makes room.
 OVERFLOW_SECONDS = 0.05
 # Between two looks at a spool that was empty.
 LOOK_SECONDS = 15.0
@@ -62,37 +62,75 @@ class Producer:
     def offer(self, event: Event) -> bool:
         """Takes an event and returns True, or returns False if it is too large or there is no room anywhere.
 
-        Returns in some microseconds; with a full queue it writes to the spool, in some milliseconds, at most in
-        OVERFLOW_SECONDS and the time of one commit.
+        Returns in some microseconds. With a full queue a caller writes some of its oldest events to the spool, or
+        waits for another that does so, at most in OVERFLOW_SECONDS and the time of one commit.
         """
         if event.size > self._settings.event_bytes:
             self._lose([event], "larger than DIFYLOG_EVENT_BYTES", tell=False)
             return False
+        why = "" if self._append(event) else self._spill(event)
+        if why:
+            self._lose([event], why, tell=False)
+            return False
+        if not self._wake.is_set():
+            self._wake.set()
+        return True
+
+    def _append(self, event: Event) -> bool:
+        """Queues the event if there is room; returns whether there was."""
         with self._lock:
             taken = not self._stopping and self._bytes + event.size <= self._settings.queue_bytes
             if taken:
                 self._queue.append(event)
                 self._bytes += event.size
-        if not taken:
-            return self._spill(event)
-        if not self._wake.is_set():
-            self._wake.set()
-        return True
+        return taken
 
-    def _spill(self, event: Event) -> bool:
+    def _spill(self, event: Event) -> str:
+        """Queues the event once there is room, or writes it to the spool; returns why neither could be done."""
         why = "the queue is full (DIFYLOG_QUEUE_BYTES), and so is the spool, or it cannot be written"
-        if self._overflow is not None and self._overflow_lock.acquire(timeout=OVERFLOW_SECONDS):
-            try:
-                if not native.call(self._overflow.put, [_entry(event, encode(event))]):
-                    self._spool_may_hold = True
-                    self.counts["spilled"] += 1
-                    return True
-            except (SpoolError, NoRecord, ValueError, TypeError) as error:
-                why = f"{why}: {error}" if isinstance(error, SpoolError) else "no record"
-            finally:
-                self._overflow_lock.release()
-        self._lose([event], why, tell=False)
-        return False
+        if self._overflow is None:
+            return why
+        if not self._overflow_lock.acquire(timeout=OVERFLOW_SECONDS):
+            return "" if self._append(event) else why
+        try:
+            # Another may have made room meanwhile.
+            if self._append(event) or (self._unload(self._overflow) and self._append(event)):
+                return ""
+            # The queue's events are larger than this one, or nobody serves it any more.
+            if native.call(self._overflow.put, [_entry(event, encode(event))]):
+                return why
+            self._spool_may_hold = True
+            self.counts["spilled"] += 1
+        except (NoRecord, ValueError, TypeError):
+            return "no record"
+        except SpoolError as error:
+            return f"{why}: {error}"
+        finally:
+            self._overflow_lock.release()
+        return ""
+
+    def _unload(self, spool: Spool) -> bool:
+        """Moves the queue's oldest events to the spool in one commit; returns whether that made room.
+
+        Those that cannot be moved stay in their places: the producer's thread sees to them.
+        """
+        batch = self._batch()
+        moved: list[Event] = []
+        try:
+            entries = [_entry(event, encode(event)) for event in batch]
+            left_out = set(native.call(spool.put, entries))
+            moved = [event for place, event in enumerate(batch) if place not in left_out]
+        except (NoRecord, ValueError, TypeError):
+            # One of them is no record.
+            pass
+        finally:
+            stay = [event for event in batch if not any(event is one for one in moved)]
+            with self._lock:
+                self._queue.extendleft(reversed(stay))
+                self._bytes -= sum(event.size for event in moved)
+        self._spool_may_hold = self._spool_may_hold or bool(moved)
+        self.counts["spilled"] += len(moved)
+        return bool(moved)
 
     def stop(self, seconds: float) -> None:
         """Publishes or spools what is queued and ends the thread, within about `seconds`."""
