@@ -1,6 +1,7 @@
 //! The contract over a search engine, in both tenancies. The engine is the one at `DIFYLOG_TEST_ENGINE_URL`, which
-//! `scripts/test` starts; each run has an index prefix of its own.
+//! `scripts/test` starts; each run has index prefixes of its own.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use difylog::store::StoreAdmin as _;
@@ -20,10 +21,16 @@ pub fn settings(purpose: &str, tenancy: Tenancy) -> ElasticSettings {
     ElasticSettings { hosts: vec![url], tenancy, prefix, replicas: 0, ..ElasticSettings::default() }
 }
 
+/// Over how many stores the cases are spread. A question without a time asks every month of its store, and the cases that
+/// count or drop months have some fifty of their own: over one store, most of an engine's work would be to search them.
+const STORES: usize = 8;
+
 async fn subject(tenancy: Tenancy) -> Subject {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     let purpose = if tenancy == Tenancy::Shared { "shared" } else { "dedicated" };
+    let purpose = format!("{purpose}{}", NEXT.fetch_add(1, Ordering::Relaxed) % STORES);
     // The cases look for keywords in every text.
-    let settings = ElasticSettings { search: Search::All, ..settings(purpose, tenancy) };
+    let settings = ElasticSettings { search: Search::All, ..settings(&purpose, tenancy) };
     let store = Arc::new(ElasticStore::new(settings).unwrap());
     store.install().await.unwrap();
     Subject { store, _guard: Box::new(()) }

@@ -82,6 +82,7 @@ pub async fn extremes(subject: &Subject) {
 }
 
 pub async fn hostile_texts_are_data(subject: &Subject) {
+    let tenant = tenant();
     for text in [
         "'; DROP TABLE workflow_runs; --",
         "\"},{\"index\":{\"_index\":\"x\"}}\n{",
@@ -89,7 +90,7 @@ pub async fn hostile_texts_are_data(subject: &Subject) {
         "a\u{0}b",
         "\r\n\t\u{1b}[31m",
     ] {
-        let mut node = node(tenant(), app(), id(), 1, at(NOW));
+        let mut node = node(tenant, app(), id(), 1, at(NOW));
         node.title = text.into();
         node.node_id = text.into();
         node.error = Some(text.into());
