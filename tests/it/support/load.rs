@@ -1,19 +1,18 @@
 //! Made-up load and what must be in the store after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use difylog::codec::encode_native;
-use difylog::domain::query::{Page, RunFilter, RunSummary};
+use difylog::domain::query::{Content, Cursor, Page, RunFilter, RunSummary, Scan};
 use difylog::domain::record::RecordKey;
-use difylog::domain::{AppId, Kind, Record, RecordId, Revision, TenantId};
+use difylog::domain::{AppId, Document, Kind, Record, RecordId, Revision, TenantId};
 use difylog::store::Store;
 use difylog::synthetic::{Generator, Shape};
 use tokio::time::Instant;
 
-use crate::support::nodes::nodes_of_run;
 use crate::support::site::{Site, Worker};
 
 /// Records in publish order, and the newest revision of each.
@@ -77,10 +76,8 @@ impl Load {
                 found.insert(RecordKey { tenant_id, kind: Kind::WorkflowRun, id: run.0 }, run.1);
             }
         }
-        for run in self.newest.keys().filter(|key| key.kind == Kind::WorkflowRun) {
-            for node in nodes_of_run(store, run.tenant_id, run.id).await.unwrap() {
-                found.insert(node.key(), node.revision);
-            }
+        for node in all_nodes(store, &self.newest).await {
+            found.insert(node.key(), node.revision);
         }
         for (key, revision) in self.newest.iter().filter(|(key, _)| key.kind != Kind::AppLog) {
             match found.get(key) {
@@ -131,6 +128,23 @@ impl Load {
         apps.sort_unstable();
         apps.dedup();
         apps
+    }
+}
+
+/// Every node of the tenants of these records, by one walk: there are thousands of runs to ask for.
+async fn all_nodes(store: &dyn Store, of: &BTreeMap<RecordKey, Revision>) -> Vec<Document> {
+    let tenants: BTreeSet<_> = of.keys().map(|key| key.tenant_id).collect();
+    let mut scan = Scan {
+        tenants: tenants.into_iter().collect(),
+        content: Content::Light,
+        ..Scan::all(Kind::NodeExecution, 1_000)
+    };
+    let mut all = Vec::new();
+    loop {
+        let stretch = store.scan(&scan).await.unwrap();
+        let Some(last) = stretch.last() else { return all };
+        scan.after = Some(Cursor { created_at: last.record.created_at(), id: last.record.id() });
+        all.extend(stretch);
     }
 }
 

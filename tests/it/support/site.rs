@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -153,7 +154,9 @@ impl Site {
     fn worker_of(&self, mut command: Command) -> Worker {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.file("worker.log")).unwrap();
         command.stdout(Stdio::null()).stderr(log);
-        Worker { child: command.spawn().unwrap(), http: self.http.clone(), log: self.file("worker.log") }
+        // A connection for each request: the worker may be another one meanwhile.
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        Worker { child: command.spawn().unwrap(), http: self.http.clone(), client, log: self.file("worker.log") }
     }
 
     pub fn log(&self) -> String {
@@ -177,6 +180,8 @@ impl Site {
 pub struct Worker {
     child: Child,
     http: String,
+    /// Made once: it reads the certificates of the system.
+    client: reqwest::Client,
     log: PathBuf,
 }
 
@@ -217,7 +222,7 @@ impl Worker {
 
     /// An HTTP answer, or `None` while nobody listens.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
-        let answer = reqwest::get(format!("http://{}{path}", self.http)).await.ok()?;
+        let answer = self.client.get(format!("http://{}{path}", self.http)).send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
@@ -266,14 +271,20 @@ impl Drop for Worker {
 }
 
 /// An address that nobody listens on, below the range from which the system takes ports for connections: one of those
-/// could be taken again before the worker binds it.
+/// could be taken again before the worker binds it. No test of any process gets it again while this process lives: it is
+/// claimed by holding the same port of another loopback address.
 pub fn free_address() -> String {
     const PORTS: Range<u32> = 10_000..20_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static CLAIMS: Mutex<Vec<TcpListener>> = Mutex::new(Vec::new());
     loop {
         let offset = std::process::id() * 37 + NEXT.fetch_add(1, Ordering::Relaxed);
-        let address = format!("127.0.0.1:{}", PORTS.start + offset % (PORTS.end - PORTS.start));
-        if TcpListener::bind(&address).is_ok() {
+        let port = PORTS.start + offset % (PORTS.end - PORTS.start);
+        let address = format!("127.0.0.1:{port}");
+        if let Ok(claim) = TcpListener::bind(format!("127.0.0.2:{port}"))
+            && TcpListener::bind(&address).is_ok()
+        {
+            CLAIMS.lock().unwrap().push(claim);
             return address;
         }
     }
