@@ -232,3 +232,18 @@ fn no_test_is_ignored_and_nothing_sleeps() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// `scripts/test` does not look for examples to run in the documents: there are none, only drawings and formats.
+#[test]
+fn examples_in_documents_are_texts() {
+    let mut wrong = Vec::new();
+    for (relative, text) in sources("src") {
+        let documents = text.lines().filter_map(|line| {
+            let line = line.trim_start();
+            line.strip_prefix("//!").or_else(|| line.strip_prefix("///")).map(str::trim)
+        });
+        let fences = documents.filter(|line| line.starts_with("```"));
+        wrong.extend(fences.step_by(2).filter(|fence| *fence != "```text").map(|fence| format!("{relative}: {fence}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
