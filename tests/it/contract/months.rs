@@ -1,7 +1,10 @@
 //! Records that move to a later month, and months that go. Each case that counts or drops has months of its own.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use difylog::domain::query::{Page, RunFilter, TextField, TextFilter, TimeRange};
 use difylog::domain::{Month, NodeExecution, Record, RecordId, Timestamp};
+use tokio::sync::Notify;
 
 use crate::contract::lists::walk;
 use crate::contract::subject::Subject;
@@ -74,35 +77,40 @@ pub async fn reading_goes_on_while_months_come_and_go(subject: &Subject) {
         ["2013-06-01T00:00:00", "2013-07-01T00:00:00"].map(|start| Record::Run(Box::new(run(tenant, app, at(start)))));
     subject.store(stays.clone()).await;
     subject.refresh().await;
-    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = AtomicBool::new(false);
+    // Reads that each reader has ended, and a word at each end.
+    let (reads, read_again) = ([const { AtomicUsize::new(0) }; READERS], Notify::new());
     let come_and_go = async {
         for number in 0..MONTHS {
             let start = at(&format!("2009-{:02}-01T00:00:00", 1 + number));
             // Another tenant's: in a shared month index, the readers' expression matches it.
             subject.store([Record::Run(Box::new(run(records::tenant(), app, start)))]).await;
             subject.store([Record::Run(Box::new(run(tenant, records::app(), start)))]).await;
+            // Everybody has looked around since it came, and is in the middle of the next read when it goes.
+            let before = reads.each_ref().map(|reads| reads.load(Ordering::Acquire));
+            while reads.iter().zip(before).any(|(reads, before)| reads.load(Ordering::Acquire) < before + 2) {
+                read_again.notified().await;
+            }
             subject.store.drop_month(start.month()).await.unwrap();
         }
-        is_over.store(true, std::sync::atomic::Ordering::Release);
+        is_over.store(true, Ordering::Release);
     };
     // By a time that months are left out for, and by a word that every shard is asked for, with what it may have closed.
     let created = TimeRange { from: Some(at("2013-01-01T00:00:00")), until: None };
     let text = TextFilter { keyword: "Hello".to_owned(), fields: vec![TextField::Inputs, TextField::Outputs] };
     let all = RunFilter { app_id: Some(app), ..RunFilter::all(tenant) };
     let filters = [RunFilter { created, ..all.clone() }, RunFilter { text: Some(text), ..all }];
-    let read = async |filter: &RunFilter| {
-        let mut reads = 0;
-        while !is_over.load(std::sync::atomic::Ordering::Acquire) {
+    let read = async |(filter, reads): (&RunFilter, &AtomicUsize)| {
+        while !is_over.load(Ordering::Acquire) {
             let found = subject.store.search_runs(filter, &Page::newest(10), 100).await.unwrap();
             assert_eq!(found.rows.iter().map(|run| run.id).collect::<Vec<_>>(), [stays[1].id(), stays[0].id()]);
             assert_eq!(found.total.value, 2);
-            reads += 1;
+            reads.fetch_add(1, Ordering::Release);
+            read_again.notify_one();
         }
-        reads
     };
-    let readers = futures::future::join_all(filters.iter().cycle().take(READERS).map(read));
-    let ((), reads) = tokio::join!(come_and_go, readers);
-    assert!(reads.into_iter().all(|reads| reads > 0));
+    let readers = futures::future::join_all(filters.iter().cycle().zip(&reads).map(read));
+    tokio::join!(come_and_go, readers);
 }
 
 pub async fn sizes_are_per_month(subject: &Subject) {

@@ -10,18 +10,17 @@ use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _};
 
 use crate::support::records::{actions, app, at, ended, json, later, run};
 
-/// Tells the child its directory; without it the child's test has nothing to do.
+/// Tells the case that it is the child, and its directory.
 const DIR: &str = "DIFYLOG_TEST_KILL_DIR";
+const CASE: &str = "contract::sqlite_kill::what_was_stored_survives_the_kill_of_the_process";
 
 fn store(dir: &str) -> SqliteStore {
     SqliteStore::new(SqliteSettings { dir: dir.into(), ..SqliteSettings::default() }).unwrap()
 }
 
-/// The child: stores runs for ever and prints each once it has its verdict.
-#[tokio::test]
-async fn child_that_is_killed() {
-    let Ok(dir) = std::env::var(DIR) else { return };
-    let store = store(&dir);
+/// Stores runs for ever and prints each once it has its verdict.
+async fn child(dir: &str) {
+    let store = store(dir);
     let (tenant, app) = (crate::support::records::tenant(), app());
     let mut out = std::io::stdout();
     for number in 0.. {
@@ -36,12 +35,15 @@ async fn child_that_is_killed() {
 
 #[tokio::test]
 async fn what_was_stored_survives_the_kill_of_the_process() {
+    if let Ok(dir) = std::env::var(DIR) {
+        return child(&dir).await;
+    }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     store(path).install().await.unwrap();
     for lines in [1, 50, 333] {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "contract::sqlite_kill::child_that_is_killed", "--nocapture"])
+            .args(["--exact", CASE, "--nocapture"])
             .env(DIR, path)
             .stdout(Stdio::piped())
             .spawn()
