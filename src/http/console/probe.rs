@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::settings::ConsoleSettings;
 use super::upstream::{Credentials, Raw, Upstream, UpstreamFault};
+use super::version::HEADER;
 
 /// A path that Dify refuses to whoever has not signed in.
 const PATH: &str = "/console/api/workspaces";
@@ -29,7 +30,7 @@ pub async fn probe(settings: &ConsoleSettings) -> Result<Option<String>, String>
         Err(_) => return Err("Dify did not answer within answer_ms; check url, and Dify's API server".to_owned()),
     };
     if is_refusal(&raw) {
-        let version = raw.headers.get("x-version").and_then(|value| value.to_str().ok());
+        let version = raw.headers.get(HEADER).and_then(|value| value.to_str().ok());
         return Ok(version.map(str::to_owned));
     }
     Err(format!("what answers there is not Dify's API server (status {}); {ADVICE}", raw.status.as_u16()))

@@ -3,14 +3,15 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::answer::Fault;
 use super::upstream::{Credentials, Upstream};
 
-/// Where Dify's service API says what it is, to everybody.
-const PATH: &str = "/v1/";
+/// A path that everybody may ask, and that asks nothing of Dify's servers.
+const PATH: &str = "/health";
+/// Each of Dify's answers has its version.
+pub(super) const HEADER: &str = "x-version";
 /// How long a version is believed: so long answers may keep the old shape after Dify was upgraded.
 const AGE: Duration = Duration::from_secs(60);
 
@@ -26,11 +27,6 @@ impl Version {
         let mut parts = text.split('.');
         Some(Self(parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
     }
-}
-
-#[derive(Deserialize)]
-struct Index {
-    server_version: String,
 }
 
 /// Asks Dify for its version, and remembers it for a moment.
@@ -55,8 +51,9 @@ impl Versions {
         {
             return Ok(version);
         }
-        let index: Index = self.dify.get(PATH, &Credentials::none()).await?.json()?;
-        let version = Version::parse(&index.server_version).ok_or(Fault::Dify("Dify does not tell its version"))?;
+        let raw = self.dify.get(PATH, &Credentials::none()).await?;
+        let version = raw.headers.get(HEADER).and_then(|value| value.to_str().ok()).and_then(Version::parse);
+        let version = version.ok_or(Fault::Dify("Dify does not tell its version"))?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now() + AGE, version));
         Ok(version)
     }

@@ -79,7 +79,7 @@ impl Dify {
             .route(&format!("{app}/workflow-runs/count"), any(anything))
             .route(&format!("{app}/workflow-runs/{{run_id}}"), get(run))
             .route(&format!("{app}/workflow-app-logs"), get(logs))
-            .route("/v1/", get(index))
+            .route("/health", get(health))
             .route("/v1/workflows/run/{run_id}", get(service_run))
             .route("/v1/workflows/logs", get(service_logs))
             .fallback(any(anything))
@@ -268,10 +268,10 @@ impl Dify {
     }
 }
 
-async fn index(State(dify): State<Dify>) -> Response {
+async fn health(State(dify): State<Dify>) -> Response {
     let version = dify.tables.lock().unwrap().version;
     let version = if version.is_empty() { "1.10.1" } else { version };
-    axum::Json(json!({ "welcome": "Dify OpenAPI", "api_version": "v1", "server_version": version })).into_response()
+    ([("x-version", version)], axum::Json(json!({ "status": "ok", "version": version }))).into_response()
 }
 
 async fn service_run(State(dify): State<Dify>, headers: HeaderMap, Path(run_id): Path<uuid::Uuid>) -> Response {
