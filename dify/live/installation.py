@@ -116,8 +116,10 @@ class Installation:
         self.binary = os.environ["DIFYLOG_BINARY"]
         self.spool = folder / "spool"
         self._processes: dict[str, subprocess.Popen] = {}
-        self.ports = {name: free_port() for name in ("redis", "dify", "difylog", "nginx")}
-        self.dify, self.difylog, self.nginx = (f"http://127.0.0.1:{self.ports[name]}" for name in list(self.ports)[1:])
+        self.ports = {name: free_port() for name in ("redis", "dify", "plain", "difylog", "nginx")}
+        self.dify, self.plain, self.difylog, self.nginx = (
+            f"http://127.0.0.1:{self.ports[name]}" for name in list(self.ports)[1:]
+        )
         for name in ("storage", "nginx"):
             (folder / name).mkdir()
         started = self.rabbit("env")
@@ -181,24 +183,46 @@ class Installation:
             "REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis), "REDIS_PASSWORD": "",
             "CELERY_BROKER_URL": f"redis://127.0.0.1:{redis}/1", "STORAGE_TYPE": "opendal", "OPENDAL_SCHEME": "fs",
             "OPENDAL_FS_ROOT": str(self.folder / "storage"), "SSRF_DEFAULT_MAX_RETRIES": "1",
-            "APP_MAX_ACTIVE_REQUESTS": "0",
+            "APP_MAX_ACTIVE_REQUESTS": "0", "ALLOW_REGISTER": "true", "ALLOW_CREATE_WORKSPACE": "true",
             "SQLALCHEMY_POOL_SIZE": "500",
         }  # fmt: skip
         if not difylog:
-            return env | {"DIFYLOG_ENABLED": "false"}
+            return env | {"DIFYLOG_ENABLED": "false", "DIFYLOG_HOOK": "off"}
         base = {"spool_dir": str(self.spool), "amqp_url": self.amqp, "binary": self.binary}
         variables = {f"DIFYLOG_{name.upper()}": value for name, value in (base | difylog).items()}
         return env | CLASSES | variables | {"DIFYLOG_CONFIG": str(self.folder / "difylog.toml")}
 
     def start_dify(self, **difylog: str) -> None:
-        """Starts Dify's API server under gunicorn and gevent, as its own image does; returns when it answers."""
-        self.stop("dify")
+        """Starts Dify's API server, with the package if there are settings of it; returns when it answers."""
+        self._start_gunicorn("dify", self.environment(**difylog))
+        # Dify 1.13 and later run what is streamed in Celery's workers.
+        if (self.api / "tasks/app_generate").is_dir():
+            self._start_celery(self.environment(**difylog))
+
+    def start_plain_dify(self) -> None:
+        """Starts a second API server of the same Dify, without the package."""
+        self._start_gunicorn("plain", self.environment())
+
+    def _start_gunicorn(self, name: str, environment: dict[str, str]) -> None:
+        """gunicorn and gevent, as Dify's own image has them."""
+        self.stop(name)
         command = [
-            self.python, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.ports['dify']}", "--workers", "1",
+            self.python, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.ports[name]}", "--workers", "1",
             "--worker-class", "gevent", "--worker-connections", "1000", "--timeout", "200", "app:app",
         ]  # fmt: skip
-        self.start("dify", command, self.environment(**difylog), self.api)
-        wait_for(lambda: answers(f"{self.dify}/health"), 240)
+        self.start(name, command, environment, self.api)
+        wait_for(lambda: answers(f"http://127.0.0.1:{self.ports[name]}/health"), 240)
+
+    def _start_celery(self, environment: dict[str, str]) -> None:
+        self.stop("celery")
+        log = self.folder / "celery.log"
+        before = log.stat().st_size if log.exists() else 0
+        command = [
+            self.python, "-m", "celery", "-A", "celery_entrypoint.celery", "worker", "-P", "gevent", "-c", "20",
+            "--loglevel", "INFO", "-Q", "workflow,workflow_based_app_execution",
+        ]  # fmt: skip
+        self.start("celery", command, environment, self.api)
+        wait_for(lambda: b" ready." in log.read_bytes()[before:], 240)
 
     def dify_workers(self) -> list[int]:
         """The process ids below gunicorn's."""

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,11 +31,13 @@ FRESH_SECONDS = float(os.environ.get("DIFYLOG_LIVE_FRESH_SECONDS", "2"))
 
 @pytest.fixture(scope="session")
 def scene(installation: Installation) -> SimpleNamespace:
-    """A workspace with a workflow app and a chat app, in a Dify that publishes and reads PostgreSQL."""
+    """A workspace with a workflow app and a chat app, and another one with an app, in a Dify that publishes and reads
+    PostgreSQL."""
     installation.start_dify(mode="shadow", reads="sql")
     owner = pages.first_console(installation)
     workflow, chat = owner.app("workflow", pages.WORKFLOW), owner.app("advanced-chat", pages.CHAT)
-    return SimpleNamespace(owner=owner, workflow=workflow, chat=chat, runs=[], cleaned="2001-01-01")
+    theirs = pages.stranger(installation).app("workflow", pages.WORKFLOW)
+    return SimpleNamespace(owner=owner, workflow=workflow, chat=chat, theirs=theirs, runs=[], cleaned="2001-01-01")
 
 
 def rows(installation: Installation, statement: str) -> list[tuple[Any, ...]]:
@@ -87,11 +90,12 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat()
 
 
-def validates(installation: Installation, since: str = "2001-01-01") -> bool:
+def validates(installation: Installation, since: str = "2001-01-01", tenant: str = "") -> bool:
     """Whether `flask elasticsearch validate` finds PostgreSQL and the store equal, from an instant on."""
     report = str(installation.folder / "report.json")
+    of_tenant = ["--tenant-id", tenant] if tenant else []
     try:
-        installation.elasticsearch("validate", "--from", since, "--report", report)
+        installation.elasticsearch("validate", "--from", since, "--report", report, *of_tenant)
     except AssertionError:
         return False
     return True
@@ -146,7 +150,8 @@ def same(recorded: dict[str, Any], found: dict[str, Any]) -> None:
 OUTAGE_SECONDS = 60
 # At least so many runs, half of them before the broker goes.
 RUNS_OVER_AN_OUTAGE = 1000
-MOST_MORE_SECONDS = 0.05
+# How much longer a run may take with the package than beside it without; more for a machine that is busy otherwise.
+MOST_MORE_SECONDS = float(os.environ.get("DIFYLOG_LIVE_MOST_MORE_SECONDS", "0.05"))
 
 
 def spooled(installation: Installation) -> set[str]:
@@ -159,53 +164,78 @@ def spooled(installation: Installation) -> set[str]:
     return {row[0] for row in found}
 
 
+@dataclass(frozen=True)
+class Pair:
+    """One run with the package and one without, one after the other: when they began, and what each took in seconds."""
+
+    began: float
+    published: float
+    plain: float
+
+
+def one_pair(published: App, plain: App, number: int) -> Pair:
+    began, took = time.monotonic(), {}
+    apps = (published, plain) if number % 2 else (plain, published)
+    for app in apps:
+        done = app.run(f"number {number}", f"user-{number % 7}")
+        assert done["status"] == "succeeded", done
+        took[app] = done["elapsed_time"]
+    return Pair(began, took[published], took[plain])
+
+
+def told(pairs: list[Pair]) -> tuple[str, tuple[float, float]]:
+    """What pairs took in a line, and by how much more with the package: median and 95th percentile, in seconds."""
+    ranks = {}
+    for name in ("published", "plain"):
+        points = statistics.quantiles([getattr(pair, name) for pair in pairs], n=20)
+        ranks[name] = (points[9], points[18])
+    more = (ranks["published"][0] - ranks["plain"][0], ranks["published"][1] - ranks["plain"][1])
+    shown = {name: " / ".join(f"{1000 * value:.1f}" for value in values) for name, values in ranks.items()}
+    return f"{len(pairs)} pairs: {shown['published']} ms with the package, {shown['plain']} ms without", more
+
+
 def test_a_broker_that_is_away_costs_no_run_anything_and_no_event(
     installation: Installation, scene: SimpleNamespace
 ) -> None:
     # Rows before it were cleaned up.
     since = scene.cleaned = now()
     installation.start_dify(mode="shadow", reads="sql")
-    run_many(scene.workflow, range(1, 5), 2)  # what is made once per process
-    stopped = threading.Event()
+    installation.start_plain_dify()
+    published, plain = scene.workflow, scene.theirs.at(installation.plain)
+    for number in range(4):
+        one_pair(published, plain, number)  # what is made once per process
     span: list[float] = []
 
-    def one(number: int) -> tuple[float, float] | None:
-        if stopped.is_set():
-            return None
-        began = time.monotonic()
-        done = scene.workflow.run(f"number {number}", f"user-{number % 7}")
-        assert done["status"] == "succeeded", done
-        return began, done["elapsed_time"]
-
     def outage() -> None:
-        span.append(time.monotonic())
         installation.rabbit("kill")
-        time.sleep(OUTAGE_SECONDS)
-        installation.rabbit("start")
         span.append(time.monotonic())
+        time.sleep(OUTAGE_SECONDS)
+        # The node takes the machine for itself while it starts.
+        span.append(time.monotonic())
+        installation.rabbit("start")
 
-    with ThreadPoolExecutor(5) as pool:
-        before = list(pool.map(one, range(RUNS_OVER_AN_OUTAGE // 2)))
+    def many(pool: ThreadPoolExecutor, numbers: range) -> list[Pair]:
+        return list(pool.map(lambda number: one_pair(published, plain, number), numbers))
+
+    with ThreadPoolExecutor(2) as pool:
+        before = many(pool, range(RUNS_OVER_AN_OUTAGE // 2))
         away = threading.Thread(target=outage)
         away.start()
-        during: list[tuple[float, float] | None] = []
+        during: list[Pair] = []
         while away.is_alive() or len(during) < RUNS_OVER_AN_OUTAGE // 2:
-            during += pool.map(one, range(20))
+            during += many(pool, range(20))
         away.join()
-    seconds = [took for _, took in before]
-    without = [took for began, took in during if span[0] + 1 < began < span[1] - 1]
+    installation.stop("plain")
+    without = [pair for pair in during if span[0] < pair.began < span[1] - 1]
     assert len(without) > 20, "too few runs fell into the outage"
-    more = [statistics.quantiles(without, n=20)[rank] - statistics.quantiles(seconds, n=20)[rank] for rank in (9, 18)]
-    print(
-        f"\n{len(seconds)} runs before and {len(without)} in an outage of {span[1] - span[0]:.0f} s; "
-        f"median {1000 * statistics.median(seconds):.1f} ms, {1000 * more[0]:+.1f} ms without a broker; "
-        f"95th percentile {1000 * more[1]:+.1f} ms"
-    )
-    assert more[0] < MOST_MORE_SECONDS
+    for name, pairs in (("before the outage", before), ("without a broker", without)):
+        line, more = told(pairs)
+        print(f"\n{name}, median / 95th percentile of {line}; load {os.getloadavg()[0]:.1f}")
+        assert max(more) < MOST_MORE_SECONDS
     expected = dict(rows(installation, "SELECT status, count(*) FROM workflow_runs WHERE type <> 'chat' GROUP BY 1"))
     assert set(expected) == {"succeeded"}
     wait_for(lambda: not spooled(installation), 120, every=0.5)
-    wait_for(lambda: validates(installation, since), 300, every=1)
+    wait_for(lambda: validates(installation, since, scene.workflow.tenant), 300, every=1)
 
 
 def test_what_lies_in_the_spool_survives_the_death_of_its_process(
@@ -221,13 +251,14 @@ def test_what_lies_in_the_spool_survives_the_death_of_its_process(
     wait_for(lambda: answers(f"{installation.dify}/health"), 240)
     run_many(scene.workflow, range(1, 2), 1)
     wait_for(lambda: not spooled(installation), 120, every=0.5)
-    wait_for(lambda: validates(installation, scene.cleaned), 120, every=1)
+    wait_for(lambda: validates(installation, scene.cleaned, scene.workflow.tenant), 120, every=1)
 
 
 def test_a_save_costs_dify_little(installation: Installation, scene: SimpleNamespace) -> None:
     done = subprocess.run(
         [installation.python, str(Path(__file__).with_name("cost.py")), scene.workflow.id, "500"],
-        env=os.environ | installation.environment(mode="shadow", reads="sql"), cwd=installation.api,
+        env=os.environ | installation.environment(mode="shadow", reads="sql") | {"PYTHONPATH": str(installation.api)},
+        cwd=installation.api,
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -238,8 +269,7 @@ def test_a_save_costs_dify_little(installation: Installation, scene: SimpleNames
 
 def test_the_bridge_shows_nobody_another_workspaces_logs(installation: Installation, scene: SimpleNamespace) -> None:
     installation.start_dify(mode="shadow", reads="sql")
-    owner, other = scene.owner.at(installation.nginx), pages.stranger(installation)
-    theirs = other.app("workflow", pages.WORKFLOW)
+    owner, theirs = scene.owner.at(installation.nginx), scene.theirs
     run = theirs.run("a secret of theirs", "user-1")["id"]
     wait_for(lambda: ended_in_the_store(installation, theirs) == 1, FRESH_SECONDS)
     expired = owner.at(installation.nginx)
