@@ -31,7 +31,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use crate::domain::{Document, Kind, RecordId, TenantId};
 use crate::postgres::PostgresError;
 use crate::store::payload::PayloadError;
-use crate::store::{LogReader, LogScan, StoreError, StoreOverview};
+use crate::store::{LogReader, StoreError, StoreOverview};
 
 pub use chunk::Tail;
 pub use error::MigrateError;
@@ -44,7 +44,6 @@ pub use tally::{Progress, Spent, Tally};
 #[derive(Clone, Copy)]
 pub struct StoreSide<'a> {
     pub reader: &'a dyn LogReader,
-    pub walks: &'a dyn LogScan,
     pub overview: &'a dyn StoreOverview,
     /// Where the full texts of truncated payloads are.
     pub texts: &'a dyn compare::FullTexts,

@@ -6,14 +6,12 @@
 
 mod admin;
 mod app_logs;
-mod batches;
 pub mod columns;
 mod cursor;
 mod delete;
 mod dify_directory;
 mod directory;
 mod export;
-mod filter;
 mod full;
 mod nodes;
 mod runs;
@@ -32,20 +30,20 @@ pub use self::dify_directory::DifyDirectory;
 pub use self::directory::{
     Account, Creator, Creators, Directory, DirectoryError, EndUser, Known, Matches, NoDirectory,
 };
-pub use self::filter::{NodeQuery, RunQuery};
 pub use self::runs::{After, RunCounts, RunList, RunPage, last};
 pub use self::search::{COUNT_TO, Hit, Hits, SearchPage};
 pub use self::snippet::Snippet;
 pub use self::statistics::{DailyQuery, interactions, local_instant};
+use crate::domain::query::{ListFilter, Scoped};
+pub use crate::domain::query::{NodeQuery, RunQuery};
 use crate::domain::{TenantId, Timestamp};
 use crate::store::payload::{PayloadError, PayloadStore};
-use crate::store::{Eraser, LogQueries, LogScan, StoreError};
+use crate::store::{Eraser, LogReader, StoreError};
 use crate::telemetry::Clock;
 
 /// What the answers are made of.
 pub struct Ports {
-    pub queries: Arc<dyn LogQueries>,
-    pub scan: Arc<dyn LogScan>,
+    pub logs: Arc<dyn LogReader>,
     pub eraser: Arc<dyn Eraser>,
     pub payloads: Arc<PayloadStore>,
     pub directory: Arc<dyn Directory>,
@@ -93,6 +91,14 @@ impl TenantLogs {
     #[must_use]
     pub const fn tenant_id(&self) -> TenantId {
         self.tenant_id
+    }
+
+    /// What is asked for, of this tenant.
+    fn list<C: Clone>(&self, query: &C) -> ListFilter
+    where
+        ListFilter: From<Scoped<C>>,
+    {
+        Scoped { tenant_id: self.tenant_id, conditions: query.clone() }.into()
     }
 }
 

@@ -22,8 +22,7 @@ impl Ours {
     pub fn new(store: Arc<dyn Store>) -> Self {
         let dir = std::env::temp_dir().join("difylog-bench-payloads");
         let ports = Ports {
-            queries: store.clone(),
-            scan: store.clone(),
+            logs: store.clone(),
             eraser: store,
             payloads: Arc::new(PayloadStore::open(&PayloadSettings { dir, s3: None }).unwrap()),
             directory: Arc::new(NoDirectory),

@@ -6,6 +6,7 @@ use super::{AppError, Stores, holder, open_stores};
 use crate::backup::Backup;
 use crate::backup::manifest::Source;
 use crate::config::{Settings, StoreKind};
+use crate::store::Capability;
 use crate::store::copies::MonthCopies;
 use crate::store::elastic::SnapshotCopies;
 use crate::store::payload::PayloadStore;
@@ -53,6 +54,7 @@ pub fn open_backup(settings: &Settings, at: Option<&str>, source: Option<&Source
         }
     };
     let Stores { store, payloads } = open_stores(&settings)?;
+    store.need(Capability::MonthCopies)?;
     Ok(Backup {
         store,
         payloads: Arc::clone(&payloads),

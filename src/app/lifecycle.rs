@@ -18,7 +18,7 @@ impl Lifecycle {
     #[must_use]
     pub fn side(&self) -> StoreSide<'_> {
         let store = &*self.readers.store;
-        StoreSide { reader: store, walks: store, overview: store, texts: &*self.readers.payloads }
+        StoreSide { reader: store, overview: store, texts: &*self.readers.payloads }
     }
 }
 

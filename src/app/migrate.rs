@@ -115,7 +115,7 @@ impl MigrationRun {
     pub fn side(&self) -> Option<(StoreSide<'_>, &dyn Eraser)> {
         let Flow { store, payloads, .. } = self.flow.as_ref()?;
         let store = &**store;
-        Some((StoreSide { reader: store, walks: store, overview: store, texts: &**payloads }, store))
+        Some((StoreSide { reader: store, overview: store, texts: &**payloads }, store))
     }
 
     /// Ends the flow and leaves the store tidy. After a failure, rows that the flow still holds are dropped: they lie after

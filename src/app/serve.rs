@@ -41,8 +41,7 @@ pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn ReadStore>)
     } else {
         Arc::new(NoDirectory)
     };
-    let ports =
-        Ports { queries: store.clone(), scan: store.clone(), eraser, payloads, directory, clock: system_clock() };
+    let ports = Ports { logs: store.clone(), eraser, payloads, directory, clock: system_clock() };
     Ok((LogService::new(ports), store))
 }
 

@@ -184,8 +184,9 @@ impl Recopy<'_> {
         let mut several = HashSet::new();
         for (tenant_id, ids) in by_tenant {
             let copies = self.store.reader.copies(tenant_id, kind, &ids).await?;
-            let doubled = copies.chunk_by(|one, next| one.id == next.id).filter(|copies| copies.len() > 1);
-            several.extend(doubled.flatten().map(|copy| (tenant_id, copy.id)));
+            let doubled =
+                copies.chunk_by(|one, next| one.record.id() == next.record.id()).filter(|copies| copies.len() > 1);
+            several.extend(doubled.flatten().map(|copy| (tenant_id, copy.record.id())));
         }
         Ok(several)
     }

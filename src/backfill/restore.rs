@@ -120,7 +120,7 @@ impl Restore<'_> {
                 if (self.stop)() {
                     return Ok(outcome);
                 }
-                let page = self.store.walks.scan(&scan).await?;
+                let page = self.store.reader.scan(&scan).await?;
                 let Some(last) = page.last() else { break };
                 scan.after = Some(cursor(&last.record));
                 let before = written(&outcome, kind);

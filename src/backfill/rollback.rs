@@ -16,7 +16,7 @@ use crate::domain::query::{Content, Scan};
 use crate::domain::{Document, Kind, Month, Origin, RecordId, TenantId, Timestamp};
 use crate::postgres::{Catalogue, Client, Database, lookup};
 use crate::store::payload::{PayloadStore, Younger};
-use crate::store::{Eraser, Erasure, LogScan, Remains, StateStore, StoreOverview, TextNames};
+use crate::store::{Eraser, Erasure, LogReader, Remains, StateStore, StoreOverview};
 
 /// Documents met at a time.
 const PAGE: usize = 500;
@@ -26,7 +26,7 @@ const MAX_NAMED: usize = 1_000;
 /// A rollback under way.
 pub struct Rollback<'a> {
     pub database: &'a Database,
-    pub walks: &'a dyn LogScan,
+    pub reader: &'a dyn LogReader,
     pub eraser: &'a dyn Eraser,
     pub overview: &'a dyn StoreOverview,
     pub texts: &'a PayloadStore,
@@ -72,7 +72,7 @@ impl Rollback<'_> {
                 if (self.stop)() {
                     return Ok(outcome);
                 }
-                let page = self.walks.scan(&scan).await?;
+                let page = self.reader.scan(&scan).await?;
                 let Some(last) = page.last() else { break };
                 scan.after = Some(cursor(&last.record));
                 self.page(&client, &catalogue, kind, &page, &mut outcome).await?;
@@ -127,7 +127,7 @@ impl Rollback<'_> {
             texts.entry((document.tenant_id(), document.month())).or_default().extend(named);
         }
         for ((tenant, month), texts) in texts {
-            let names: &dyn TextNames = self.walks;
+            let names = self.reader;
             self.texts.remove_unnamed::<LifeError>(names, tenant, month, &texts, Younger::Go).await?;
         }
         Ok(())

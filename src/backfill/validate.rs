@@ -200,7 +200,7 @@ impl Validation<'_> {
             }
             let mut scan = Scan { tenants: request.tenants.clone(), created: request.created, ..Scan::all(kind, PAGE) };
             loop {
-                let page = self.store.walks.scan(&scan).await?;
+                let page = self.store.reader.scan(&scan).await?;
                 let Some(last) = page.last() else { break };
                 scan.after = Some(cursor(&last.record));
                 documents += page.len() as u64;

@@ -10,9 +10,9 @@ use super::BackupError;
 use super::manifest::{Contents, KindContents};
 use crate::backfill::canonical::{Hasher, Sum};
 use crate::backfill::report::AsText;
-use crate::domain::query::{Cursor, Scan, TimeRange};
+use crate::domain::query::{Scan, TimeRange};
 use crate::domain::{Document, Extra, Kind, Month};
-use crate::store::LogScan;
+use crate::store::LogReader;
 use crate::store::payload::{Copied, PayloadStore};
 
 /// Documents of one question.
@@ -55,12 +55,12 @@ impl DocumentHasher {
 
 /// A walk over all copies of a kind within a month.
 pub(super) struct Walk<'s> {
-    scans: &'s dyn LogScan,
+    scans: &'s dyn LogReader,
     scan: Scan,
 }
 
 impl<'s> Walk<'s> {
-    pub(super) fn new(scans: &'s dyn LogScan, month: Month, kind: Kind) -> Self {
+    pub(super) fn new(scans: &'s dyn LogReader, month: Month, kind: Kind) -> Self {
         let created = TimeRange { from: Some(month.start()), until: Some(month.end()) };
         Self { scans, scan: Scan { created, superseded_too: true, ..Scan::all(kind, PAGE) } }
     }
@@ -69,7 +69,7 @@ impl<'s> Walk<'s> {
     pub(super) async fn next(&mut self) -> Result<Vec<Document>, BackupError> {
         let documents = self.scans.scan(&self.scan).await?;
         if let Some(last) = documents.last() {
-            self.scan.after = Some(Cursor { created_at: last.record.created_at(), id: last.record.id() });
+            self.scan.after = Some(last.cursor());
         }
         Ok(documents)
     }
@@ -77,7 +77,7 @@ impl<'s> Walk<'s> {
 
 /// Reads all of a month.
 pub(super) async fn contents(
-    scans: &dyn LogScan,
+    scans: &dyn LogReader,
     month: Month,
     payloads: &Payloads<'_>,
 ) -> Result<Contents, BackupError> {

@@ -7,7 +7,7 @@ use tracing::info;
 use super::manifest::Manifest;
 use super::{Backup, BackupError};
 use crate::domain::Month;
-use crate::store::TextNames;
+use crate::store::LogReader;
 
 impl Backup {
     /// Restores months of a backup, all of them if none is named, where the store has none of these. Payloads come first:
@@ -47,7 +47,7 @@ impl Backup {
 
     /// The vault's folder of a month is of all its copies: what only another copy's documents name does not come back.
     async fn remove_unnamed(&self, month: Month) -> Result<(), BackupError> {
-        let names: &dyn TextNames = &*self.store;
+        let names: &dyn LogReader = &*self.store;
         for tenant_id in self.vault.tenants().await? {
             self.payloads.sweep_month::<BackupError>(names, tenant_id, month, Duration::ZERO, true).await?;
         }

@@ -7,7 +7,7 @@ use super::read::{self, DocumentHasher, Payloads, Walk};
 use super::{Backup, BackupError};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId};
-use crate::store::LogScan;
+use crate::store::LogReader;
 
 /// Records that are named, of each month and fault; the rest is counted.
 const NAMED: usize = 20;
@@ -129,7 +129,7 @@ impl Backup {
     }
 
     /// Looks every document of a copy up in the store.
-    async fn compare(&self, copy: &dyn LogScan, month: Month) -> Result<Differences, BackupError> {
+    async fn compare(&self, copy: &dyn LogReader, month: Month) -> Result<Differences, BackupError> {
         let mut found = Differences::default();
         let mut hasher = DocumentHasher::default();
         for kind in Kind::ALL {

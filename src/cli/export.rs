@@ -48,11 +48,11 @@ pub(super) async fn export(arguments: ExportArguments, loaded: &Loaded) -> Resul
     let mut documents: Pin<Box<dyn Stream<Item = Result<Document, QueryError>> + Send>> = match arguments.what {
         What::Runs => {
             let query = RunQuery { app_id, created, ..RunQuery::default() };
-            Box::pin(logs.export_runs(&query, Direction::Ascending))
+            Box::pin(logs.export(&query, Direction::Ascending))
         }
         What::Nodes => {
             let query = NodeQuery { app_id, created, ..NodeQuery::default() };
-            Box::pin(logs.export_nodes(&query, Direction::Ascending))
+            Box::pin(logs.export(&query, Direction::Ascending))
         }
         What::Logs => Box::pin(logs.export_app_logs(app_id, created)),
     };

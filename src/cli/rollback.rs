@@ -59,7 +59,7 @@ pub(super) async fn run(arguments: RollbackArguments, loaded: &Loaded) -> Result
     let store = &*store;
     let rollback = Rollback {
         database: &lifecycle.database,
-        walks: store,
+        reader: store,
         eraser: store,
         overview: store,
         texts: &payloads,

@@ -7,7 +7,7 @@ use super::Failure;
 use super::output::{say, say_json, table};
 use crate::app::{self, Readers};
 use crate::config::Loaded;
-use crate::domain::query::{Content, Cursor, Scan, TimeRange};
+use crate::domain::query::{Content, Scan, TimeRange};
 use crate::domain::{Kind, Record, RunStatus, TenantId};
 use crate::telemetry::system_clock;
 
@@ -48,7 +48,7 @@ pub(super) async fn run(arguments: &UnendedArguments, loaded: &Loaded) -> Result
     while left > 0 {
         let page = store.scan(&scan).await?;
         let Some(last) = page.last() else { break };
-        scan.after = Some(Cursor { created_at: last.record.created_at(), id: last.record.id() });
+        scan.after = Some(last.cursor());
         for document in page.iter().take(left) {
             let Record::Run(run) = &document.record else { continue };
             let [id, tenant, app] = [run.id.to_string(), run.tenant_id.to_string(), run.app_id.to_string()];

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::query::Cursor;
 use super::record::RecordKey;
 use super::schema::{Given, Role, columns, newer_columns};
-use super::{Extra, JsonText, Kind, Month, Record, Revision, TenantId};
+use super::{Extra, JsonText, Kind, Month, Precedence, Record, Revision, TenantId};
 
 /// SHA-256 of a text in UTF-8.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -198,6 +199,18 @@ impl Document {
         let payloads = self.record.columns().filter(|(column, _)| column.role == Role::Payload);
         let texts: usize = payloads.map(|(_, value)| value.text_bytes()).sum();
         FIXED + texts + self.extra.as_ref().map_or(0, JsonText::len)
+    }
+
+    /// Its place among the copies of its record: the greatest counts.
+    #[must_use]
+    pub fn precedence(&self) -> Precedence {
+        Precedence::new(self.revision, self.month())
+    }
+
+    /// Its place in a walk.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor { created_at: self.record.created_at(), id: self.record.id() }
     }
 
     /// As [`Self::footprint`], with the graph that was put back.

@@ -1,19 +1,25 @@
 //! Questions to a store, and the light rows that answer them.
 
 mod answer;
+mod conditions;
 mod filter;
 pub mod fold;
 pub mod keyword;
+mod list;
+mod tally;
 
 pub use answer::{
     AppLogPage, AppLogRow, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, NodeSummary, TenantCount,
     Total,
 };
+pub use conditions::{Condition, Demand};
 pub use filter::{
-    AppLogFilter, Bounds, Content, Direction, LogKeyword, NodeFilter, Page, Position, RunFilter, Scan, SortBy,
-    TextField, TextFilter, TimeRange,
+    AppLogFilter, Bounds, Content, Direction, LogKeyword, Lookup, NodeFilter, NodeQuery, Page, Position, RunFilter,
+    RunQuery, Scan, Scoped, SortBy, TextField, TextFilter, TimeRange,
 };
 pub use keyword::Keyword;
+pub use list::{ListFilter, Summary};
+pub use tally::{DayTallies, SpanCounts, ValueCounts};
 
 use std::ops::Deref;
 

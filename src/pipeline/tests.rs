@@ -6,6 +6,7 @@ mod months;
 mod order;
 mod outages;
 mod refusals;
+mod sink;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,19 +18,19 @@ use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::sink::ScriptedSink;
 use super::gate::{GateWatch, gate};
 use super::receipt::{Content, Outcome, Receipt, Settlement, Settlements};
 use super::stats::PipelineStats;
 use super::*;
 use crate::codec::{Message, Source, encode_native, truncate::Limits};
 use crate::domain::{BulkAction, Record, Refusal, RefusalClass, RetryCause, Verdict};
-use crate::store::memory::MemorySink;
 use crate::store::payload::{PayloadSettings, PayloadStore};
 use crate::synthetic::{Generator, Shape};
 
 /// A flow that runs, with both of its ends in hand.
 struct Flow {
-    sink: Arc<MemorySink>,
+    sink: Arc<ScriptedSink>,
     stats: Arc<PipelineStats>,
     gate: GateWatch,
     deliveries: Option<Sender<Delivery>>,
@@ -67,7 +68,7 @@ impl Flow {
     ) -> Self {
         let folder = TempDir::new().unwrap();
         let payloads = Arc::new(PayloadStore::open(&PayloadSettings { dir: folder.path().into(), s3: None }).unwrap());
-        let (sink, stats) = (Arc::new(MemorySink::new()), Arc::new(PipelineStats::default()));
+        let (sink, stats) = (Arc::new(ScriptedSink::new()), Arc::new(PipelineStats::default()));
         let (keeper, gate) = gate();
         let ports = Ports {
             sink: sink.clone(),
@@ -126,7 +127,7 @@ impl Flow {
     }
 
     /// No more deliveries come: waits for the end of the flow and returns what was settled since.
-    async fn finish(mut self) -> (BTreeMap<u64, Outcome>, Arc<MemorySink>) {
+    async fn finish(mut self) -> (BTreeMap<u64, Outcome>, Arc<ScriptedSink>) {
         self.deliveries = None;
         self.task.await.unwrap();
         drop(self.settlements);

@@ -64,8 +64,8 @@ impl AdminLogs {
     pub async fn records(&self, kind: Kind, id: RecordId) -> Result<Vec<Document>, QueryError> {
         let ports = &self.0.0;
         let mut found = Vec::new();
-        for tenant_id in ports.scan.owners(kind, id).await? {
-            found.extend(ports.queries.record(RecordKey { tenant_id, kind, id }).await?);
+        for tenant_id in ports.logs.owners(kind, id).await? {
+            found.extend(ports.logs.record(RecordKey { tenant_id, kind, id }).await?);
         }
         Ok(found)
     }
@@ -79,7 +79,7 @@ impl AdminLogs {
         let this = self.0.now().month();
         let mut runs = std::collections::HashMap::<TenantId, u64>::new();
         for back in 0..=months {
-            for found in self.0.0.scan.tenant_counts(this.shifted(-back)).await? {
+            for found in self.0.0.logs.tenant_counts(this.shifted(-back)).await? {
                 if found.kind == Kind::WorkflowRun {
                     *runs.entry(found.tenant_id).or_default() += found.documents;
                 }
@@ -108,9 +108,9 @@ impl AdminLogs {
             ..Scan::all(Kind::WorkflowRun, batch.limit.clamp(1, STRETCH))
         };
         loop {
-            let stretch = self.0.0.scan.scan(&scan).await?;
+            let stretch = self.0.0.logs.scan(&scan).await?;
             let Some(last) = stretch.last() else { return Ok(found) };
-            scan.after = Some(Cursor { created_at: last.record.created_at(), id: last.record.id() });
+            scan.after = Some(last.cursor());
             for document in stretch.into_iter().filter(|document| batch.holds(document)) {
                 found.push(document);
                 if found.len() >= batch.limit {
@@ -127,7 +127,7 @@ impl AdminLogs {
     pub async fn delete_runs(&self, run_ids: &[RecordId], with_related: bool) -> Result<Related, QueryError> {
         let mut total = Related::default();
         for id in run_ids {
-            for tenant_id in self.0.0.scan.owners(Kind::WorkflowRun, *id).await? {
+            for tenant_id in self.0.0.logs.owners(Kind::WorkflowRun, *id).await? {
                 let gone = self.0.tenant(tenant_id).delete_runs(&[*id], with_related).await?;
                 total.runs += gone.runs;
                 total.node_executions += gone.node_executions;

@@ -80,7 +80,7 @@ impl TenantLogs {
     pub async fn app_log_rows(&self, query: &AppLogQuery, offset: u64, limit: usize) -> Result<AppLogList, QueryError> {
         let (filter, incomplete) = self.app_log_filter(query).await?;
         let AppLogPage { rows, total } = match &filter {
-            Some(filter) => self.ports.queries.app_logs(filter, offset, limit).await?,
+            Some(filter) => self.ports.logs.app_logs(filter, offset, limit).await?,
             None => AppLogPage::default(),
         };
         let of_row = |row: &AppLogRow| row.log.created_by;
@@ -159,12 +159,12 @@ impl TenantLogs {
     /// # Errors
     /// A store that cannot be read.
     pub async fn app_logs_of_run(&self, run_id: RecordId) -> Result<Vec<Document>, QueryError> {
-        let children = self.ports.scan.children(self.tenant_id, &[run_id]).await?;
+        let children = self.ports.logs.children(self.tenant_id, &[run_id]).await?;
         let ids: Vec<_> = children.iter().filter(|key| key.kind == Kind::AppLog).map(|key| key.id).collect();
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let mut logs = self.ports.queries.records(self.tenant_id, Kind::AppLog, &ids).await?;
+        let mut logs = self.ports.logs.records(self.tenant_id, Kind::AppLog, &ids).await?;
         logs.retain(|document| matches!(document.record, Record::AppLog(_)));
         logs.sort_by_key(|document| (document.record.created_at(), document.record.id()));
         Ok(logs)

@@ -9,7 +9,7 @@ use crate::domain::query::{Cursor, Direction, Position, SortBy};
 use crate::domain::{RecordId, Timestamp};
 
 /// Grows when the meaning of the bytes, or of what is checksummed, changes.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECKSUM: usize = 8;
 
 /// A cursor that cannot be followed.
@@ -73,7 +73,7 @@ impl List {
 mod tests {
     use super::*;
     use crate::domain::TenantId;
-    use crate::domain::query::RunFilter;
+    use crate::domain::query::{RunFilter, RunQuery};
     use proptest::prelude::*;
 
     fn list(tenant: u128) -> List {
@@ -92,7 +92,7 @@ mod tests {
         let filter = RunFilter::all(TenantId::new(uuid::Uuid::from_u128(1)));
         let ascending = List::of(&filter, SortBy::CreatedAt, Direction::Ascending);
         assert_eq!(ascending.position(&cursor), Err(InvalidCursor::Foreign));
-        let filtered = RunFilter { statuses: vec!["failed".into()], ..filter };
+        let filtered = RunQuery { statuses: vec!["failed".into()], ..filter.conditions }.within(filter.tenant_id);
         let filtered = List::of(&filtered, SortBy::CreatedAt, Direction::Descending);
         assert_eq!(filtered.position(&cursor), Err(InvalidCursor::Foreign));
         assert_eq!(list(1).position(&format!("B{}", &cursor[1..])), Err(InvalidCursor::Version));

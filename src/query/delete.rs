@@ -14,7 +14,7 @@ use crate::domain::query::{Direction, NodeSummary, Page, RunSummary, SortBy, Tim
 use crate::domain::record::RecordKey;
 use crate::domain::{AppId, Kind, Month, RecordId, Timestamp};
 use crate::store::payload::Younger;
-use crate::store::{Erasure, Remains, TextNames};
+use crate::store::{Erasure, Remains};
 
 /// Records per request of a walk.
 const BATCH: usize = 500;
@@ -49,8 +49,8 @@ impl TenantLogs {
     pub async fn count_related(&self, run_ids: &[RecordId]) -> Result<Related, QueryError> {
         let mut related = Related::default();
         for ids in distinct(run_ids).chunks(BATCH) {
-            related.runs += self.ports.queries.run_summaries(self.tenant_id, ids).await?.len() as u64;
-            for key in self.ports.scan.children(self.tenant_id, ids).await? {
+            related.runs += self.ports.logs.run_summaries(self.tenant_id, ids).await?.len() as u64;
+            for key in self.ports.logs.children(self.tenant_id, ids).await? {
                 related.count(key.kind);
             }
         }
@@ -66,7 +66,7 @@ impl TenantLogs {
         for ids in distinct(run_ids).chunks(BATCH) {
             let mut keys = Vec::new();
             if with_related {
-                keys = self.ports.scan.children(self.tenant_id, ids).await?;
+                keys = self.ports.logs.children(self.tenant_id, ids).await?;
             }
             keys.extend(ids.iter().map(|id| self.key(Kind::WorkflowRun, *id)));
             for keys in keys.chunks(BATCH) {
@@ -86,7 +86,7 @@ impl TenantLogs {
         let query = RunQuery { app_id: Some(app_id), ..RunQuery::default() };
         let (mut deleted, mut after) = (0, None);
         loop {
-            let stretch = self.ports.queries.runs(&query.within(self.tenant_id), &oldest(after, BATCH)).await?;
+            let stretch = self.ports.logs.runs(&query.clone().within(self.tenant_id), &oldest(after, BATCH)).await?;
             let keys: Vec<_> = stretch.iter().map(|run| self.key(Kind::WorkflowRun, run.id)).collect();
             deleted += self.erase(&keys).await?.len() as u64;
             after = stretch.last().map(RunSummary::position);
@@ -129,7 +129,7 @@ impl TenantLogs {
     async fn delete_nodes_where(&self, query: &NodeQuery) -> Result<u64, QueryError> {
         let (mut deleted, mut after) = (0, None);
         loop {
-            let stretch = self.ports.queries.nodes(&query.within(self.tenant_id), &oldest(after, BATCH)).await?;
+            let stretch = self.ports.logs.nodes(&query.clone().within(self.tenant_id), &oldest(after, BATCH)).await?;
             let ids: Vec<_> = stretch.iter().map(|node| node.id).collect();
             deleted += self.delete_nodes(&ids).await?;
             after = stretch.last().map(NodeSummary::position);
@@ -166,7 +166,7 @@ impl TenantLogs {
         for kind in Kind::ALL {
             let ids: Vec<_> = keys.iter().filter(|key| key.kind == kind).map(|key| key.id).collect();
             if !ids.is_empty() {
-                for (month, text) in self.ports.scan.texts_of(self.tenant_id, kind, &ids).await? {
+                for (month, text) in self.ports.logs.texts_of(self.tenant_id, kind, &ids).await? {
                     texts.entry(month).or_default().push(text);
                 }
             }
@@ -178,8 +178,8 @@ impl TenantLogs {
     }
 
     async fn remove_texts(&self, month: Month, texts: &[ContentHash]) -> Result<(), QueryError> {
-        let names: &dyn TextNames = &*self.ports.scan;
-        self.ports.payloads.remove_unnamed::<QueryError>(names, self.tenant_id, month, texts, Younger::Go).await?;
+        let logs = &*self.ports.logs;
+        self.ports.payloads.remove_unnamed::<QueryError>(logs, self.tenant_id, month, texts, Younger::Go).await?;
         Ok(())
     }
 
@@ -197,6 +197,6 @@ fn distinct(ids: &[RecordId]) -> Vec<RecordId> {
 }
 
 /// A stretch from the oldest on.
-pub(super) fn oldest(after: Option<crate::domain::query::Position>, limit: usize) -> Page {
+fn oldest(after: Option<crate::domain::query::Position>, limit: usize) -> Page {
     Page { sort: SortBy::CreatedAt, direction: Direction::Ascending, after, limit }
 }

@@ -5,10 +5,9 @@ use std::collections::VecDeque;
 use futures::Stream;
 use futures::stream::try_unfold;
 
-use super::{NodeQuery, QueryError, RunQuery, TenantLogs};
-use crate::domain::query::{Content, Cursor, Direction, Page, Scan, SortBy, TimeRange};
+use super::{QueryError, TenantLogs};
+use crate::domain::query::{Content, Direction, ListFilter, Page, Scan, Scoped, SortBy, TimeRange};
 use crate::domain::{AppId, Document, Kind};
-use crate::store::Subject;
 
 /// Documents per question, at most.
 const PAGE: usize = 500;
@@ -16,7 +15,7 @@ const PAGE: usize = 500;
 /// The state of a walk.
 struct Walk {
     logs: TenantLogs,
-    subject: Subject,
+    list: ListFilter,
     /// `None`: the list has ended.
     page: Option<Page>,
     ready: VecDeque<Document>,
@@ -29,7 +28,7 @@ impl Walk {
                 return Ok(Some((document, self)));
             }
             let Some(page) = self.page else { return Ok(None) };
-            let found = self.logs.ports.queries.documents(&self.subject, &page).await?;
+            let found = self.logs.ports.logs.documents(&self.list, &page).await?;
             self.page = found.next.map(|next| Page { after: Some(next), ..page });
             self.ready.extend(found.documents);
         }
@@ -37,31 +36,19 @@ impl Walk {
 }
 
 impl TenantLogs {
-    /// Every run of a query with its payloads.
-    pub fn export_runs(
+    /// Every run, or every node execution, of a query with its payloads.
+    pub fn export<C>(
         &self,
-        query: &RunQuery,
+        query: &C,
         direction: Direction,
-    ) -> impl Stream<Item = Result<Document, QueryError>> + Send + use<> {
-        self.walk(Subject::Runs(query.within(self.tenant_id)), direction)
-    }
-
-    /// Every node execution of a query with its payloads.
-    pub fn export_nodes(
-        &self,
-        query: &NodeQuery,
-        direction: Direction,
-    ) -> impl Stream<Item = Result<Document, QueryError>> + Send + use<> {
-        self.walk(Subject::Nodes(query.within(self.tenant_id)), direction)
-    }
-
-    fn walk(
-        &self,
-        subject: Subject,
-        direction: Direction,
-    ) -> impl Stream<Item = Result<Document, QueryError>> + Send + use<> {
+    ) -> impl Stream<Item = Result<Document, QueryError>> + Send + use<C>
+    where
+        C: Clone,
+        ListFilter: From<Scoped<C>>,
+    {
         let page = Page { sort: SortBy::CreatedAt, direction, after: None, limit: PAGE };
-        try_unfold(Walk { logs: self.clone(), subject, page: Some(page), ready: VecDeque::new() }, Walk::next)
+        let walk = Walk { logs: self.clone(), list: self.list(query), page: Some(page), ready: VecDeque::new() };
+        try_unfold(walk, Walk::next)
     }
 
     /// Every app log of the tenant, or of one app, oldest first.
@@ -80,11 +67,8 @@ impl TenantLogs {
         let state = (self.clone(), scan, VecDeque::new());
         try_unfold(state, async |(logs, mut scan, mut ready): (Self, Scan, VecDeque<Document>)| {
             if ready.is_empty() {
-                ready.extend(logs.ports.scan.scan(&scan).await?);
-                scan.after = ready.back().map(|document: &Document| Cursor {
-                    created_at: document.record.created_at(),
-                    id: document.record.id(),
-                });
+                ready.extend(logs.ports.logs.scan(&scan).await?);
+                scan.after = ready.back().map(Document::cursor);
             }
             Ok(ready.pop_front().map(|document| (document, (logs, scan, ready))))
         })

@@ -17,7 +17,7 @@ impl TenantLogs {
     /// A store that cannot be read.
     pub async fn node(&self, id: RecordId) -> Result<Option<Document>, QueryError> {
         let key = RecordKey { tenant_id: self.tenant_id, kind: Kind::NodeExecution, id };
-        Ok(self.ports.queries.record(key).await?)
+        Ok(self.ports.logs.record(key).await?)
     }
 
     /// The newest execution of a node of a workflow, single steps included, whatever its status.
@@ -36,7 +36,7 @@ impl TenantLogs {
             node_id: Some(node_id.into()),
             ..NodeQuery::default()
         };
-        let newest = self.ports.queries.nodes(&query.within(self.tenant_id), &Page::newest(1)).await?;
+        let newest = self.ports.logs.nodes(&query.within(self.tenant_id), &Page::newest(1)).await?;
         match newest.first() {
             Some(newest) => self.node(newest.id).await,
             None => Ok(None),
@@ -50,7 +50,7 @@ impl TenantLogs {
         run_id: RecordId,
     ) -> impl Stream<Item = Result<Document, QueryError>> + Send + use<> {
         let query = NodeQuery { app_id, workflow_run_id: Some(run_id), ..NodeQuery::default() };
-        self.export_nodes(&query, Direction::Ascending)
+        self.export(&query, Direction::Ascending)
     }
 
     /// Every node execution of a run without payloads, by `created_at`, then index: what replays a stream of events.
@@ -67,7 +67,7 @@ impl TenantLogs {
         let mut page = Page { sort: SortBy::CreatedAt, direction: Direction::Ascending, after: None, limit: STRETCH };
         let mut all = Vec::new();
         loop {
-            let stretch = self.ports.queries.nodes(&filter, &page).await?;
+            let stretch = self.ports.logs.nodes(&filter, &page).await?;
             page.after = stretch.last().map(NodeSummary::position);
             let is_last = stretch.len() < STRETCH;
             all.extend(stretch);

@@ -2,10 +2,9 @@
 
 use super::cursor::List;
 use super::{QueryError, RunQuery, TenantLogs};
-use crate::domain::query::{Direction, Facet, Page, Position, RunFilter, RunSummary, SortBy, TimeRange};
+use crate::domain::query::{Direction, Facet, ListFilter, Page, Position, RunFilter, RunSummary, SortBy, TimeRange};
 use crate::domain::record::RecordKey;
 use crate::domain::{AppId, Document, Kind, Record, RecordId, Timestamp};
-use crate::store::Subject;
 
 /// Statuses that a count is broken down into. Dify has seven; old rows hold others.
 const MAX_STATUSES: usize = 1000;
@@ -99,7 +98,7 @@ impl TenantLogs {
             After::Cursor(cursor) => Some(identity.position(cursor)?),
         };
         let page = Page { after, ..Page::newest(list.limit.saturating_add(1)) };
-        let mut runs = self.ports.queries.runs(&filter, &page).await?;
+        let mut runs = self.ports.logs.runs(&filter, &page).await?;
         let has_more = runs.len() > list.limit;
         runs.truncate(list.limit);
         let next = runs.last().filter(|_| has_more).map(|run| identity.cursor(run.position()));
@@ -108,7 +107,7 @@ impl TenantLogs {
 
     /// The place of a run in a list that it must be in.
     async fn last_run(&self, filter: &RunFilter, id: RecordId) -> Result<Position, QueryError> {
-        let found = self.ports.queries.run_summaries(self.tenant_id, &[id]).await?;
+        let found = self.ports.logs.run_summaries(self.tenant_id, &[id]).await?;
         let holds = |values: &[Box<str>], value: &str| values.is_empty() || values.iter().any(|one| **one == *value);
         let in_list = found.into_iter().find(|run| {
             filter.app_id.is_none_or(|app_id| app_id == run.app_id)
@@ -124,7 +123,7 @@ impl TenantLogs {
     /// A store that cannot be read.
     pub async fn run(&self, app_id: Option<AppId>, id: RecordId) -> Result<Option<Document>, QueryError> {
         let key = RecordKey { tenant_id: self.tenant_id, kind: Kind::WorkflowRun, id };
-        let found = self.ports.queries.record(key).await?;
+        let found = self.ports.logs.record(key).await?;
         Ok(found.filter(|document| match &document.record {
             Record::Run(run) => app_id.is_none_or(|app_id| app_id == run.app_id),
             _ => false,
@@ -149,9 +148,9 @@ impl TenantLogs {
             created: since(time_range, (self.ports.clock)()),
             ..RunQuery::default()
         };
-        let subject = Subject::Runs(query.within(self.tenant_id));
+        let list = ListFilter::Runs(query.within(self.tenant_id));
         let mut counts = RunCounts::default();
-        for found in self.ports.queries.facet(&subject, Facet::Status, MAX_STATUSES).await? {
+        for found in self.ports.logs.facet(&list, Facet::Status, MAX_STATUSES).await? {
             counts.total += found.count;
             match &*found.value {
                 "running" => counts.running = found.count,

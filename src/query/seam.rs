@@ -20,7 +20,7 @@ impl TenantLogs {
     ) -> Result<Vec<RunSummary>, QueryError> {
         let after = after.map(|cursor| Position { cursor, elapsed_time: 0.0 });
         let page = Page { after, ..Page::newest(limit) };
-        Ok(self.ports.queries.runs(&self.filter_of(list), &page).await?)
+        Ok(self.ports.logs.runs(&self.filter_of(list), &page).await?)
     }
 
     /// Returns the runs of a list that stand strictly before `place`, the nearest first, at most `limit`. `list.after` and
@@ -36,7 +36,7 @@ impl TenantLogs {
     ) -> Result<Vec<RunSummary>, QueryError> {
         let after = Some(Position { cursor: place, elapsed_time: 0.0 });
         let page = Page { after, direction: Direction::Ascending, ..Page::newest(limit) };
-        Ok(self.ports.queries.runs(&self.filter_of(list), &page).await?)
+        Ok(self.ports.logs.runs(&self.filter_of(list), &page).await?)
     }
 
     fn filter_of(&self, list: &RunList) -> RunFilter {
@@ -57,7 +57,7 @@ impl TenantLogs {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.ports.queries.run_summaries(self.tenant_id, ids).await?)
+        Ok(self.ports.logs.run_summaries(self.tenant_id, ids).await?)
     }
 
     /// Returns the error texts of runs by their ids, absent runs left out. Reads the whole documents: for a page of runs.
@@ -68,7 +68,7 @@ impl TenantLogs {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let found = self.ports.queries.records(self.tenant_id, Kind::WorkflowRun, ids).await?;
+        let found = self.ports.logs.records(self.tenant_id, Kind::WorkflowRun, ids).await?;
         let errors = found.into_iter().filter_map(|document| match document.record {
             Record::Run(run) => Some((run.id, run.error)),
             _ => None,
@@ -84,7 +84,7 @@ impl TenantLogs {
         if ids.is_empty() {
             return Ok(HashSet::new());
         }
-        let found = self.ports.queries.records(self.tenant_id, Kind::AppLog, ids).await?;
+        let found = self.ports.logs.records(self.tenant_id, Kind::AppLog, ids).await?;
         Ok(found.iter().map(|document| document.record.id()).collect())
     }
 }

@@ -6,10 +6,10 @@ use super::cursor::List;
 use super::snippet::{Snippet, snippets};
 use super::{NodeQuery, QueryError, RunQuery, TenantLogs};
 use crate::domain::query::{
-    Direction, Facet, FacetCount, Found, HistogramBucket, NodeSummary, Page, RunSummary, SortBy, TextFilter, Total,
+    Content, Cursor, Direction, Facet, FacetCount, Found, HistogramBucket, ListFilter, Lookup, NodeSummary, Page,
+    Position, RunSummary, Scoped, SortBy, TextFilter, Total,
 };
-use crate::domain::{Document, Kind, RecordId};
-use crate::store::Subject;
+use crate::domain::{Document, Kind};
 
 /// How far the total of a search is counted; beyond it the answer says "at least".
 pub const COUNT_TO: u64 = 10_000;
@@ -48,25 +48,28 @@ pub struct Hits<T> {
 const BATCH_BYTES: usize = 4 << 20;
 const MAX_BATCH: usize = 128;
 
-/// Documents by their ids, in the order of the ids.
+/// Documents without their graphs, in the order of their places in a list.
 struct Documents {
     kind: Kind,
-    pending: VecDeque<RecordId>,
+    pending: VecDeque<Cursor>,
     ready: VecDeque<Document>,
     batch: usize,
 }
 
 impl Documents {
-    fn new(kind: Kind, ids: impl IntoIterator<Item = RecordId>) -> Self {
-        Self { kind, pending: ids.into_iter().collect(), ready: VecDeque::new(), batch: 8 }
+    fn new(kind: Kind, places: impl IntoIterator<Item = Cursor>) -> Self {
+        Self { kind, pending: places.into_iter().collect(), ready: VecDeque::new(), batch: 8 }
     }
 
-    /// The next document; `None` when all ids are through. Ids that were deleted meanwhile are skipped.
+    /// The next document; `None` when all places are through. What was deleted meanwhile is skipped.
     async fn next(&mut self, logs: &TenantLogs) -> Result<Option<Document>, QueryError> {
         while self.ready.is_empty() && !self.pending.is_empty() {
             let batch = self.batch.min(self.pending.len());
-            let ids: Vec<_> = self.pending.drain(..batch).collect();
-            let found = logs.ports.queries.records(logs.tenant_id, self.kind, &ids).await?;
+            let places: Vec<_> = self.pending.drain(..batch).collect();
+            let ids: Vec<_> = places.iter().map(|place| place.id).collect();
+            let near = places.iter().map(|place| place.created_at.month()).collect();
+            let lookup = Lookup { near, ..Lookup::new(logs.tenant_id, self.kind, &ids, Content::Payloads) };
+            let found = logs.ports.logs.newest(&lookup).await?;
             let bytes: usize = found.iter().map(Document::footprint).sum();
             let fitting = BATCH_BYTES.saturating_mul(batch) / bytes.max(1);
             self.batch = fitting.clamp(1, batch.saturating_mul(2).min(MAX_BATCH));
@@ -83,12 +86,12 @@ impl TenantLogs {
     /// # Errors
     /// [`QueryError::Cursor`], or a store that cannot be read.
     pub async fn search_runs(&self, query: &RunQuery, page: &SearchPage) -> Result<Hits<RunSummary>, QueryError> {
-        let filter = query.within(self.tenant_id);
+        let filter = query.clone().within(self.tenant_id);
         let list = List::of(&filter, page.sort, page.direction);
         let stretch = stretch(&list, page)?;
-        let found = self.ports.queries.search_runs(&filter, &stretch, COUNT_TO).await?;
+        let found = self.ports.logs.search_runs(&filter, &stretch, COUNT_TO).await?;
         let next = next(&list, &found.rows, page.limit, RunSummary::position);
-        self.hits(found, page.limit, next, Kind::WorkflowRun, query.text.as_ref(), |run| run.id).await
+        self.hits(found, page.limit, next, Kind::WorkflowRun, query.text.as_ref(), RunSummary::position).await
     }
 
     /// Node executions.
@@ -96,12 +99,12 @@ impl TenantLogs {
     /// # Errors
     /// A store that cannot be read.
     pub async fn search_nodes(&self, query: &NodeQuery, page: &SearchPage) -> Result<Hits<NodeSummary>, QueryError> {
-        let filter = query.within(self.tenant_id);
+        let filter = query.clone().within(self.tenant_id);
         let list = List::of(&filter, page.sort, page.direction);
         let stretch = stretch(&list, page)?;
-        let found = self.ports.queries.search_nodes(&filter, &stretch, COUNT_TO).await?;
+        let found = self.ports.logs.search_nodes(&filter, &stretch, COUNT_TO).await?;
         let next = next(&list, &found.rows, page.limit, NodeSummary::position);
-        self.hits(found, page.limit, next, Kind::NodeExecution, query.text.as_ref(), |node| node.id).await
+        self.hits(found, page.limit, next, Kind::NodeExecution, query.text.as_ref(), NodeSummary::position).await
     }
 
     async fn hits<T>(
@@ -111,16 +114,16 @@ impl TenantLogs {
         next: Option<String>,
         kind: Kind,
         text: Option<&TextFilter>,
-        id: impl Fn(&T) -> RecordId,
+        position: impl Fn(&T) -> Position,
     ) -> Result<Hits<T>, QueryError> {
         let mut hits: Vec<_> =
             found.rows.into_iter().take(limit).map(|row| Hit { row, snippets: Vec::new() }).collect();
         if let Some(text) = text {
-            let mut documents = Documents::new(kind, hits.iter().map(|hit| id(&hit.row)));
+            let mut documents = Documents::new(kind, hits.iter().map(|hit| position(&hit.row).cursor));
             let mut rest = hits.iter_mut();
             while let Some(document) = documents.next(self).await? {
                 let found = document.record.id();
-                if let Some(hit) = rest.find(|hit| id(&hit.row) == found) {
+                if let Some(hit) = rest.find(|hit| position(&hit.row).cursor.id == found) {
                     hit.snippets = snippets(&document.record, text);
                 }
             }
@@ -128,45 +131,28 @@ impl TenantLogs {
         Ok(Hits { hits, total: found.total, text_truncated: found.text_truncated, next })
     }
 
-    /// Runs per value of a facet, most frequent first.
+    /// Returns how many runs or node executions there are per value of a facet, most frequent first.
     ///
     /// # Errors
     /// A store that cannot be read.
-    pub async fn run_facet(&self, query: &RunQuery, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, QueryError> {
-        let subject = Subject::Runs(query.within(self.tenant_id));
-        Ok(self.ports.queries.facet(&subject, facet, limit).await?)
+    pub async fn facet<C>(&self, query: &C, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, QueryError>
+    where
+        C: Clone,
+        ListFilter: From<Scoped<C>>,
+    {
+        Ok(self.ports.logs.facet(&self.list(query), facet, limit).await?)
     }
 
-    /// Node executions per value of a facet, most frequent first.
+    /// Returns how many runs or node executions there are per span of `seconds`.
     ///
     /// # Errors
     /// A store that cannot be read.
-    pub async fn node_facet(
-        &self,
-        query: &NodeQuery,
-        facet: Facet,
-        limit: usize,
-    ) -> Result<Vec<FacetCount>, QueryError> {
-        let subject = Subject::Nodes(query.within(self.tenant_id));
-        Ok(self.ports.queries.facet(&subject, facet, limit).await?)
-    }
-
-    /// Runs per span of `seconds`.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
-    pub async fn run_histogram(&self, query: &RunQuery, seconds: u32) -> Result<Vec<HistogramBucket>, QueryError> {
-        let subject = Subject::Runs(query.within(self.tenant_id));
-        Ok(self.ports.queries.histogram(&subject, seconds).await?)
-    }
-
-    /// Node executions per span of `seconds`.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
-    pub async fn node_histogram(&self, query: &NodeQuery, seconds: u32) -> Result<Vec<HistogramBucket>, QueryError> {
-        let subject = Subject::Nodes(query.within(self.tenant_id));
-        Ok(self.ports.queries.histogram(&subject, seconds).await?)
+    pub async fn histogram<C>(&self, query: &C, seconds: u32) -> Result<Vec<HistogramBucket>, QueryError>
+    where
+        C: Clone,
+        ListFilter: From<Scoped<C>>,
+    {
+        Ok(self.ports.logs.histogram(&self.list(query), seconds).await?)
     }
 }
 
@@ -176,12 +162,7 @@ fn stretch(list: &List, page: &SearchPage) -> Result<Page, QueryError> {
     Ok(Page { sort: page.sort, direction: page.direction, after, limit: page.limit.saturating_add(1) })
 }
 
-fn next<T>(
-    list: &List,
-    rows: &[T],
-    limit: usize,
-    position: impl Fn(&T) -> crate::domain::query::Position,
-) -> Option<String> {
+fn next<T>(list: &List, rows: &[T], limit: usize, position: impl Fn(&T) -> Position) -> Option<String> {
     let end = limit.checked_sub(1).and_then(|end| rows.get(end));
     end.filter(|_| rows.len() > limit).map(|row| list.cursor(position(row)))
 }

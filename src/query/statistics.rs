@@ -58,7 +58,7 @@ impl TenantLogs {
             created: query.created,
             ..RunQuery::default()
         };
-        Ok(self.ports.queries.daily(&runs.within(self.tenant_id), query.zone).await?)
+        Ok(self.ports.logs.daily(&runs.within(self.tenant_id), query.zone).await?)
     }
 }
 

@@ -7,12 +7,11 @@ use tracing::info;
 
 use super::{LEASE, Plan, Retention, RetentionError, Step, What};
 use crate::domain::document::ContentHash;
-use crate::domain::query::Cursor;
 use crate::domain::{Document, Kind, TenantId};
 use crate::rate::RateLimit;
 use crate::store::lease::Lease;
 use crate::store::payload::Younger;
-use crate::store::{Erasure, Remains, StateStore, TextNames};
+use crate::store::{Erasure, LogReader, Remains, StateStore};
 
 /// How long a process that died keeps others from removing.
 pub(super) const LEASE_DURATION: Duration = Duration::from_mins(5);
@@ -109,7 +108,7 @@ impl Retention {
                 let found = self.store.scan(&scan).await?;
                 let Some(last) = found.last() else { break };
                 rate.pass(found.len() as u64).await;
-                scan.after = Some(Cursor { created_at: last.record.created_at(), id: last.record.id() });
+                scan.after = Some(last.cursor());
                 let erasures: Vec<_> = found.iter().map(erasure).collect();
                 let erased = self.store.erase(&erasures, Remains::Tombstone((self.clock)())).await?;
                 *report.removed.entry(kind).or_default() += erased.iter().filter(|gone| **gone).count() as u64;
@@ -131,7 +130,7 @@ impl Retention {
         }
         let mut removed = 0;
         for (tenant, texts) in texts.into_iter().filter(|(_, texts)| !texts.is_empty()) {
-            let names: &dyn TextNames = &*self.store;
+            let names: &dyn LogReader = &*self.store;
             let gone = self.payloads.remove_unnamed(names, tenant, step.month, &texts, Younger::Go).await;
             removed += gone.map_err(|error: RetentionError| error)?.objects;
         }

@@ -12,7 +12,7 @@ use super::{LEASE, Retention, RetentionError};
 use crate::domain::{Month, TenantId};
 use crate::store::lease::Lease;
 use crate::store::payload::Removed;
-use crate::store::{StateStore, StateVersion, TextNames};
+use crate::store::{LogReader, StateStore, StateVersion};
 
 /// The state entry of a sweep under way: the tenant and month that it has done last.
 const PLACE: &str = "retention/sweep";
@@ -110,7 +110,7 @@ impl Retention {
         month: Month,
         execute: bool,
     ) -> Result<Removed, RetentionError> {
-        let names: &dyn TextNames = &*self.store;
+        let names: &dyn LogReader = &*self.store;
         let min_age = self.settings.sweep_min_age();
         let removed = self.payloads.sweep_month::<RetentionError>(names, tenant_id, month, min_age, execute).await?;
         if execute && removed.objects > 0 {

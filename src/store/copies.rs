@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use async_trait::async_trait;
 
-use super::{LogScan, StoreError};
+use super::{LogReader, StoreError};
 use crate::domain::{Month, Timestamp};
 
 /// Names a copy: the month, and the backup that made it.
@@ -52,7 +52,7 @@ pub trait MonthCopies: Send + Sync {
     async fn copies(&self) -> Result<Vec<CopyName>, StoreError>;
 
     /// Opens a copy to be read. At most one copy of a month may be open at a time; [`Self::close`] ends it.
-    async fn open(&self, name: &CopyName) -> Result<Box<dyn LogScan>, StoreError>;
+    async fn open(&self, name: &CopyName) -> Result<Box<dyn LogReader>, StoreError>;
 
     /// Removes what [`Self::open`] needed, also what a process that died left behind.
     async fn close(&self, month: Month) -> Result<(), StoreError>;

@@ -34,7 +34,6 @@ mod verdicts;
 mod watch;
 mod wire;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -53,13 +52,12 @@ pub use self::snapshots::{Repository, SnapshotCopies};
 use self::state::State;
 use self::watch::Watch;
 use super::{
-    self as store, BulkSink, Erasure, LogReader, LogScan, Remains, StateEntry, StateReader, StateStore, StateVersion,
-    StoreAdmin, StoreError, StoreOverview, StoredCopy, TextNames,
+    self as store, BulkSink, Erasure, Remains, StateEntry, StateReader, StateStore, StateVersion, StoreAdmin,
+    StoreError, StoreOverview,
 };
-use crate::domain::document::ContentHash;
-use crate::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
+use crate::domain::query::{MonthCount, MonthSize};
 use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
+use crate::domain::{BulkAction, Month, SinkFault, TenantId, Timestamp, Verdict};
 
 /// A cluster as a store.
 pub struct ElasticStore {
@@ -173,25 +171,6 @@ impl StoreAdmin for ElasticStore {
 }
 
 #[async_trait]
-impl LogReader for ElasticStore {
-    async fn ready(&self) -> Result<(), StoreError> {
-        Ok(self.admin().ready().await?)
-    }
-
-    async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
-        Ok(self.reader().record(key).await?)
-    }
-
-    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
-        Ok(self.reader().records(tenant_id, kind, ids).await?)
-    }
-
-    async fn copies(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<StoredCopy>, StoreError> {
-        Ok(self.reader().stored_copies(tenant_id, kind, ids).await?)
-    }
-}
-
-#[async_trait]
 impl StateReader for ElasticStore {
     async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError> {
         Ok(self.state_index().get(key).await?)
@@ -215,54 +194,6 @@ impl StateStore for ElasticStore {
 
     async fn delete_state(&self, key: &str, expected: StateVersion) -> Result<bool, StoreError> {
         self.state_index().delete(key, expected).await
-    }
-}
-
-#[async_trait]
-impl TextNames for ElasticStore {
-    async fn texts_of(
-        &self,
-        tenant_id: TenantId,
-        kind: Kind,
-        ids: &[RecordId],
-    ) -> Result<Vec<(Month, ContentHash)>, StoreError> {
-        Ok(self.reader().texts_of(tenant_id, kind, ids).await?)
-    }
-
-    async fn named_texts(
-        &self,
-        tenant_id: TenantId,
-        month: Month,
-        hashes: &[ContentHash],
-    ) -> Result<HashSet<ContentHash>, StoreError> {
-        Ok(self.reader().named_texts(tenant_id, month, hashes).await?)
-    }
-}
-
-#[async_trait]
-impl LogScan for ElasticStore {
-    async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, StoreError> {
-        Ok(self.reader().scan(scan).await?)
-    }
-
-    async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {
-        Ok(self.reader().scan_count(scan).await?)
-    }
-
-    async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, StoreError> {
-        Ok(self.reader().scan_end(scan).await?)
-    }
-
-    async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {
-        Ok(self.reader().owners(kind, id).await?)
-    }
-
-    async fn children(&self, tenant_id: TenantId, run_ids: &[RecordId]) -> Result<Vec<RecordKey>, StoreError> {
-        Ok(self.reader().children(tenant_id, run_ids).await?)
-    }
-
-    async fn tenant_counts(&self, month: Month) -> Result<Vec<TenantCount>, StoreError> {
-        Ok(self.reader().tenant_counts(month).await?)
     }
 }
 

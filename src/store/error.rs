@@ -1,5 +1,6 @@
 //! Why a store could not be read or changed, and what may be told of it to whom.
 
+use super::Capability;
 use crate::domain::{FaultKind, SinkFault};
 
 /// A read or an administrative call failed.
@@ -17,6 +18,9 @@ pub enum StoreError {
     /// What the store holds or answers cannot be understood.
     #[error("store holds or answers something unreadable: {0}")]
     Corrupt(String),
+    /// The store never can; no retry helps.
+    #[error("this kind of store has no {0}: ask without it, or use a store that has it (store.kind)")]
+    Unsupported(Capability),
 }
 
 impl StoreError {
@@ -30,6 +34,10 @@ impl StoreError {
             }
             Self::Unauthorized(_) | Self::NotSetUp(_) => {
                 "the store cannot be used until its operator has seen to it; the log says why"
+            }
+            Self::Unsupported(Capability::TextSearch) => "this store has no search in texts; ask without a keyword",
+            Self::Unsupported(_) => {
+                "this store cannot answer that, now or later; ask the operator for another kind of store"
             }
             Self::Corrupt(_) => "the store holds something unreadable; ask the operator, whose log says what",
         }

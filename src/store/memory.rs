@@ -1,191 +1,18 @@
-//! The scripted double: a sink in memory whose verdicts a test can dictate; and state in memory, for what must leave no
-//! trace. They keep nothing on disk.
+//! State in memory, for what must leave no trace: a dry run of a migration. It keeps nothing on disk.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{BulkSink, StateEntry, StateReader, StateStore, StateVersion, StoreError};
-use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Document, FaultKind, Month, Refusal, RetryCause, SinkFault, Verdict};
-
-/// What the double answers to one request instead of storing it.
-pub type Script = Box<dyn FnOnce(&[BulkAction]) -> Result<Vec<Verdict>, SinkFault> + Send>;
-
-/// Keeps documents by key and month with the same rule as the real stores: a newer or equal revision wins.
-#[derive(Default)]
-pub struct MemorySink {
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    documents: HashMap<(RecordKey, Month), Arc<Document>>,
-    requests: usize,
-    script: VecDeque<Script>,
-    down: bool,
-    blocked: bool,
-    panics: usize,
-    graphs: usize,
-    generation: u64,
-    refusal: Option<Refusal>,
-    poison: HashSet<RecordKey>,
-    /// Requests that carry this document are too large while it takes more than so many bytes.
-    too_large: Option<(RecordKey, usize)>,
-}
-
-impl MemorySink {
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Dictates the answer to the next request that has no answer yet.
-    pub fn script(&self, answer: Script) {
-        self.lock().script.push_back(answer);
-    }
-
-    /// While down, every request and probe fails as if nobody listened.
-    pub fn set_down(&self, down: bool) {
-        self.lock().down = down;
-    }
-
-    /// While blocked, probes succeed and every document is answered with 429, as by an engine past its flood stage.
-    pub fn set_blocked(&self, blocked: bool) {
-        self.lock().blocked = blocked;
-    }
-
-    /// So many requests from now on panic.
-    pub fn panic_next(&self, requests: usize) {
-        self.lock().panics = requests;
-    }
-
-    /// As if somebody had removed everything; the next write notices.
-    pub fn forget_everything(&self) {
-        let mut state = self.lock();
-        state.documents.clear();
-        state.generation += 1;
-    }
-
-    /// Graphs received so far.
-    #[must_use]
-    pub fn graphs(&self) -> usize {
-        self.lock().graphs
-    }
-
-    /// Refuses every document for good, as a broken mapping does.
-    pub fn refuse_everything(&self, refusal: Option<Refusal>) {
-        self.lock().refusal = refusal;
-    }
-
-    /// Refuses these documents for good, and no others.
-    pub fn refuse_these(&self, keys: impl IntoIterator<Item = RecordKey>) {
-        self.lock().poison.extend(keys);
-    }
-
-    /// Finds requests with this document too large while its payloads take more than `bytes`.
-    pub fn refuse_requests_with(&self, key: RecordKey, bytes: usize) {
-        self.lock().too_large = Some((key, bytes));
-    }
-
-    /// The stored documents, ordered by key and month.
-    #[must_use]
-    pub fn documents(&self) -> Vec<Arc<Document>> {
-        let mut documents: Vec<_> = self.lock().documents.values().cloned().collect();
-        documents.sort_by_key(|document| (document.key(), document.month()));
-        documents
-    }
-
-    /// Requests answered so far, scripted ones included.
-    #[must_use]
-    pub fn requests(&self) -> usize {
-        self.lock().requests
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn is_too_large(&self, actions: &[BulkAction]) -> bool {
-        let Some((key, bytes)) = self.too_large else { return false };
-        actions.iter().any(|action| match action {
-            BulkAction::Document(document) => document.key() == key && document.footprint() > bytes,
-            BulkAction::Graph(_) => false,
-        })
-    }
-
-    fn store(&mut self, action: &BulkAction) -> Verdict {
-        let BulkAction::Document(document) = action else {
-            self.graphs += 1;
-            return Verdict::Stored;
-        };
-        if self.blocked {
-            return Verdict::Retry(RetryCause { status: Some(429), detail: "blocked by a test".into() });
-        }
-        if let Some(refusal) = &self.refusal {
-            return Verdict::Refused(refusal.clone());
-        }
-        if self.poison.contains(&document.key()) {
-            return Verdict::Refused(Refusal::by_store(Some(400), "poison, says a test"));
-        }
-        let place = (document.key(), document.month());
-        match self.documents.get(&place) {
-            Some(stored) if stored.revision > document.revision => Verdict::Superseded,
-            _ => {
-                self.documents.insert(place, Arc::clone(document));
-                Verdict::Stored
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl BulkSink for MemorySink {
-    async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault> {
-        let mut state = self.lock();
-        state.requests += 1;
-        if state.down {
-            return Err(SinkFault::new(FaultKind::Unreachable, "set down by a test"));
-        }
-        if state.panics > 0 {
-            state.panics -= 1;
-            drop(state);
-            std::panic::resume_unwind(Box::new("dictated by a test"));
-        }
-        if state.is_too_large(actions) {
-            return Err(SinkFault::new(FaultKind::TooLarge, "found too large by a test"));
-        }
-        let scripted = state.script.pop_front();
-        match scripted {
-            Some(answer) => {
-                drop(state);
-                answer(actions)
-            }
-            None => Ok(actions.iter().map(|action| state.store(action)).collect()),
-        }
-    }
-
-    async fn probe(&self) -> Result<(), SinkFault> {
-        if self.lock().down {
-            return Err(SinkFault::new(FaultKind::Unreachable, "set down by a test"));
-        }
-        Ok(())
-    }
-
-    fn generation(&self) -> u64 {
-        self.lock().generation
-    }
-}
+use super::{StateEntry, StateReader, StateStore, StateVersion, StoreError};
 
 /// State that ends with its process.
 #[derive(Default)]
 pub struct MemoryState {
     entries: Mutex<MemoryEntries>,
-    loses_answer: AtomicBool,
+    #[cfg(test)]
+    loses_answer: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Default)]
@@ -196,8 +23,9 @@ struct MemoryEntries {
 
 impl MemoryState {
     /// The next write is done, and its writer told that it failed.
+    #[cfg(test)]
     pub fn lose_next_answer(&self) {
-        self.loses_answer.store(true, Ordering::Relaxed);
+        self.loses_answer.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, MemoryEntries> {
@@ -232,7 +60,8 @@ impl StateStore for MemoryState {
         entries.latest += 1;
         let version = entries.latest;
         entries.by_key.insert(key.to_owned(), StateEntry { key: key.to_owned(), value: value.clone(), version });
-        if self.loses_answer.swap(false, Ordering::Relaxed) {
+        #[cfg(test)]
+        if self.loses_answer.swap(false, std::sync::atomic::Ordering::Relaxed) {
             return Err(StoreError::Unavailable("the answer was lost".to_owned()));
         }
         Ok(Some(version))

@@ -6,6 +6,7 @@ mod golden;
 mod hosts;
 mod indices;
 mod reads;
+mod spans;
 mod tls;
 mod verdicts;
 

@@ -117,7 +117,7 @@ async fn over_a_store(store: &StoreUnderTest) -> Loaded {
     let site = Site::with(store, "amqp://guest:guest@127.0.0.1:5672/%2f", "");
     let store = difylog::app::open_stores(&site.settings).unwrap().store;
     store.install().await.unwrap();
-    let loaded = load::over(store.clone(), store.clone(), store.clone(), store.clone(), Box::new(site)).await;
+    let loaded = load::over(store.clone(), Box::new(site)).await;
     store.refresh().await.unwrap();
     loaded
 }

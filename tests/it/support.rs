@@ -13,4 +13,6 @@ pub mod rabbit;
 pub mod records;
 pub mod scripted_engine;
 pub mod site;
+pub mod toy_store;
+pub mod walking;
 pub mod world;

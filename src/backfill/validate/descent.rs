@@ -87,7 +87,7 @@ impl Validation<'_> {
             let created = intersection(span_of(*day), request.created);
             let mut scan = light(Scan { tenants: tenants.clone(), created, ..Scan::all(kind, PAGE) });
             loop {
-                let page = self.store.walks.scan(&scan).await?;
+                let page = self.store.reader.scan(&scan).await?;
                 let Some(last) = page.last() else { break };
                 scan.after = Some(cursor(&last.record));
                 let ids: Vec<RecordId> = page.iter().map(|document| document.record.id()).collect();

@@ -8,8 +8,7 @@ use super::{PAGE, Request, Tally, Validation, cursor, light};
 use crate::backfill::LifeError;
 use crate::backfill::report::Fault;
 use crate::domain::query::Scan;
-use crate::domain::{Kind, RecordId, TenantId};
-use crate::store::StoredCopy;
+use crate::domain::{Document, Kind, RecordId, TenantId};
 
 impl Validation<'_> {
     /// Names them. Costs two counts of each kind, and a walk over the documents of a kind up to the last that has a copy.
@@ -18,10 +17,10 @@ impl Validation<'_> {
             let newest =
                 light(Scan { tenants: request.tenants.clone(), created: request.created, ..Scan::all(kind, PAGE) });
             let mut scan = Scan { superseded_too: true, ..newest.clone() };
-            let records = self.store.walks.scan_count(&newest).await?;
-            let mut unnamed = self.store.walks.scan_count(&scan).await?.saturating_sub(records);
+            let records = self.store.reader.scan_count(&newest).await?;
+            let mut unnamed = self.store.reader.scan_count(&scan).await?.saturating_sub(records);
             while unnamed > 0 {
-                let page = self.store.walks.scan(&scan).await?;
+                let page = self.store.reader.scan(&scan).await?;
                 let Some(last) = page.last() else { break };
                 scan.after = Some(cursor(&last.record));
                 let mut met: BTreeMap<TenantId, BTreeSet<RecordId>> = BTreeMap::new();
@@ -31,10 +30,10 @@ impl Validation<'_> {
                 for (tenant_id, ids) in met {
                     let ids: Vec<_> = ids.into_iter().collect();
                     let copies = self.store.reader.copies(tenant_id, kind, &ids).await?;
-                    for copies in copies.chunk_by(|one, next| one.id == next.id) {
-                        let is_met = |copy: &StoredCopy| {
-                            page.iter().any(|document| {
-                                document.record.id() == copy.id && document.record.created_at() == copy.created_at
+                    for copies in copies.chunk_by(|one, next| one.record.id() == next.record.id()) {
+                        let is_met = |copy: &Document| {
+                            page.iter().any(|met| {
+                                met.key() == copy.key() && met.record.created_at() == copy.record.created_at()
                             })
                         };
                         unnamed = unnamed.saturating_sub(name(request, (kind, tenant_id), copies, is_met, tally));
@@ -50,14 +49,14 @@ impl Validation<'_> {
 fn name(
     request: &Request,
     (kind, tenant_id): (Kind, TenantId),
-    copies: &[StoredCopy],
-    is_met: impl Fn(&StoredCopy) -> bool,
+    copies: &[Document],
+    is_met: impl Fn(&Document) -> bool,
     tally: &mut Tally,
 ) -> u64 {
-    let within = |copy: &&StoredCopy| request.created.contains(copy.created_at);
-    let first = copies.iter().filter(within).min_by_key(|copy| copy.created_at);
+    let within = |copy: &&Document| request.created.contains(copy.record.created_at());
+    let first = copies.iter().filter(within).min_by_key(|copy| copy.record.created_at());
     let Some(first) = first.filter(|first| copies.len() > 1 && is_met(first)) else { return 0 };
-    let months = copies.iter().map(|copy| copy.created_at.month().to_string()).collect();
-    tally.fault(kind, Some(tenant_id), first.id, Fault::Copies { months });
+    let months = copies.iter().map(|copy| copy.month().to_string()).collect();
+    tally.fault(kind, Some(tenant_id), first.record.id(), Fault::Copies { months });
     copies.iter().skip(1).filter(within).count() as u64
 }

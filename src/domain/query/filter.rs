@@ -1,7 +1,10 @@
 //! What a question asks for. Every filter names its tenant: a question without one cannot be built.
 
+use std::collections::BTreeSet;
+use std::ops::Deref;
+
 use super::Cursor;
-use crate::domain::{AppId, Kind, RecordId, TenantId, Timestamp};
+use crate::domain::{AppId, Kind, Month, RecordId, TenantId, Timestamp};
 
 /// Half-open span of `created_at`, exact at the microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,10 +60,31 @@ pub struct TextFilter {
     pub fields: Vec<TextField>,
 }
 
-/// Conditions on runs; all must hold. They hold for the newest revision of a run.
+/// Conditions within one tenant. The query library takes conditions and adds the tenant that its own type carries: what a
+/// caller asks for cannot name another.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RunFilter {
+pub struct Scoped<C> {
     pub tenant_id: TenantId,
+    pub conditions: C,
+}
+
+impl<C> Deref for Scoped<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.conditions
+    }
+}
+
+/// Runs of a tenant. Conditions hold for the newest revision of a run.
+pub type RunFilter = Scoped<RunQuery>;
+
+/// Node executions of a tenant.
+pub type NodeFilter = Scoped<NodeQuery>;
+
+/// Conditions on runs; all must hold. The default finds all.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RunQuery {
     pub app_id: Option<AppId>,
     pub workflow_id: Option<RecordId>,
     /// Any of these; empty: any at all. So for every list here.
@@ -75,30 +99,25 @@ pub struct RunFilter {
     pub text: Option<TextFilter>,
 }
 
-impl RunFilter {
-    /// All runs of a tenant.
+impl RunQuery {
+    /// The same conditions, within a tenant.
     #[must_use]
-    pub fn all(tenant_id: TenantId) -> Self {
-        Self {
-            tenant_id,
-            app_id: None,
-            workflow_id: None,
-            types: Vec::new(),
-            statuses: Vec::new(),
-            triggered_from: Vec::new(),
-            created: TimeRange::default(),
-            created_by: None,
-            elapsed_time: Bounds::default(),
-            total_tokens: Bounds::default(),
-            text: None,
-        }
+    pub const fn within(self, tenant_id: TenantId) -> RunFilter {
+        Scoped { tenant_id, conditions: self }
     }
 }
 
-/// Conditions on node executions; all must hold.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NodeFilter {
-    pub tenant_id: TenantId,
+impl Scoped<RunQuery> {
+    /// All runs of a tenant.
+    #[must_use]
+    pub fn all(tenant_id: TenantId) -> Self {
+        RunQuery::default().within(tenant_id)
+    }
+}
+
+/// Conditions on node executions; all must hold. The default finds all.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NodeQuery {
     pub app_id: Option<AppId>,
     pub workflow_id: Option<RecordId>,
     pub workflow_run_id: Option<RecordId>,
@@ -114,24 +133,19 @@ pub struct NodeFilter {
     pub text: Option<TextFilter>,
 }
 
-impl NodeFilter {
+impl NodeQuery {
+    /// The same conditions, within a tenant.
+    #[must_use]
+    pub const fn within(self, tenant_id: TenantId) -> NodeFilter {
+        Scoped { tenant_id, conditions: self }
+    }
+}
+
+impl Scoped<NodeQuery> {
     /// All node executions of a tenant.
     #[must_use]
     pub fn all(tenant_id: TenantId) -> Self {
-        Self {
-            tenant_id,
-            app_id: None,
-            workflow_id: None,
-            workflow_run_id: None,
-            node_id: None,
-            node_types: Vec::new(),
-            statuses: Vec::new(),
-            triggered_from: Vec::new(),
-            created: TimeRange::default(),
-            created_by: None,
-            elapsed_time: Bounds::default(),
-            text: None,
-        }
+        NodeQuery::default().within(tenant_id)
     }
 }
 
@@ -224,11 +238,13 @@ impl Page {
     }
 }
 
-/// How much of a document a scan wants.
+/// How much of a document is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// Without payloads (graph, inputs, process data, outputs, metadata, error).
     Light,
+    /// Everything but the graph of a run.
+    Payloads,
     /// Everything; the graph of a run put back.
     Full,
 }
@@ -272,5 +288,29 @@ impl Scan {
             content: Content::Full,
             superseded_too: false,
         }
+    }
+}
+
+/// Copies of records of one tenant, by their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    pub tenant_id: TenantId,
+    pub kind: Kind,
+    /// In ascending order, each once.
+    pub ids: Vec<RecordId>,
+    /// The months in which most of them lie: what is final there need not be looked for elsewhere. Empty: none is likelier.
+    pub near: BTreeSet<Month>,
+    pub content: Content,
+    /// Every copy of each record. Else the one that counts is enough, and what else is at hand.
+    pub every_copy: bool,
+}
+
+impl Lookup {
+    /// The copies that count, wherever they lie.
+    #[must_use]
+    pub fn new(tenant_id: TenantId, kind: Kind, ids: &[RecordId], content: Content) -> Self {
+        let ids: BTreeSet<_> = ids.iter().copied().collect();
+        let ids = ids.into_iter().collect();
+        Self { tenant_id, kind, ids, near: BTreeSet::new(), content, every_copy: false }
     }
 }

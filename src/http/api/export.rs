@@ -91,7 +91,7 @@ pub(in crate::http) async fn runs(
     Extension(permit): Extension<Permit>,
 ) -> Result<Response, Problem> {
     let format = format(params.format.as_deref())?;
-    let documents = logs.export_runs(&conditions.query()?, direction(params.order.as_deref())?);
+    let documents = logs.export(&conditions.query()?, direction(params.order.as_deref())?);
     answer(permit, lines(logs, documents, params.full), format).await
 }
 
@@ -107,7 +107,7 @@ pub(in crate::http) async fn nodes(
     Extension(permit): Extension<Permit>,
 ) -> Result<Response, Problem> {
     let format = format(params.format.as_deref())?;
-    let documents = logs.export_nodes(&conditions.query()?, direction(params.order.as_deref())?);
+    let documents = logs.export(&conditions.query()?, direction(params.order.as_deref())?);
     answer(permit, lines(logs, documents, params.full), format).await
 }
 

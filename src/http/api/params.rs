@@ -215,11 +215,5 @@ fn text(q: Option<String>, within: Option<&str>, allowed: &[TextField]) -> Resul
 }
 
 pub(in crate::http) const fn field_name(field: TextField) -> &'static str {
-    match field {
-        TextField::Inputs => "inputs",
-        TextField::Outputs => "outputs",
-        TextField::Error => "error",
-        TextField::Title => "title",
-        TextField::ProcessData => "process_data",
-    }
+    field.column()
 }

@@ -158,7 +158,7 @@ pub(in crate::http) async fn run_facets(
     Params(conditions, params): Params<RunConditions, FacetParams>,
 ) -> Result<Json<ValueCounts>, Problem> {
     let (facet, values) = params.facet(false)?;
-    Ok(counts(logs.run_facet(&conditions.query()?, facet, values).await?))
+    Ok(counts(logs.facet(&conditions.query()?, facet, values).await?))
 }
 
 /// Node executions per value of a column
@@ -172,7 +172,7 @@ pub(in crate::http) async fn node_facets(
     Params(conditions, params): Params<NodeConditions, FacetParams>,
 ) -> Result<Json<ValueCounts>, Problem> {
     let (facet, values) = params.facet(true)?;
-    Ok(counts(logs.node_facet(&conditions.query()?, facet, values).await?))
+    Ok(counts(logs.facet(&conditions.query()?, facet, values).await?))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -219,7 +219,7 @@ pub(in crate::http) async fn run_histogram(
     Reading(logs): Reading,
     Params(conditions, params): Params<RunConditions, SpanParams>,
 ) -> Result<Json<SpanCounts>, Problem> {
-    Ok(spans(logs.run_histogram(&conditions.query()?, params.seconds()?).await?))
+    Ok(spans(logs.histogram(&conditions.query()?, params.seconds()?).await?))
 }
 
 /// Node executions over time
@@ -232,7 +232,7 @@ pub(in crate::http) async fn node_histogram(
     Reading(logs): Reading,
     Params(conditions, params): Params<NodeConditions, SpanParams>,
 ) -> Result<Json<SpanCounts>, Problem> {
-    Ok(spans(logs.node_histogram(&conditions.query()?, params.seconds()?).await?))
+    Ok(spans(logs.histogram(&conditions.query()?, params.seconds()?).await?))
 }
 
 async fn whole(logs: &TenantLogs, found: Option<Document>, full: bool) -> Result<Response, Problem> {

@@ -16,7 +16,7 @@ const APPS: usize = 50;
 pub(super) async fn choose_app(view: &View<'_>, heading: Option<&Markup>) -> Result<Markup, Problem> {
     let texts = view.texts();
     let query = RunQuery { created: view.span.created, ..RunQuery::default() };
-    let apps = view.reader.logs.run_facet(&query, Facet::AppId, APPS).await?;
+    let apps = view.reader.logs.facet(&query, Facet::AppId, APPS).await?;
     if apps.is_empty() {
         return Ok(nothing(view.reader.viewer.look, texts.none, Some(&view.over("all")), None));
     }

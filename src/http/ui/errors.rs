@@ -100,7 +100,7 @@ struct Groups {
 }
 
 async fn groups(reader: &Reader, query: &RunQuery) -> Result<Groups, Problem> {
-    let mut walk = pin!(reader.logs.export_runs(query, Direction::Descending));
+    let mut walk = pin!(reader.logs.export(query, Direction::Descending));
     let mut groups = BTreeMap::<String, Group>::new();
     let (mut looked_at, mut bytes, mut is_cut) = (0, 0, false);
     while let Some(document) = walk.next().await {

@@ -67,13 +67,13 @@ async fn find(view: &View<'_>, query: &NodeQuery) -> Result<Found, Problem> {
     let page = view.search_page()?;
     let (hits, statuses, types, apps) = tokio::try_join!(
         logs.search_nodes(query, &page),
-        logs.node_facet(&any_status, Facet::Status, VALUES),
-        logs.node_facet(&any_type, Facet::NodeType, VALUES),
-        logs.node_facet(&any_app, Facet::AppId, VALUES),
+        logs.facet(&any_status, Facet::Status, VALUES),
+        logs.facet(&any_type, Facet::NodeType, VALUES),
+        logs.facet(&any_app, Facet::AppId, VALUES),
     )?;
     let bars = view.bars(&query.statuses, &statuses, |status, seconds| {
         let of_status = NodeQuery { statuses: vec![status], ..query.clone() };
-        async move { logs.node_histogram(&of_status, seconds).await }
+        async move { logs.histogram(&of_status, seconds).await }
     });
     let bars = bars.await?;
     Ok(Found { hits, statuses, types, apps, bars })

@@ -69,13 +69,13 @@ async fn find(view: &View<'_>, query: &RunQuery) -> Result<Found, Problem> {
     let page = view.search_page()?;
     let (hits, statuses, apps, triggers) = tokio::try_join!(
         logs.search_runs(query, &page),
-        logs.run_facet(&any_status, Facet::Status, VALUES),
-        logs.run_facet(&any_app, Facet::AppId, VALUES),
-        logs.run_facet(&any_trigger, Facet::TriggeredFrom, VALUES),
+        logs.facet(&any_status, Facet::Status, VALUES),
+        logs.facet(&any_app, Facet::AppId, VALUES),
+        logs.facet(&any_trigger, Facet::TriggeredFrom, VALUES),
     )?;
     let bars = view.bars(&query.statuses, &statuses, |status, seconds| {
         let of_status = RunQuery { statuses: vec![status], ..query.clone() };
-        async move { logs.run_histogram(&of_status, seconds).await }
+        async move { logs.histogram(&of_status, seconds).await }
     });
     let bars = bars.await?;
     let creators = logs.creators(hits.hits.iter().map(|hit| (&*hit.row.created_by_role, hit.row.created_by))).await;

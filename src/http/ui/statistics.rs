@@ -68,7 +68,7 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
         statuses: RunStatus::ENDED.map(Into::into).into(),
         ..RunQuery::default()
     };
-    let statuses = logs.run_facet(&ended, Facet::Status, 10).await?;
+    let statuses = logs.facet(&ended, Facet::Status, 10).await?;
     let of = |status: &str| statuses.iter().find(|found| &*found.value == status).map_or(0, |found| found.count);
     let (all, failed) = (statuses.iter().map(|found| found.count).sum::<u64>(), of("failed"));
     let days = days.get(days.len().saturating_sub(DAYS)..).unwrap_or(&days);

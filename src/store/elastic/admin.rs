@@ -12,7 +12,7 @@ use super::indices::mapping_versions;
 use super::names::{Family, Names, Place};
 use super::reason::Words;
 use super::rivals::{self, Rival};
-use super::search::{LENIENT_SEARCH, Reader};
+use super::search::{LENIENT_COUNT, Reader};
 use super::settings::ElasticSettings;
 use super::state;
 use super::templates::{self, VERSION};
@@ -249,7 +249,7 @@ impl Admin<'_> {
             "aggs": { "indices": { "terms": { "field": "_index", "size": 10_000 } } },
         });
         let path = format!("/{}/_search", self.names.everything());
-        let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&query);
+        let request = Request::new(Method::Post, &path).query(&LENIENT_COUNT).json(&query);
         let reader =
             Reader { hosts: self.hosts, names: self.names, catalog: self.catalog, search: self.settings.search };
         let answered: Answered = reader.read(&request, Answer::json).await?;

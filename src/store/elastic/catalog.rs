@@ -28,7 +28,7 @@ const FRESH: Duration = Duration::from_secs(1);
 const LISTS: usize = 1_024;
 
 /// Bytes of index names in one URL, which the engines bound at 4,096; the rest is for the path and the parameters.
-const NAMES_BYTES: usize = 3_000;
+pub(super) const NAMES_BYTES: usize = 3_000;
 
 /// An index that holds a place's documents.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +62,14 @@ pub(super) struct Target {
     pub(super) expression: String,
     /// The tenant, if all of them are routed by it.
     pub(super) routing: Option<String>,
+}
+
+impl Target {
+    /// How it is asked: as leniently, and by its tenant.
+    pub(super) fn options<'t>(&'t self, lenient: &[(&'static str, &'t str)]) -> Vec<(&'static str, &'t str)> {
+        let routing = self.routing.as_deref().map(|tenant| ("routing", tenant));
+        lenient.iter().copied().chain(routing).collect()
+    }
 }
 
 impl Catalog {
@@ -109,7 +117,8 @@ impl Catalog {
 
 /// Whether a place may hold a document of a span.
 pub(super) fn overlaps(place: Place, span: TimeRange) -> bool {
-    span.from.is_none_or(|from| from <= place.month.end()) && span.until.is_none_or(|until| place.month.start() < until)
+    span.from.is_none_or(|from| from.month() <= place.month)
+        && span.until.is_none_or(|until| place.month.start() < until)
 }
 
 /// The months of which a tenant has both an index of its own and a shared one: its tenancy was changed meanwhile, and a

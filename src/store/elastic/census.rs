@@ -10,7 +10,7 @@ use super::catalog::{LENIENT, list};
 use super::copies::PAGE;
 use super::hosts::{Answer, Method, Request};
 use super::names::Family;
-use super::search::{LENIENT_SEARCH, Reader};
+use super::search::{LENIENT_COUNT, Reader};
 use crate::domain::query::{MonthSize, TenantCount};
 use crate::domain::{FaultKind, Kind, Month, SinkFault, TenantId};
 use crate::store::StoreError;
@@ -69,7 +69,7 @@ impl Reader<'_> {
                     after => json!({ "size": PAGE, "sources": sources, "after": after }),
                 };
                 let query = json!({ "size": 0, "aggs": { "tenants": { "composite": composite } } });
-                let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&query);
+                let request = Request::new(Method::Post, &path).query(&LENIENT_COUNT).json(&query);
                 let Buckets { buckets, after_key } = self.read(&request, tenant_buckets).await?;
                 for bucket in &buckets {
                     let tenant = bucket

@@ -6,15 +6,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::catalog::{LENIENT, list};
+use super::catalog::{self, LENIENT, NAMES_BYTES, Target, list};
 use super::hit::{Hit, hits};
 use super::hosts::{Method, Request};
 use super::names::{self, Family, Place};
-use super::queries::ENDED;
+use super::queries::demanded;
 use super::search::{LENIENT_SEARCH, Reader, continue_after, nanoseconds};
-use crate::domain::query::{Cursor, Scan};
+use crate::domain::query::{Cursor, Scan, TimeRange};
 use crate::domain::record::RecordKey;
-use crate::domain::{Kind, Month, Precedence, RecordId, Revision, SinkFault, TenantId};
+use crate::domain::{Kind, Month, NodeStatus, Precedence, RecordId, Revision, RunStatus, SinkFault, TenantId};
 
 /// Hits of one search, and ids of one question.
 pub(super) const PAGE: usize = 1_000;
@@ -24,6 +24,9 @@ const MONTHS: usize = 500;
 
 /// Tenants whose indices are named one by one; the name of an index is some 80 bytes, and a URL at most 4,096.
 const NAMED_TENANTS: usize = 8;
+
+/// Months that are named one by one.
+const NAMED_MONTHS: usize = 4;
 
 /// A copy of a record: what is known of it without its payloads.
 pub(super) struct Copy {
@@ -61,36 +64,55 @@ impl Standing {
 }
 
 impl Reader<'_> {
-    pub(super) fn scan_path(&self, scan: &Scan) -> String {
-        format!("/{}/_search", self.scan_expression(scan))
+    /// The indices that a walk meets: those of the months of its span. `None`: there are none.
+    pub(super) async fn scan_target(&self, scan: &Scan) -> Result<Option<Target>, SinkFault> {
+        let family = Family::Records(scan.kind);
+        let from = scan.created.from.max(scan.after.map(|after| after.created_at));
+        let wanted = TimeRange { from, until: scan.created.until };
+        if let [tenant] = scan.tenants.as_slice() {
+            let places = self.places_within(scan.kind, *tenant, wanted).await?;
+            return Ok(catalog::target(self.names, family, *tenant, &places));
+        }
+        Ok(Some(Target { expression: self.expression(family, &scan.tenants, wanted), routing: None }))
     }
 
-    /// The indices that a walk meets.
-    pub(super) fn scan_expression(&self, scan: &Scan) -> String {
-        self.expression(Family::Records(scan.kind), &scan.tenants)
-    }
-
-    fn expression(&self, family: Family, tenants: &[TenantId]) -> String {
-        if tenants.is_empty() || tenants.len() > NAMED_TENANTS {
+    /// Covers the indices of tenants (of all, if there are none or many) and months (of all, if the span is long or open).
+    fn expression(&self, family: Family, tenants: &[TenantId], span: TimeRange) -> String {
+        let stem = self.names.template(family);
+        let is_of_all = tenants.is_empty() || tenants.len() > NAMED_TENANTS;
+        let of_month = |month: &Month| -> Vec<String> {
+            if is_of_all {
+                return vec![format!("{stem}-*{}", month.dotted())];
+            }
+            let places = std::iter::once(None).chain(tenants.iter().copied().map(Some));
+            places.map(|tenant| self.names.index(Place { family, tenant, month: *month })).collect()
+        };
+        let named = months_of(span).map(|months| months.iter().flat_map(of_month).collect::<Vec<_>>().join(","));
+        if let Some(named) = named.filter(|named| named.len() <= NAMES_BYTES) {
+            return named;
+        }
+        if is_of_all {
             return self.names.pattern(family);
         }
-        let stem = self.names.template(family);
         let own: Vec<_> = tenants.iter().map(|tenant| format!("{stem}-{tenant}-*")).collect();
         // All, without those that carry a tenant in their name, and then the wanted tenants' own.
         format!("{stem}-*,-{stem}-*-*,{}", own.join(","))
     }
 
     pub(super) async fn copies(&self, scan: &Scan, query: &Value) -> Result<Vec<Copy>, SinkFault> {
-        self.copies_in(&self.scan_expression(scan), scan.kind, query).await
+        match self.scan_target(scan).await? {
+            Some(target) => self.copies_in(&target, scan.kind, query).await,
+            None => Ok(Vec::new()),
+        }
     }
 
-    pub(super) async fn copies_in(&self, expression: &str, kind: Kind, query: &Value) -> Result<Vec<Copy>, SinkFault> {
-        let path = format!("/{expression}/_search");
-        let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(query);
-        let found = self.read(&request, hits).await?;
+    pub(super) async fn copies_in(&self, target: &Target, kind: Kind, query: &Value) -> Result<Vec<Copy>, SinkFault> {
+        let path = format!("/{}/_search", target.expression);
+        let options = target.options(&LENIENT_SEARCH);
+        let found = self.read(&Request::new(Method::Post, &path).query(&options).json(query), hits).await?;
         if found.iter().any(|hit| !self.names.is_known(&hit.index)) {
             // An index behind an alias, or one that only looks like ours: the list tells, and is remembered.
-            list(self.hosts, self.names, expression, &LENIENT).await?;
+            list(self.hosts, self.names, &target.expression, &LENIENT).await?;
         }
         found.into_iter().filter_map(|hit| self.copy(kind, hit).transpose()).collect()
     }
@@ -201,7 +223,10 @@ impl Reader<'_> {
     ) -> Result<HashMap<RecordKey, Vec<Copy>>, SinkFault> {
         let tenants: BTreeSet<TenantId> = keys.iter().map(|key| key.tenant_id).collect();
         let tenants: Vec<_> = tenants.into_iter().collect();
-        let path = format!("/{}/_refresh", self.expression(Family::Records(kind), &tenants));
+        // What another process began a moment ago counts, too.
+        self.catalog.forget();
+        let everywhere = self.expression(Family::Records(kind), &tenants, TimeRange::default());
+        let path = format!("/{everywhere}/_refresh");
         self.hosts.send(&Request::new(Method::Post, &path).query(&LENIENT)).await?.success()?;
         let mut copies: HashMap<RecordKey, Vec<Copy>> = HashMap::new();
         for copy in self.copies_of(kind, keys).await? {
@@ -274,25 +299,8 @@ pub(super) fn walk(scan: &Scan, after: Option<Cursor>, size: usize) -> Value {
 /// What a walk asks for.
 pub(super) fn conditions(scan: &Scan) -> Value {
     let mut filters = vec![json!({ "exists": { "field": "tenant_id" } })];
-    let mut terms = |field: &str, values: Vec<String>| {
-        if !values.is_empty() {
-            filters.push(json!({ "terms": { field: values } }));
-        }
-    };
-    terms("tenant_id", texts(&scan.tenants));
-    terms("app_id", scan.app_id.iter().map(ToString::to_string).collect());
-    terms("status", scan.statuses.iter().map(ToString::to_string).collect());
-    terms("origin", scan.origin.iter().map(|origin| origin.uuid().to_string()).collect());
-    let mut range = serde_json::Map::new();
-    if let Some(from) = scan.created.from {
-        range.insert("gte".into(), from.to_string().into());
-    }
-    if let Some(until) = scan.created.until {
-        range.insert("lt".into(), until.to_string().into());
-    }
-    if !range.is_empty() {
-        filters.push(json!({ "range": { "created_at": range } }));
-    }
+    filters.extend(scan.conditions().iter().map(demanded));
+    filters.extend(scan.origin.map(|origin| json!({ "term": { "origin": origin.uuid().to_string() } })));
     json!({ "bool": { "filter": filters } })
 }
 
@@ -306,7 +314,8 @@ pub(super) fn may_be_superseded(months: &BTreeSet<Month>, indices: &[String]) ->
     };
     let mut either = Vec::new();
     if !months.is_empty() {
-        either.push(json!({ "bool": { "must_not": [{ "terms": { "status": ENDED } }] } }));
+        let ended = [RunStatus::ENDED, NodeStatus::ENDED].concat();
+        either.push(json!({ "bool": { "must_not": [{ "terms": { "status": ended } }] } }));
     }
     if months.len() <= MONTHS {
         either.extend(months.iter().map(ended_later));
@@ -317,6 +326,14 @@ pub(super) fn may_be_superseded(months: &BTreeSet<Month>, indices: &[String]) ->
         either.push(json!({ "terms": { "_index": indices } }));
     }
     json!({ "bool": { "should": either, "minimum_should_match": 1 } })
+}
+
+/// The months of a span; `None`: it is open, or has too many to be named.
+fn months_of(span: TimeRange) -> Option<Vec<Month>> {
+    let (from, until) = (span.from?.month(), span.until?);
+    let named = (0..).map(|next| from.shifted(next)).take(NAMED_MONTHS + 1);
+    let months: Vec<_> = named.take_while(|month| month.start() < until).collect();
+    (months.len() <= NAMED_MONTHS).then_some(months)
 }
 
 fn texts<T: ToString>(values: &[T]) -> Vec<String> {

@@ -17,7 +17,7 @@ use super::hosts::{Hosts, Method, Request};
 use super::names::{Family, Names};
 use super::reason::Words;
 use super::rows;
-use super::search::{LENIENT_SEARCH, Reader};
+use super::search::{LENIENT_COUNT, Reader};
 use crate::domain::record::RecordKey;
 use crate::domain::{Kind, Month, TenantId, Timestamp};
 use crate::store::{Erasure, Remains, StoreError};
@@ -235,7 +235,7 @@ impl Eraser<'_> {
             let search =
                 json!({ "size": PAGE, "track_total_hits": false, "_source": false, "query": query, "sort": ["_doc"] });
             let path = format!("/{expression}/_search");
-            let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&search);
+            let request = Request::new(Method::Post, &path).query(&LENIENT_COUNT).json(&search);
             let found: Vec<Hit> = self.reader.read(&request, hits).await?;
             let found: Vec<Hit> = found.into_iter().filter(|hit| self.names.parse(&hit.index).is_some()).collect();
             if found.is_empty() {

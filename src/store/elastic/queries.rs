@@ -1,5 +1,5 @@
-//! The questions that are asked of one tenant's records, and how one of them is sent. Reads no payload, except where
-//! records are asked for by their ids.
+//! What the engines answer, and how a question about one tenant's records is sent. Reads no payload, except where whole
+//! documents are asked for.
 
 mod buckets;
 mod conditions;
@@ -10,7 +10,7 @@ mod records;
 mod statistics;
 mod zones;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use chrono_tz::Tz;
@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::conditions::Question;
+pub(super) use self::conditions::demanded;
 use super::ElasticStore;
 use super::catalog;
 use super::copies::{add_filter, may_be_superseded, walk};
@@ -26,15 +27,14 @@ use super::hit::Hit;
 use super::hosts::{Answer, Method, Request};
 use super::names::{Family, Place};
 use super::search::{LENIENT_COUNT, LENIENT_SEARCH, Reader};
+use crate::domain::document::ContentHash;
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, NodeFilter, NodeSummary,
-    Page, RunFilter, RunSummary, Scan,
+    AppLogFilter, AppLogPage, AppLogRow, Content, Cursor, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket,
+    ListFilter, Lookup, Page, RunFilter, RunSummary, Scan, Summary, TenantCount, TimeRange,
 };
-use crate::domain::{FaultKind, Month, RecordId, SinkFault, TenantId};
-use crate::store::{LogQueries, StoreError, Subject};
-
-/// Statuses after which a record does not change any more, so that no newer copy can lie in another month.
-pub(super) const ENDED: [&str; 5] = ["succeeded", "failed", "partial-succeeded", "stopped", "exception"];
+use crate::domain::record::RecordKey;
+use crate::domain::{AppLog, Document, FaultKind, Kind, Month, RecordId, SinkFault, TenantId};
+use crate::store::{Capability, LogReader, StoreError};
 
 /// Ids in one condition; the engines take 65,536.
 const IDS: usize = 10_000;
@@ -43,60 +43,87 @@ const IDS: usize = 10_000;
 const CANDIDATES: usize = 10_000;
 
 #[async_trait]
-impl LogQueries for ElasticStore {
-    async fn run_summaries(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, StoreError> {
-        Ok(self.reader().run_summaries(tenant_id, ids, None).await?)
+impl LogReader for ElasticStore {
+    fn capabilities(&self) -> &'static [Capability] {
+        Capability::ALL
     }
 
-    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, StoreError> {
-        Ok(self.reader().listed(&Question::runs(filter, self.settings.search)?, page).await?)
+    async fn ready(&self) -> Result<(), StoreError> {
+        Ok(self.admin().ready().await?)
     }
 
-    async fn nodes(&self, filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, StoreError> {
-        Ok(self.reader().listed(&Question::nodes(filter, self.settings.search)?, page).await?)
+    async fn lookup(&self, lookup: &Lookup) -> Result<Vec<Document>, StoreError> {
+        Ok(self.reader().lookup(lookup).await?)
     }
 
-    async fn documents(&self, subject: &Subject, page: &Page) -> Result<DocumentPage, StoreError> {
-        let question = Question::of(subject, self.settings.search)?;
-        let reader = self.reader();
-        Ok(match subject {
-            Subject::Runs(_) => reader.listed_documents::<RunSummary>(&question, page).await?,
-            Subject::Nodes(_) => reader.listed_documents::<NodeSummary>(&question, page).await?,
-        })
+    async fn walk(&self, scan: &Scan) -> Result<Vec<Document>, StoreError> {
+        Ok(self.reader().scan(&Scan { superseded_too: true, ..scan.clone() }).await?)
     }
 
-    async fn search_runs(
-        &self,
-        filter: &RunFilter,
-        page: &Page,
-        count_to: u64,
-    ) -> Result<Found<RunSummary>, StoreError> {
-        Ok(self.reader().found(&Question::runs(filter, self.settings.search)?, page, count_to).await?)
+    async fn page(&self, list: &ListFilter, page: &Page, count_to: Option<u64>) -> Result<Found<Summary>, StoreError> {
+        Ok(self.reader().page(&Question::of(list, self.settings.search)?, page, count_to).await?)
     }
 
-    async fn search_nodes(
-        &self,
-        filter: &NodeFilter,
-        page: &Page,
-        count_to: u64,
-    ) -> Result<Found<NodeSummary>, StoreError> {
-        Ok(self.reader().found(&Question::nodes(filter, self.settings.search)?, page, count_to).await?)
+    async fn documents(&self, list: &ListFilter, page: &Page) -> Result<DocumentPage, StoreError> {
+        Ok(self.reader().listed_documents(&Question::of(list, self.settings.search)?, page).await?)
     }
 
     async fn app_logs(&self, filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, StoreError> {
-        Ok(self.reader().app_logs(filter, offset, limit).await?)
+        let (logs, total) = self.reader().app_logs(filter, offset, limit).await?;
+        let ids: Vec<_> = logs.iter().map(|log| log.workflow_run_id).collect();
+        // A log is written when its run begins: most often in the same month.
+        let near = logs.iter().map(|log| log.created_at.month()).collect();
+        let runs = Lookup { near, ..Lookup::new(filter.tenant_id, Kind::WorkflowRun, &ids, Content::Light) };
+        let runs = self.newest(&runs).await?.into_iter().filter_map(Summary::of).filter_map(Summary::into_run);
+        let runs: HashMap<RecordId, RunSummary> = runs.map(|run| (run.id, run)).collect();
+        let row = |log: AppLog| AppLogRow { run: runs.get(&log.workflow_run_id).cloned(), log };
+        Ok(AppLogPage { rows: logs.into_iter().map(row).collect(), total })
     }
 
     async fn daily(&self, filter: &RunFilter, zone: Tz) -> Result<Vec<Day>, StoreError> {
         Ok(self.reader().daily(Question::runs(filter, self.settings.search)?, zone).await?)
     }
 
-    async fn facet(&self, subject: &Subject, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError> {
-        Ok(self.reader().facet(Question::of(subject, self.settings.search)?, facet, limit).await?)
+    async fn facet(&self, list: &ListFilter, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError> {
+        Ok(self.reader().facet(Question::of(list, self.settings.search)?, facet, limit).await?)
     }
 
-    async fn histogram(&self, subject: &Subject, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
-        Ok(self.reader().histogram(Question::of(subject, self.settings.search)?, seconds).await?)
+    async fn histogram(&self, list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
+        Ok(self.reader().histogram(Question::of(list, self.settings.search)?, seconds).await?)
+    }
+
+    /// Not by the shared way: a change of the tenancy can leave a record in two indices of one month.
+    async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, StoreError> {
+        Ok(self.reader().scan(scan).await?)
+    }
+
+    async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {
+        Ok(self.reader().scan_count(scan).await?)
+    }
+
+    async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, StoreError> {
+        Ok(self.reader().scan_end(scan).await?)
+    }
+
+    async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {
+        Ok(self.reader().owners(kind, id).await?)
+    }
+
+    async fn children(&self, tenant_id: TenantId, run_ids: &[RecordId]) -> Result<Vec<RecordKey>, StoreError> {
+        Ok(self.reader().children(tenant_id, run_ids).await?)
+    }
+
+    async fn tenant_counts(&self, month: Month) -> Result<Vec<TenantCount>, StoreError> {
+        Ok(self.reader().tenant_counts(month).await?)
+    }
+
+    async fn named_texts(
+        &self,
+        tenant_id: TenantId,
+        month: Month,
+        hashes: &[ContentHash],
+    ) -> Result<HashSet<ContentHash>, StoreError> {
+        Ok(self.reader().named_texts(tenant_id, month, hashes).await?)
     }
 }
 
@@ -104,10 +131,17 @@ impl LogQueries for ElasticStore {
 #[derive(Deserialize)]
 struct Outcome<T> {
     timed_out: bool,
+    #[serde(rename = "_shards", default)]
+    shards: Shards,
     hits: Hits,
     /// Absent where no index matches.
     #[serde(default = "Option::default")]
     aggregations: Option<T>,
+}
+
+#[derive(Default, Deserialize)]
+struct Shards {
+    total: u64,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +161,7 @@ impl<T> Outcome<T> {
     const fn empty() -> Self {
         Self {
             timed_out: false,
+            shards: Shards { total: 0 },
             hits: Hits { total: Some(HitsTotal { value: 0 }), hits: Vec::new() },
             aggregations: None,
         }
@@ -136,8 +171,18 @@ impl<T> Outcome<T> {
 impl Reader<'_> {
     /// The places that may hold what a question asks for, oldest month first.
     async fn places_of(&self, question: &Question) -> Result<Vec<Place>, SinkFault> {
-        let all = self.catalog.places(self.hosts, self.names, Family::Records(question.kind), question.tenant).await?;
-        Ok(all.iter().copied().filter(|place| catalog::overlaps(*place, question.span)).collect())
+        self.places_within(question.kind, question.tenant, question.span).await
+    }
+
+    /// The places that may hold a tenant's records of a span, oldest month first.
+    pub(super) async fn places_within(
+        &self,
+        kind: Kind,
+        tenant: TenantId,
+        span: TimeRange,
+    ) -> Result<Vec<Place>, SinkFault> {
+        let all = self.catalog.places(self.hosts, self.names, Family::Records(kind), tenant).await?;
+        Ok(all.iter().copied().filter(|place| catalog::overlaps(*place, span)).collect())
     }
 
     /// Sends a search to the months of the question's span; its conditions are added to the body.
@@ -164,10 +209,16 @@ impl Reader<'_> {
         }
         let path = format!("/{}/_search", target.expression);
         let is_sorted = body.get("sort").is_some();
-        let mut query = if is_sorted { LENIENT_SEARCH.to_vec() } else { LENIENT_COUNT.to_vec() };
-        query.extend(target.routing.as_deref().map(|tenant| ("routing", tenant)));
-        let request = Request::new(Method::Post, &path).query(&query).json(&body);
-        self.read(&request, outcome).await
+        if !is_sorted || places.len() == 1 {
+            let query = target.options(&LENIENT_COUNT);
+            let found = self.read(&Request::new(Method::Post, &path).query(&query).json(&body), outcome).await?;
+            // One index most often has one shard, which alone brings its rows in order.
+            if !is_sorted || found.shards.total < 2 {
+                return Ok(found);
+            }
+        }
+        let query = target.options(&LENIENT_SEARCH);
+        self.read(&Request::new(Method::Post, &path).query(&query).json(&body), outcome).await
     }
 
     /// Leaves superseded copies out of a question, by the index that each lies in, so that what the engine counts is right.
@@ -193,7 +244,7 @@ impl Reader<'_> {
             let mut query = walk(&scan, after, CANDIDATES);
             add_filter(&mut query, question.query());
             add_filter(&mut query, changing.clone());
-            let found = self.copies_in(&target.expression, question.kind, &query).await?;
+            let found = self.copies_in(&target, question.kind, &query).await?;
             after = found.last().map(|copy| copy.cursor);
             let is_last = found.len() < CANDIDATES;
             let others = self.elsewhere(question.kind, question.tenant, &found).await?;

@@ -11,8 +11,8 @@ use super::copies::{Copy, PAGE, add_filter, conditions, may_be_superseded, walk}
 use super::hosts::{Answer, Method, Request};
 use super::names::{self, Family};
 use super::rows;
-use super::search::{LENIENT_SEARCH, Reader, continue_after, groups};
-use crate::domain::query::{Content, Cursor, Scan};
+use super::search::{LENIENT_COUNT, Reader, continue_after, groups};
+use crate::domain::query::{Content, Cursor, Scan, TimeRange};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId, Timestamp};
 
@@ -60,10 +60,12 @@ impl Reader<'_> {
         struct Total {
             value: u64,
         }
+        let Some(target) = self.scan_target(scan).await? else { return Ok(0) };
         let mut query = json!({ "size": 0, "track_total_hits": true, "query": conditions(scan) });
         behind(scan.after, &mut query);
-        let path = self.scan_path(scan);
-        let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&query);
+        let path = format!("/{}/_search", target.expression);
+        let options = target.options(&LENIENT_COUNT);
+        let request = Request::new(Method::Post, &path).query(&options).json(&query);
         let counted: Counted = self.read(&request, Answer::json).await?;
         Ok(counted.hits.total.value.saturating_sub(self.superseded(scan).await?))
     }
@@ -74,7 +76,8 @@ impl Reader<'_> {
         if scan.superseded_too {
             return Ok(0);
         }
-        let places = list(self.hosts, self.names, &self.scan_expression(scan), &LENIENT).await?;
+        let Some(target) = self.scan_target(scan).await? else { return Ok(0) };
+        let places = list(self.hosts, self.names, &target.expression, &LENIENT).await?;
         let mut either = self.in_two_indices(scan, &places);
         if matches!(scan.kind, Kind::WorkflowRun | Kind::NodeExecution) {
             either.push(may_be_superseded(&places.iter().map(|place| place.month).collect(), &[]));
@@ -127,7 +130,7 @@ impl Reader<'_> {
     /// The next copies of a walk, in its order; all that share the last one's cursor.
     async fn stretch(&self, scan: &Scan, after: Option<Cursor>) -> Result<Vec<Copy>, SinkFault> {
         let size = scan.limit.clamp(1, PAGE);
-        let mut copies = self.copies(scan, &walk(scan, after, size)).await?;
+        let mut copies = self.copies(&Scan { after, ..scan.clone() }, &walk(scan, after, size)).await?;
         let Some(cursor) = copies.last().filter(|_| copies.len() == size).map(|copy| copy.cursor) else {
             return Ok(in_order(copies));
         };
@@ -135,7 +138,8 @@ impl Reader<'_> {
         let mut query = walk(scan, None, PAGE);
         add_filter(&mut query, json!({ "term": { "id": cursor.id.to_string() } }));
         add_filter(&mut query, json!({ "term": { "created_at": cursor.created_at.to_string() } }));
-        let group = self.copies(scan, &query).await?;
+        let created = TimeRange { from: Some(cursor.created_at), until: Some(cursor.created_at.month().end()) };
+        let group = self.copies(&Scan { created, after: None, ..scan.clone() }, &query).await?;
         copies.retain(|copy| copy.cursor != cursor);
         copies.extend(group);
         Ok(in_order(copies))
@@ -159,7 +163,9 @@ impl Reader<'_> {
             let mut read = self.fetch(scan.kind, hits).await?;
             read.retain(|document| is_in_place(document, &places));
             read.sort_by_key(|document| (document.record.created_at(), document.record.id(), document.tenant_id()));
-            self.put_graphs_back(&mut read, &mut graphs).await?;
+            if scan.content == Content::Full {
+                self.put_graphs_back(&mut read, &mut graphs).await?;
+            }
             bytes += read.iter().map(Document::whole_footprint).sum::<usize>();
             documents.extend(read);
         }

@@ -9,17 +9,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::catalog::{Catalog, LENIENT, list};
+use super::catalog::{Catalog, LENIENT};
 use super::folded::FOLDED;
 use super::hit::{Address, Hit, located, sources};
 use super::hosts::{Answer, Hosts, Method, Request, not_understood};
 use super::names::{self, Family, Names, Place};
 use super::rows;
 use super::settings::Search;
-use crate::domain::record::RecordKey;
-use crate::domain::{
-    Document, FaultKind, GraphHash, JsonText, Kind, Month, Precedence, Record, SinkFault, TenantId, Timestamp,
-};
+use crate::domain::{Document, FaultKind, GraphHash, JsonText, Kind, Month, SinkFault, TenantId, Timestamp};
 
 /// Hits of one search.
 const PAGE: usize = 1_000;
@@ -27,7 +24,7 @@ const PAGE: usize = 1_000;
 /// Payload bytes that one request asks for, as far as whole documents allow.
 pub(super) const FETCH_BYTES: u64 = 8 << 20;
 
-/// A list with a silent gap is worse than an error.
+/// For what is sorted by time over several shards. A list with a silent gap is worse than an error.
 ///
 /// By default an engine tells shards that it asks later what it has found already, in milliseconds, and a shard then leaves
 /// out instants within the same millisecond (seen with OpenSearch 3.9: of two indices sorted by a `date_nanos` field, 4 of 10
@@ -37,8 +34,8 @@ pub(super) const LENIENT_SEARCH: [(&str, &str); 5] = {
     [one, two, three, four, ("search_type", "dfs_query_then_fetch")]
 };
 
-/// As [`LENIENT_SEARCH`], for what has no order: totals and aggregations. One round over the shards instead of two, and
-/// those that hold nothing of the span are passed over.
+/// For all else: totals, aggregations, and what one shard sorts. One round over the shards instead of two, and those that
+/// hold nothing of the span are passed over.
 pub(super) const LENIENT_COUNT: [(&str, &str); 4] = {
     let [one, two, three] = LENIENT;
     [one, two, three, ("allow_partial_search_results", "false")]
@@ -65,24 +62,6 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    pub(super) async fn record(&self, key: RecordKey) -> Result<Option<Document>, SinkFault> {
-        let expression = self.names.readable(Family::Records(key.kind), key.tenant_id);
-        let places = list(self.hosts, self.names, &expression, &LENIENT).await?;
-        let addresses: Vec<_> =
-            places.into_iter().map(|place| self.address(place, key.tenant_id, names::record_id(place, key))).collect();
-        let copies = self.documents(key.kind, &addresses).await?;
-        let mine = copies.into_iter().filter(|document| document.key() == key);
-        let newest = mine.max_by_key(|document| Precedence::new(document.revision, document.month()));
-        let Some(mut document) = newest else { return Ok(None) };
-        if let Some(hash) = document.graph {
-            let graph = self.graph(key.tenant_id, document.month(), hash).await?;
-            if let Record::Run(run) = &mut document.record {
-                run.graph = graph;
-            }
-        }
-        Ok(Some(document))
-    }
-
     pub(super) async fn graph(
         &self,
         tenant: TenantId,

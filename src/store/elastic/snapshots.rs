@@ -19,7 +19,7 @@ use super::{ElasticStore, names::Place};
 use crate::domain::document::ContentHash;
 use crate::domain::{Month, SinkFault};
 use crate::store::copies::{CopyName, Mark, MonthCopies, MonthState};
-use crate::store::{LogScan, StoreAdmin as _, StoreError};
+use crate::store::{LogReader, StoreAdmin as _, StoreError};
 
 /// Longest pause between two looks at work under way.
 const LOOK: Duration = Duration::from_millis(500);
@@ -323,7 +323,7 @@ impl MonthCopies for SnapshotCopies {
         Ok(names)
     }
 
-    async fn open(&self, name: &CopyName) -> Result<Box<dyn LogScan>, StoreError> {
+    async fn open(&self, name: &CopyName) -> Result<Box<dyn LogReader>, StoreError> {
         // What a process that died left here would be taken for the copy.
         self.close(name.month).await?;
         self.restore_under(name, &self.reading_prefix(), 0).await?;

@@ -1,7 +1,7 @@
 //! Which full texts of truncated payloads the documents name. Their hashes are a column since version 3 of the templates;
 //! documents that were written before have them in their source only, and are read one page after the other.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,14 +11,14 @@ use super::hit::{Hit, hits};
 use super::hosts::{Answer, Method, Request};
 use super::names::{Family, Names};
 use super::rows::AsText;
-use super::search::{LENIENT_SEARCH, Reader, continue_after};
+use super::search::{LENIENT_COUNT, LENIENT_SEARCH, Reader, continue_after};
 use crate::domain::document::ContentHash;
-use crate::domain::{Kind, Month, RecordId, SinkFault, TenantId};
+use crate::domain::{Kind, Month, SinkFault, TenantId};
 
 /// Documents of one question: the engine loads each whole source to cut the marks out of it.
 const PAGE: usize = 100;
 
-/// Ids, and hashes, of one question.
+/// Hashes of one question.
 const TERMS: usize = 1_000;
 
 /// The marks of a truncated document.
@@ -34,31 +34,6 @@ struct Mark {
 }
 
 impl Reader<'_> {
-    pub(super) async fn texts_of(
-        &self,
-        tenant: TenantId,
-        kind: Kind,
-        ids: &[RecordId],
-    ) -> Result<Vec<(Month, ContentHash)>, SinkFault> {
-        let expression = self.names.readable(Family::Records(kind), tenant);
-        self.refresh_some(&expression).await?;
-        let mut texts = BTreeSet::new();
-        for ids in ids.chunks(TERMS) {
-            let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
-            let filters = vec![
-                json!({ "term": { "tenant_id": tenant.to_string() } }),
-                json!({ "terms": { "id": ids } }),
-                json!({ "exists": { "field": "truncated.field" } }),
-            ];
-            self.each_mark(&expression, &json!({ "bool": { "filter": filters } }), |month, hash| {
-                texts.insert((month, hash));
-                true
-            })
-            .await?;
-        }
-        Ok(texts.into_iter().collect())
-    }
-
     pub(super) async fn named_texts(
         &self,
         tenant: TenantId,
@@ -100,7 +75,7 @@ impl Reader<'_> {
             "aggs": { "named": { "terms": { "field": "truncated.sha256", "include": hashes, "size": hashes.len() } } },
         });
         let path = format!("/{expression}/_search");
-        self.read(&Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&query), named_buckets).await
+        self.read(&Request::new(Method::Post, &path).query(&LENIENT_COUNT).json(&query), named_buckets).await
     }
 
     /// Looks for hashes among the documents that were written before there was a column for them.
@@ -118,7 +93,7 @@ impl Reader<'_> {
             ],
             "must_not": [{ "exists": { "field": "truncated.sha256" } }],
         } });
-        self.each_mark(expression, &query, |_, hash| {
+        self.each_mark(expression, &query, |hash| {
             if wanted.contains(&hash) {
                 named.insert(hash);
             }
@@ -132,7 +107,7 @@ impl Reader<'_> {
         &self,
         expression: &str,
         query: &Value,
-        mut each: impl FnMut(Month, ContentHash) -> bool,
+        mut each: impl FnMut(ContentHash) -> bool,
     ) -> Result<(), SinkFault> {
         let path = format!("/{expression}/_search");
         let mut after = Value::Null;
@@ -149,9 +124,8 @@ impl Reader<'_> {
             let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&search);
             let found: Vec<Hit> = self.read(&request, hits).await?;
             for hit in &found {
-                let Some(place) = self.names.parse(&hit.index) else { continue };
                 for mark in hit.columns::<Marks>()?.truncated {
-                    if !each(place.month, mark.sha256.0) {
+                    if !each(mark.sha256.0) {
                         return Ok(());
                     }
                 }

@@ -23,7 +23,7 @@ use super::objects::Object;
 use super::{PayloadError, PayloadStore, REWRITE_AFTER};
 use crate::domain::document::ContentHash;
 use crate::domain::{Month, TenantId};
-use crate::store::{StoreError, TextNames};
+use crate::store::{LogReader, StoreError};
 
 /// Objects of which one question asks whether they are named.
 const ASKED: usize = 500;
@@ -76,7 +76,7 @@ impl PayloadStore {
     /// If either store cannot be used; what is kept in memory is put back then, and a second call continues.
     pub async fn remove_unnamed<E: From<StoreError> + From<PayloadError>>(
         &self,
-        documents: &dyn TextNames,
+        documents: &dyn LogReader,
         tenant_id: TenantId,
         month: Month,
         texts: &[ContentHash],
@@ -95,7 +95,7 @@ impl PayloadStore {
 
     async fn remove_batch<E: From<StoreError> + From<PayloadError>>(
         &self,
-        documents: &dyn TextNames,
+        documents: &dyn LogReader,
         tenant_id: TenantId,
         month: Month,
         texts: &[ContentHash],
@@ -134,7 +134,7 @@ impl PayloadStore {
     /// The second look: what is named by now comes back. Returns what stays away.
     async fn put_back<E: From<StoreError> + From<PayloadError>>(
         &self,
-        documents: &dyn TextNames,
+        documents: &dyn LogReader,
         tenant_id: TenantId,
         month: Month,
         gone: Vec<Gone>,
@@ -174,7 +174,7 @@ impl PayloadStore {
     /// As [`Self::remove_unnamed`].
     pub async fn sweep_month<E: From<StoreError> + From<PayloadError>>(
         &self,
-        documents: &dyn TextNames,
+        documents: &dyn LogReader,
         tenant_id: TenantId,
         month: Month,
         min_age: Duration,

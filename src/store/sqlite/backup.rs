@@ -16,7 +16,7 @@ use super::question::Question;
 use super::{SqliteReader, SqliteSettings, blocking, months, private};
 use crate::domain::Month;
 use crate::store::copies::{CopyName, Mark, MonthCopies, MonthState};
-use crate::store::{LogScan, StoreError};
+use crate::store::{LogReader, StoreError};
 use crate::telemetry::Clock;
 
 /// A file that was written to less than this ago may be written to again without its times showing it.
@@ -89,7 +89,7 @@ impl MonthCopies for SqliteCopies {
         blocking(move || list(&folder).map_err(|error| Fault::of_io(&error, &folder))).await
     }
 
-    async fn open(&self, name: &CopyName) -> Result<Box<dyn LogScan>, StoreError> {
+    async fn open(&self, name: &CopyName) -> Result<Box<dyn LogReader>, StoreError> {
         let file = self.file_of(name);
         if !file.exists() {
             let detail = format!("{} is not there: the copy was moved or deleted", file.display());

@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 
 use crate::domain::Timestamp;
-use crate::domain::query::TimeRange;
+use crate::domain::query::{Demand, TimeRange};
 
 /// Conditions that must all hold.
 #[derive(Debug, Clone, Default)]
@@ -31,23 +31,32 @@ impl Conditions {
         }
     }
 
+    /// What a filter demands of a column, which may be spelled in another way.
+    pub fn demand(&mut self, column: &str, demand: &Demand<'_>) {
+        match demand {
+            Demand::Ids(ids) => self.any_of(column, ids.iter().map(|id| blob(id.as_bytes()))),
+            Demand::Texts(texts) => self.any_of(column, texts.iter().map(|text| Value::Text((*text).to_owned()))),
+            Demand::Integers(bounds) => {
+                self.bounds(column, bounds.min.map(Value::Integer), bounds.max.map(Value::Integer));
+            }
+            Demand::Seconds(bounds) => self.bounds(column, bounds.min.map(Value::Real), bounds.max.map(Value::Real)),
+            Demand::Instants(range) => self.created(*range),
+        }
+    }
+
     pub fn created(&mut self, range: TimeRange) {
         let micros = |at: Timestamp| Value::Integer(at.micros());
-        self.at_least("created_at", range.from.map(micros));
+        self.bounds("created_at", range.from.map(micros), None);
         if let Some(until) = range.until {
             self.add("created_at < ?", [micros(until)]);
         }
     }
 
-    pub fn at_least(&mut self, column: &str, value: Option<Value>) {
-        if let Some(value) = value {
-            self.add(format!("{column} >= ?"), [value]);
-        }
-    }
-
-    pub fn at_most(&mut self, column: &str, value: Option<Value>) {
-        if let Some(value) = value {
-            self.add(format!("{column} <= ?"), [value]);
+    fn bounds(&mut self, column: &str, min: Option<Value>, max: Option<Value>) {
+        for (sign, bound) in [(">=", min), ("<=", max)] {
+            if let Some(bound) = bound {
+                self.add(format!("{column} {sign} ?"), [bound]);
+            }
         }
     }
 
@@ -60,11 +69,6 @@ impl Conditions {
     pub fn values(&self) -> &[Value] {
         &self.values
     }
-}
-
-/// A list of texts as values.
-pub fn texts(texts: &[Box<str>]) -> impl ExactSizeIterator<Item = Value> {
-    texts.iter().map(|text| Value::Text(text.to_string()))
 }
 
 /// An id as a value.

@@ -61,19 +61,6 @@ pub fn place<'m>(
     Ok(newest.map(|(_, file)| file))
 }
 
-/// Whether another month holds a copy that counts instead of this one.
-pub fn is_superseded(months: &[OpenMonth], key: RecordKey, copy: Precedence) -> Result<bool, Fault> {
-    if copy.is_final() {
-        return Ok(false);
-    }
-    for file in months.iter().filter(|file| file.month != copy.month()) {
-        if copy_in(file, key)?.is_some_and(|other| other > copy) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// Keys of one statement.
 const KEYS: usize = 1_000;
 

@@ -1,79 +1,55 @@
-//! The questions of one tenant: lists, searches, logs, statistics. Filters look at the newest revision of a record only;
-//! lists read no payload unless a keyword is looked for in one.
+//! What the files answer: records by their ids, walks, lists, logs, numbers. Filters look at the newest revision of a record
+//! only; lists read no payload unless a keyword is looked for in one.
 
 mod app_logs;
 mod counts;
 mod filters;
 mod lists;
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use chrono_tz::Tz;
 
-use super::read;
 use super::reader::Reads;
+use super::{admin, read, scan, texts};
+use crate::domain::document::ContentHash;
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, NodeFilter, NodeSummary,
-    Page, RunFilter, RunSummary, Total,
+    AppLogFilter, AppLogPage, Cursor, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, ListFilter, Lookup,
+    Page, RunFilter, Scan, Summary, TenantCount,
 };
-use crate::domain::{RecordId, TenantId};
-use crate::store::{LogQueries, StoreError, Subject};
+use crate::domain::record::RecordKey;
+use crate::domain::{Document, Kind, Month, RecordId, TenantId};
+use crate::store::{Capability, LogReader, StoreError};
 
 #[async_trait]
-impl<R: Reads> LogQueries for R {
-    async fn run_summaries(&self, tenant_id: TenantId, ids: &[RecordId]) -> Result<Vec<RunSummary>, StoreError> {
-        let ids = ids.to_vec();
-        self.reader().read(move |question| read::run_summaries(question, tenant_id, &ids)).await
+impl<R: Reads> LogReader for R {
+    fn capabilities(&self) -> &'static [Capability] {
+        Capability::ALL
     }
 
-    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, StoreError> {
-        let (filter, page) = (filter.clone(), *page);
-        self.reader().read(move |question| question.ask(|months| lists::runs(months, &filter, &page))).await
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.reader().read(admin::ready).await
     }
 
-    async fn nodes(&self, filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, StoreError> {
-        let (filter, page) = (filter.clone(), *page);
-        self.reader().read(move |question| question.ask(|months| lists::nodes(months, &filter, &page))).await
+    async fn lookup(&self, lookup: &Lookup) -> Result<Vec<Document>, StoreError> {
+        let lookup = lookup.clone();
+        self.reader().read(move |question| question.ask(|months| read::lookup(months, &lookup))).await
     }
 
-    async fn documents(&self, subject: &Subject, page: &Page) -> Result<DocumentPage, StoreError> {
-        let (subject, page) = (subject.clone(), *page);
-        self.reader().read(move |question| question.ask(|months| lists::documents(months, &subject, &page))).await
+    async fn walk(&self, scan: &Scan) -> Result<Vec<Document>, StoreError> {
+        let scan = scan.clone();
+        self.reader().read(move |question| question.ask(|months| scan::walk(months, &scan))).await
     }
 
-    async fn search_runs(
-        &self,
-        filter: &RunFilter,
-        page: &Page,
-        count_to: u64,
-    ) -> Result<Found<RunSummary>, StoreError> {
-        let (filter, page) = (filter.clone(), *page);
-        let search = move |months: &[_]| {
-            let rows = lists::runs(months, &filter, &page)?;
-            let total = match all_of(&rows, &page, count_to) {
-                Some(total) => total,
-                None => counts::up_to(months, &filters::Rows::of_runs(&filter), count_to)?,
-            };
-            Ok(found(rows, total))
-        };
-        self.reader().read(move |question| question.ask(search)).await
+    async fn page(&self, list: &ListFilter, page: &Page, count_to: Option<u64>) -> Result<Found<Summary>, StoreError> {
+        let (list, page) = (list.clone(), *page);
+        self.reader().read(move |question| question.ask(|months| lists::page(months, &list, &page, count_to))).await
     }
 
-    async fn search_nodes(
-        &self,
-        filter: &NodeFilter,
-        page: &Page,
-        count_to: u64,
-    ) -> Result<Found<NodeSummary>, StoreError> {
-        let (filter, page) = (filter.clone(), *page);
-        let search = move |months: &[_]| {
-            let rows = lists::nodes(months, &filter, &page)?;
-            let total = match all_of(&rows, &page, count_to) {
-                Some(total) => total,
-                None => counts::up_to(months, &filters::Rows::of_nodes(&filter), count_to)?,
-            };
-            Ok(found(rows, total))
-        };
-        self.reader().read(move |question| question.ask(search)).await
+    async fn documents(&self, list: &ListFilter, page: &Page) -> Result<DocumentPage, StoreError> {
+        let (list, page) = (list.clone(), *page);
+        self.reader().read(move |question| question.ask(|months| lists::documents(months, &list, &page))).await
     }
 
     async fn app_logs(&self, filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, StoreError> {
@@ -86,28 +62,56 @@ impl<R: Reads> LogQueries for R {
         self.reader().read(move |question| question.ask(|months| counts::daily(months, &filter, zone))).await
     }
 
-    async fn facet(&self, subject: &Subject, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError> {
-        let subject = subject.clone();
-        self.reader().read(move |question| question.ask(|months| counts::facet(months, &subject, facet, limit))).await
+    async fn facet(&self, list: &ListFilter, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError> {
+        let list = list.clone();
+        self.reader().read(move |question| question.ask(|months| counts::facet(months, &list, facet, limit))).await
     }
 
-    async fn histogram(&self, subject: &Subject, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
-        let subject = subject.clone();
-        self.reader().read(move |question| question.ask(|months| counts::histogram(months, &subject, seconds))).await
+    async fn histogram(&self, list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
+        let list = list.clone();
+        self.reader().read(move |question| question.ask(|months| counts::histogram(months, &list, seconds))).await
     }
-}
 
-/// The number of all rows, where the first page has them.
-const fn all_of<T>(rows: &[T], page: &Page, count_to: u64) -> Option<Total> {
-    let value = rows.len() as u64;
-    if page.after.is_none() && rows.len() < page.limit && value <= count_to {
-        Some(Total { value, exact: true })
-    } else {
-        None
+    async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {
+        let scan = scan.clone();
+        self.reader().read(move |question| scan::count(question, &scan)).await
     }
-}
 
-/// Texts are searched whole.
-fn found<T>(rows: Vec<T>, total: Total) -> Found<T> {
-    Found { rows, total, text_truncated: false }
+    async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, StoreError> {
+        let scan = scan.clone();
+        self.reader().read(move |question| scan::end(question, &scan)).await
+    }
+
+    async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {
+        self.reader().read(move |question| scan::owners(question, kind, id)).await
+    }
+
+    async fn children(&self, tenant_id: TenantId, run_ids: &[RecordId]) -> Result<Vec<RecordKey>, StoreError> {
+        let runs = run_ids.to_vec();
+        self.reader().read(move |question| scan::children(question, tenant_id, &runs)).await
+    }
+
+    async fn tenant_counts(&self, month: Month) -> Result<Vec<TenantCount>, StoreError> {
+        self.reader().read(move |question| scan::tenant_counts(question, month)).await
+    }
+
+    async fn texts_of(
+        &self,
+        tenant_id: TenantId,
+        kind: Kind,
+        ids: &[RecordId],
+    ) -> Result<Vec<(Month, ContentHash)>, StoreError> {
+        let ids = ids.to_vec();
+        self.reader().read(move |question| texts::of(question, tenant_id, kind, &ids)).await
+    }
+
+    async fn named_texts(
+        &self,
+        tenant_id: TenantId,
+        month: Month,
+        hashes: &[ContentHash],
+    ) -> Result<HashSet<ContentHash>, StoreError> {
+        let hashes = hashes.to_vec();
+        self.reader().read(move |question| texts::named(question, tenant_id, month, &hashes)).await
+    }
 }

@@ -1,7 +1,6 @@
 //! What reads a folder, and only reads: it has no writer thread, takes no lock, creates no file. The store that also writes
 //! reads through one as well.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,12 +9,9 @@ use super::fault::Fault;
 use super::pool::ReadPool;
 use super::question::{GivenUp, Question};
 use super::state::StateFile;
-use super::{SqliteSettings, admin, blocking, read, scan, texts};
-use crate::domain::document::ContentHash;
-use crate::domain::query::{Cursor, MonthCount, MonthSize, Scan, TenantCount};
-use crate::domain::record::RecordKey;
-use crate::domain::{Document, Kind, Month, RecordId, TenantId};
-use crate::store::{LogReader, LogScan, StateEntry, StateReader, StoreError, StoreOverview, StoredCopy, TextNames};
+use super::{SqliteSettings, admin, blocking};
+use crate::domain::query::{MonthCount, MonthSize};
+use crate::store::{StateEntry, StateReader, StoreError, StoreOverview};
 
 /// The files of one directory, to be read. A question whose asker goes away ends soon, and waits its turn while many others
 /// are being answered.
@@ -83,27 +79,6 @@ impl SqliteReader {
 }
 
 #[async_trait]
-impl<R: Reads> LogReader for R {
-    async fn ready(&self) -> Result<(), StoreError> {
-        self.reader().read(admin::ready).await
-    }
-
-    async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
-        self.reader().read(move |question| read::record(question, key)).await
-    }
-
-    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
-        let ids = ids.to_vec();
-        self.reader().read(move |question| read::records(question, tenant_id, kind, &ids)).await
-    }
-
-    async fn copies(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<StoredCopy>, StoreError> {
-        let ids = ids.to_vec();
-        self.reader().read(move |question| read::copies(question, tenant_id, kind, &ids)).await
-    }
-}
-
-#[async_trait]
 impl<R: Reads> StoreOverview for R {
     async fn check(&self) -> Result<Vec<String>, StoreError> {
         let settings = self.reader().settings.clone();
@@ -122,60 +97,6 @@ impl<R: Reads> StoreOverview for R {
     /// Nothing to do: what is committed is visible.
     async fn refresh(&self) -> Result<(), StoreError> {
         Ok(())
-    }
-}
-
-#[async_trait]
-impl<R: Reads> TextNames for R {
-    async fn texts_of(
-        &self,
-        tenant_id: TenantId,
-        kind: Kind,
-        ids: &[RecordId],
-    ) -> Result<Vec<(Month, ContentHash)>, StoreError> {
-        let ids = ids.to_vec();
-        self.reader().read(move |question| texts::of(question, tenant_id, kind, &ids)).await
-    }
-
-    async fn named_texts(
-        &self,
-        tenant_id: TenantId,
-        month: Month,
-        hashes: &[ContentHash],
-    ) -> Result<HashSet<ContentHash>, StoreError> {
-        let hashes = hashes.to_vec();
-        self.reader().read(move |question| texts::named(question, tenant_id, month, &hashes)).await
-    }
-}
-
-#[async_trait]
-impl<R: Reads> LogScan for R {
-    async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, StoreError> {
-        let scan = scan.clone();
-        self.reader().read(move |question| scan::scan(question, &scan)).await
-    }
-
-    async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {
-        let scan = scan.clone();
-        self.reader().read(move |question| scan::count(question, &scan)).await
-    }
-
-    async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, StoreError> {
-        let scan = scan.clone();
-        self.reader().read(move |question| scan::end(question, &scan)).await
-    }
-
-    async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {
-        self.reader().read(move |question| scan::owners(question, kind, id)).await
-    }
-
-    async fn children(&self, tenant_id: TenantId, run_ids: &[RecordId]) -> Result<Vec<RecordKey>, StoreError> {
-        let runs = run_ids.to_vec();
-        self.reader().read(move |question| scan::children(question, tenant_id, &runs)).await
-    }
-
-    async fn tenant_counts(&self, month: Month) -> Result<Vec<TenantCount>, StoreError> {
-        self.reader().read(move |question| scan::tenant_counts(question, month)).await
     }
 }
 

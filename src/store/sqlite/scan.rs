@@ -1,19 +1,18 @@
-//! Walks over documents of all tenants, for administrative work: month by month, oldest first, each record once, in its
-//! newest revision. Within a month an index by time gives the order.
+//! Walks over documents of all tenants: month by month, oldest first. Within a month an index by time gives the order.
 
 use std::collections::BTreeMap;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
-use super::conditions::{self, Conditions, blob};
+use super::conditions::{Conditions, blob};
 use super::fault::Fault;
-use super::newest::{self, Superseded};
+use super::newest::Superseded;
 use super::question::{OpenMonth, Question};
 use super::{decode, read, tables};
-use crate::domain::query::{Content, Cursor, Scan, TenantCount, TimeRange};
+use crate::domain::query::{Condition, Content, Cursor, Scan, TenantCount, TimeRange};
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, Kind, Month, Precedence, RecordId, TenantId};
+use crate::domain::{Document, Kind, Month, RecordId, TenantId};
 
 /// Bytes of payloads and graphs in one answer; a single record may be larger.
 const ANSWER_BYTES: usize = 16 << 20;
@@ -21,21 +20,19 @@ const ANSWER_BYTES: usize = 16 << 20;
 /// Ids of one statement.
 const IDS: usize = 500;
 
-/// See [`LogScan::scan`](crate::store::LogScan::scan).
-pub fn scan(question: &Question, scan: &Scan) -> Result<Vec<Document>, Fault> {
-    question.ask(|months| {
-        let mut stretch = Stretch { scan, documents: Vec::new(), bytes: 0 };
-        for file in in_range(months, scan) {
-            stretch.read_month(months, file)?;
-            if stretch.is_full() {
-                break;
-            }
+/// See [`LogReader::walk`](crate::store::LogReader::walk).
+pub fn walk(months: &[OpenMonth], scan: &Scan) -> Result<Vec<Document>, Fault> {
+    let mut step = Step { scan, documents: Vec::new(), bytes: 0 };
+    for file in in_range(months, scan) {
+        step.read_month(file)?;
+        if step.is_full() {
+            break;
         }
-        Ok(stretch.documents)
-    })
+    }
+    Ok(step.documents)
 }
 
-/// See [`LogScan::scan_count`](crate::store::LogScan::scan_count).
+/// See [`LogReader::scan_count`](crate::store::LogReader::scan_count).
 pub fn count(question: &Question, scan: &Scan) -> Result<u64, Fault> {
     question.ask(|months| {
         let one_tenant = match scan.tenants.as_slice() {
@@ -63,7 +60,7 @@ pub fn count(question: &Question, scan: &Scan) -> Result<u64, Fault> {
     })
 }
 
-/// See [`LogScan::scan_end`](crate::store::LogScan::scan_end).
+/// See [`LogReader::scan_end`](crate::store::LogReader::scan_end).
 pub fn end(question: &Question, scan: &Scan) -> Result<Option<Cursor>, Fault> {
     let scan = Scan { after: None, ..scan.clone() };
     let (sql, values) = last(&scan);
@@ -89,7 +86,7 @@ fn last(scan: &Scan) -> (String, Vec<Value>) {
     (sql, conditions.values().to_vec())
 }
 
-/// See [`LogScan::owners`](crate::store::LogScan::owners).
+/// See [`LogReader::owners`](crate::store::LogReader::owners).
 pub fn owners(question: &Question, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, Fault> {
     let sql = format!("SELECT DISTINCT tenant_id FROM {} WHERE id = ?1", tables::of(kind).name);
     question.ask(|months| {
@@ -107,7 +104,7 @@ pub fn owners(question: &Question, kind: Kind, id: RecordId) -> Result<Vec<Tenan
     })
 }
 
-/// See [`LogScan::children`](crate::store::LogScan::children).
+/// See [`LogReader::children`](crate::store::LogReader::children).
 pub fn children(question: &Question, tenant_id: TenantId, runs: &[RecordId]) -> Result<Vec<RecordKey>, Fault> {
     question.ask(|months| {
         let nodes = ids_by(months, Kind::NodeExecution, tenant_id, "workflow_run_id", runs)?;
@@ -150,7 +147,7 @@ fn ids_by(
     Ok(ids)
 }
 
-/// See [`LogScan::tenant_counts`](crate::store::LogScan::tenant_counts).
+/// See [`LogReader::tenant_counts`](crate::store::LogReader::tenant_counts).
 pub fn tenant_counts(question: &Question, month: Month) -> Result<Vec<TenantCount>, Fault> {
     let mut counts = BTreeMap::new();
     for kind in Kind::ALL {
@@ -175,47 +172,30 @@ fn in_range<'m>(months: &'m [OpenMonth], scan: &Scan) -> impl DoubleEndedIterato
 }
 
 /// An answer under way.
-struct Stretch<'s> {
+struct Step<'s> {
     scan: &'s Scan,
     documents: Vec<Document>,
     bytes: usize,
 }
 
-impl Stretch<'_> {
+impl Step<'_> {
     fn is_full(&self) -> bool {
         self.documents.len() >= self.scan.limit || self.bytes > ANSWER_BYTES
     }
 
-    fn is_superseded(&self, months: &[OpenMonth], document: &Document, month: Month) -> Result<bool, Fault> {
-        if self.scan.superseded_too {
-            return Ok(false);
-        }
-        newest::is_superseded(months, document.key(), Precedence::new(document.revision, month))
-    }
-
-    fn read_month(&mut self, months: &[OpenMonth], file: &OpenMonth) -> Result<(), Fault> {
+    fn read_month(&mut self, file: &OpenMonth) -> Result<(), Fault> {
         let table = tables::of(self.scan.kind);
         let conditions = conditions(self.scan);
         let sql =
             format!("{} {} ORDER BY created_at, id, tenant_id", table.select(self.scan.content), conditions.clause());
-        let mut failed = None;
         file.ask(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let mut rows = statement.query(params_from_iter(conditions.values()))?;
             while let Some(row) = rows.next()? {
                 let mut document = decode::document(self.scan.kind, row)?;
-                let last = self.documents.last().map(cursor);
                 // Ids are unique per tenant only: all that share a cursor come in one answer.
-                if self.is_full() && last != Some(cursor(&document)) {
+                if self.is_full() && self.documents.last().map(Document::cursor) != Some(document.cursor()) {
                     return Ok(());
-                }
-                match self.is_superseded(months, &document, file.month) {
-                    Ok(true) => continue,
-                    Ok(false) => {}
-                    Err(fault) => {
-                        failed = Some(fault);
-                        return Ok(());
-                    }
                 }
                 if self.scan.content == Content::Full {
                     read::put_graph_back(connection, &mut document)?;
@@ -224,27 +204,22 @@ impl Stretch<'_> {
                 self.documents.push(document);
             }
             Ok(())
-        })?;
-        failed.map_or(Ok(()), Err)
+        })
     }
-}
-
-fn cursor(document: &Document) -> Cursor {
-    Cursor { created_at: document.record.created_at(), id: document.record.id() }
 }
 
 /// What a walk demands of a row.
 fn conditions(scan: &Scan) -> Conditions {
     let mut conditions = Conditions::default();
-    conditions.created(scan.created);
     if let Some(after) = scan.after {
         let place = [Value::Integer(after.created_at.micros()), blob(after.id.as_bytes())];
         conditions.add("(created_at, id) > (?, ?)", place);
     }
-    // The plus keeps SQLite from another index than that by time, which would mean a sort.
-    conditions.any_of("+tenant_id", scan.tenants.iter().map(|tenant| blob(tenant.as_bytes())));
-    conditions.any_of("+app_id", scan.app_id.iter().map(|app| blob(app.as_bytes())));
-    conditions.any_of("status", conditions::texts(&scan.statuses));
+    for Condition { column, demand } in scan.conditions() {
+        // The plus keeps SQLite from another index than that by time, which would mean a sort.
+        let plus = if column == "created_at" { "" } else { "+" };
+        conditions.demand(&format!("{plus}{column}"), &demand);
+    }
     conditions.any_of("origin", scan.origin.iter().map(|origin| blob(origin.uuid().as_bytes())));
     conditions
 }

@@ -96,17 +96,6 @@ const fn indexed(kind: Kind) -> &'static [TextField] {
     }
 }
 
-/// The column of a field.
-pub const fn column(field: TextField) -> &'static str {
-    match field {
-        TextField::Inputs => "inputs",
-        TextField::Outputs => "outputs",
-        TextField::ProcessData => "process_data",
-        TextField::Error => "error",
-        TextField::Title => "title",
-    }
-}
-
 /// Whether a field holds JSON, whose escapes are undone before it is looked into.
 pub const fn is_json(field: TextField) -> bool {
     matches!(field, TextField::Inputs | TextField::Outputs | TextField::ProcessData)
@@ -126,7 +115,7 @@ impl Search {
         let demand = grams::of_keyword(keyword).filter(|_| is_indexed)?;
         let prefix = if demand.is_prefix { " *" } else { "" };
         let words: Vec<_> = demand.words.iter().map(|word| format!("\"{word}\"{prefix}")).collect();
-        let columns: Vec<_> = fields.iter().map(|field| column(*field)).collect();
+        let columns: Vec<_> = fields.iter().map(|field| field.column()).collect();
         let expression = format!("{{{}}} : ({})", columns.join(" "), words.join(" AND "));
         Some(Self { kind, expression })
     }
@@ -258,7 +247,7 @@ struct Indexed {
 }
 
 fn columns(kind: Kind) -> String {
-    indexed(kind).iter().map(|field| column(*field)).collect::<Vec<_>>().join(", ")
+    indexed(kind).iter().map(|field| field.column()).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads rows until their texts are enough for one step.

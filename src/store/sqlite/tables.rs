@@ -18,8 +18,9 @@ pub struct Table {
     /// Stores a snapshot unless a newer one or a tombstone is there: changes no row then. The comparison is in the
     /// statement, so that no two writers can ever disagree about it.
     pub upsert: String,
-    /// One record by tenant and id.
-    pub by_id: String,
+    /// One record by tenant and id; and without its payloads.
+    by_id: String,
+    by_id_light: String,
     /// Its revision by tenant and id.
     pub revision: String,
 }
@@ -151,12 +152,19 @@ impl Table {
             stored: stored_of(kind).collect(),
             upsert: String::new(),
             by_id: String::new(),
+            by_id_light: String::new(),
             revision: String::new(),
         };
         table.upsert = table.upsert_sql();
         table.by_id = format!("{} WHERE tenant_id = ?1 AND id = ?2", table.select(Content::Full));
+        table.by_id_light = format!("{} WHERE tenant_id = ?1 AND id = ?2", table.select(Content::Light));
         table.revision = format!("SELECT revision FROM {name} WHERE tenant_id = ?1 AND id = ?2");
         table
+    }
+
+    /// What reads one record by tenant and id.
+    pub fn by_id(&self, content: Content) -> &str {
+        if content == Content::Light { &self.by_id_light } else { &self.by_id }
     }
 
     /// `SELECT … FROM table`: what a document is made of.

@@ -15,7 +15,7 @@ use crate::domain::{Kind, Month, RecordId, TenantId};
 /// Ids of one statement.
 const IDS: usize = 500;
 
-/// See [`TextNames::texts_of`](crate::store::TextNames::texts_of).
+/// See [`LogReader::texts_of`](crate::store::LogReader::texts_of).
 pub fn of(
     question: &Question,
     tenant_id: TenantId,
@@ -41,7 +41,7 @@ pub fn of(
     })
 }
 
-/// See [`TextNames::named_texts`](crate::store::TextNames::named_texts).
+/// See [`LogReader::named_texts`](crate::store::LogReader::named_texts).
 pub fn named(
     question: &Question,
     tenant_id: TenantId,

@@ -21,8 +21,7 @@ fn server(settings: &PostgresSettings) -> Server {
     let double = Arc::new(MemoryStore::default());
     let directory = DifyDirectory::new(Database::open(settings).unwrap()).within(Duration::from_secs(2));
     let service = LogService::new(Ports {
-        queries: double.clone(),
-        scan: double.clone(),
+        logs: double.clone(),
         eraser: double.clone(),
         payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
         directory: Arc::new(directory),

@@ -107,8 +107,7 @@ impl Place {
         let double = Arc::new(MemoryStore::default());
         let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
         let service = LogService::new(Ports {
-            queries: double.clone(),
-            scan: double.clone(),
+            logs: double.clone(),
             eraser: double.clone(),
             payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
             directory: Arc::new(NoDirectory),

@@ -4,10 +4,9 @@ use difylog::domain::query::AppLogPage;
 
 use crate::contract::queries::{fill, questions};
 use crate::contract::subject::Subject;
-use crate::support::world::World;
 
 pub async fn pages_of_app_logs_are_as_the_model_says(subject: &Subject) {
-    let mut world = World::new(7);
+    let mut world = subject.world(7);
     let records = world.runs(80).into_iter().chain(world.app_logs(200)).collect();
     let model = fill(subject, records).await;
     let (mut found, mut without_run) = (0, 0);

@@ -2,12 +2,13 @@
 //! and whose row keeps its first start. Every question counts and shows one of them, whatever came first.
 
 use chrono_tz::Tz;
+use difylog::domain::query::ListFilter as Rows;
 use difylog::domain::query::{
-    AppLogFilter, Direction, Facet, NodeFilter, Page, RunFilter, Scan, TextField, TextFilter, TimeRange,
+    AppLogFilter, Direction, Facet, NodeQuery, Page, RunFilter, RunQuery, Scan, TextField, TextFilter, TimeRange,
 };
 use difylog::domain::record::RecordKey;
 use difylog::domain::{Kind, NodeExecution, NodeStatus, Record, RunStatus, WorkflowRun};
-use difylog::store::{Erasure, Remains, Subject as Rows};
+use difylog::store::{Erasure, Remains};
 
 use crate::contract::subject::Subject;
 use crate::support::records::{self, app, app_log, at, later, node, run, tenant};
@@ -54,11 +55,11 @@ pub async fn a_run_that_ended_in_two_months_is_one_in_every_answer(subject: &Sub
         subject.refresh().await;
         by_id(subject, &snapshots[3]).await;
         for (created, expected) in spans() {
-            let filter = RunFilter { app_id: Some(app), created, ..RunFilter::all(tenant) };
+            let filter = RunQuery { app_id: Some(app), created, ..RunQuery::default() }.within(tenant);
             runs_are(subject, &filter, expected, live).await;
             walks_are(subject, Kind::WorkflowRun, &filter, expected).await;
             let text = TextFilter { keyword: "Hello".to_owned(), fields: vec![TextField::Inputs] };
-            runs_are(subject, &RunFilter { text: Some(text), ..filter }, expected, live).await;
+            runs_are(subject, &RunQuery { text: Some(text), ..filter.conditions }.within(tenant), expected, live).await;
         }
         let succeeded = AppLogFilter { run_status: Some("succeeded".into()), ..AppLogFilter::all(tenant, app) };
         let page = subject.store.app_logs(&succeeded, 0, 10).await.unwrap();
@@ -122,8 +123,8 @@ async fn by_id(subject: &Subject, live: &Record) {
     }
     let ids = [key.id, records::id()];
     let places = subject.store.copies(key.tenant_id, key.kind, &ids).await.unwrap();
-    assert_eq!(places.iter().map(|copy| copy.created_at).collect::<Vec<_>>(), [at(RESUMED), at(PAUSED)]);
-    assert!(places.iter().all(|copy| copy.id == key.id));
+    assert_eq!(places.iter().map(|copy| copy.record.created_at()).collect::<Vec<_>>(), [at(RESUMED), at(PAUSED)]);
+    assert!(places.iter().all(|copy| copy.record.id() == key.id));
 }
 
 async fn erased(subject: &Subject, key: RecordKey) {
@@ -151,11 +152,11 @@ pub async fn a_node_that_ended_in_two_months_is_one_in_every_answer(subject: &Su
         by_id(subject, &copies[1]).await;
         for created in spans().map(|(created, _)| created) {
             let expected = u64::from(created.contains(live.created_at));
-            let filter = NodeFilter { workflow_run_id: Some(run_id), created, ..NodeFilter::all(tenant) };
+            let filter = NodeQuery { workflow_run_id: Some(run_id), created, ..NodeQuery::default() }.within(tenant);
             let found = subject.store.search_nodes(&filter, &Page::newest(10), 100).await.unwrap();
             assert_eq!((found.rows.len() as u64, found.total.value), (expected, expected), "{order:?} {filter:?}");
             counts_are(subject, &Rows::Nodes(filter), expected).await;
-            let scan = RunFilter { app_id: Some(app), created, ..RunFilter::all(tenant) };
+            let scan = RunQuery { app_id: Some(app), created, ..RunQuery::default() }.within(tenant);
             walks_are(subject, Kind::NodeExecution, &scan, expected).await;
         }
         erased(subject, copies[1].key()).await;

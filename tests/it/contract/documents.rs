@@ -1,14 +1,14 @@
 //! Lists with their payloads: the same rows in the same order, whole, in stretches of bounded bytes.
 
+use difylog::domain::query::ListFilter as Rows;
 use difylog::domain::query::{Direction, DocumentPage, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy};
 use difylog::domain::{Document, JsonText, Record, RecordId};
-use difylog::store::{STRETCH_BYTES, Subject as Rows};
+use difylog::store::STRETCH_BYTES;
 
 use crate::contract::queries::{fill, questions};
 use crate::contract::subject::Subject;
 use crate::support::model::Model;
 use crate::support::records::{self, app, at, later, run, tenant};
-use crate::support::world::World;
 
 /// What the model says of a stretch.
 fn expected(model: &Model, rows: &Rows, page: &Page) -> DocumentPage {
@@ -32,7 +32,7 @@ fn expected(model: &Model, rows: &Rows, page: &Page) -> DocumentPage {
 }
 
 pub async fn stretches_of_documents_are_as_the_model_says(subject: &Subject) {
-    let mut world = World::new(8);
+    let mut world = subject.world(8);
     let records = world.runs(100).into_iter().chain(world.nodes(100)).collect();
     let model = fill(subject, records).await;
     let mut found = 0;

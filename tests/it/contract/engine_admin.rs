@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use difylog::domain::document::{PayloadField, Truncation};
-use difylog::domain::query::{AppLogFilter, Cursor, Page, RunFilter, Scan};
+use difylog::domain::query::{AppLogFilter, Cursor, Page, RunQuery, Scan};
 use difylog::domain::{BulkAction, Document, Kind, Record, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
-use difylog::store::{
-    BulkSink as _, LogQueries as _, LogReader as _, LogScan as _, StoreAdmin as _, StoreError, StoreOverview as _,
-    TextNames as _,
-};
+use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -211,7 +208,7 @@ async fn what_was_written_in_another_tenancy_is_read_and_shows_once() {
     }
     shared.apply(&records::actions(ended.clone())).await.unwrap();
     shared.refresh().await.unwrap();
-    let filter = RunFilter { app_id: Some(app), ..RunFilter::all(tenant) };
+    let filter = RunQuery { app_id: Some(app), ..RunQuery::default() }.within(tenant);
     for store in [&bench.store, &shared] {
         assert_eq!(store.record(ended.key()).await, Ok(Some(records::whole(ended.clone()))));
         let runs = store.runs(&filter, &Page::newest(10)).await.unwrap();

@@ -3,10 +3,7 @@
 use difylog::domain::query::{MonthCount, Page, RunFilter, Scan};
 use difylog::domain::{Kind, Record, Timestamp, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
-use difylog::store::{
-    BulkSink as _, Eraser as _, LogQueries as _, LogReader as _, LogScan as _, StoreAdmin as _, StoreError,
-    StoreOverview as _,
-};
+use difylog::store::{BulkSink as _, Eraser as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use difylog::domain::query::{
-    AppLogFilter, Bounds, Day, Direction, Facet, NodeFilter, Page, RunFilter, RunSummary, SortBy, TimeRange,
+    AppLogFilter, Bounds, Day, Direction, Facet, ListFilter, NodeQuery, Page, RunFilter, RunQuery, RunSummary, SortBy,
+    TimeRange,
 };
 use difylog::domain::{AppId, JsonText, Kind, Record, RecordId, RunStatus, TenantId, WorkflowRun};
 use difylog::store::elastic::{ElasticStore, Tenancy};
-use difylog::store::{BulkSink as _, LogQueries as _, LogReader as _, StoreAdmin as _, StoreOverview as _, Subject};
+use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreOverview as _};
 
 use crate::contract::engine::settings;
 use crate::support::records::{self, app, app_log, at, ended, id, later, node, paused_and_resumed, run, tenant};
@@ -51,15 +52,15 @@ async fn a_run_in_two_months_counts_once() {
     let store = store("twice").await;
     let (tenant_id, app_id) = (tenant(), app());
     let (still, resumed) = two_months(&store, tenant_id, app_id).await;
-    let all = RunFilter { app_id: Some(app_id), ..RunFilter::all(tenant_id) };
+    let all = RunQuery { app_id: Some(app_id), ..RunQuery::default() }.within(tenant_id);
     let found = store.search_runs(&all, &Page::newest(10), 100).await.unwrap();
     assert_eq!(ids(&found.rows), [resumed.id, still[1].id, still[0].id]);
     assert_eq!((found.total.value, found.total.exact), (3, true));
-    let paused = RunFilter { statuses: vec!["paused".into()], ..all.clone() };
+    let paused = RunQuery { statuses: vec!["paused".into()], ..all.conditions.clone() }.within(tenant_id);
     assert_eq!(store.runs(&paused, &Page::newest(10)).await.unwrap(), []);
-    let statuses = store.facet(&Subject::Runs(all.clone()), Facet::Status, 10).await.unwrap();
+    let statuses = store.facet(&ListFilter::Runs(all.clone()), Facet::Status, 10).await.unwrap();
     assert_eq!(statuses.iter().map(|facet| (&*facet.value, facet.count)).collect::<Vec<_>>(), [("succeeded", 3)]);
-    let spans = store.histogram(&Subject::Runs(all.clone()), 86_400).await.unwrap();
+    let spans = store.histogram(&ListFilter::Runs(all.clone()), 86_400).await.unwrap();
     assert_eq!(
         spans.iter().map(|span| (span.from, span.count)).collect::<Vec<_>>(),
         [(at("2026-07-31T00:00:00"), 2), (at("2026-08-02T00:00:00"), 1)]
@@ -97,7 +98,8 @@ async fn ties_are_walked_in_both_directions_and_by_duration() {
             assert_eq!(walked, ascending, "{sort:?} {direction:?}");
         }
     }
-    let long = RunFilter { elapsed_time: Bounds { min: Some(f64::INFINITY), max: None }, ..RunFilter::all(tenant_id) };
+    let long = RunQuery { elapsed_time: Bounds { min: Some(f64::INFINITY), max: None }, ..RunQuery::default() }
+        .within(tenant_id);
     assert_eq!(store.runs(&long, &Page::newest(5)).await.unwrap(), []);
     for (count_to, exact) in [(7, false), (24, false), (25, true), (u64::MAX, true)] {
         let found = store.search_runs(&RunFilter::all(tenant_id), &Page::newest(1), count_to).await.unwrap();
@@ -206,7 +208,7 @@ async fn light_nodes_tell_what_they_ran_in() {
     let mut node = node(tenant_id, app_id, run_id, 1, at("2026-07-01T00:00:00"));
     node.execution_metadata = Some(JsonText::from_clean(r#"{"iteration_id": "i-1", "loop_id": 7}"#));
     write(&store, vec![Record::Node(Box::new(node))]).await;
-    let filter = NodeFilter { workflow_run_id: Some(run_id), ..NodeFilter::all(tenant_id) };
+    let filter = NodeQuery { workflow_run_id: Some(run_id), ..NodeQuery::default() }.within(tenant_id);
     let nodes = store.nodes(&filter, &Page::newest(5)).await.unwrap();
     assert_eq!(nodes.iter().map(|node| node.iteration_id.as_deref()).collect::<Vec<_>>(), [Some("i-1")]);
     assert_eq!(nodes[0].loop_id, None);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use difylog::domain::document::{PayloadField, Truncation};
-use difylog::domain::query::{AppLogFilter, Keyword, LogKeyword, NodeFilter, Page, RunFilter, TextField, TextFilter};
+use difylog::domain::query::{AppLogFilter, Keyword, LogKeyword, NodeQuery, Page, RunQuery, TextField, TextFilter};
 use difylog::domain::{BulkAction, JsonText, Record, RecordId, TenantId, WorkflowRun};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Search, Tenancy};
-use difylog::store::{BulkSink as _, LogQueries as _, StoreAdmin as _, StoreError, StoreOverview as _};
+use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
 
 use crate::contract::engine::settings;
 use crate::support::records::{self, app, app_log, at, id, node, run, tenant};
@@ -113,7 +113,7 @@ async fn keywords_are_substrings_of_decoded_text() {
         for (field, around) in [(TextField::Inputs, ("{\"text\": \"", "\"}")), (TextField::Error, ("", ""))] {
             let holds = |text: &str| Keyword::new(keyword).is_in_text(&format!("{}{text}{}", around.0, around.1));
             let expected = runs.iter().zip(TEXTS).filter(|(_, text)| holds(text)).map(|(run, _)| run.id);
-            let filter = RunFilter { text: Some(text(keyword, field)), ..RunFilter::all(tenant_id) };
+            let filter = RunQuery { text: Some(text(keyword, field)), ..RunQuery::default() }.within(tenant_id);
             let found = store.search_runs(&filter, &Page::newest(50), 100).await.unwrap();
             let total = found.total.value;
             assert_eq!(sorted(found.rows.iter().map(|run| run.id)), sorted(expected), "{keyword:?} in {field:?}");
@@ -125,7 +125,7 @@ async fn keywords_are_substrings_of_decoded_text() {
 #[tokio::test]
 async fn what_is_not_indexed_is_said() {
     let off = store("unsearched", |settings| settings.search = Search::Off).await;
-    let filter = RunFilter { text: Some(text("x", TextField::Inputs)), ..RunFilter::all(tenant()) };
+    let filter = RunQuery { text: Some(text("x", TextField::Inputs)), ..RunQuery::default() }.within(tenant());
     let Err(StoreError::NotSetUp(words)) = off.runs(&filter, &Page::newest(1)).await else { panic!("it was answered") };
     assert!(words.contains("store.elastic.search = \"runs\""), "{words}");
 
@@ -134,7 +134,7 @@ async fn what_is_not_indexed_is_said() {
     let mut ran = node(tenant_id, app(), run_id, 1, at("2026-07-01T00:00:00"));
     ran.title = "你".into();
     write(&some, [Record::Node(Box::new(ran))]).await;
-    let of = |field| NodeFilter { text: Some(text("你", field)), ..NodeFilter::all(tenant_id) };
+    let of = |field| NodeQuery { text: Some(text("你", field)), ..NodeQuery::default() }.within(tenant_id);
     assert_eq!(some.nodes(&of(TextField::Title), &Page::newest(5)).await.unwrap().len(), 1);
     let Err(StoreError::NotSetUp(words)) = some.nodes(&of(TextField::Outputs), &Page::newest(1)).await else {
         panic!("it was answered")
@@ -152,7 +152,7 @@ async fn a_cut_text_is_told() {
     store.apply(&[BulkAction::Document(Arc::new(document))]).await.unwrap();
     store.refresh().await.unwrap();
     for (field, is_cut) in [(TextField::Inputs, true), (TextField::Error, false)] {
-        let filter = RunFilter { text: Some(text("nothing of it", field)), ..RunFilter::all(tenant_id) };
+        let filter = RunQuery { text: Some(text("nothing of it", field)), ..RunQuery::default() }.within(tenant_id);
         assert_eq!(store.search_runs(&filter, &Page::newest(1), 10).await.unwrap().text_truncated, is_cut);
     }
 }
@@ -217,7 +217,7 @@ async fn an_index_of_an_earlier_version_finds_texts_as_they_were_spelled() {
     let mappings = client.get(format!("{index}/_mapping")).send().await.unwrap().text().await.unwrap();
     assert!(!mappings.contains("\"folded\""), "another index was made: {mappings}");
     for keyword in ["你好，", "，c", "CAFE\u{301}", "你"] {
-        let filter = RunFilter { text: Some(text(keyword, TextField::Inputs)), ..RunFilter::all(tenant_id) };
+        let filter = RunQuery { text: Some(text(keyword, TextField::Inputs)), ..RunQuery::default() }.within(tenant_id);
         let found = store.runs(&filter, &Page::newest(5)).await.unwrap();
         assert_eq!(found.iter().map(|run| run.id).collect::<Vec<_>>(), [held.id], "{keyword}");
     }

@@ -1,6 +1,6 @@
 //! Lists: complete, ordered, each record once.
 
-use difylog::domain::query::{Page, RunFilter, RunSummary};
+use difylog::domain::query::{Page, RunQuery, RunSummary};
 use difylog::domain::{AppId, Record, RecordId, TenantId, WorkflowRun};
 
 use crate::contract::subject::Subject;
@@ -9,7 +9,7 @@ use crate::support::records::{self, app, at, ended, id, later, node, run, tenant
 
 /// Walks all pages of an app.
 pub async fn walk(subject: &Subject, tenant_id: TenantId, app_id: AppId, limit: usize) -> Vec<RunSummary> {
-    let filter = RunFilter { app_id: Some(app_id), ..RunFilter::all(tenant_id) };
+    let filter = RunQuery { app_id: Some(app_id), ..RunQuery::default() }.within(tenant_id);
     let mut walked: Vec<RunSummary> = Vec::new();
     loop {
         let after = walked.last().map(RunSummary::position);

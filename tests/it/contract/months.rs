@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use difylog::domain::query::{Page, RunFilter, TextField, TextFilter, TimeRange};
+use difylog::domain::query::{Page, RunFilter, RunQuery, TextField, TextFilter, TimeRange};
 use difylog::domain::{Month, NodeExecution, Record, RecordId, Timestamp};
 use tokio::sync::Notify;
 
@@ -98,8 +98,9 @@ pub async fn reading_goes_on_while_months_come_and_go(subject: &Subject) {
     // By a time that months are left out for, and by a word that every shard is asked for, with what it may have closed.
     let created = TimeRange { from: Some(at("2013-01-01T00:00:00")), until: None };
     let text = TextFilter { keyword: "Hello".to_owned(), fields: vec![TextField::Inputs, TextField::Outputs] };
-    let all = RunFilter { app_id: Some(app), ..RunFilter::all(tenant) };
-    let filters = [RunFilter { created, ..all.clone() }, RunFilter { text: Some(text), ..all }];
+    let all = RunQuery { app_id: Some(app), ..RunQuery::default() };
+    let filters =
+        [RunQuery { created, ..all.clone() }, RunQuery { text: Some(text), ..all }].map(|query| query.within(tenant));
     let read = async |(filter, reads): (&RunFilter, &AtomicUsize)| {
         while !is_over.load(Ordering::Acquire) {
             let found = subject.store.search_runs(filter, &Page::newest(10), 100).await.unwrap();

@@ -1,13 +1,12 @@
 //! Lists and searches: what the plain model says, for generated records and questions.
 
-use difylog::domain::query::{Found, NodeSummary, Page, Position, RunFilter, RunSummary};
+use difylog::domain::query::ListFilter as Rows;
+use difylog::domain::query::{Found, NodeSummary, Page, Position, RunFilter, RunQuery, RunSummary};
 use difylog::domain::{Kind, Record, RecordId};
-use difylog::store::Subject as Rows;
 
 use crate::contract::subject::Subject;
 use crate::support::model::{self, Model};
 use crate::support::records;
-use crate::support::world::World;
 
 /// Random questions of a case: `DIFYLOG_TEST_QUERIES`, or as many as a suite has time for over every engine.
 pub fn questions() -> usize {
@@ -27,7 +26,7 @@ pub async fn fill(subject: &Subject, records: Vec<Record>) -> Model {
 }
 
 pub async fn lists_of_runs_are_as_the_model_says(subject: &Subject) {
-    let mut world = World::new(1);
+    let mut world = subject.world(1);
     let records = world.runs(150);
     let model = fill(subject, records).await;
     let mut found = 0;
@@ -46,7 +45,7 @@ pub async fn lists_of_runs_are_as_the_model_says(subject: &Subject) {
 }
 
 pub async fn lists_of_nodes_are_as_the_model_says(subject: &Subject) {
-    let mut world = World::new(2);
+    let mut world = subject.world(2);
     let records = world.runs(20).into_iter().chain(world.nodes(150)).collect();
     let model = fill(subject, records).await;
     let mut found = 0;
@@ -64,7 +63,7 @@ pub async fn lists_of_nodes_are_as_the_model_says(subject: &Subject) {
 }
 
 pub async fn a_position_need_not_be_a_row(subject: &Subject) {
-    let mut world = World::new(3);
+    let mut world = subject.world(3);
     let records = world.runs(60);
     let model = fill(subject, records).await;
     for _ in 0..questions() {
@@ -77,7 +76,7 @@ pub async fn a_position_need_not_be_a_row(subject: &Subject) {
 }
 
 pub async fn searches_count_up_to_a_bound(subject: &Subject) {
-    let mut world = World::new(4);
+    let mut world = subject.world(4);
     let records = world.runs(100).into_iter().chain(world.nodes(100)).collect();
     let model = fill(subject, records).await;
     for number in 0..questions() {
@@ -93,7 +92,7 @@ pub async fn searches_count_up_to_a_bound(subject: &Subject) {
 }
 
 pub async fn records_and_summaries_come_by_their_ids(subject: &Subject) {
-    let mut world = World::new(5);
+    let mut world = subject.world(5);
     let records = world.runs(40).into_iter().chain(world.nodes(40)).collect();
     let model = fill(subject, records).await;
     for tenant_id in world.tenants {
@@ -121,7 +120,7 @@ pub async fn records_and_summaries_come_by_their_ids(subject: &Subject) {
 
 pub async fn any_stretch_of_a_text_finds_it(subject: &Subject) {
     use difylog::domain::query::{TextField, TextFilter};
-    let mut world = World::new(6);
+    let mut world = subject.world(6);
     let records = world.runs(30);
     let model = fill(subject, records.clone()).await;
     for record in records.iter().take(40) {
@@ -132,7 +131,7 @@ pub async fn any_stretch_of_a_text_finds_it(subject: &Subject) {
             for start in (0..text.len().saturating_sub(length)).step_by(1 + text.len() / 5) {
                 let keyword = text[start..start + length].iter().collect();
                 let text = Some(TextFilter { keyword, fields: vec![TextField::Inputs] });
-                let filter = RunFilter { text, ..RunFilter::all(run.tenant_id) };
+                let filter = RunQuery { text, ..RunQuery::default() }.within(run.tenant_id);
                 let page = Page::newest(100);
                 assert_eq!(subject.store.runs(&filter, &page).await.unwrap(), model.runs(&filter, &page), "{filter:?}");
             }

@@ -1,6 +1,6 @@
 //! Keywords are found whichever way Unicode lets them be spelled, in the texts and in the question.
 
-use difylog::domain::query::{AppLogFilter, LogKeyword, NodeFilter, Page, RunFilter, TextField, TextFilter};
+use difylog::domain::query::{AppLogFilter, LogKeyword, NodeQuery, Page, RunQuery, TextField, TextFilter};
 use difylog::domain::{AppId, JsonText, Record, RecordId, TenantId};
 
 use crate::contract::subject::Subject;
@@ -35,13 +35,13 @@ async fn found(subject: &Subject, tenant_id: TenantId, app_id: AppId, keyword: &
     let app_id = Some(app_id);
     let mut found = Vec::new();
     for field in [TextField::Inputs, TextField::Outputs, TextField::Error] {
-        let filter = RunFilter { app_id, text: Some(text(keyword, field)), ..RunFilter::all(tenant_id) };
+        let filter = RunQuery { app_id, text: Some(text(keyword, field)), ..RunQuery::default() }.within(tenant_id);
         let hits = subject.store.search_runs(&filter, &Page::newest(100), 100).await.unwrap();
         assert_eq!(hits.total.value, hits.rows.len() as u64);
         found.extend(hits.rows.into_iter().map(|row| (field, row.id)));
     }
     for field in [TextField::Title, TextField::ProcessData] {
-        let filter = NodeFilter { app_id, text: Some(text(keyword, field)), ..NodeFilter::all(tenant_id) };
+        let filter = NodeQuery { app_id, text: Some(text(keyword, field)), ..NodeQuery::default() }.within(tenant_id);
         let rows = subject.store.nodes(&filter, &Page::newest(100)).await.unwrap();
         found.extend(rows.into_iter().map(|row| (field, row.id)));
     }

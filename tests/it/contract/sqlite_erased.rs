@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use difylog::domain::query::{Page, RunFilter, TextField, TextFilter};
+use difylog::domain::query::{Page, RunQuery, TextField, TextFilter};
 use difylog::domain::{Record, Verdict, WorkflowRun};
 use difylog::store::copies::MonthCopies as _;
 use difylog::store::sqlite::{SqliteCopies, SqliteEraser, SqliteSettings, SqliteStore};
-use difylog::store::{
-    BulkSink as _, Eraser as _, Erasure, LogQueries as _, LogReader as _, Remains, StateStore as _, StoreAdmin as _,
-};
+use difylog::store::{BulkSink as _, Eraser as _, Erasure, LogReader as _, Remains, StateStore as _, StoreAdmin as _};
 use serde_json::json;
 
 use crate::support::records::{actions, app, at, ended, json as text, run, tenant};
@@ -137,10 +135,9 @@ async fn compaction_gives_the_space_back_and_search_finds_what_is_left() {
         for (run, is_there) in [(&kept[3], true), (&gone[3], false)] {
             let number = runs.iter().position(|other| other.id == run.id).unwrap();
             let keyword = format!("n{number}n");
-            let filter = RunFilter {
-                text: Some(TextFilter { keyword, fields: vec![TextField::Inputs] }),
-                ..RunFilter::all(tenant_id)
-            };
+            let filter =
+                RunQuery { text: Some(TextFilter { keyword, fields: vec![TextField::Inputs] }), ..RunQuery::default() }
+                    .within(tenant_id);
             let found = store.runs(&filter, &Page::newest(10)).await.unwrap();
             assert_eq!(
                 found.iter().map(|found| found.id).collect::<Vec<_>>(),

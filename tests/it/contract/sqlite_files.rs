@@ -3,11 +3,11 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use difylog::domain::query::{Page, RunFilter, TextField, TextFilter, TimeRange};
+use difylog::domain::query::{Page, RunFilter, RunQuery, TextField, TextFilter, TimeRange};
 use difylog::domain::record::RecordKey;
 use difylog::domain::{BulkAction, Kind, Record, RecordId, TenantId, Verdict};
 use difylog::store::sqlite::{SqliteReader, SqliteSettings, SqliteStore, Synchronous};
-use difylog::store::{BulkSink as _, LogQueries as _, LogReader as _, StoreAdmin as _};
+use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _};
 
 use crate::support::records::{actions, app, at, ended, id, run};
 
@@ -66,7 +66,12 @@ async fn ask(reader: &SqliteReader, client: u64, known: RecordId) {
             }
             2 => {
                 let text = TextFilter { keyword: "hello".into(), fields: vec![TextField::Inputs] };
-                let found = reader.runs(&RunFilter { text: Some(text), ..all.clone() }, &Page::newest(1_000)).await;
+                let found = reader
+                    .runs(
+                        &RunQuery { text: Some(text), ..RunQuery::default() }.within(all.tenant_id),
+                        &Page::newest(1_000),
+                    )
+                    .await;
                 assert_eq!(found.unwrap().len() as u64, total);
             }
             _ => {
@@ -139,7 +144,7 @@ async fn a_month_outside_the_span_is_not_opened() {
         (&records[2], "2026-11-01T00:00:00", "2026-12-01T00:00:00"),
     ] {
         let created = TimeRange { from: Some(at(from)), until: Some(at(until)) };
-        let filter = RunFilter { created, ..all.clone() };
+        let filter = RunQuery { created, ..RunQuery::default() }.within(all.tenant_id);
         let found = reader.search_runs(&filter, &Page::newest(10), 100).await.unwrap();
         assert_eq!((found.rows.len(), found.total.value, found.rows[0].id), (1, 1, record.id()));
     }

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use difylog::domain::query::{Cursor, Facet, Page, RunFilter, Scan};
+use difylog::domain::query::{Cursor, Facet, ListFilter, Page, RunFilter, Scan};
 use difylog::domain::{Kind, Record, Verdict};
 use difylog::store::sqlite::{SqliteEraser, SqliteReader, SqliteSettings, SqliteStore};
 use difylog::store::{
     BulkSink as _, Eraser as _, Erasure, LogReader as _, ReadStore, Remains, StateReader as _, StateStore as _,
-    StoreAdmin as _, StoreError, StoreOverview as _, Subject,
+    StoreAdmin as _, StoreError, StoreOverview as _,
 };
 use serde_json::json;
 
@@ -54,7 +54,7 @@ async fn ask_everything(reader: &dyn ReadStore, record: &Record) {
     assert_eq!(reader.records(tenant_id, Kind::WorkflowRun, &[id]).await.unwrap().len(), 1);
     let filter = RunFilter::all(tenant_id);
     let all = reader.runs(&filter, &Page::newest(100)).await.unwrap().len();
-    let subject = Subject::Runs(filter.clone());
+    let subject = ListFilter::Runs(filter.clone());
     assert_eq!(reader.documents(&subject, &Page::newest(100)).await.unwrap().documents.len(), all);
     assert_eq!(reader.search_runs(&filter, &Page::newest(1), 1_000).await.unwrap().total.value, all as u64);
     assert_eq!(reader.facet(&subject, Facet::Status, 10).await.unwrap()[0].count, all as u64);

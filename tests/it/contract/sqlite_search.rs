@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use difylog::domain::query::{Keyword, Page, RunFilter, TextField, TextFilter};
+use difylog::domain::query::{Keyword, Page, RunQuery, TextField, TextFilter};
 use difylog::domain::{JsonText, Record, RecordId, TenantId, Verdict, WorkflowRun};
 use difylog::store::sqlite::{SqliteSettings, SqliteStore};
-use difylog::store::{BulkSink as _, Eraser as _, Erasure, LogQueries as _, Remains, StoreAdmin as _};
+use difylog::store::{BulkSink as _, Eraser as _, Erasure, LogReader as _, Remains, StoreAdmin as _};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use uuid::Uuid;
@@ -53,7 +53,7 @@ async fn write(store: &SqliteStore, run: &WorkflowRun) {
 
 async fn found(store: &SqliteStore, tenant: TenantId, fields: &[TextField], keyword: &str) -> BTreeSet<RecordId> {
     let text = TextFilter { keyword: keyword.into(), fields: fields.into() };
-    let filter = RunFilter { text: Some(text), ..RunFilter::all(tenant) };
+    let filter = RunQuery { text: Some(text), ..RunQuery::default() }.within(tenant);
     let found = store.search_runs(&filter, &Page::newest(1_000), 1_000).await.unwrap();
     assert_eq!(found.total.value, found.rows.len() as u64);
     found.rows.into_iter().map(|row| row.id).collect()

@@ -1,18 +1,17 @@
 //! Statistics: exact, each record once, by local days and by spans.
 
 use chrono_tz::Tz;
+use difylog::domain::query::ListFilter as Rows;
 use difylog::domain::query::{Facet, NodeFilter, RunFilter};
-use difylog::store::Subject as Rows;
 
 use crate::contract::queries::{fill, questions};
 use crate::contract::subject::Subject;
-use crate::support::world::World;
 
 /// With an hour that comes twice on one of the days, of whole hours, of a quarter of an hour, and none at all.
 const ZONES: [Tz; 4] = [Tz::America__New_York, Tz::Asia__Shanghai, Tz::Asia__Kathmandu, Tz::UTC];
 
 pub async fn days_are_as_the_model_says(subject: &Subject) {
-    let mut world = World::new(8);
+    let mut world = subject.world(8);
     let records = world.runs(150);
     let model = fill(subject, records).await;
     for zone in ZONES {
@@ -26,7 +25,7 @@ pub async fn days_are_as_the_model_says(subject: &Subject) {
 }
 
 pub async fn facets_and_histograms_are_as_the_model_says(subject: &Subject) {
-    let mut world = World::new(9);
+    let mut world = subject.world(9);
     let records = world.runs(100).into_iter().chain(world.nodes(100)).collect();
     let model = fill(subject, records).await;
     let all = [Rows::Runs(RunFilter::all(world.tenants[0])), Rows::Nodes(NodeFilter::all(world.tenants[1]))];

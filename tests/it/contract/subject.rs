@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use difylog::domain::record::RecordKey;
 use difylog::domain::{BulkAction, Document, Record, Verdict};
-use difylog::store::Store;
+use difylog::store::{Capability, Store};
 
 use crate::support::records;
+use crate::support::world::World;
 
 /// A store that is installed and ready.
 pub struct Subject {
@@ -27,6 +28,13 @@ impl Subject {
         let actions: Vec<_> = records.into_iter().flat_map(records::actions).collect();
         let verdicts = self.apply(&actions).await;
         assert_eq!(verdicts, vec![Verdict::Stored; actions.len()]);
+    }
+
+    /// Generated records, and questions about them that the store can answer.
+    pub fn world(&self, seed: u64) -> World {
+        let mut world = World::new(seed);
+        world.has_keywords = self.store.need(Capability::TextSearch).is_ok();
+        world
     }
 
     /// Makes what was written visible to lists, and known to every index.

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use difylog::domain::query::{Cursor, Direction, NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, Scan};
+use difylog::domain::query::{Cursor, Direction, NodeFilter, NodeSummary, Page, Position, RunQuery, RunSummary, Scan};
 use difylog::domain::{AppId, Kind, NodeExecution, NodeStatus, Record, RecordId, TenantId, Timestamp, WorkflowRun};
 use difylog::store::Store;
 use rand::rngs::StdRng;
@@ -107,7 +107,7 @@ async fn walk(subject: &Subject, site: &Site, pages: &Semaphore, kind: Kind, way
     loop {
         pages.add_permits(1);
         let places: Vec<Position> = if kind == Kind::WorkflowRun {
-            let filter = RunFilter { app_id: Some(site.app_id), ..RunFilter::all(site.tenant_id) };
+            let filter = RunQuery { app_id: Some(site.app_id), ..RunQuery::default() }.within(site.tenant_id);
             subject.store.runs(&filter, &page).await.unwrap().iter().map(RunSummary::position).collect()
         } else {
             let filter = NodeFilter::all(site.tenant_id);
@@ -174,9 +174,9 @@ pub async fn no_answer_holds_anything_of_another_tenant(subject: &Subject) {
     assert_eq!(nodes_of_run(&*subject.store, nobody, ids[0]).await.unwrap(), []);
     let of_other = subject.store.records(site.other, Kind::WorkflowRun, &ids).await.unwrap();
     assert!(!of_other.is_empty() && of_other.iter().all(|document| document.record.tenant_id() == site.other));
-    let filter = RunFilter { created_by: Some(twin.created_by), ..RunFilter::all(site.other) };
+    let filter = RunQuery { created_by: Some(twin.created_by), ..RunQuery::default() }.within(site.other);
     let found = subject.store.runs(&filter, &Page::newest(10)).await.unwrap();
     assert_eq!(found.iter().map(|run| run.id).collect::<Vec<_>>(), [twin.id]);
-    let elsewhere = RunFilter { tenant_id: site.tenant_id, ..filter };
+    let elsewhere = filter.conditions.within(site.tenant_id);
     assert_eq!(subject.store.runs(&elsewhere, &Page::newest(10)).await.unwrap(), []);
 }

@@ -1,7 +1,7 @@
 //! Reads while an index is only being created, and while shards are lost.
 
-use difylog::domain::query::{Page, RunFilter};
-use difylog::store::LogQueries as _;
+use difylog::domain::query::{Page, RunQuery};
+use difylog::store::LogReader as _;
 
 use crate::elastic::store;
 use crate::support::records;
@@ -14,7 +14,7 @@ async fn newest_runs(engine: &ScriptedEngine) -> bool {
     let (tenant_id, app_id) = (records::tenant(), records::app());
     let index = r#"{"dify-workflow-runs-2026.11":{"aliases":{}}}"#;
     engine.script_prefix("GET /dify-workflow-runs-", Reply::text(200, index));
-    let filter = RunFilter { app_id: Some(app_id), ..RunFilter::all(tenant_id) };
+    let filter = RunQuery { app_id: Some(app_id), ..RunQuery::default() }.within(tenant_id);
     store(engine).runs(&filter, &Page::newest(10)).await.is_ok()
 }
 

@@ -8,8 +8,8 @@ use difylog::domain::document::{PayloadField, Truncation};
 use difylog::domain::{BulkAction, Document, JsonText, Kind, Record, RecordId, Verdict};
 use difylog::postgres::{Catalogue, record_of, select_list, table_of};
 use difylog::query::{DifyDirectory, LogService, Ports};
+use difylog::store::Store;
 use difylog::store::payload::{PayloadSettings, PayloadStore};
-use difylog::store::{BulkSink, Eraser, LogQueries, LogScan};
 use serde_json::Value;
 
 use crate::support::memory::MemoryStore;
@@ -34,42 +34,34 @@ pub fn cases() -> Vec<Value> {
 
 /// Over the obvious store alone.
 pub async fn double() -> Loaded {
-    let double = Arc::new(MemoryStore::default());
-    over(double.clone(), double.clone(), double.clone(), double, Box::new(())).await
+    over(Arc::new(MemoryStore::default()), Box::new(())).await
 }
 
 /// Loads the sample into a store and into the obvious one.
-pub async fn over(
-    sink: Arc<dyn BulkSink>,
-    queries: Arc<dyn LogQueries>,
-    scan: Arc<dyn LogScan>,
-    eraser: Arc<dyn Eraser>,
-    guard: Box<dyn Any + Send + Sync>,
-) -> Loaded {
+pub async fn over(store: Arc<dyn Store>, guard: Box<dyn Any + Send + Sync>) -> Loaded {
     let postgres = Postgres::sample(Schema::V12);
     let folder = tempfile::tempdir().unwrap();
     Postgres::unpack_storage(&folder.path().join("storage"));
     let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
     let payloads = Arc::new(PayloadStore::open(&payloads).unwrap());
     let documents = documents(&postgres, &folder.path().join("storage"), &payloads).await;
-    let obvious = Arc::new(MemoryStore::default());
-    for target in [sink, obvious.clone() as Arc<dyn BulkSink>] {
+    let obvious: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    for target in [store.clone(), obvious.clone()] {
         for chunk in documents.chunks(500) {
             let verdicts = target.apply(chunk).await.unwrap();
             assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Stored));
         }
     }
     let as_of = golden()["as_of"].as_str().unwrap().parse().unwrap();
-    let ports = |queries, scan, eraser| Ports {
-        queries,
-        scan,
-        eraser,
+    let ports = |store: Arc<dyn Store>| Ports {
+        logs: store.clone(),
+        eraser: store,
         payloads: payloads.clone(),
         directory: Arc::new(DifyDirectory::new(postgres.database())),
         clock: Arc::new(move || as_of),
     };
-    let service = LogService::new(ports(queries, scan, eraser));
-    let obvious = LogService::new(ports(obvious.clone(), obvious.clone(), obvious));
+    let service = LogService::new(ports(store));
+    let obvious = LogService::new(ports(obvious));
     Loaded { service, obvious, _guard: Box::new((postgres, folder, guard)) }
 }
 

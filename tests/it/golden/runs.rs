@@ -1,8 +1,9 @@
 //! Lists, counts and batches of runs.
 
-use difylog::domain::RecordId;
-use difylog::domain::query::{Cursor, TimeRange};
-use difylog::query::{After, LogService, QueryError, RunBatch, RunList};
+use difylog::domain::query::{Cursor, Direction, TimeRange};
+use difylog::domain::{Document, RecordId};
+use difylog::query::{After, LogService, NodeQuery, QueryError, RunBatch, RunList, RunQuery};
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::golden::Case;
@@ -108,10 +109,14 @@ pub async fn expired(loaded: &Loaded, case: &Case) -> Outcome {
     let logs = loaded.service.tenant(case.id("tenant_id"));
     let before = case.instant("before_date").unwrap();
     let limit = usize::try_from(case.args()["batch_size"].as_u64().unwrap()).unwrap();
+    let created = TimeRange { from: None, until: Some(before) };
+    let id = |document: Result<Document, QueryError>| document.unwrap().record.id().to_string();
     let mut ours: Vec<String> = if case.method() == "get_expired_runs_batch" {
-        logs.expired_runs(before, limit).await.unwrap().iter().map(|run| run.id.to_string()).collect()
+        let query = RunQuery { created, ..RunQuery::default() };
+        logs.export(&query, Direction::Ascending).take(limit).map(id).collect().await
     } else {
-        logs.expired_nodes(before, limit).await.unwrap().iter().map(|node| node.id.to_string()).collect()
+        let query = NodeQuery { created, ..NodeQuery::default() };
+        logs.export(&query, Direction::Ascending).take(limit).map(id).collect().await
     };
     match case.result() {
         Value::Array(difys) => {

@@ -13,7 +13,7 @@ async fn roll_back(pair: &Pair, origin: Origin, execute: bool, force_missing: bo
     let texts = PayloadStore::open(&PayloadSettings { dir: folder.path().into(), s3: None }).unwrap();
     let rollback = Rollback {
         database: &pair.database,
-        walks: &*pair.store,
+        reader: &*pair.store,
         eraser: &*pair.store,
         overview: &*pair.store,
         texts: &texts,

@@ -47,8 +47,7 @@ async fn write(kept: &Kept, documents: &[&Document]) -> Vec<Verdict> {
 
 fn logs(kept: &Kept) -> LogService {
     LogService::new(Ports {
-        queries: kept.store.clone(),
-        scan: kept.store.clone(),
+        logs: kept.store.clone(),
         eraser: kept.store.clone(),
         payloads: kept.payloads.clone(),
         directory: Arc::new(NoDirectory),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use difylog::codec::encode_native;
-use difylog::domain::query::{Content, Cursor, Page, RunFilter, RunSummary, Scan};
+use difylog::domain::query::{Content, Cursor, Page, RunQuery, RunSummary, Scan};
 use difylog::domain::record::RecordKey;
 use difylog::domain::{AppId, Document, Kind, Record, RecordId, Revision, TenantId};
 use difylog::store::Store;
@@ -151,7 +151,7 @@ async fn all_nodes(store: &dyn Store, of: &BTreeMap<RecordKey, Revision>) -> Vec
 /// Every run of an app, by pages.
 async fn all_runs(store: &dyn Store, tenant_id: TenantId, app_id: AppId) -> Vec<(RecordId, Revision)> {
     let mut all = Vec::new();
-    let filter = RunFilter { app_id: Some(app_id), ..RunFilter::all(tenant_id) };
+    let filter = RunQuery { app_id: Some(app_id), ..RunQuery::default() }.within(tenant_id);
     let mut after = None;
     loop {
         let page = store.runs(&filter, &Page { after, ..Page::newest(500) }).await.unwrap();

@@ -1,105 +1,97 @@
-//! A store in memory: every port in the most obvious way. It passes the contract suite, so what is tried over it is tried
-//! over a store that behaves as the real ones do; and it does what a real one cannot be made to do: be down, hold a
-//! question back, change between two looks.
+//! A store in memory with everything that a store can do: the toy store, and removal. It passes the whole contract suite, so
+//! what is tried over it is tried over a store that behaves as the real ones do; and it does what a real one cannot be made
+//! to do: be down, hold a question back, change between two looks.
 
-mod filters;
-mod lists;
-mod remove;
-mod scan;
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use difylog::domain::query::{MonthCount, MonthSize};
-use difylog::domain::record::RecordKey;
-use difylog::domain::{
-    BulkAction, Document, GraphHash, JsonText, Kind, Month, Precedence, RecordId, SinkFault, TenantId, Timestamp,
-    Verdict,
+use chrono_tz::Tz;
+use difylog::domain::document::ContentHash;
+use difylog::domain::query::{
+    AppLogFilter, AppLogPage, Content, Cursor, Day, Facet, FacetCount, Found, HistogramBucket, ListFilter, Lookup,
+    MonthCount, MonthSize, Page, RunFilter, Scan, Summary, TenantCount,
 };
+use difylog::domain::record::RecordKey;
+use difylog::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
 use difylog::store::{
-    BulkSink, LogReader, StateEntry, StateReader, StateStore, StateVersion, StoreAdmin, StoreError, StoreOverview,
-    StoredCopy,
+    BulkSink, Capability, Eraser, Erasure, LogReader, Remains, StateEntry, StateReader, StateStore, StateVersion,
+    StoreAdmin, StoreError, StoreOverview,
 };
 use serde_json::Value;
 
-/// Done once, after the store was first asked for records by their ids.
+use crate::support::toy_store::ToyStore;
+use crate::support::walking;
+
+/// Done once, after the store was first asked for whole records by their ids.
 type Hook = Box<dyn FnOnce(&MemoryStore) + Send>;
 
-/// What is kept of a month. A record that moved to another month has a copy in each.
+/// What keeps late writes out.
 #[derive(Default)]
-struct KeptMonth {
-    documents: BTreeMap<RecordKey, Document>,
-    graphs: BTreeMap<(TenantId, GraphHash), JsonText>,
-    tombstones: BTreeMap<RecordKey, Timestamp>,
-    /// Writes are superseded since then.
-    retired: Option<Timestamp>,
+struct Removed {
+    tombstones: BTreeMap<(Month, RecordKey), Timestamp>,
+    /// Months that were dropped for good.
+    retired: BTreeMap<Month, Timestamp>,
 }
 
 #[derive(Default)]
 pub struct MemoryStore {
-    months: Mutex<BTreeMap<Month, KeptMonth>>,
-    state: Mutex<BTreeMap<String, StateEntry>>,
-    /// The version of the latest write of any entry.
-    version: Mutex<StateVersion>,
+    toy: ToyStore,
+    removed: Mutex<Removed>,
     hook: Mutex<Option<Hook>>,
     /// Every question fails while it is set.
     pub down: AtomicBool,
-    /// Searches of runs wait while it is locked.
+    /// Lists of runs wait while it is locked.
     gate: Arc<tokio::sync::Mutex<()>>,
     /// Told when one waits.
     waiting: tokio::sync::Notify,
 }
 
 impl MemoryStore {
-    /// Lets searches of runs wait until the guard is dropped.
+    /// Lets lists of runs wait until the guard is dropped.
     pub async fn hold(&self) -> tokio::sync::OwnedMutexGuard<()> {
         self.gate.clone().lock_owned().await
     }
 
-    /// Waits until a search waits.
+    /// Waits until a list waits.
     pub async fn held(&self) {
         self.waiting.notified().await;
     }
 
-    /// Does something once, right after records were first asked for by their ids.
+    /// Does something once, right after whole records were first asked for by their ids.
     pub fn after_first_look(&self, hook: impl FnOnce(&Self) + Send + 'static) {
         *self.hook.lock().unwrap() = Some(Box::new(hook));
     }
 
     /// Puts a document in the place of what is there, whatever its revision.
     pub fn put(&self, document: Document) {
-        self.months().entry(document.month()).or_default().documents.insert(document.key(), document);
+        self.toy.months().entry(document.month()).or_default().documents.insert(document.key(), document);
     }
 
     /// Changes copies in place, of every record.
     pub fn change_each(&self, change: impl FnMut(&mut Document)) {
-        self.months().values_mut().flat_map(|kept| kept.documents.values_mut()).for_each(change);
+        self.toy.months().values_mut().flat_map(|kept| kept.documents.values_mut()).for_each(change);
     }
 
     /// Takes the copies that meet a condition away, leaves nothing, and returns them.
     pub fn take(&self, is_meant: impl Fn(&Document) -> bool) -> Vec<Document> {
-        let mut months = self.months();
+        let mut months = self.toy.months();
         let taken = months.values_mut().flat_map(|kept| kept.documents.extract_if(.., |_, one| is_meant(one)));
         taken.map(|(_, document)| document).collect()
     }
 
     /// Every copy of every record, by month and key.
     pub fn copies_of_all(&self) -> Vec<Document> {
-        self.months().values().flat_map(|kept| kept.documents.values().cloned()).collect()
+        self.toy.months().values().flat_map(|kept| kept.documents.values().cloned()).collect()
     }
 
     /// The ids of a kind, in order.
     pub fn ids(&self, kind: Kind) -> Vec<RecordId> {
-        let months = self.months();
+        let months = self.toy.months();
         let keys = months.values().flat_map(|kept| kept.documents.keys());
         let ids: BTreeSet<_> = keys.filter(|key| key.kind == kind).map(|key| key.id).collect();
         ids.into_iter().collect()
-    }
-
-    fn months(&self) -> MutexGuard<'_, BTreeMap<Month, KeptMonth>> {
-        self.months.lock().unwrap()
     }
 
     fn is_up(&self) -> Result<(), StoreError> {
@@ -107,173 +99,215 @@ impl MemoryStore {
         if is_down { Err(StoreError::Unavailable("the store in memory is down".into())) } else { Ok(()) }
     }
 
-    /// Every copy of some records. The condition is about their identity.
-    fn copies_of(&self, is_meant: impl Fn(&Document) -> bool) -> Result<Vec<Document>, StoreError> {
-        self.is_up()?;
-        let months = self.months();
-        let copies = months.values().flat_map(|kept| kept.documents.values());
-        Ok(copies.filter(|document| is_meant(document)).cloned().collect())
-    }
-
-    /// The copy of each of some records that counts. The condition is about their identity.
-    fn newest_of(&self, is_meant: impl Fn(&Document) -> bool) -> Result<Vec<Document>, StoreError> {
-        self.is_up()?;
-        let months = self.months();
-        let mut newest: BTreeMap<RecordKey, &Document> = BTreeMap::new();
-        let copies = months.values().flat_map(|kept| kept.documents.values());
-        for document in copies.filter(|document| is_meant(document)) {
-            let known = newest.entry(document.key()).or_insert(document);
-            if precedence(known) < precedence(document) {
-                *known = document;
+    fn erase_one(&self, erasure: &Erasure, remains: Remains) -> bool {
+        // In this order everywhere.
+        let mut removed = self.removed.lock().unwrap();
+        let mut months = self.toy.months();
+        let copies = months.values().filter_map(|kept| kept.documents.get(&erasure.key));
+        let Some(newest) = copies.max_by_key(|document| document.precedence()) else { return false };
+        if erasure.revision.is_some_and(|revision| revision != newest.revision) {
+            return false;
+        }
+        for (&month, kept) in &mut *months {
+            let was_there = kept.documents.remove(&erasure.key).is_some();
+            if let (true, Remains::Tombstone(at)) = (was_there, remains) {
+                removed.tombstones.insert((month, erasure.key), at);
             }
         }
-        Ok(newest.into_values().cloned().collect())
-    }
-
-    fn with_graph(&self, mut document: Document) -> Document {
-        let months = self.months();
-        let (tenant_id, month) = (document.tenant_id(), document.month());
-        if let (difylog::domain::Record::Run(run), Some(hash)) = (&mut document.record, document.graph) {
-            run.graph = months.get(&month).and_then(|kept| kept.graphs.get(&(tenant_id, hash))).cloned();
-        }
-        document
+        true
     }
 }
 
-fn precedence(document: &Document) -> Precedence {
-    Precedence::new(document.revision, document.month())
-}
-
-/// Whether a document is written over the one that is there: a newer one is, and an equal one unless a migration brings it.
-fn supersedes(new: &Document, old: &Document) -> bool {
-    if new.origin.is_some() { new.revision > old.revision } else { new.revision >= old.revision }
+impl Removed {
+    fn keeps_out(&self, action: &BulkAction) -> bool {
+        let month = action.month();
+        let is_buried = match action {
+            BulkAction::Document(document) => self.tombstones.contains_key(&(month, document.key())),
+            BulkAction::Graph(_) => false,
+        };
+        is_buried || self.retired.contains_key(&month)
+    }
 }
 
 #[async_trait]
 impl BulkSink for MemoryStore {
     async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault> {
         tokio::task::yield_now().await;
-        let mut months = self.months();
+        let removed = self.removed.lock().unwrap();
         let apply = |action: &BulkAction| {
-            let kept = months.entry(action.month()).or_default();
-            if kept.retired.is_some() {
-                return Verdict::Superseded;
-            }
-            match action {
-                BulkAction::Graph(graph) => {
-                    kept.graphs.insert((graph.tenant_id, graph.hash), graph.text.clone());
-                }
-                BulkAction::Document(new) => {
-                    let key = new.key();
-                    let is_old = kept.documents.get(&key).is_some_and(|old| !supersedes(new, old));
-                    if is_old || kept.tombstones.contains_key(&key) {
-                        return Verdict::Superseded;
-                    }
-                    kept.documents.insert(key, (**new).clone());
-                }
-            }
-            Verdict::Stored
+            if removed.keeps_out(action) { Verdict::Superseded } else { self.toy.apply_one(action) }
         };
         Ok(actions.iter().map(apply).collect())
     }
 
     async fn probe(&self) -> Result<(), SinkFault> {
-        Ok(())
+        self.toy.probe().await
     }
 }
 
 #[async_trait]
 impl LogReader for MemoryStore {
+    fn capabilities(&self) -> &'static [Capability] {
+        &[
+            Capability::TextSearch,
+            Capability::AppLogs,
+            Capability::Statistics,
+            Capability::Inventory,
+            Capability::Erasure,
+        ]
+    }
+
     async fn ready(&self) -> Result<(), StoreError> {
         self.is_up()
     }
 
-    async fn record(&self, key: RecordKey) -> Result<Option<Document>, StoreError> {
-        Ok(self.records(key.tenant_id, key.kind, &[key.id]).await?.pop())
-    }
-
-    async fn records(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
-        let documents = self.newest_of(|document| is_one_of(document, tenant_id, kind, ids))?;
-        let found = documents.into_iter().map(|document| self.with_graph(document)).collect();
-        if let Some(hook) = self.hook.lock().unwrap().take() {
+    async fn lookup(&self, lookup: &Lookup) -> Result<Vec<Document>, StoreError> {
+        self.is_up()?;
+        let found = self.toy.lookup(lookup).await;
+        if lookup.content == Content::Full
+            && let Some(hook) = self.hook.lock().unwrap().take()
+        {
             hook(self);
         }
-        Ok(found)
+        found
     }
 
-    async fn copies(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<StoredCopy>, StoreError> {
-        let mut copies = self.copies_of(|document| is_one_of(document, tenant_id, kind, ids))?;
-        copies.sort_by_key(|document| (document.record.id(), std::cmp::Reverse(precedence(document))));
-        let copy = |document: &Document| StoredCopy {
-            id: document.record.id(),
-            created_at: document.record.created_at(),
-            revision: document.revision,
-        };
-        Ok(copies.iter().map(copy).collect())
+    async fn walk(&self, scan: &Scan) -> Result<Vec<Document>, StoreError> {
+        self.is_up()?;
+        if scan.kind == Kind::WorkflowRun {
+            self.waiting.notify_one();
+            drop(self.gate.lock().await);
+        }
+        self.toy.walk(scan).await
     }
-}
 
-fn is_one_of(document: &Document, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> bool {
-    document.tenant_id() == tenant_id && document.kind() == kind && ids.contains(&document.record.id())
+    async fn page(&self, list: &ListFilter, page: &Page, count_to: Option<u64>) -> Result<Found<Summary>, StoreError> {
+        walking::page(self, list, page, count_to).await
+    }
+
+    async fn app_logs(&self, filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, StoreError> {
+        walking::app_logs(self, filter, offset, limit).await
+    }
+
+    async fn daily(&self, filter: &RunFilter, zone: Tz) -> Result<Vec<Day>, StoreError> {
+        walking::daily(self, filter, zone).await
+    }
+
+    async fn facet(&self, list: &ListFilter, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError> {
+        walking::facet(self, list, facet, limit).await
+    }
+
+    async fn histogram(&self, list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
+        walking::histogram(self, list, seconds).await
+    }
+
+    async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {
+        walking::scan_count(self, scan).await
+    }
+
+    async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, StoreError> {
+        walking::scan_end(self, scan).await
+    }
+
+    async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, StoreError> {
+        walking::owners(self, kind, id).await
+    }
+
+    async fn children(&self, tenant_id: TenantId, run_ids: &[RecordId]) -> Result<Vec<RecordKey>, StoreError> {
+        walking::children(self, tenant_id, run_ids).await
+    }
+
+    async fn tenant_counts(&self, month: Month) -> Result<Vec<TenantCount>, StoreError> {
+        walking::tenant_counts(self, month).await
+    }
+
+    async fn named_texts(
+        &self,
+        tenant_id: TenantId,
+        month: Month,
+        hashes: &[ContentHash],
+    ) -> Result<HashSet<ContentHash>, StoreError> {
+        walking::named_texts(self, tenant_id, month, hashes).await
+    }
 }
 
 #[async_trait]
 impl StoreOverview for MemoryStore {
     async fn check(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
+        self.toy.check().await
     }
 
     async fn counts(&self) -> Result<Vec<MonthCount>, StoreError> {
-        let mut counts = Vec::new();
-        for (&month, kept) in &*self.months() {
-            let count = |kind, documents| MonthCount { month, kind, documents };
-            for kind in Kind::ALL {
-                let documents = kept.documents.keys().filter(|key| key.kind == kind).count();
-                counts.push(count(kind.as_str(), documents as u64));
-            }
-            counts.push(count("graph", kept.graphs.len() as u64));
-        }
-        counts.retain(|count| count.documents > 0);
-        Ok(counts)
+        self.toy.counts().await
     }
 
     async fn sizes(&self) -> Result<Vec<MonthSize>, StoreError> {
-        let size = |(&month, kept): (&Month, &KeptMonth)| {
-            let bytes = kept.documents.values().map(|document| document.footprint() as u64).sum();
-            MonthSize { month, kind: None, bytes, shards: 1 }
-        };
-        Ok(self.months().iter().filter(|(_, kept)| !kept.documents.is_empty()).map(size).collect())
+        self.toy.sizes().await
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.toy.refresh().await
     }
 }
 
 #[async_trait]
 impl StoreAdmin for MemoryStore {
     async fn install(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
+        self.toy.install().await
     }
 
     async fn drop_month(&self, month: Month) -> Result<usize, StoreError> {
-        let mut months = self.months();
+        self.removed.lock().unwrap().tombstones.retain(|(of, _), _| *of != month);
+        self.toy.drop_month(month).await
+    }
+}
+
+#[async_trait]
+impl Eraser for MemoryStore {
+    async fn erase(&self, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, StoreError> {
+        Ok(erasures.iter().map(|erasure| self.erase_one(erasure, remains)).collect())
+    }
+
+    async fn erase_graphs(&self, tenant_id: TenantId, month: Month) -> Result<u64, StoreError> {
+        let mut months = self.toy.months();
         let Some(kept) = months.get_mut(&month) else { return Ok(0) };
-        let had_any = !kept.documents.is_empty() || !kept.graphs.is_empty();
-        *kept = KeptMonth { retired: kept.retired, ..KeptMonth::default() };
-        Ok(usize::from(had_any))
+        Ok(kept.graphs.extract_if(.., |(owner, _), _| *owner == tenant_id).count() as u64)
+    }
+
+    async fn lift_tombstones(&self, keys: &[RecordKey]) -> Result<u64, StoreError> {
+        let tombstones = &mut self.removed.lock().unwrap().tombstones;
+        Ok(tombstones.extract_if(.., |(_, key), _| keys.contains(key)).count() as u64)
+    }
+
+    async fn purge_tombstones(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let Removed { tombstones, retired } = &mut *self.removed.lock().unwrap();
+        let purged = tombstones.extract_if(.., |_, at| *at < before).count();
+        Ok((purged + retired.extract_if(.., |_, at| *at < before).count()) as u64)
+    }
+
+    async fn retire_month(
+        &self,
+        month: Month,
+        tenant_id: Option<TenantId>,
+        at: Timestamp,
+    ) -> Result<Option<usize>, StoreError> {
+        if tenant_id.is_some() {
+            // All tenants lie in one map.
+            return Ok(None);
+        }
+        self.removed.lock().unwrap().retired.insert(month, at);
+        self.drop_month(month).await.map(Some)
     }
 }
 
 #[async_trait]
 impl StateReader for MemoryStore {
     async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError> {
-        Ok(self.state.lock().unwrap().get(key).cloned())
+        self.toy.state(key).await
     }
 
     async fn states(&self, prefix: &str) -> Result<Vec<StateEntry>, StoreError> {
-        let state = self.state.lock().unwrap();
-        Ok(state.values().filter(|entry| entry.key.starts_with(prefix)).cloned().collect())
+        self.toy.states(prefix).await
     }
 }
 
@@ -285,20 +319,10 @@ impl StateStore for MemoryStore {
         value: &Value,
         expected: Option<StateVersion>,
     ) -> Result<Option<StateVersion>, StoreError> {
-        let mut state = self.state.lock().unwrap();
-        if state.get(key).map(|entry| entry.version) != expected {
-            return Ok(None);
-        }
-        let mut version = self.version.lock().unwrap();
-        *version += 1;
-        let entry = StateEntry { key: key.to_owned(), value: value.clone(), version: *version };
-        state.insert(key.to_owned(), entry);
-        Ok(Some(*version))
+        self.toy.put_state(key, value, expected).await
     }
 
     async fn delete_state(&self, key: &str, expected: StateVersion) -> Result<bool, StoreError> {
-        let mut state = self.state.lock().unwrap();
-        let is_it = state.get(key).is_some_and(|entry| entry.version == expected);
-        Ok(is_it && state.remove(key).is_some())
+        self.toy.delete_state(key, expected).await
     }
 }

@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, NaiveDate, TimeDelta};
 use chrono_tz::Tz;
 use difylog::domain::query::{
-    AppLogFilter, AppLogRow, Bounds, Day, Direction, Facet, FacetCount, HistogramBucket, NodeFilter, NodeSummary, Page,
-    Position, RunFilter, RunSummary, SortBy, TextField, TextFilter, Total,
+    AppLogFilter, AppLogRow, Bounds, Day, Direction, Facet, FacetCount, HistogramBucket, ListFilter, NodeFilter,
+    NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TextField, TextFilter, Total,
 };
 use difylog::domain::{AppLog, JsonText, NodeExecution, Record, RecordId, Revision, TenantId, Timestamp, WorkflowRun};
-use difylog::store::Subject;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// The newest revision of each record.
@@ -56,7 +55,7 @@ impl Model {
         stretch(rows, NodeSummary::position, page)
     }
 
-    pub fn count(&self, subject: &Subject, count_to: u64) -> Total {
+    pub fn count(&self, subject: &ListFilter, count_to: u64) -> Total {
         let found = self.values(subject, |_, _, _| ()).len() as u64;
         Total { value: found.min(count_to), exact: found <= count_to }
     }
@@ -95,7 +94,7 @@ impl Model {
         days.into_iter().map(day).collect()
     }
 
-    pub fn facet(&self, subject: &Subject, facet: Facet, limit: usize) -> Vec<FacetCount> {
+    pub fn facet(&self, subject: &ListFilter, facet: Facet, limit: usize) -> Vec<FacetCount> {
         let values = self.values(subject, |run, node, _| match (facet, run, node) {
             (Facet::Status, Some(run), _) => Some(run.status.as_str().to_owned()),
             (Facet::Status, _, Some(node)) => Some(node.status.as_str().to_owned()),
@@ -120,7 +119,7 @@ impl Model {
         counts
     }
 
-    pub fn histogram(&self, subject: &Subject, seconds: u32) -> Vec<HistogramBucket> {
+    pub fn histogram(&self, subject: &ListFilter, seconds: u32) -> Vec<HistogramBucket> {
         let span = i64::from(seconds) * 1_000_000;
         let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
         for at in self.values(subject, |_, _, at| at.micros()) {
@@ -133,14 +132,14 @@ impl Model {
     /// One value of each row that is meant.
     fn values<T>(
         &self,
-        subject: &Subject,
+        subject: &ListFilter,
         value: impl Fn(Option<&WorkflowRun>, Option<&NodeExecution>, Timestamp) -> T,
     ) -> Vec<T> {
         match subject {
-            Subject::Runs(filter) => {
+            ListFilter::Runs(filter) => {
                 self.matching_runs(filter).into_iter().map(|run| value(Some(run), None, run.created_at)).collect()
             }
-            Subject::Nodes(filter) => {
+            ListFilter::Nodes(filter) => {
                 self.matching_nodes(filter).into_iter().map(|node| value(None, Some(node), node.created_at)).collect()
             }
         }

@@ -1,16 +1,17 @@
 //! The nodes of a run, as a store lists them.
 
-use difylog::domain::query::{Direction, NodeFilter, Page, SortBy};
+use difylog::domain::query::{Direction, ListFilter, NodeQuery, Page, SortBy};
 use difylog::domain::{Document, RecordId, TenantId};
-use difylog::store::{LogQueries, StoreError, Subject};
+use difylog::store::{LogReader, StoreError};
 
 /// All nodes of a run with their payloads, by `created_at`, then id, in short stretches.
 pub async fn nodes_of_run(
-    store: &(impl LogQueries + ?Sized),
+    store: &(impl LogReader + ?Sized),
     tenant_id: TenantId,
     run_id: RecordId,
 ) -> Result<Vec<Document>, StoreError> {
-    let filter = Subject::Nodes(NodeFilter { workflow_run_id: Some(run_id), ..NodeFilter::all(tenant_id) });
+    let filter =
+        ListFilter::Nodes(NodeQuery { workflow_run_id: Some(run_id), ..NodeQuery::default() }.within(tenant_id));
     let mut page = Page { sort: SortBy::CreatedAt, direction: Direction::Ascending, after: None, limit: 100 };
     let mut nodes = Vec::new();
     loop {

@@ -2,7 +2,8 @@
 //! values, but for tenants and ids.
 
 use difylog::domain::query::{
-    AppLogFilter, Bounds, Direction, LogKeyword, NodeFilter, Page, RunFilter, SortBy, TextField, TextFilter, TimeRange,
+    AppLogFilter, Bounds, Direction, LogKeyword, NodeFilter, NodeQuery, Page, RunFilter, RunQuery, SortBy, TextField,
+    TextFilter, TimeRange,
 };
 use difylog::domain::{
     AppId, AppLog, JsonText, NodeExecution, NodeStatus, Record, RecordId, RunStatus, TenantId, Timestamp, WorkflowRun,
@@ -69,6 +70,8 @@ pub struct World {
     workflows: Vec<RecordId>,
     users: Vec<RecordId>,
     runs: Vec<RecordId>,
+    /// Whether questions ask for keywords, too.
+    pub has_keywords: bool,
 }
 
 impl World {
@@ -80,6 +83,7 @@ impl World {
             workflows: (0..3).map(|_| records::id()).collect(),
             users: (0..6).map(|_| records::id()).collect(),
             runs: Vec::new(),
+            has_keywords: true,
         }
     }
 
@@ -252,12 +256,13 @@ impl World {
             let fields = fields.choose_multiple(&mut world.rng, number).copied().collect();
             TextFilter { keyword: world.keyword(), fields }
         })
+        .filter(|_| self.has_keywords)
     }
 
     pub fn run_filter(&mut self) -> RunFilter {
         let tenants = self.tenants;
-        RunFilter {
-            tenant_id: self.pick(&tenants),
+        let tenant_id = self.pick(&tenants);
+        RunQuery {
             app_id: self.maybe(Self::app),
             workflow_id: self.maybe(|world| world.one_of(|world| &world.workflows)),
             types: self.some_of(&TYPES),
@@ -269,14 +274,15 @@ impl World {
             total_tokens: Bounds { min: self.maybe(|_| 1), max: self.maybe(|_| 3_000_000_000) },
             text: self.text(&[TextField::Inputs, TextField::Outputs, TextField::Error]),
         }
+        .within(tenant_id)
     }
 
     pub fn node_filter(&mut self) -> NodeFilter {
         let tenants = self.tenants;
+        let tenant_id = self.pick(&tenants);
         let fields =
             [TextField::Inputs, TextField::Outputs, TextField::Error, TextField::Title, TextField::ProcessData];
-        NodeFilter {
-            tenant_id: self.pick(&tenants),
+        NodeQuery {
             app_id: self.maybe(Self::app),
             workflow_id: self.maybe(|world| world.one_of(|world| &world.workflows)),
             workflow_run_id: if self.rng.random_bool(0.1) { Some(self.one_of(|world| &world.runs)) } else { None },
@@ -289,6 +295,7 @@ impl World {
             elapsed_time: self.elapsed_bounds(),
             text: self.text(&fields),
         }
+        .within(tenant_id)
     }
 
     pub fn log_filter(&mut self) -> AppLogFilter {
@@ -298,6 +305,7 @@ impl World {
             run_id: world.maybe(|world| world.one_of(|world| &world.runs)),
             end_users: world.maybe(|world| vec![world.one_of(|world| &world.users)]).unwrap_or_default(),
         });
+        let keyword = keyword.filter(|_| self.has_keywords);
         AppLogFilter {
             tenant_id: self.pick(&tenants),
             app_id: self.app(),

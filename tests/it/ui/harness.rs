@@ -134,8 +134,7 @@ fn sqlite(folder: &Path) -> Readers {
 fn serve((reader, eraser): Readers, folder: &Path, keys: Vec<ApiKey>) -> (String, CancellationToken) {
     let payloads = PayloadSettings { dir: folder.join("payloads"), ..PayloadSettings::default() };
     let service = LogService::new(Ports {
-        queries: reader.clone(),
-        scan: reader.clone(),
+        logs: reader.clone(),
         eraser,
         payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
         directory: Arc::new(NoDirectory),

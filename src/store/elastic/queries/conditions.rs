@@ -8,9 +8,8 @@ use serde_json::{Map, Value, json};
 use super::super::settings::Search;
 use super::super::text::{condition, holds};
 use super::IDS;
-use crate::domain::query::{AppLogFilter, Bounds, LogKeyword, NodeFilter, RunFilter, TimeRange};
-use crate::domain::{Kind, RecordId, SinkFault, TenantId};
-use crate::store::Subject;
+use crate::domain::query::{AppLogFilter, Bounds, Condition, Demand, ListFilter, LogKeyword, RunFilter, TimeRange};
+use crate::domain::{Kind, RecordId, SinkFault, TenantId, Timestamp};
 
 /// What is asked of one tenant's records of a kind.
 #[derive(Clone)]
@@ -24,65 +23,43 @@ pub(super) struct Question {
     superseded: BTreeMap<String, Vec<RecordId>>,
     /// The span that its conditions leave: nothing outside of it is asked.
     pub(super) span: TimeRange,
+    /// Whether it is about one run.
+    pub(super) is_of_run: bool,
 }
 
 impl Question {
     fn new(kind: Kind, tenant: TenantId) -> Self {
         let filters = vec![term("tenant_id", tenant)];
-        Self { kind, tenant, filters, text: None, superseded: BTreeMap::new(), span: TimeRange::default() }
+        let (superseded, span) = (BTreeMap::new(), TimeRange::default());
+        Self { kind, tenant, filters, text: None, superseded, span, is_of_run: false }
+    }
+
+    pub(super) fn of(list: &ListFilter, search: Search) -> Result<Self, SinkFault> {
+        let mut question = Self::new(list.kind(), list.tenant_id());
+        question.demand(&list.conditions());
+        question.is_of_run = matches!(list, ListFilter::Nodes(filter) if filter.workflow_run_id.is_some());
+        question.text = list.text().map(|text| condition(search, question.kind, text)).transpose()?;
+        Ok(question)
     }
 
     pub(super) fn runs(filter: &RunFilter, search: Search) -> Result<Self, SinkFault> {
-        let mut question = Self::new(Kind::WorkflowRun, filter.tenant_id);
-        question.is("app_id", filter.app_id);
-        question.is("workflow_id", filter.workflow_id);
-        question.any("type", &filter.types);
-        question.any("triggered_from", &filter.triggered_from);
-        question.any("status", &filter.statuses);
-        question.is("created_by", filter.created_by);
-        question.created(filter.created);
-        question.seconds("elapsed_time", filter.elapsed_time);
-        question.range(
-            "total_tokens",
-            filter.total_tokens.min.map(Value::from),
-            filter.total_tokens.max.map(Value::from),
-        );
-        question.text = filter.text.as_ref().map(|text| condition(search, question.kind, text)).transpose()?;
-        Ok(question)
-    }
-
-    pub(super) fn nodes(filter: &NodeFilter, search: Search) -> Result<Self, SinkFault> {
-        let mut question = Self::new(Kind::NodeExecution, filter.tenant_id);
-        question.is("app_id", filter.app_id);
-        question.is("workflow_id", filter.workflow_id);
-        question.is("workflow_run_id", filter.workflow_run_id);
-        question.is("node_id", filter.node_id.as_deref());
-        question.any("node_type", &filter.node_types);
-        question.any("triggered_from", &filter.triggered_from);
-        question.any("status", &filter.statuses);
-        question.is("created_by", filter.created_by);
-        question.created(filter.created);
-        question.seconds("elapsed_time", filter.elapsed_time);
-        question.text = filter.text.as_ref().map(|text| condition(search, question.kind, text)).transpose()?;
-        Ok(question)
-    }
-
-    pub(super) fn of(subject: &Subject, search: Search) -> Result<Self, SinkFault> {
-        match subject {
-            Subject::Runs(filter) => Self::runs(filter, search),
-            Subject::Nodes(filter) => Self::nodes(filter, search),
-        }
+        Self::of(&ListFilter::Runs(filter.clone()), search)
     }
 
     /// The conditions on the logs themselves; those on their runs are the caller's.
     pub(super) fn logs(filter: &AppLogFilter) -> Self {
         let mut question = Self::new(Kind::AppLog, filter.tenant_id);
-        question.is("app_id", Some(filter.app_id));
-        question.is("created_by_role", filter.created_by_role.as_deref());
-        question.any("created_by", &filter.created_by);
-        question.is("creator", filter.creator.as_deref());
-        question.created(filter.created);
+        question.demand(&filter.conditions());
         question
+    }
+
+    fn demand(&mut self, conditions: &[Condition<'_>]) {
+        for condition in conditions {
+            match &condition.demand {
+                Demand::Instants(range) => self.created(*range),
+                _ => self.add(demanded(condition)),
+            }
+        }
     }
 
     pub(super) fn add(&mut self, filter: Value) {
@@ -116,16 +93,7 @@ impl Question {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        let mut range = Map::new();
-        if let Some(from) = created.from {
-            range.insert("gte".into(), from.to_string().into());
-        }
-        if let Some(until) = created.until {
-            range.insert("lt".into(), until.to_string().into());
-        }
-        if !range.is_empty() {
-            self.add(json!({ "range": { "created_at": range } }));
-        }
+        self.add(demanded(&Condition { column: "created_at", demand: Demand::Instants(created) }));
     }
 
     pub(super) fn query(&self) -> Value {
@@ -143,36 +111,40 @@ impl Question {
         let (_, columns) = self.text.as_ref()?;
         Some(Self { text: None, ..self.and(terms("truncated.field", columns)) })
     }
+}
 
-    fn is(&mut self, field: &str, value: Option<impl Display>) {
-        self.filters.extend(value.map(|value| term(field, value)));
-    }
-
-    fn any(&mut self, field: &str, values: &[impl Display]) {
-        if !values.is_empty() {
-            self.add(terms(field, values));
+/// What finds the documents whose column holds what is demanded.
+pub(in crate::store::elastic) fn demanded(condition: &Condition<'_>) -> Value {
+    let column = condition.column;
+    match &condition.demand {
+        Demand::Ids(ids) => terms(column, ids),
+        Demand::Texts(texts) => terms(column, texts),
+        Demand::Integers(bounds) => {
+            range(column, [("gte", bounds.min.map(Value::from)), ("lte", bounds.max.map(Value::from))])
+        }
+        Demand::Seconds(bounds) => seconds(column, *bounds),
+        Demand::Instants(span) => {
+            let text = |at: Timestamp| Value::from(at.to_string());
+            range(column, [("gte", span.from.map(text)), ("lt", span.until.map(text))])
         }
     }
+}
 
-    fn range(&mut self, field: &str, min: Option<Value>, max: Option<Value>) {
-        let ends = [("gte", min), ("lte", max)];
-        let range: Map<_, _> = ends.into_iter().filter_map(|(end, value)| Some((end.to_owned(), value?))).collect();
-        if !range.is_empty() {
-            self.add(json!({ "range": { field: range } }));
-        }
-    }
+fn range(column: &str, ends: [(&str, Option<Value>); 2]) -> Value {
+    let ends: Map<_, _> = ends.into_iter().filter_map(|(end, value)| Some((end.to_owned(), value?))).collect();
+    if ends.is_empty() { json!({ "match_all": {} }) } else { json!({ "range": { column: ends } }) }
+}
 
-    /// JSON has no NaN and no infinity: the one is within no bounds, the other is no bound, or leaves nothing.
-    fn seconds(&mut self, field: &str, bounds: Bounds<f64>) {
-        let nothing = |min: f64, nothing: f64| min.is_nan() || min.total_cmp(&nothing).is_eq();
-        if bounds.min.is_some_and(|min| nothing(min, f64::INFINITY))
-            || bounds.max.is_some_and(|max| nothing(max, f64::NEG_INFINITY))
-        {
-            self.add(json!({ "match_none": {} }));
-        }
-        let finite = |bound: Option<f64>| bound.filter(|bound| bound.is_finite()).map(Value::from);
-        self.range(field, finite(bounds.min), finite(bounds.max));
+/// JSON has no NaN and no infinity: the one is within no bounds, the other is no bound, or leaves nothing.
+fn seconds(column: &str, bounds: Bounds<f64>) -> Value {
+    let nothing = |bound: f64, nothing: f64| bound.is_nan() || bound.total_cmp(&nothing).is_eq();
+    if bounds.min.is_some_and(|min| nothing(min, f64::INFINITY))
+        || bounds.max.is_some_and(|max| nothing(max, f64::NEG_INFINITY))
+    {
+        return json!({ "match_none": {} });
     }
+    let finite = |bound: Option<f64>| bound.filter(|bound| bound.is_finite()).map(Value::from);
+    range(column, [("gte", finite(bounds.min)), ("lte", finite(bounds.max))])
 }
 
 /// What finds an app log whatever its run is.

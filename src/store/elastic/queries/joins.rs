@@ -15,7 +15,7 @@ use super::buckets::Bucket;
 use super::conditions::{self, Question, either, terms};
 use super::logs::WINDOW;
 use super::{IDS, Outcome};
-use crate::domain::query::{AppLogFilter, RunFilter, TextField, TextFilter};
+use crate::domain::query::{AppLogFilter, RunQuery, TextField, TextFilter};
 use crate::domain::{AppLog, RecordId, SinkFault};
 
 /// Runs by whose ids logs are looked for.
@@ -43,16 +43,16 @@ impl Join {
         if keyword.is_none() && filter.run_status.is_none() {
             return Ok(None);
         }
-        let of_status =
-            RunFilter { statuses: filter.run_status.iter().cloned().collect(), ..RunFilter::all(filter.tenant_id) };
+        let of_status = RunQuery { statuses: filter.run_status.iter().cloned().collect(), ..RunQuery::default() };
         let text = keyword.map(|keyword| TextFilter {
             keyword: keyword.keyword.clone(),
             fields: vec![TextField::Inputs, TextField::Outputs],
         });
-        let status = (keyword.is_some() && filter.run_status.is_some()).then(|| Question::runs(&of_status, search));
+        let both = keyword.is_some() && filter.run_status.is_some();
+        let status = both.then(|| Question::runs(&of_status.clone().within(filter.tenant_id), search));
         Ok(Some(Self {
             status: status.transpose()?,
-            runs: Question::runs(&RunFilter { text, ..of_status }, search)?,
+            runs: Question::runs(&RunQuery { text, ..of_status }.within(filter.tenant_id), search)?,
             log: keyword.map(conditions::log_itself),
         }))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::super::catalog;
@@ -14,67 +14,18 @@ use super::super::scan::Graphs;
 use super::super::search::{Reader, continue_after, nanoseconds, portions};
 use super::Outcome;
 use super::conditions::Question;
-use crate::domain::query::{Direction, DocumentPage, Found, NodeSummary, Page, Position, RunSummary, SortBy, Total};
+use crate::domain::query::{Direction, DocumentPage, Found, Page, Position, SortBy, Summary, Total};
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, Month, RecordId, Revision, SinkFault};
+use crate::domain::{Document, Kind, Month, RecordId, SinkFault};
 use crate::store::STRETCH_BYTES;
 
 /// The engines count in 32 bits.
 const COUNTABLE: u64 = 1 << 30;
 
-/// A row of a list.
-pub(super) trait Listed: Sized {
-    type Row: DeserializeOwned + Into<Self>;
-    fn id(&self) -> RecordId;
-    fn revision(&self) -> Revision;
-    fn position(&self) -> Position;
-}
-
-impl Listed for RunSummary {
-    type Row = RunRow;
-
-    fn id(&self) -> RecordId {
-        self.id
-    }
-
-    fn revision(&self) -> Revision {
-        self.revision
-    }
-
-    fn position(&self) -> Position {
-        self.position()
-    }
-}
-
-impl Listed for NodeSummary {
-    type Row = NodeRow;
-
-    fn id(&self) -> RecordId {
-        self.id
-    }
-
-    fn revision(&self) -> Revision {
-        self.revision
-    }
-
-    fn position(&self) -> Position {
-        self.position()
-    }
-}
-
 impl Reader<'_> {
-    /// A stretch of a list.
-    pub(super) async fn listed<T: Listed>(&self, question: &Question, page: &Page) -> Result<Vec<T>, SinkFault> {
-        Ok(self.located(question, page).await?.into_iter().map(|(row, _)| row).collect())
-    }
-
-    /// As [`Self::listed`], with the documents behind the rows.
-    pub(super) async fn listed_documents<T: Listed>(
-        &self,
-        question: &Question,
-        page: &Page,
-    ) -> Result<DocumentPage, SinkFault> {
-        let rows = self.located::<T>(question, page).await?;
+    /// A stretch of a list with the documents behind its rows.
+    pub(super) async fn listed_documents(&self, question: &Question, page: &Page) -> Result<DocumentPage, SinkFault> {
+        let rows = self.located(question, page).await?;
         let mut next = rows.last().filter(|_| rows.len() == page.limit).map(|(row, _)| row.position());
         let (mut documents, mut graphs, mut bytes) = (Vec::new(), Graphs::new(), 0);
         let mut last = None;
@@ -96,7 +47,7 @@ impl Reader<'_> {
         Ok(DocumentPage { documents, next })
     }
 
-    async fn located<T: Listed>(&self, question: &Question, page: &Page) -> Result<Vec<(T, Hit)>, SinkFault> {
+    async fn located(&self, question: &Question, page: &Page) -> Result<Vec<(Summary, Hit)>, SinkFault> {
         let asked = self.places_of(question).await?;
         let doubled = catalog::doubled(&asked);
         let mut list = List { rows: Vec::new(), seen: HashSet::new(), after: page.after, doubled };
@@ -110,12 +61,12 @@ impl Reader<'_> {
 
     /// Reads some months of a list. Superseded copies are left out after each page: only those rows are looked up that are
     /// not final, which is most often none.
-    async fn continue_list<T: Listed>(
+    async fn continue_list(
         &self,
         places: &[Place],
         question: &Question,
         page: &Page,
-        list: &mut List<T>,
+        list: &mut List,
     ) -> Result<(), SinkFault> {
         while list.rows.len() < page.limit {
             let size = (page.limit - list.rows.len()).min(PAGE);
@@ -126,9 +77,9 @@ impl Reader<'_> {
                 continue_after(&mut body, &search_after(page.sort, &after));
             }
             let outcome: Outcome<IgnoredAny> = self.ask_in(places, question, body).await?;
-            let mut found: Vec<(T, Hit, Standing)> = Vec::new();
+            let mut found: Vec<(Summary, Hit, Standing)> = Vec::new();
             for hit in outcome.hits.hits {
-                let row: T = row(&hit)?;
+                let row = row(question.kind, &hit)?;
                 let Some(place) = self.names.parse(&hit.index) else { continue };
                 let standing = Standing::new(row.revision().value(), place);
                 found.push((row, hit, standing));
@@ -149,22 +100,27 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A stretch of a list, and how many rows there are in all.
-    pub(super) async fn found<T: Listed + Send>(
+    /// A stretch of a list; with `count_to` also how many rows there are in all.
+    pub(super) async fn page(
         &self,
         question: &Question,
         page: &Page,
-        count_to: u64,
-    ) -> Result<Found<T>, SinkFault> {
+        count_to: Option<u64>,
+    ) -> Result<Found<Summary>, SinkFault> {
         let text_truncated = async {
-            match question.cut_texts() {
+            match question.cut_texts().filter(|_| count_to.is_some()) {
                 Some(cut) => Ok(self.total(cut, 1).await?.value > 0),
                 None => Ok(false),
             }
         };
-        let total = self.total(question.clone(), count_to);
-        let (rows, total, text_truncated) = tokio::try_join!(self.listed(question, page), total, text_truncated)?;
-        Ok(Found { rows, total, text_truncated })
+        let total = async {
+            match count_to {
+                Some(count_to) => self.total(question.clone(), count_to).await,
+                None => Ok(Total::default()),
+            }
+        };
+        let (rows, total, text_truncated) = tokio::try_join!(self.located(question, page), total, text_truncated)?;
+        Ok(Found { rows: rows.into_iter().map(|(row, _)| row).collect(), total, text_truncated })
     }
 
     pub(super) async fn total(&self, question: Question, count_to: u64) -> Result<Total, SinkFault> {
@@ -183,16 +139,16 @@ impl Reader<'_> {
     }
 
     /// The copies that count of those rows that another month may supersede.
-    async fn newest_of_changing<T: Listed>(
+    async fn newest_of_changing(
         &self,
         question: &Question,
-        rows: &[(T, Hit, Standing)],
+        rows: &[(Summary, Hit, Standing)],
         doubled: &BTreeSet<Month>,
     ) -> Result<HashMap<RecordId, Standing>, SinkFault> {
         let is_changing =
             |standing: &Standing| !standing.precedence.is_final() || doubled.contains(&standing.place.month);
         let changing = rows.iter().filter(|(.., standing)| is_changing(standing));
-        let key = |(row, ..): &(T, Hit, Standing)| RecordKey {
+        let key = |(row, ..): &(Summary, Hit, Standing)| RecordKey {
             tenant_id: question.tenant,
             kind: question.kind,
             id: row.id(),
@@ -204,8 +160,8 @@ impl Reader<'_> {
 }
 
 /// A list under construction.
-struct List<T> {
-    rows: Vec<(T, Hit)>,
+struct List {
+    rows: Vec<(Summary, Hit)>,
     seen: HashSet<RecordId>,
     after: Option<Position>,
     /// See [`catalog::doubled`].
@@ -229,17 +185,19 @@ fn stretches(places: &[Place], question: &Question, page: &Page) -> Vec<Vec<Plac
         Direction::Ascending => ahead.first(),
     };
     let Some(first) = first.map(|place| place.month) else { return Vec::new() };
-    // A rare word is in no month in particular.
-    if question.has_text() {
+    // A rare word, and the nodes of a run, are in no month in particular.
+    if question.has_text() || question.is_of_run {
         return vec![ahead];
     }
     let (first, rest) = ahead.into_iter().partition(|place| place.month == first);
     vec![first, rest]
 }
 
-fn row<T: Listed>(hit: &Hit) -> Result<T, SinkFault> {
-    let row: T::Row = hit.columns()?;
-    Ok(row.into())
+fn row(kind: Kind, hit: &Hit) -> Result<Summary, SinkFault> {
+    Ok(match kind {
+        Kind::NodeExecution => Summary::Node(Box::new(hit.columns::<NodeRow>()?.into())),
+        _ => Summary::Run(Box::new(hit.columns::<RunRow>()?.into())),
+    })
 }
 
 fn sort(page: &Page) -> Value {

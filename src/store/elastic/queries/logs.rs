@@ -1,7 +1,5 @@
 //! The list of app logs: pages by offset, and exact totals.
 
-use std::collections::{BTreeSet, HashMap};
-
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
@@ -12,31 +10,25 @@ use super::super::search::{Reader, continue_after};
 use super::Outcome;
 use super::conditions::{Question, terms};
 use super::joins::Join;
-use crate::domain::query::{AppLogFilter, AppLogPage, AppLogRow};
+use crate::domain::query::AppLogFilter;
 use crate::domain::{AppLog, RecordId, SinkFault};
 
 /// How deep the engines page by offset, and the largest page.
 pub(super) const WINDOW: usize = 10_000;
 
 impl Reader<'_> {
+    /// A page of logs, and how many there are in all.
     pub(super) async fn app_logs(
         &self,
         filter: &AppLogFilter,
         offset: u64,
         limit: usize,
-    ) -> Result<AppLogPage, SinkFault> {
+    ) -> Result<(Vec<AppLog>, u64), SinkFault> {
         let question = Question::logs(filter);
-        let (logs, total) = match Join::of(filter, self.search)? {
-            None => self.log_page(question, offset, limit).await?,
-            Some(join) => self.joined_page(question, join, offset, limit).await?,
-        };
-        let ids: Vec<_> = logs.iter().map(|log| log.workflow_run_id).collect();
-        // A log is written when its run begins: most often in the same month.
-        let near: BTreeSet<_> = logs.iter().map(|log| log.created_at.month()).collect();
-        let runs = self.run_summaries(filter.tenant_id, &ids, Some(&near)).await?;
-        let runs: HashMap<_, _> = runs.into_iter().map(|run| (run.id, run)).collect();
-        let row = |log: AppLog| AppLogRow { run: runs.get(&log.workflow_run_id).cloned(), log };
-        Ok(AppLogPage { rows: logs.into_iter().map(row).collect(), total })
+        match Join::of(filter, self.search)? {
+            None => self.log_page(question, offset, limit).await,
+            Some(join) => self.joined_page(question, join, offset, limit).await,
+        }
     }
 
     /// A page of the logs that satisfy conditions of their own only.

@@ -1,11 +1,10 @@
 //! Numbers over many records: runs per day, counts per value, counts per span. Exact: everything is counted by composite
 //! aggregations, which the engines page and do not estimate; nothing is sampled, sketched or cut.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::super::rows::AsText;
@@ -14,14 +13,19 @@ use super::Outcome;
 use super::buckets::{BUCKETS, Bucket, Stats};
 use super::conditions::Question;
 use super::zones::{self, Stretch};
-use crate::domain::query::{Day, Facet, FacetCount, HistogramBucket};
+use crate::domain::query::{Day, DayTallies, Facet, FacetCount, HistogramBucket, SpanCounts, ValueCounts};
 use crate::domain::{FaultKind, Kind, RecordId, SinkFault, Timestamp};
 
-#[derive(Default)]
-struct Tally {
-    runs: u64,
-    users: HashSet<RecordId>,
-    tokens: i128,
+#[derive(Deserialize)]
+struct Ends {
+    first: End,
+    last: End,
+}
+
+#[derive(Deserialize)]
+struct End {
+    /// Milliseconds; none where nothing is found.
+    value: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -52,31 +56,18 @@ struct SpanKey {
 impl Reader<'_> {
     pub(super) async fn daily(&self, question: Question, zone: Tz) -> Result<Vec<Day>, SinkFault> {
         let question = self.without_superseded(question).await?;
-        let (Some(first), Some(last)) = (self.end(&question, "asc").await?, self.end(&question, "desc").await?) else {
-            return Ok(Vec::new());
-        };
-        let mut days = BTreeMap::<_, Tally>::new();
+        let Some((first, last)) = self.ends(&question).await? else { return Ok(Vec::new()) };
+        let mut days = DayTallies::default();
         for stretch in zones::stretches(zone, first, last) {
             let mut question = question.clone();
             question.created(stretch.range);
             self.tally(&question, &stretch, &mut days).await?;
         }
-        let day = |(date, tally): (_, Tally)| Day {
-            date,
-            runs: tally.runs,
-            users: tally.users.len() as u64,
-            tokens: tally.tokens,
-        };
-        Ok(days.into_iter().map(day).collect())
+        Ok(days.finish())
     }
 
     /// Adds up a stretch of time, by day and user.
-    async fn tally(
-        &self,
-        question: &Question,
-        stretch: &Stretch,
-        days: &mut BTreeMap<chrono::NaiveDate, Tally>,
-    ) -> Result<(), SinkFault> {
+    async fn tally(&self, question: &Question, stretch: &Stretch, days: &mut DayTallies) -> Result<(), SinkFault> {
         let day = day_source(stretch);
         let user = json!({ "user": { "terms": { "field": "created_by" } } });
         let stats = json!({ "tokens": { "stats": { "field": "total_tokens" } } });
@@ -84,9 +75,7 @@ impl Reader<'_> {
         let mut is_exact = true;
         self.each_bucket(question, &json!([day, user]), Some(&stats), |bucket: Bucket<UserKey>| {
             let date = zones::date(bucket.key.day.div_euclid(1_000), stretch.offset);
-            let tally = days.entry(date).or_default();
-            tally.runs += bucket.doc_count;
-            tally.users.insert(bucket.key.user.0);
+            days.add_runs(date, bucket.key.user.0, bucket.doc_count);
             match bucket.tokens.as_ref().and_then(Stats::exact_sum) {
                 Some(sum) => *tokens.entry(date).or_default() += sum,
                 None => is_exact = false,
@@ -104,16 +93,26 @@ impl Reader<'_> {
             .await?;
         }
         for (date, sum) in tokens {
-            days.entry(date).or_default().tokens += sum;
+            days.add_tokens(date, sum);
         }
         Ok(())
     }
 
-    /// The first or last `created_at` that a question finds.
-    async fn end(&self, question: &Question, order: &str) -> Result<Option<Timestamp>, SinkFault> {
-        let body = json!({ "size": 1, "sort": [{ "created_at": order }] });
-        let outcome: Outcome<IgnoredAny> = self.ask(question, body).await?;
-        outcome.hits.hits.first().map(super::Hit::created_at).transpose()
+    /// The first and the last `created_at` that a question finds, to the millisecond.
+    async fn ends(&self, question: &Question) -> Result<Option<(Timestamp, Timestamp)>, SinkFault> {
+        let of = |end: &str| json!({ end: { "field": "created_at" } });
+        let body = json!({ "size": 0, "aggs": { "first": of("min"), "last": of("max") } });
+        let outcome: Outcome<Ends> = self.ask(question, body).await?;
+        let Some(Ends { first: End { value: Some(first) }, last: End { value: Some(last) } }) = outcome.aggregations
+        else {
+            return Ok(None);
+        };
+        #[allow(clippy::cast_possible_truncation, reason = "milliseconds since 1970 are whole below 2^53")]
+        let instant = |milliseconds: f64| {
+            let at = Timestamp::from_micros((milliseconds as i64).saturating_mul(1_000));
+            at.map_err(|_| SinkFault::new(FaultKind::Malformed, "created_at is at no instant"))
+        };
+        Ok(Some((instant(first)?, instant(last)?)))
     }
 
     pub(super) async fn facet(
@@ -131,44 +130,33 @@ impl Reader<'_> {
             Facet::NodeType => return Ok(Vec::new()),
         };
         let question = self.without_superseded(question).await?;
-        let mut counts: Vec<FacetCount> = Vec::new();
+        let mut counts = ValueCounts::default();
         let sources = json!([{ "value": { "terms": { "field": field } } }]);
         self.each_bucket(&question, &sources, None, |bucket: Bucket<ValueKey>| {
             // Values may be many: what can no longer be among the most frequent is dropped on the way.
             if counts.len() >= limit.saturating_mul(2).max(BUCKETS) {
-                most_frequent(&mut counts, limit);
+                counts.keep_most_frequent(limit);
             }
-            counts.push(FacetCount { value: bucket.key.value.into(), count: bucket.doc_count });
+            counts.add(bucket.key.value, bucket.doc_count);
         })
         .await?;
-        most_frequent(&mut counts, limit);
-        Ok(counts)
+        Ok(counts.most_frequent(limit))
     }
 
     pub(super) async fn histogram(&self, question: Question, seconds: u32) -> Result<Vec<HistogramBucket>, SinkFault> {
         let question = self.without_superseded(question).await?;
         let interval = format!("{}s", seconds.max(1));
         let span = json!({ "date_histogram": { "field": "created_at", "fixed_interval": interval } });
-        let mut spans = Vec::new();
+        let mut spans = SpanCounts::new(seconds);
         self.each_bucket(&question, &json!([{ "span": span }]), None, |bucket: Bucket<SpanKey>| {
-            spans.push((bucket.key.span, bucket.doc_count));
+            spans.add(bucket.key.span.saturating_mul(1_000), bucket.doc_count);
         })
         .await?;
-        let bucket = |(milliseconds, count): (i64, u64)| {
-            let from = Timestamp::from_micros(milliseconds.saturating_mul(1_000));
-            let from = from.map_err(|_| SinkFault::new(FaultKind::Malformed, "a span begins at no instant"))?;
-            Ok(HistogramBucket { from, count })
-        };
-        spans.into_iter().map(bucket).collect()
+        spans.finish().map_err(|_| SinkFault::new(FaultKind::Malformed, "a span begins at no instant"))
     }
 }
 
 fn day_source(stretch: &Stretch) -> Value {
     let zone = zones::spelled(stretch.offset);
     json!({ "day": { "date_histogram": { "field": "created_at", "calendar_interval": "1d", "time_zone": zone } } })
-}
-
-fn most_frequent(counts: &mut Vec<FacetCount>, limit: usize) {
-    counts.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.value.cmp(&other.value)));
-    counts.truncate(limit);
 }

@@ -10,8 +10,9 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 
 use super::*;
-use crate::domain::{Kind, RecordId};
-use crate::store::{StoreError, TextNames};
+use crate::domain::Document;
+use crate::domain::query::{Found, ListFilter, Lookup, Page, Scan, Summary, Total};
+use crate::store::{LogReader, StoreError};
 
 /// Documents that name all texts from some question on.
 struct NamedFrom {
@@ -27,9 +28,21 @@ impl NamedFrom {
 }
 
 #[async_trait]
-impl TextNames for NamedFrom {
-    async fn texts_of(&self, _: TenantId, _: Kind, _: &[RecordId]) -> Result<Vec<(Month, ContentHash)>, StoreError> {
+impl LogReader for NamedFrom {
+    async fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn lookup(&self, _: &Lookup) -> Result<Vec<Document>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn walk(&self, _: &Scan) -> Result<Vec<Document>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn page(&self, _: &ListFilter, _: &Page, _: Option<u64>) -> Result<Found<Summary>, StoreError> {
+        Ok(Found { rows: Vec::new(), total: Total::default(), text_truncated: false })
     }
 
     async fn named_texts(

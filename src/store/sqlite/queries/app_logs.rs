@@ -9,9 +9,7 @@ use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 
 use super::counts::newest_only;
 use super::filters::Rows;
-use crate::domain::query::{
-    AppLogFilter, AppLogPage, AppLogRow, Keyword, LogKeyword, RunFilter, TextField, TextFilter,
-};
+use crate::domain::query::{AppLogFilter, AppLogPage, AppLogRow, Keyword, LogKeyword, RunQuery, TextField, TextFilter};
 use crate::domain::record::RecordKey;
 use crate::domain::{AppLog, Kind, Month, Precedence, RecordId, Revision, TenantId};
 use crate::store::sqlite::conditions::{Conditions, blob};
@@ -25,7 +23,7 @@ const CANDIDATES: usize = 100_000;
 /// Newest first, through an index.
 const ORDER: &str = "ORDER BY created_at DESC, id DESC";
 
-/// See [`LogQueries::app_logs`](crate::store::LogQueries::app_logs).
+/// See [`LogReader::app_logs`](crate::store::LogReader::app_logs).
 pub fn page(months: &[OpenMonth], filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, Fault> {
     let files = newest_only(months, &Rows::of_app_logs(filter))?;
     let looks_at_runs = filter.run_status.is_some() || filter.keyword.is_some();
@@ -114,7 +112,7 @@ fn walk(
 /// The runs in whose inputs or outputs a keyword may be, as far as an index knows; `None`: any run.
 fn candidates(months: &[OpenMonth], tenant_id: TenantId, keyword: &str) -> Result<Option<HashSet<RecordId>>, Fault> {
     let text = TextFilter { keyword: keyword.to_owned(), fields: vec![TextField::Inputs, TextField::Outputs] };
-    let runs = Rows::of_runs(&RunFilter { text: Some(text), ..RunFilter::all(tenant_id) });
+    let runs = Rows::of_runs(&RunQuery { text: Some(text), ..RunQuery::default() }.within(tenant_id));
     let mut found = HashSet::new();
     for file in months {
         let Some(conditions) = runs.candidates_in(file)? else { return Ok(None) };

@@ -1,7 +1,6 @@
 //! Numbers about rows: how many there are, per value, per span of time, per local day. Each record counts once, in its
 //! newest revision.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use chrono::DateTime;
@@ -9,10 +8,11 @@ use chrono_tz::Tz;
 use rusqlite::Row;
 
 use super::filters::Rows;
-use crate::domain::query::{Day, Facet, FacetCount, HistogramBucket, RunFilter, Total};
+use crate::domain::query::{
+    Day, DayTallies, Facet, FacetCount, HistogramBucket, ListFilter, RunFilter, SpanCounts, Total, ValueCounts,
+};
 use crate::domain::record::RecordKey;
-use crate::domain::{Kind, Precedence, Revision, Timestamp};
-use crate::store::Subject;
+use crate::domain::{Kind, Precedence, Revision};
 use crate::store::sqlite::conditions::Conditions;
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::newest::{self, Superseded};
@@ -94,48 +94,34 @@ fn each(
     Ok(())
 }
 
-/// What one local day has seen so far.
-#[derive(Default)]
-struct Seen {
-    runs: u64,
-    users: HashSet<[u8; 16]>,
-    tokens: i128,
-}
-
-/// See [`LogQueries::daily`](crate::store::LogQueries::daily).
+/// See [`LogReader::daily`](crate::store::LogReader::daily).
 pub fn daily(months: &[OpenMonth], filter: &RunFilter, zone: Tz) -> Result<Vec<Day>, Fault> {
-    let mut days: BTreeMap<_, Seen> = BTreeMap::new();
+    let mut days = DayTallies::default();
     each(months, &Rows::of_runs(filter), ("created_at, created_by, total_tokens", ""), |row| {
         let micros = row.get(0)?;
         let Some(at) = DateTime::from_timestamp_micros(micros) else {
             return Err(rusqlite::Error::IntegralValueOutOfRange(0, micros));
         };
-        let day = days.entry(at.with_timezone(&zone).date_naive()).or_default();
-        day.runs += 1;
-        day.users.insert(row.get(1)?);
-        day.tokens += i128::from(row.get::<_, i64>(2)?);
+        let date = at.with_timezone(&zone).date_naive();
+        days.add_runs(date, decode::id(row, 1)?, 1);
+        days.add_tokens(date, row.get::<_, i64>(2)?.into());
         Ok(())
     })?;
-    let day =
-        |(date, seen): (_, Seen)| Day { date, runs: seen.runs, users: seen.users.len() as u64, tokens: seen.tokens };
-    Ok(days.into_iter().map(day).collect())
+    Ok(days.finish())
 }
 
-/// See [`LogQueries::facet`](crate::store::LogQueries::facet).
-pub fn facet(months: &[OpenMonth], subject: &Subject, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, Fault> {
-    let rows = Rows::of(subject);
+/// See [`LogReader::facet`](crate::store::LogReader::facet).
+pub fn facet(months: &[OpenMonth], list: &ListFilter, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, Fault> {
+    let rows = Rows::of(list);
     let Some(column) = column(rows.kind, facet) else { return Ok(Vec::new()) };
     let is_id = matches!(facet, Facet::AppId | Facet::CreatedBy);
-    let mut counts: HashMap<Box<str>, u64> = HashMap::new();
+    let mut counts = ValueCounts::default();
     each(months, &rows, (&format!("{column}, count(*)"), &format!("GROUP BY {column}")), |row| {
-        let value = if is_id { decode::id(row, 0)?.to_string().into() } else { row.get(0)? };
-        *counts.entry(value).or_default() += row.get::<_, i64>(1)?.unsigned_abs();
+        let value: Box<str> = if is_id { decode::id(row, 0)?.to_string().into() } else { row.get(0)? };
+        counts.add(value, row.get::<_, i64>(1)?.unsigned_abs());
         Ok(())
     })?;
-    let mut counts: Vec<_> = counts.into_iter().map(|(value, count)| FacetCount { value, count }).collect();
-    counts.sort_unstable_by(|one, other| other.count.cmp(&one.count).then_with(|| one.value.cmp(&other.value)));
-    counts.truncate(limit);
-    Ok(counts)
+    Ok(counts.most_frequent(limit))
 }
 
 /// `None`: the kind has no such values.
@@ -149,19 +135,13 @@ fn column(kind: Kind, facet: Facet) -> Option<&'static str> {
     }
 }
 
-/// See [`LogQueries::histogram`](crate::store::LogQueries::histogram).
-pub fn histogram(months: &[OpenMonth], subject: &Subject, seconds: u32) -> Result<Vec<HistogramBucket>, Fault> {
-    // A span of no length would hold nothing.
-    let span = i64::from(seconds.max(1)) * 1_000_000;
-    let columns = format!("created_at - created_at % {span} AS start, count(*)");
-    let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
-    each(months, &Rows::of(subject), (&columns, "GROUP BY start"), |row| {
-        *counts.entry(row.get(0)?).or_default() += row.get::<_, i64>(1)?.unsigned_abs();
+/// See [`LogReader::histogram`](crate::store::LogReader::histogram).
+pub fn histogram(months: &[OpenMonth], list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, Fault> {
+    let mut spans = SpanCounts::new(seconds);
+    let columns = format!("created_at - created_at % {} AS start, count(*)", spans.length());
+    each(months, &Rows::of(list), (&columns, "GROUP BY start"), |row| {
+        spans.add(row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs());
         Ok(())
     })?;
-    let bucket = |(micros, count)| {
-        let from = Timestamp::from_micros(micros);
-        from.map(|from| HistogramBucket { from, count }).map_err(|error| Fault::Damaged(error.to_string()))
-    };
-    counts.into_iter().map(bucket).collect()
+    spans.finish().map_err(|error| Fault::Damaged(error.to_string()))
 }

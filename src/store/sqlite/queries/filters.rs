@@ -2,13 +2,13 @@
 
 use rusqlite::types::Value;
 
-use crate::domain::query::{AppLogFilter, NodeFilter, RunFilter, TextField, TextFilter, TimeRange};
+use crate::domain::query::{AppLogFilter, Condition, ListFilter, RunFilter, TextField, TextFilter, TimeRange};
+use crate::domain::schema::columns;
 use crate::domain::{Kind, TenantId};
-use crate::store::Subject;
-use crate::store::sqlite::conditions::{self, Conditions, blob};
+use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::question::OpenMonth;
-use crate::store::sqlite::search::{Search, column, is_json};
+use crate::store::sqlite::search::{Search, is_json};
 
 /// Rows of one kind that a filter demands, in every month.
 pub struct Rows {
@@ -23,11 +23,25 @@ pub struct Rows {
 }
 
 impl Rows {
-    pub fn of(subject: &Subject) -> Self {
-        match subject {
-            Subject::Runs(filter) => Self::of_runs(filter),
-            Subject::Nodes(filter) => Self::of_nodes(filter),
-        }
+    pub fn of(list: &ListFilter) -> Self {
+        let is_narrowed = match list {
+            ListFilter::Runs(filter) => filter.app_id.is_some(),
+            ListFilter::Nodes(filter) => {
+                filter.workflow_run_id.is_some() || (filter.workflow_id.is_some() && filter.node_id.is_some())
+            }
+        };
+        let conditions = of_tenant(list.tenant_id(), is_narrowed, &list.conditions());
+        Self::new(list.kind(), list.tenant_id(), list.created(), conditions).holding(list.text())
+    }
+
+    pub fn of_runs(filter: &RunFilter) -> Self {
+        Self::of(&ListFilter::Runs(filter.clone()))
+    }
+
+    /// What a log must be by itself, whatever its run is.
+    pub fn of_app_logs(filter: &AppLogFilter) -> Self {
+        let conditions = of_tenant(filter.tenant_id, true, &filter.conditions());
+        Self::new(Kind::AppLog, filter.tenant_id, filter.created, conditions)
     }
 
     /// What rows of a month must be.
@@ -57,9 +71,10 @@ impl Rows {
     }
 
     /// A field that the kind does not have holds nothing.
-    fn holding(mut self, filter: Option<&TextFilter>, is_column: impl Fn(TextField) -> bool) -> Self {
+    fn holding(mut self, filter: Option<&TextFilter>) -> Self {
         let Some(filter) = filter else { return self };
-        let fields: Vec<_> = filter.fields.iter().copied().filter(|&field| is_column(field)).collect();
+        let is_column = |field: &&TextField| columns(self.kind).iter().any(|column| column.name == field.column());
+        let fields: Vec<_> = filter.fields.iter().filter(is_column).copied().collect();
         self.search = Search::new(self.kind, &fields, &filter.keyword);
         let keywords = fields.iter().map(|_| Value::Text(filter.keyword.clone()));
         let holds: Vec<_> = fields.iter().copied().map(holds).collect();
@@ -67,66 +82,21 @@ impl Rows {
         self.text.add(any, keywords);
         self
     }
-
-    pub fn of_runs(filter: &RunFilter) -> Self {
-        let mut conditions = of_tenant(filter.tenant_id, filter.app_id.is_some());
-        conditions.any_of("app_id", filter.app_id.iter().map(|app| blob(app.as_bytes())));
-        conditions.any_of("workflow_id", filter.workflow_id.iter().map(|id| blob(id.as_bytes())));
-        conditions.created(filter.created);
-        conditions.any_of("type", conditions::texts(&filter.types));
-        conditions.any_of("status", conditions::texts(&filter.statuses));
-        conditions.any_of("triggered_from", conditions::texts(&filter.triggered_from));
-        conditions.any_of("created_by", filter.created_by.iter().map(|id| blob(id.as_bytes())));
-        conditions.at_least("elapsed_time", filter.elapsed_time.min.map(Value::Real));
-        conditions.at_most("elapsed_time", filter.elapsed_time.max.map(Value::Real));
-        conditions.at_least("total_tokens", filter.total_tokens.min.map(Value::Integer));
-        conditions.at_most("total_tokens", filter.total_tokens.max.map(Value::Integer));
-        let is_column = |field| !matches!(field, TextField::Title | TextField::ProcessData);
-        let rows = Self::new(Kind::WorkflowRun, filter.tenant_id, filter.created, conditions);
-        rows.holding(filter.text.as_ref(), is_column)
-    }
-
-    pub fn of_nodes(filter: &NodeFilter) -> Self {
-        let is_of_node = filter.workflow_id.is_some() && filter.node_id.is_some();
-        let mut conditions = of_tenant(filter.tenant_id, filter.workflow_run_id.is_some() || is_of_node);
-        conditions.any_of("app_id", filter.app_id.iter().map(|app| blob(app.as_bytes())));
-        conditions.any_of("workflow_id", filter.workflow_id.iter().map(|id| blob(id.as_bytes())));
-        conditions.any_of("workflow_run_id", filter.workflow_run_id.iter().map(|id| blob(id.as_bytes())));
-        conditions.any_of("node_id", filter.node_id.iter().map(|id| Value::Text(id.to_string())));
-        conditions.created(filter.created);
-        conditions.any_of("node_type", conditions::texts(&filter.node_types));
-        conditions.any_of("status", conditions::texts(&filter.statuses));
-        conditions.any_of("triggered_from", conditions::texts(&filter.triggered_from));
-        conditions.any_of("created_by", filter.created_by.iter().map(|id| blob(id.as_bytes())));
-        conditions.at_least("elapsed_time", filter.elapsed_time.min.map(Value::Real));
-        conditions.at_most("elapsed_time", filter.elapsed_time.max.map(Value::Real));
-        let rows = Self::new(Kind::NodeExecution, filter.tenant_id, filter.created, conditions);
-        rows.holding(filter.text.as_ref(), |_| true)
-    }
-
-    /// What a log must be by itself, whatever its run is.
-    pub fn of_app_logs(filter: &AppLogFilter) -> Self {
-        let mut conditions = of_tenant(filter.tenant_id, true);
-        conditions.any_of("app_id", std::iter::once(blob(filter.app_id.as_bytes())));
-        conditions.created(filter.created);
-        let role = filter.created_by_role.iter().map(|role| Value::Text(role.to_string()));
-        conditions.any_of("created_by_role", role);
-        conditions.any_of("created_by", filter.created_by.iter().map(|id| blob(id.as_bytes())));
-        conditions.any_of("creator", filter.creator.iter().map(|text| Value::Text(text.to_string())));
-        Self::new(Kind::AppLog, filter.tenant_id, filter.created, conditions)
-    }
 }
 
 /// Rows of a tenant. Where no index narrows them further, that of the tenant would lead to all rows of it; the plus
 /// keeps the statement from it, so that the index by time (which knows the tenant as well) gives the order and the span.
-fn of_tenant(tenant_id: TenantId, is_narrowed: bool) -> Conditions {
+fn of_tenant(tenant_id: TenantId, is_narrowed: bool, demanded: &[Condition<'_>]) -> Conditions {
     let mut conditions = Conditions::default();
     let text = if is_narrowed { "tenant_id = ?" } else { "+tenant_id = ?" };
     conditions.add(text, [blob(tenant_id.as_bytes())]);
+    for Condition { column, demand } in demanded {
+        conditions.demand(column, demand);
+    }
     conditions
 }
 
 fn holds(field: TextField) -> String {
     let function = if is_json(field) { "json_contains" } else { "text_contains" };
-    format!("{function}({}, ?)", column(field))
+    format!("{function}({}, ?)", field.column())
 }

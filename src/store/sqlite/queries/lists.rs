@@ -1,94 +1,67 @@
 //! Stretches of lists. Months do not overlap in time: a list by time goes from month to month; any other is merged.
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 
+use rusqlite::params_from_iter;
 use rusqlite::types::Value;
-use rusqlite::{Row, params_from_iter};
 
+use super::counts;
 use super::filters::Rows;
 use crate::domain::query::{
-    Direction, DocumentPage, NodeFilter, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TimeRange,
+    Content, Direction, DocumentPage, Found, ListFilter, Page, Position, SortBy, Summary, TimeRange, Total,
 };
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, Kind, Month, Precedence, RecordId, Revision};
+use crate::domain::{Document, Kind, Month, Precedence};
+use crate::store::STRETCH_BYTES;
 use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::question::OpenMonth;
 use crate::store::sqlite::{decode, newest, read, tables};
-use crate::store::{STRETCH_BYTES, Subject};
 
-/// See [`LogQueries::runs`](crate::store::LogQueries::runs).
-pub fn runs(months: &[OpenMonth], filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, Fault> {
-    stretch(months, &Rows::of_runs(filter), page)
-}
-
-/// See [`LogQueries::nodes`](crate::store::LogQueries::nodes).
-pub fn nodes(months: &[OpenMonth], filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, Fault> {
-    stretch(months, &Rows::of_nodes(filter), page)
-}
-
-/// See [`LogQueries::documents`](crate::store::LogQueries::documents).
-pub fn documents(months: &[OpenMonth], subject: &Subject, page: &Page) -> Result<DocumentPage, Fault> {
-    let rows = Rows::of(subject);
-    let places: Vec<Position> = match subject {
-        Subject::Runs(_) => stretch(months, &rows, page)?.iter().map(RunSummary::position).collect(),
-        Subject::Nodes(_) => stretch(months, &rows, page)?.iter().map(NodeSummary::position).collect(),
+/// See [`LogReader::page`](crate::store::LogReader::page).
+pub fn page(
+    months: &[OpenMonth],
+    list: &ListFilter,
+    page: &Page,
+    count_to: Option<u64>,
+) -> Result<Found<Summary>, Fault> {
+    let rows = Rows::of(list);
+    let found = stretch(months, &rows, page)?;
+    let total = match count_to {
+        None => Total::default(),
+        // The first page has them all.
+        Some(bound) if page.after.is_none() && found.len() < page.limit && found.len() as u64 <= bound => {
+            Total { value: found.len() as u64, exact: true }
+        }
+        Some(bound) => counts::up_to(months, &rows, bound)?,
     };
+    // Texts are searched whole.
+    Ok(Found { rows: found, total, text_truncated: false })
+}
+
+/// See [`LogReader::documents`](crate::store::LogReader::documents).
+pub fn documents(months: &[OpenMonth], list: &ListFilter, page: &Page) -> Result<DocumentPage, Fault> {
+    let rows = Rows::of(list);
+    let places: Vec<Position> = stretch(months, &rows, page)?.iter().map(Summary::position).collect();
     let mut found =
         DocumentPage { next: places.last().filter(|_| places.len() == page.limit).copied(), ..Default::default() };
-    let (mut bytes, mut last) = (0, None);
+    let (mut bytes, mut end) = (0, None);
     for place in places {
         if bytes >= STRETCH_BYTES {
-            found.next = last;
+            found.next = end;
             break;
         }
-        last = Some(place);
+        end = Some(place);
         let key = RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id: place.cursor.id };
         let Some(file) = months.iter().find(|file| file.month == place.cursor.created_at.month()) else { continue };
-        let document = file.ask(|connection| read::whole_document(connection, key))?;
+        let document = file.ask(|connection| read::document(connection, key, Content::Full))?;
         bytes += document.as_ref().map_or(0, Document::whole_footprint);
         found.documents.extend(document);
     }
     Ok(found)
 }
 
-/// A row of a list.
-trait Listed: Sized {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self>;
-    fn position(&self) -> Position;
-    fn identity(&self) -> (RecordId, Revision);
-}
-
-impl Listed for RunSummary {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        decode::run_summary(row)
-    }
-
-    fn position(&self) -> Position {
-        self.position()
-    }
-
-    fn identity(&self) -> (RecordId, Revision) {
-        (self.id, self.revision)
-    }
-}
-
-impl Listed for NodeSummary {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        decode::node_summary(row)
-    }
-
-    fn position(&self) -> Position {
-        self.position()
-    }
-
-    fn identity(&self) -> (RecordId, Revision) {
-        (self.id, self.revision)
-    }
-}
-
-fn stretch<T: Listed>(months: &[OpenMonth], rows: &Rows, page: &Page) -> Result<Vec<T>, Fault> {
+fn stretch(months: &[OpenMonth], rows: &Rows, page: &Page) -> Result<Vec<Summary>, Fault> {
     let mut files: Vec<&OpenMonth> = months.iter().filter(|file| file.overlaps(rows.created)).collect();
     if page.direction == Direction::Ascending {
         files.reverse();
@@ -96,7 +69,7 @@ fn stretch<T: Listed>(months: &[OpenMonth], rows: &Rows, page: &Page) -> Result<
     let is_by_time = page.sort == SortBy::CreatedAt;
     let files = files.into_iter().filter(|file| !is_by_time || is_ahead(file, page));
     let mut unread: VecDeque<Unread<'_>> = files.map(|file| Unread::new(file, page)).collect();
-    let mut list: Vec<T> = Vec::new();
+    let mut list: Vec<Summary> = Vec::new();
     // Each round is looked up in the other months at once. Where all rows of a round counted, it is the only one.
     while !unread.is_empty() && page.limit > 0 && (!is_by_time || list.len() < page.limit) {
         let round = if is_by_time { in_order(&mut unread, rows, page)? } else { of_each(&mut unread, rows, page)? };
@@ -110,12 +83,11 @@ fn stretch<T: Listed>(months: &[OpenMonth], rows: &Rows, page: &Page) -> Result<
 }
 
 /// Brings a list in order, and leaves out what is behind its end: rows, and months whose other rows can only be there.
-fn merge<T: Listed>(list: &mut Vec<T>, unread: &mut VecDeque<Unread<'_>>, page: &Page) {
-    let order = |one: &Position, other: &Position| compare(one, other, page.direction);
-    list.sort_by(|one, other| order(&Listed::position(one), &Listed::position(other)));
+fn merge(list: &mut Vec<Summary>, unread: &mut VecDeque<Unread<'_>>, page: &Page) {
+    list.sort_by(|one, other| page.compare(&one.position(), &other.position()));
     list.truncate(page.limit);
-    let Some(end) = list.last().filter(|_| list.len() == page.limit).map(Listed::position) else { return };
-    unread.retain(|month| month.after.is_some_and(|after| order(&after, &end).is_lt()));
+    let Some(end) = list.last().filter(|_| list.len() == page.limit).map(Summary::position) else { return };
+    unread.retain(|month| month.after.is_some_and(|after| page.compare(&after, &end).is_lt()));
 }
 
 /// A month of which rows are left.
@@ -132,21 +104,21 @@ impl<'m> Unread<'m> {
     }
 
     /// The next rows, older copies with them, and whether there may be more.
-    fn next<T: Listed>(&mut self, rows: &Rows, page: &Page) -> Result<(Vec<T>, bool), Fault> {
+    fn next(&mut self, rows: &Rows, page: &Page) -> Result<(Vec<Summary>, bool), Fault> {
         let conditions = match self.conditions.take() {
             Some(conditions) => conditions,
             None => rows.conditions_in(self.file)?,
         };
-        let found: Vec<T> = self::rows(self.file, rows.kind, &conditions, &Page { after: self.after, ..*page })?;
+        let found = self::rows(self.file, rows.kind, &conditions, &Page { after: self.after, ..*page })?;
         self.conditions = Some(conditions);
-        self.after = found.last().map(Listed::position).or(self.after);
+        self.after = found.last().map(Summary::position).or(self.after);
         let is_last = found.len() < page.limit;
         Ok((found, !is_last))
     }
 }
 
 /// As many rows as a page holds, month by month.
-fn in_order<T: Listed>(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Result<Vec<(Month, T)>, Fault> {
+fn in_order(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Result<Vec<(Month, Summary)>, Fault> {
     let mut round = Vec::new();
     while let Some(month) = unread.front_mut().filter(|_| round.len() < page.limit) {
         let (found, has_more) = month.next(rows, &Page { limit: page.limit - round.len(), ..*page })?;
@@ -160,7 +132,7 @@ fn in_order<T: Listed>(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Pa
 }
 
 /// As many rows of each month as a page holds.
-fn of_each<T: Listed>(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Result<Vec<(Month, T)>, Fault> {
+fn of_each(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Result<Vec<(Month, Summary)>, Fault> {
     let mut round = Vec::new();
     for mut month in std::mem::take(unread) {
         let (found, has_more) = month.next(rows, page)?;
@@ -174,15 +146,12 @@ fn of_each<T: Listed>(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Pag
 }
 
 /// Rows without what another month has newer.
-fn newest_of<T: Listed>(months: &[OpenMonth], rows: &Rows, round: Vec<(Month, T)>) -> Result<Vec<T>, Fault> {
+fn newest_of(months: &[OpenMonth], rows: &Rows, round: Vec<(Month, Summary)>) -> Result<Vec<Summary>, Fault> {
     let key = |id| RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id };
-    let copy = |(month, row): &(Month, T)| {
-        let (id, revision) = row.identity();
-        (key(id), Precedence::new(revision, *month))
-    };
+    let copy = |(month, row): &(Month, Summary)| (key(row.id()), Precedence::new(row.revision(), *month));
     let copies: Vec<_> = round.iter().map(copy).collect();
     let superseded = newest::superseded(months, rows.kind, &copies)?;
-    let counts = |(month, row): &(Month, T)| !superseded.contains(&(*month, key(row.identity().0)));
+    let counts = |(month, row): &(Month, Summary)| !superseded.contains(&(*month, key(row.id())));
     Ok(round.into_iter().filter(counts).map(|(_, row)| row).collect())
 }
 
@@ -195,16 +164,14 @@ fn is_ahead(file: &OpenMonth, page: &Page) -> bool {
     }
 }
 
-fn compare(one: &Position, other: &Position, direction: Direction) -> Ordering {
-    let ascending = one.elapsed_time.total_cmp(&other.elapsed_time).then_with(|| one.cursor.cmp(&other.cursor));
-    if direction == Direction::Ascending { ascending } else { ascending.reverse() }
-}
-
-fn rows<T: Listed>(file: &OpenMonth, kind: Kind, conditions: &Conditions, page: &Page) -> Result<Vec<T>, Fault> {
+fn rows(file: &OpenMonth, kind: Kind, conditions: &Conditions, page: &Page) -> Result<Vec<Summary>, Fault> {
     let (sql, values) = statement(kind, conditions, page);
     file.ask(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;
-        let found = statement.query_map(params_from_iter(values), T::read)?;
+        let found = statement.query_map(params_from_iter(values), |row| match kind {
+            Kind::NodeExecution => Ok(Summary::Node(Box::new(decode::node_summary(row)?))),
+            _ => Ok(Summary::Run(Box::new(decode::run_summary(row)?))),
+        })?;
         found.collect()
     })
 }
@@ -244,8 +211,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::query::TextField;
-    use crate::domain::{AppId, TenantId};
+    use crate::domain::query::{NodeFilter, NodeQuery, RunFilter, RunQuery, TextField};
+    use crate::domain::{AppId, RecordId, TenantId};
     use crate::store::sqlite::schema;
     use crate::store::sqlite::search::Search;
 
@@ -258,12 +225,12 @@ mod tests {
     #[test]
     fn an_index_gives_the_order_of_lists_by_time() {
         let tenant_id = TenantId::new(Uuid::from_u128(1));
-        let of_app = RunFilter { app_id: Some(AppId::new(Uuid::from_u128(2))), ..RunFilter::all(tenant_id) };
+        let of_app = RunQuery { app_id: Some(AppId::new(Uuid::from_u128(2))), ..RunQuery::default() }.within(tenant_id);
         for direction in [Direction::Descending, Direction::Ascending] {
             for (rows, index) in [
                 (Rows::of_runs(&of_app), "workflow_runs_newest (tenant_id=? AND app_id=?)"),
                 (Rows::of_runs(&RunFilter::all(tenant_id)), "workflow_runs_by_time"),
-                (Rows::of_nodes(&NodeFilter::all(tenant_id)), "workflow_node_executions_by_time"),
+                (Rows::of(&ListFilter::Nodes(NodeFilter::all(tenant_id))), "workflow_node_executions_by_time"),
             ] {
                 let plan = plan(&rows, direction);
                 assert!(plan.contains(index) && !plan.contains("B-TREE"), "{plan}");
@@ -289,11 +256,15 @@ mod tests {
     #[test]
     fn an_index_finds_the_nodes_of_a_run_and_of_a_node() {
         let id = Some(RecordId::new(Uuid::from_u128(3)));
-        let all = NodeFilter::all(TenantId::new(Uuid::from_u128(1)));
-        let of_run = NodeFilter { workflow_run_id: id, ..all.clone() };
-        assert!(plan(&Rows::of_nodes(&of_run), Direction::Ascending).contains("workflow_node_executions_of_run"));
-        let of_node = NodeFilter { workflow_id: id, node_id: Some("17".into()), ..all };
-        let plan = plan(&Rows::of_nodes(&of_node), Direction::Descending);
+        let tenant_id = TenantId::new(Uuid::from_u128(1));
+        let of_run = NodeQuery { workflow_run_id: id, ..NodeQuery::default() }.within(tenant_id);
+        assert!(
+            plan(&Rows::of(&ListFilter::Nodes(of_run)), Direction::Ascending)
+                .contains("workflow_node_executions_of_run")
+        );
+        let of_node =
+            NodeQuery { workflow_id: id, node_id: Some("17".into()), ..NodeQuery::default() }.within(tenant_id);
+        let plan = plan(&Rows::of(&ListFilter::Nodes(of_node)), Direction::Descending);
         assert!(plan.contains("workflow_node_executions_of_node"), "{plan}");
     }
 }

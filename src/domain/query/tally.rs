@@ -1,0 +1,117 @@
+//! Numbers over many rows, added up from parts: of rows, of months, of indices. Exact.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use chrono::NaiveDate;
+
+use super::{Day, FacetCount, HistogramBucket};
+use crate::domain::time::InvalidTimestamp;
+use crate::domain::{RecordId, Timestamp};
+
+/// Rows per value.
+#[derive(Debug, Default)]
+pub struct ValueCounts(HashMap<Box<str>, u64>);
+
+impl ValueCounts {
+    pub fn add(&mut self, value: impl Into<Box<str>>, rows: u64) {
+        *self.0.entry(value.into()).or_default() += rows;
+    }
+
+    /// How many values there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Forgets what is not among the most frequent. Only where no value is added twice.
+    pub fn keep_most_frequent(&mut self, limit: usize) {
+        let kept = std::mem::take(self).most_frequent(limit);
+        self.0 = kept.into_iter().map(|count| (count.value, count.count)).collect();
+    }
+
+    /// Returns the most frequent values, ties by value.
+    #[must_use]
+    pub fn most_frequent(self, limit: usize) -> Vec<FacetCount> {
+        let mut counts: Vec<_> = self.0.into_iter().map(|(value, count)| FacetCount { value, count }).collect();
+        counts.sort_unstable_by(|one, other| other.count.cmp(&one.count).then_with(|| one.value.cmp(&other.value)));
+        counts.truncate(limit);
+        counts
+    }
+}
+
+/// Rows per span of time. Spans begin at multiples of their length since the epoch.
+#[derive(Debug)]
+pub struct SpanCounts {
+    /// Microseconds.
+    length: i64,
+    counts: BTreeMap<i64, u64>,
+}
+
+impl SpanCounts {
+    /// A span of no length would hold nothing: it is one second.
+    #[must_use]
+    pub fn new(seconds: u32) -> Self {
+        Self { length: i64::from(seconds.max(1)) * 1_000_000, counts: BTreeMap::new() }
+    }
+
+    /// Microseconds of a span.
+    #[must_use]
+    pub const fn length(&self) -> i64 {
+        self.length
+    }
+
+    /// Adds rows of the span that an instant, in microseconds, lies in.
+    pub fn add(&mut self, micros: i64, rows: u64) {
+        *self.counts.entry(micros.div_euclid(self.length) * self.length).or_default() += rows;
+    }
+
+    /// Returns the spans that have rows, oldest first.
+    ///
+    /// # Errors
+    /// A span that begins at no instant.
+    pub fn finish(self) -> Result<Vec<HistogramBucket>, InvalidTimestamp> {
+        let bucket = |(micros, count)| Ok(HistogramBucket { from: Timestamp::from_micros(micros)?, count });
+        self.counts.into_iter().map(bucket).collect()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    runs: u64,
+    users: HashSet<RecordId>,
+    tokens: i128,
+}
+
+/// Runs, users and tokens per local day.
+#[derive(Debug, Default)]
+pub struct DayTallies(BTreeMap<NaiveDate, Seen>);
+
+impl DayTallies {
+    /// Adds runs of one user.
+    pub fn add_runs(&mut self, date: NaiveDate, user: RecordId, runs: u64) {
+        let seen = self.0.entry(date).or_default();
+        seen.runs += runs;
+        seen.users.insert(user);
+    }
+
+    pub fn add_tokens(&mut self, date: NaiveDate, tokens: i128) {
+        self.0.entry(date).or_default().tokens += tokens;
+    }
+
+    /// Returns the days that have runs, oldest first.
+    #[must_use]
+    pub fn finish(self) -> Vec<Day> {
+        let day = |(date, seen): (NaiveDate, Seen)| Day {
+            date,
+            runs: seen.runs,
+            users: seen.users.len() as u64,
+            tokens: seen.tokens,
+        };
+        self.0.into_iter().map(day).collect()
+    }
+}
