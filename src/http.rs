@@ -10,6 +10,7 @@
 pub mod api;
 mod connections;
 pub mod console;
+mod dead_letters;
 mod headers;
 mod readiness;
 mod ui;

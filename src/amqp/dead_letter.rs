@@ -8,28 +8,45 @@
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connector, Link};
 use super::error::AmqpError;
 use super::letter::Heading;
 use super::patience::Patience;
 use super::settings::{AmqpSettings, QueueSettings};
-use crate::codec::Message;
+use crate::codec::{self, Content, DecodeLimits, Message};
+use crate::domain::document::ContentHash;
 use crate::domain::{Kind, TenantId, Timestamp};
 use replay::Replay;
 use walk::Walk;
 
+mod mask;
 mod replay;
 mod walk;
 
+pub use mask::{masked, masked_header};
+
 /// Finds tenant and kind in a letter's message; `None` when it cannot be read, which is why many letters are here.
 pub type Inspect<'a> = &'a (dyn Fn(&Message) -> Option<(TenantId, Kind)> + Send + Sync);
+
+/// Returns tenant and kind of a message's first readable event; `None` if none can be read. An [`Inspect`].
+#[must_use]
+pub fn tenant_and_kind(message: &Message) -> Option<(TenantId, Kind)> {
+    let record = match codec::decode(message, DecodeLimits::default()).ok()?.content {
+        Content::One(record) => record,
+        Content::Parts(parts) => parts.into_iter().find_map(|part| part.record.ok())?,
+    };
+    Some((record.tenant_id(), record.kind()))
+}
 
 /// A letter without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Place in the queue, from 1, at the time of the walk.
     pub position: u64,
+    /// Of the body as it lies there. Places change when letters go; this does not.
+    pub hash: ContentHash,
     pub body_bytes: usize,
     pub heading: Heading,
     pub tenant: Option<TenantId>,
@@ -51,6 +68,8 @@ pub struct Selection {
     pub until: Option<Timestamp>,
     /// Only what a replay would skip.
     pub doubtful: bool,
+    /// Letters whose body has one of these hashes; empty: any.
+    pub hashes: Vec<ContentHash>,
 }
 
 impl Selection {
@@ -63,6 +82,7 @@ impl Selection {
             && self.since.is_none_or(|since| at.is_some_and(|at| at >= since))
             && self.until.is_none_or(|until| at.is_some_and(|at| at < until))
             && (!self.doubtful || found.doubt.is_some())
+            && (self.hashes.is_empty() || self.hashes.contains(&found.hash))
     }
 }
 
@@ -71,6 +91,8 @@ impl Selection {
 pub struct Listed {
     pub walked: u64,
     pub selected: u64,
+    /// Letters behind those that were walked over.
+    pub left: u64,
 }
 
 /// One letter with all there is. The body is user data: mask it before it is printed.
@@ -158,15 +180,32 @@ impl DeadLetters {
         inspect: Inspect<'_>,
         each: &mut (dyn FnMut(Found) + Send),
     ) -> Result<Listed, AmqpError> {
+        self.list_first(u64::MAX, selection, inspect, each).await
+    }
+
+    /// As [`Self::list`], over the first `most` letters of the queue only.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn list_first(
+        &self,
+        most: u64,
+        selection: &Selection,
+        inspect: Inspect<'_>,
+        each: &mut (dyn FnMut(Found) + Send),
+    ) -> Result<Listed, AmqpError> {
         let mut walk = self.walk().await?;
         let mut listed = Listed::default();
-        while let Some(step) = walk.next(Some(inspect)).await? {
+        while listed.walked < most
+            && let Some(step) = walk.next(Some(inspect)).await?
+        {
             listed.walked += 1;
             if selection.matches(&step.found) {
                 listed.selected += 1;
                 each(step.found);
             }
         }
+        listed.left = walk.left();
         walk.end().await;
         Ok(listed)
     }
@@ -176,10 +215,26 @@ impl DeadLetters {
     /// # Errors
     /// As [`Self::list`].
     pub async fn show(&self, position: u64, inspect: Inspect<'_>) -> Result<Option<Shown>, AmqpError> {
+        self.show_first(position, inspect, |found| found.position == position).await
+    }
+
+    /// Returns the first letter that `is_wanted`, among the first `most` of the queue.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn show_first(
+        &self,
+        most: u64,
+        inspect: Inspect<'_>,
+        is_wanted: impl Fn(&Found) -> bool + Send + Sync,
+    ) -> Result<Option<Shown>, AmqpError> {
         let mut walk = self.walk().await?;
-        let mut shown = None;
-        while let Some(step) = walk.next(Some(inspect)).await? {
-            if step.found.position == position {
+        let (mut shown, mut walked) = (None, 0);
+        while walked < most
+            && let Some(step) = walk.next(Some(inspect)).await?
+        {
+            walked += 1;
+            if is_wanted(&step.found) {
                 let headers = walk::printed(&step.original);
                 shown = Some(Shown { found: step.found, headers, body: step.original.body });
                 break;
@@ -194,9 +249,20 @@ impl DeadLetters {
     /// # Errors
     /// As [`Self::list`]; letters before the fault are gone.
     pub async fn purge(&self, selection: &Selection, inspect: Inspect<'_>) -> Result<u64, AmqpError> {
+        self.purge_first(u64::MAX, selection, inspect).await
+    }
+
+    /// As [`Self::purge`], the first `most` of the selected letters only: of letters that were counted before, none that came
+    /// after the count goes, since it lies behind them.
+    ///
+    /// # Errors
+    /// As [`Self::purge`].
+    pub async fn purge_first(&self, most: u64, selection: &Selection, inspect: Inspect<'_>) -> Result<u64, AmqpError> {
         let mut walk = self.walk().await?;
         let mut purged = 0;
-        while let Some(step) = walk.next(selection.reading(inspect)).await? {
+        while purged < most
+            && let Some(step) = walk.next(selection.reading(inspect)).await?
+        {
             if selection.matches(&step.found) {
                 walk.ack(&[step.tag]).await?;
                 purged += 1;
@@ -218,8 +284,24 @@ impl DeadLetters {
         inspect: Inspect<'_>,
         progress: &mut (dyn FnMut(&ReplayReport) + Send),
     ) -> Result<ReplayReport, AmqpError> {
+        self.replay_until(&CancellationToken::new(), selection, pace, inspect, progress).await
+    }
+
+    /// As [`Self::replay`], until `stop` is cancelled: what is confirmed by then is replayed, the rest stays.
+    ///
+    /// # Errors
+    /// As [`Self::replay`].
+    pub async fn replay_until(
+        &self,
+        stop: &CancellationToken,
+        selection: &Selection,
+        pace: Pace,
+        inspect: Inspect<'_>,
+        progress: &mut (dyn FnMut(&ReplayReport) + Send),
+    ) -> Result<ReplayReport, AmqpError> {
         let mut replay = Replay::new(self, self.walk().await?, pace.rate);
         while pace.limit.is_none_or(|limit| replay.report.selected < limit)
+            && !stop.is_cancelled()
             && let Some(step) = replay.walk.next(selection.reading(inspect)).await?
         {
             replay.report.walked += 1;

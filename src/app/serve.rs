@@ -69,6 +69,7 @@ pub async fn run_serve(settings: Settings, entry: Option<Entry>, stop: Cancellat
             super::status(&settings).await.map_or(serde_json::Value::Null, |status| status.to_json())
         })
     }));
+    let api = api.with_dead_letters(settings.amqp.clone());
     if let Some(entry) = &entry {
         api.offer(entry);
     }

@@ -1,7 +1,5 @@
 //! `dlq`: a look at dead letters, and their replay or end.
 
-mod mask;
-
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal};
 use std::num::NonZeroU32;
@@ -12,8 +10,8 @@ use serde_json::json;
 use super::Failure;
 use super::output::{complain, overwrite, part, say, say_json, table};
 use super::scope::instant;
+use crate::amqp::dead_letter::{masked, tenant_and_kind};
 use crate::amqp::{DeadLetters, Found, Pace, ReplayReport, Selection};
-use crate::codec::{self, Content, DecodeLimits, Message};
 use crate::config::Loaded;
 use crate::domain::{Kind, TenantId, Timestamp, printable};
 
@@ -59,6 +57,7 @@ impl Filter {
             since: self.since,
             until: self.until,
             doubtful: self.doubtful,
+            hashes: Vec::new(),
         }
     }
 }
@@ -127,21 +126,12 @@ pub(super) async fn run(command: DlqCommand, loaded: &Loaded) -> Result<(), Fail
     done
 }
 
-/// Tenant and kind of a letter's first readable event.
-fn inspect(message: &Message) -> Option<(TenantId, Kind)> {
-    let record = match codec::decode(message, DecodeLimits::default()).ok()?.content {
-        Content::One(record) => record,
-        Content::Parts(parts) => parts.into_iter().find_map(|part| part.record.ok())?,
-    };
-    Some((record.tenant_id(), record.kind()))
-}
-
 async fn list(letters: &DeadLetters, arguments: &ListArguments) -> Result<(), Failure> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut shown =
         table(&["position", "reason", "attempts", "at", "queue", "tenant", "kind", "bytes", "detail", "doubt"]);
     let listed = letters
-        .list(&arguments.filter.selection(), &inspect, &mut |found| {
+        .list(&arguments.filter.selection(), &tenant_and_kind, &mut |found| {
             if !arguments.letters {
                 *counts.entry(found.heading.reason).or_default() += 1;
             } else if arguments.json {
@@ -210,7 +200,7 @@ fn letter_row(found: &Found) -> Vec<String> {
 
 async fn show(letters: &DeadLetters, arguments: &ShowArguments) -> Result<(), Failure> {
     let missing = || Failure::Other(format!("no letter at position {}", arguments.position));
-    let shown = letters.show(arguments.position, &inspect).await?.ok_or_else(missing)?;
+    let shown = letters.show(arguments.position, &tenant_and_kind).await?.ok_or_else(missing)?;
     for (field, value) in letter_json(&shown.found).as_object().into_iter().flatten() {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         say!("{field}: {}", printable(&text));
@@ -222,7 +212,7 @@ async fn show(letters: &DeadLetters, arguments: &ShowArguments) -> Result<(), Fa
     if arguments.reveal {
         say!("\nbody\n{}", String::from_utf8_lossy(&shown.body));
     } else {
-        say!("\nbody, masked (--reveal prints it as it is)\n{}", mask::masked(&shown.body));
+        say!("\nbody, masked (--reveal prints it as it is)\n{}", masked(&shown.body));
     }
     Ok(())
 }
@@ -234,7 +224,7 @@ async fn replay(letters: &DeadLetters, arguments: &ReplayArguments) -> Result<()
             overwrite(&format!("{} letters replayed", report.replayed));
         }
     };
-    let report = letters.replay(&arguments.filter.selection(), pace, &inspect, &mut progress).await?;
+    let report = letters.replay(&arguments.filter.selection(), pace, &tenant_and_kind, &mut progress).await?;
     if io::stderr().is_terminal() && report.replayed > 0 {
         complain!("");
     }
@@ -263,7 +253,7 @@ async fn replay(letters: &DeadLetters, arguments: &ReplayArguments) -> Result<()
 
 async fn purge(letters: &DeadLetters, arguments: &PurgeArguments) -> Result<(), Failure> {
     let selection = arguments.filter.selection();
-    let selected = letters.list(&selection, &inspect, &mut |_| {}).await?.selected;
+    let selected = letters.list(&selection, &tenant_and_kind, &mut |_| {}).await?.selected;
     if selected == 0 {
         say!("no letter is selected");
         return Ok(());
@@ -276,6 +266,6 @@ async fn purge(letters: &DeadLetters, arguments: &PurgeArguments) -> Result<(), 
             return Err(Failure::Other("nothing was deleted".into()));
         }
     }
-    say!("{} letters deleted", letters.purge(&selection, &inspect).await?);
+    say!("{} letters deleted", letters.purge(&selection, &tenant_and_kind).await?);
     Ok(())
 }

@@ -8,11 +8,13 @@ mod app_logs;
 pub(super) mod audit;
 pub(super) mod auth;
 mod csv;
+pub(super) mod dead_letters;
 mod delete;
 mod dify;
 mod dify_nodes;
 pub(super) mod export;
 pub(super) mod extract;
+pub(super) mod letters;
 pub(super) mod limits;
 pub(super) mod observe;
 mod openapi;
@@ -53,9 +55,11 @@ use self::auth::Keys;
 use self::problem::Problem;
 pub use self::settings::{ApiKey, InvalidServe, Right, ServeSettings, TlsSettings};
 use super::console::Bridge;
+use super::dead_letters::DeadLetterQueue;
 use super::readiness::StoreProbe;
 use super::ui::{self, Sessions};
 use super::{connections, headers};
+use crate::amqp::AmqpSettings;
 use crate::query::LogService;
 use crate::store::LogReader;
 
@@ -85,6 +89,7 @@ pub struct Api {
     pub(super) refusals: Arc<Refusals>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) status: Option<StatusSource>,
+    pub(super) dead_letters: Option<DeadLetterQueue>,
     bridge: Option<Bridge>,
 }
 
@@ -116,6 +121,7 @@ impl Api {
             refusals,
             sessions: Arc::default(),
             status: None,
+            dead_letters: None,
             bridge: None,
         })
     }
@@ -129,6 +135,13 @@ impl Api {
     #[must_use]
     pub fn with_status(self, status: StatusSource) -> Self {
         Self { status: Some(status), ..self }
+    }
+
+    /// Works on the dead letters of this broker for keys that may operate.
+    #[must_use]
+    pub fn with_dead_letters(self, settings: AmqpSettings) -> Self {
+        let queue = DeadLetterQueue::new(settings, self.stopping.clone());
+        Self { dead_letters: Some(queue), ..self }
     }
 
     /// Answers the console of a Dify as well.

@@ -6,6 +6,7 @@ mod app_logs;
 mod assets;
 mod charts;
 mod choose_app;
+mod dead_letters;
 mod errors;
 mod explore;
 mod format;
@@ -47,6 +48,11 @@ pub(super) fn routes(api: &Api) -> Router<Api> {
         .route("/ui/workspaces", get(workspaces::list))
         .route("/ui/t", get(workspaces::open))
         .route("/ui/system", get(system::page))
+        .route("/ui/dead-letters", get(dead_letters::page))
+        .route("/ui/dead-letters/act", post(dead_letters::act))
+        .route("/ui/dead-letters/replays/{replay_id}", get(dead_letters::progress))
+        .route("/ui/dead-letters/replays/{replay_id}/stop", post(dead_letters::stop))
+        .route("/ui/dead-letters/{sha256}", get(dead_letters::letter))
         .route("/ui/t/{tenant_id}/runs", get(runs::page))
         .route("/ui/t/{tenant_id}/runs/{run_id}", get(run::page))
         .route("/ui/t/{tenant_id}/nodes", get(nodes::page))

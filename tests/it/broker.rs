@@ -2,7 +2,7 @@
 //!
 //! No store and no pipeline: the tests hold the receipts themselves.
 
-mod harness;
+pub mod harness;
 mod letters;
 mod loss;
 mod memory;

@@ -17,7 +17,8 @@ fn found(reason: &str, at: Option<&str>) -> Found {
         left_out: None,
     };
     let tenant = Some("669dd85a-0949-4cda-99c9-4984b192aea0".parse().unwrap());
-    Found { position: 1, body_bytes: 0, heading, tenant, kind: Some(Kind::WorkflowRun), doubt: None }
+    let hash = ContentHash::new([7; 32]);
+    Found { position: 1, hash, body_bytes: 0, heading, tenant, kind: Some(Kind::WorkflowRun), doubt: None }
 }
 
 #[test]
@@ -33,6 +34,8 @@ fn a_selection_means_what_has_all_that_is_asked_for() {
         (Selection { since: at("2026-11-24T12:00:00"), ..Selection::default() }, true),
         (Selection { until: at("2026-11-24T12:00:00"), ..Selection::default() }, false),
         (Selection { until: at("2026-11-24T12:00:01"), ..Selection::default() }, true),
+        (Selection { hashes: vec![letter.hash], ..Selection::default() }, true),
+        (Selection { hashes: vec![ContentHash::new([8; 32])], ..Selection::default() }, false),
     ] {
         assert_eq!(selection.matches(&letter), expected, "{selection:?}");
     }

@@ -8,6 +8,7 @@ use lapin::Channel;
 use lapin::message::Delivery as Arrival;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::types::FieldTable;
+use sha2::{Digest as _, Sha256};
 
 use super::super::connection::{GOODBYE, Link};
 use super::super::delivery::{Original, short};
@@ -17,6 +18,7 @@ use super::super::publisher::in_order;
 use super::super::settings::QueueSettings;
 use super::super::topology::existing_queue;
 use super::{Found, Inspect};
+use crate::domain::document::ContentHash;
 
 /// Between two looks whether the held letters are back.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -70,9 +72,15 @@ impl<'a> Walk<'a> {
         let heading = Heading::read(&original);
         let known = inspect.and_then(|inspect| heading.message(&original).and_then(|message| inspect(&message)));
         let (position, body_bytes) = (self.position, original.body.len());
+        let hash = ContentHash::new(Sha256::digest(&original.body).into());
         let (tenant, kind) = known.unzip();
         let doubt = letter::doubt(&heading, &original, self.queues);
-        Ok(Some(Step { tag, found: Found { position, body_bytes, heading, tenant, kind, doubt }, original }))
+        Ok(Some(Step { tag, found: Found { position, hash, body_bytes, heading, tenant, kind, doubt }, original }))
+    }
+
+    /// Messages of the start that were not met yet.
+    pub const fn left(&self) -> u64 {
+        self.left
     }
 
     /// Removes letters from the queue.

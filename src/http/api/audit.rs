@@ -10,8 +10,11 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::observe::RequestId;
-use crate::domain::{RecordId, TenantId};
+use crate::amqp::{ReplayReport, Selection};
+use crate::domain::verdict::bounded;
+use crate::domain::{RecordId, TenantId, printable};
 use crate::http::connections::Connection;
+use crate::http::dead_letters::{LettersError, ReplayJob};
 use crate::query::{QueryError, Related};
 
 /// Lines about refusals come at most this often; the next says how many there were.
@@ -55,6 +58,60 @@ impl Refusals {
             "refused: {}",
             refused.reason
         );
+    }
+}
+
+/// Who works on dead letters.
+pub(in crate::http) struct Operator {
+    pub key: String,
+    pub request_id: String,
+}
+
+impl Operator {
+    /// Logs which letters a replay or a purge is about. Of what was typed, only what is an id, a name of a list or an instant.
+    pub fn chose(&self, what: &'static str, selection: &Selection) {
+        let Self { key, request_id } = self;
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let reason = selection.reason.as_ref().map(|reason| bounded(printable(reason).into_owned()));
+        info!(
+            audit = what,
+            key,
+            request_id,
+            tenant_id = shown(selection.tenant.map(|tenant| tenant.to_string())),
+            kind = shown(selection.kind.map(|kind| kind.to_string())),
+            reason = shown(reason),
+            since = shown(selection.since.map(|at| at.to_string())),
+            until = shown(selection.until.map(|at| at.to_string())),
+            doubtful = selection.doubtful,
+            chosen = selection.hashes.len(),
+            "{what} of dead letters"
+        );
+        for hashes in selection.hashes.chunks(IDS) {
+            let letters = hashes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            info!(audit = what, key, request_id, letters, "{what} of these dead letters");
+        }
+    }
+
+    /// Logs how a replay ended.
+    pub fn replayed(&self, job: &ReplayJob) {
+        let Self { key, request_id } = self;
+        let ReplayReport { selected, replayed, skipped, refused, .. } = job.report;
+        let (id, state) = (job.id, &job.state);
+        info!(
+            audit = "replay",
+            key, request_id, %id, ?state, selected, replayed, skipped, refused, "a replay of dead letters has ended"
+        );
+    }
+
+    /// Logs how a purge ended.
+    pub fn purged(&self, outcome: &Result<u64, LettersError>) {
+        let Self { key, request_id } = self;
+        match outcome {
+            Ok(letters) => info!(audit = "purge", key, request_id, letters, "deleted dead letters"),
+            Err(error) => {
+                warn!(audit = "purge", key, request_id, %error, "a purge did not end; some letters may be gone");
+            }
+        }
     }
 }
 

@@ -45,6 +45,11 @@ impl Caller {
         self.tenants.is_none()
     }
 
+    /// Dead letters are of any tenant.
+    pub(in crate::http) fn may_operate(&self) -> bool {
+        self.is_admin() && self.may(Right::Operate)
+    }
+
     pub(in crate::http) fn may(&self, right: Right) -> bool {
         self.rights.contains(&right)
     }

@@ -12,12 +12,13 @@ use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use super::Api;
-use super::audit::{Actor, Refused};
+use super::audit::{Actor, Operator, Refused};
 use super::auth::Caller;
 use super::observe::RequestId;
 use super::problem::Problem;
 use super::settings::Right;
 use crate::domain::printable;
+use crate::http::dead_letters::DeadLetterQueue;
 use crate::query::{AdminLogs, TenantLogs};
 
 /// The ids of a path, by name.
@@ -112,6 +113,30 @@ impl FromRequestParts<Api> for Everything {
         let refused = Refused { key: Some(&caller.name), tenant_id: None, reason: "the key may not cross tenants" };
         api.refusals.note(&refused, &parts.extensions);
         Err(Problem::forbidden("this crosses tenants: it takes a key with admin = true and the right to read"))
+    }
+}
+
+/// The dead-letter queue, for an admin key that may operate, and who it is.
+pub(in crate::http) struct Operating(pub(in crate::http) DeadLetterQueue, pub(in crate::http) Operator);
+
+impl FromRequestParts<Api> for Operating {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let caller = caller(parts)?;
+        if !caller.may_operate() {
+            let refused = Refused { key: Some(&caller.name), tenant_id: None, reason: "the key may not operate" };
+            api.refusals.note(&refused, &parts.extensions);
+            let detail = "this key may not see dead letters: it takes admin = true and rights = [\"operate\"]";
+            return Err(Problem::forbidden(detail));
+        }
+        let Some(queue) = api.dead_letters.clone() else {
+            return Err(Problem::no_broker(
+                "this difylog serve was started without a broker: set amqp.urls (AMQP_URL)",
+            ));
+        };
+        let request_id = parts.extensions.get::<RequestId>().map_or("-", RequestId::as_str).to_owned();
+        Ok(Self(queue, Operator { key: caller.name.to_string(), request_id }))
     }
 }
 

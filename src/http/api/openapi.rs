@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{Api, admin, app_logs, delete, dify, dify_nodes, export, search, statistics};
+use super::{Api, admin, app_logs, dead_letters, delete, dify, dify_nodes, export, search, statistics};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -26,6 +26,7 @@ use super::{Api, admin, app_logs, delete, dify, dify_nodes, export, search, stat
         (name = "Export", description = "Any number of rows, one JSON text a line"),
         (name = "Delete", description = "Takes a key with the right to delete"),
         (name = "Admin", description = "Crosses tenants; takes an admin key"),
+        (name = "Dead letters", description = "Messages that were refused; takes an admin key with the right to operate"),
     )
 )]
 struct Description;
@@ -66,6 +67,11 @@ pub(super) fn routes() -> (Router<Api>, OpenApi) {
         .routes(routes!(delete::nodes_of_app))
         .routes(routes!(admin::run))
         .routes(routes!(admin::node))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(dead_letters::replay_state, dead_letters::stop_replay))
+        .routes(routes!(dead_letters::purge))
+        .routes(routes!(dead_letters::letter))
         .split_for_parts()
 }
 

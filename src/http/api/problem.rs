@@ -8,6 +8,8 @@ use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
 use super::observe::Cause;
+use crate::amqp::AmqpError;
+use crate::http::dead_letters::LettersError;
 use crate::query::QueryError;
 use crate::store::StoreError;
 use crate::store::payload::PayloadError;
@@ -21,6 +23,9 @@ const NO_PAYLOADS: &str = "the full text cannot be fetched now; try again later,
                            `difylog serve` has the reason under this x-request-id";
 const NO_DIRECTORY: &str = "sessions and accounts cannot be looked up now, which this filter needs; leave it out, or try \
                             again later. The log of `difylog serve` has the reason under this x-request-id";
+const NO_BROKER: &str = "the broker does not answer this difylog serve; it needs the workers' amqp.urls (AMQP_URL). Its log has the \
+                         reason under this x-request-id";
+const NO_QUEUE: &str = "the broker has no dead-letter queue (amqp.dead_letter_queue); run `difylog setup`";
 const UNREADABLE: &str =
     "the store holds something unreadable. The log of `difylog serve` says what under this x-request-id";
 
@@ -129,6 +134,16 @@ impl Problem {
         Self { retry_after: Some(RETRY_SECONDS), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "query_timeout", detail) }
     }
 
+    /// Something else is under way, or is not as the request says.
+    pub(in crate::http) fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// The broker is not known, does not answer, or lacks what difylog sets up.
+    pub(in crate::http) fn no_broker(detail: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "broker_unavailable", detail)
+    }
+
     /// A part that does not answer. The cause names hosts, folders and statements: it is logged, and not answered.
     fn unavailable(code: &'static str, detail: &'static str, cause: String) -> Self {
         let retry_after = Some(RETRY_SECONDS);
@@ -150,6 +165,20 @@ impl From<QueryError> for Problem {
             QueryError::Store(_) => Self::unavailable("store_unavailable", NO_STORE, detail),
             QueryError::Payload(_) => Self::unavailable("payloads_unavailable", NO_PAYLOADS, detail),
             QueryError::PayloadMissing(_) => Self::new(StatusCode::NOT_FOUND, "payload_missing", detail),
+        }
+    }
+}
+
+impl From<LettersError> for Problem {
+    fn from(error: LettersError) -> Self {
+        let detail = error.to_string();
+        match error {
+            LettersError::UnderWay(_) => Self::conflict("replay_under_way", detail),
+            LettersError::OtherNumber(_) => {
+                Self::conflict("count_changed", format!("{detail}; look again, and send that number as expected"))
+            }
+            LettersError::Broker(AmqpError::Missing(_)) => Self::no_broker(NO_QUEUE),
+            LettersError::Broker(_) => Self::unavailable("broker_unavailable", NO_BROKER, detail),
         }
     }
 }

@@ -101,6 +101,12 @@ pub(in crate::http) struct ValueCount {
     count: u64,
 }
 
+impl ValueCount {
+    pub(super) fn new(value: &str, count: u64) -> Self {
+        Self { value: value.into(), count }
+    }
+}
+
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ValueCounts {
     /// Most frequent first

@@ -77,6 +77,8 @@ pub struct TlsSettings {
 pub enum Right {
     Read,
     Delete,
+    /// Dead letters: look, replay, purge. With `admin`, because letters are of any tenant.
+    Operate,
 }
 
 /// A key, known by its hash only.
@@ -128,7 +130,12 @@ impl ApiKey {
         match (self.admin, tenants.is_empty()) {
             (true, false) => Err(format!("keys: {}: admin reaches every tenant; leave tenants out", self.name)),
             (false, true) => Err(format!("keys: {}: name its tenants, or set admin = true", self.name)),
-            _ if self.rights.is_empty() => Err(format!("keys: {}: rights: at least one of read, delete", self.name)),
+            _ if self.rights.is_empty() => {
+                Err(format!("keys: {}: rights: at least one of read, delete, operate", self.name))
+            }
+            (false, _) if self.rights.contains(&Right::Operate) => {
+                Err(format!("keys: {}: operate is about the letters of every tenant: set admin = true", self.name))
+            }
             _ => Ok(()),
         }
     }

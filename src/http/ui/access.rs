@@ -35,7 +35,9 @@ impl FromRequestParts<Api> for Viewer {
 
 impl Viewer {
     pub(super) fn frame(&self, title: &str) -> Frame {
-        Frame { signed_in: true, is_admin: self.caller.is_admin(), ..Frame::plain(self.look, title, &self.here) }
+        let operates = self.caller.may_operate();
+        let plain = Frame::plain(self.look, title, &self.here);
+        Frame { signed_in: true, is_admin: self.caller.is_admin(), operates, ..plain }
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Frame {
     pub here: String,
     pub signed_in: bool,
     pub is_admin: bool,
+    /// Dead letters are for this viewer.
+    pub operates: bool,
     pub tenant_id: Option<TenantId>,
     pub screen: Option<Screen>,
     /// Time range and app, which go along to the other screens.
@@ -75,6 +77,7 @@ impl Frame {
             here: here.to_owned(),
             signed_in: false,
             is_admin: false,
+            operates: false,
             tenant_id: None,
             screen: None,
             carried: State::default(),
@@ -129,6 +132,7 @@ fn head(frame: &Frame) -> Markup {
                     span.label { (texts.workspace) } " " code { (short(&tenant_id.to_string())) }
                 }
             } @else { span.space {} }
+            @if frame.operates { a.workspace href="/ui/dead-letters" { (texts.dead_letters) } }
             @if frame.is_admin { a.workspace href="/ui/system" { (texts.system) } }
             @if frame.signed_in {
                 form method="post" action="/ui/sign-out" { button.quiet type="submit" { (texts.sign_out) } }

@@ -56,6 +56,8 @@ fn problem_page(
         (StatusCode::TOO_MANY_REQUESTS, _) => (texts.too_many, texts.too_many_hint),
         (StatusCode::BAD_REQUEST, _) => (texts.wrong_address, ""),
         (_, "query_timeout") => (texts.too_slow, texts.too_slow_hint),
+        (_, "broker_unavailable") => (texts.broker_down, texts.broker_down_hint),
+        (StatusCode::CONFLICT, _) => (texts.conflict, ""),
         (StatusCode::SERVICE_UNAVAILABLE, _) => (texts.store_down, texts.store_down_hint),
         (_, "unreadable") => (texts.unreadable, ""),
         _ => (texts.problem, ""),

@@ -16,15 +16,15 @@ use crate::support::records;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A driver with a browser of its own, whose profile goes with it.
-struct Browser {
-    client: Client,
+pub struct Browser {
+    pub client: Client,
     driver: Child,
     _profile: tempfile::TempDir,
 }
 
 impl Browser {
     /// A window of this width, on a machine whose clock shows `zone`.
-    async fn new(width: u32, zone: &str) -> Self {
+    pub async fn new(width: u32, zone: &str) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let started = Command::new("chromedriver").arg("--port=0").env("TZ", zone).stdout(Stdio::piped()).spawn();
         let mut driver = started.expect("chromedriver is missing: tests/servers/install.sh browser");
@@ -47,16 +47,16 @@ impl Browser {
         Self { client, driver, _profile: profile }
     }
 
-    async fn open(&self, place: &Place, path: &str) {
+    pub async fn open(&self, place: &Place, path: &str) {
         self.client.goto(&format!("{}{path}", place.base)).await.unwrap();
     }
 
-    async fn enter(&self, place: &Place) {
+    pub async fn enter(&self, place: &Place) {
         self.open(place, &format!("/ui/enter?token={TOKEN}")).await;
         self.there(".top nav a[aria-current]").await;
     }
 
-    async fn there(&self, css: &str) -> fantoccini::elements::Element {
+    pub async fn there(&self, css: &str) -> fantoccini::elements::Element {
         let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
         match found {
             Ok(element) => element,
@@ -64,12 +64,12 @@ impl Browser {
         }
     }
 
-    async fn says(&self, script: &str) -> Value {
+    pub async fn says(&self, script: &str) -> Value {
         self.client.execute(script, Vec::new()).await.unwrap()
     }
 
     /// Waits until an expression of the page is true.
-    async fn until(&self, expression: &str) {
+    pub async fn until(&self, expression: &str) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         // A page on its way to the next answers nothing.
         while self.client.execute(&format!("return Boolean({expression})"), Vec::new()).await.ok()
@@ -80,11 +80,11 @@ impl Browser {
         }
     }
 
-    async fn press(&self, keys: &str) {
+    pub async fn press(&self, keys: &str) {
         self.client.active_element().await.unwrap().send_keys(keys).await.unwrap();
     }
 
-    async fn end(mut self) {
+    pub async fn end(mut self) {
         self.client.clone().close().await.unwrap();
         self.driver.kill().unwrap();
         self.driver.wait().unwrap();

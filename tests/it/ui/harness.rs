@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
+use difylog::amqp::AmqpSettings;
 use difylog::domain::{BulkAction, Record, TenantId, Timestamp};
 use difylog::http::api::{Api, ApiKey, Entry, Right, ServeSettings};
 use difylog::query::{LogService, NoDirectory, Ports};
@@ -18,6 +19,8 @@ use crate::support::records;
 
 pub const TENANT_KEY: &str = "key-of-a-tenant";
 pub const ADMIN_KEY: &str = "key-of-an-admin";
+/// Reads every tenant's logs, and works on dead letters.
+pub const OPERATE_KEY: &str = "key-that-operates";
 /// Deletes, and does not read.
 pub const DELETE_KEY: &str = "key-that-deletes";
 /// What the link of the server signs in with.
@@ -47,15 +50,21 @@ pub fn keys(tenant_id: TenantId) -> Vec<ApiKey> {
         key("tenant", TENANT_KEY, vec![tenant_id.to_string()], &[Right::Read]),
         key("deleter", DELETE_KEY, vec![tenant_id.to_string()], &[Right::Delete]),
         key("admin", ADMIN_KEY, Vec::new(), &[Right::Read]),
+        key("operator", OPERATE_KEY, Vec::new(), &[Right::Read, Right::Operate]),
     ]
 }
 
 impl Place {
     pub async fn new() -> Self {
+        Self::beside(None).await
+    }
+
+    /// With this broker.
+    pub async fn beside(broker: Option<AmqpSettings>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = SqliteSettings { dir: folder.path().join("sqlite"), ..SqliteSettings::default() };
         let store = Arc::new(SqliteStore::new(settings).unwrap());
-        Self::over(store, sqlite(folder.path()), folder).await
+        Self::over(store, sqlite(folder.path()), folder, broker).await
     }
 
     /// Over the engine under test.
@@ -64,19 +73,24 @@ impl Place {
         let prefix = format!("t{}-ui", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let settings = ElasticSettings { hosts: vec![url], prefix, replicas: 0, ..ElasticSettings::default() };
         let store = Arc::new(ElasticStore::new(settings).unwrap());
-        Self::over(store.clone(), (store.clone(), store), tempfile::tempdir().unwrap()).await
+        Self::over(store.clone(), (store.clone(), store), tempfile::tempdir().unwrap(), None).await
     }
 
-    async fn over(store: Arc<dyn Store>, readers: Readers, folder: tempfile::TempDir) -> Self {
+    async fn over(
+        store: Arc<dyn Store>,
+        readers: Readers,
+        folder: tempfile::TempDir,
+        broker: Option<AmqpSettings>,
+    ) -> Self {
         store.install().await.unwrap();
         let tenant_id = records::tenant();
-        let (base, stop) = serve(readers, folder.path(), keys(tenant_id));
+        let (base, stop) = serve(readers, folder.path(), keys(tenant_id), broker);
         Self { tenant_id, base, store, folder, stop }
     }
 
     /// Another replica over the same files, with these keys.
     pub fn replica(&self, keys: Vec<ApiKey>) -> Self {
-        let (base, stop) = serve(sqlite(self.folder.path()), self.folder.path(), keys);
+        let (base, stop) = serve(sqlite(self.folder.path()), self.folder.path(), keys, None);
         let folder = tempfile::tempdir().unwrap();
         Self { tenant_id: self.tenant_id, base, store: Arc::clone(&self.store), folder, stop }
     }
@@ -131,7 +145,12 @@ fn sqlite(folder: &Path) -> Readers {
     (Arc::new(SqliteReader::new(settings.clone())), Arc::new(SqliteEraser::new(settings)))
 }
 
-fn serve((reader, eraser): Readers, folder: &Path, keys: Vec<ApiKey>) -> (String, CancellationToken) {
+fn serve(
+    (reader, eraser): Readers,
+    folder: &Path,
+    keys: Vec<ApiKey>,
+    broker: Option<AmqpSettings>,
+) -> (String, CancellationToken) {
     let payloads = PayloadSettings { dir: folder.join("payloads"), ..PayloadSettings::default() };
     let service = LogService::new(Ports {
         logs: reader.clone(),
@@ -145,7 +164,11 @@ fn serve((reader, eraser): Readers, folder: &Path, keys: Vec<ApiKey>) -> (String
     let settings = ServeSettings { keys, ..ServeSettings::default() };
     let api = Api::new(service, settings, reader, metrics, stop.clone()).unwrap();
     let api = api.with_status(Arc::new(|| Box::pin(std::future::ready(status()))));
-    api.offer(&Entry { token: TOKEN.into(), key: ADMIN_KEY.into() });
+    let api = match broker {
+        Some(broker) => api.with_dead_letters(broker),
+        None => api,
+    };
+    api.offer(&Entry { token: TOKEN.into(), key: OPERATE_KEY.into() });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(api.serve(listener));

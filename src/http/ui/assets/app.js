@@ -71,6 +71,20 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("submit", busy);
 
+// A replay says how far it is until it has ended.
+for (const part of document.querySelectorAll("[data-follow]")) follow(part);
+
+async function follow(part) {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    const answer = await fetch(location.href, { headers: { "x-part": "1" } }).catch(() => null);
+    // The link to refresh stays.
+    if (!answer?.ok) return;
+    part.innerHTML = await answer.text();
+    if (part.querySelector("[data-ended]")) return;
+  }
+}
+
 // A search that takes long says so.
 let waiting;
 function busy() {

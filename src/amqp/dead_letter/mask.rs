@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::domain::verdict::bounded;
+
 /// Longest text printed, in characters.
 const MAX_SHOWN: usize = 4_000;
 /// Larger bodies are not parsed for a look.
@@ -30,8 +32,9 @@ const SHOWN: &[&str] = &[
     "id_",
 ];
 
-/// The body with every text but ids, times and states replaced by its length.
-pub(super) fn masked(body: &[u8]) -> String {
+/// Returns the body with every text but ids, times and states replaced by its length; what is no JSON with its letters and
+/// digits hidden. At most 4,000 characters.
+pub fn masked(body: &[u8]) -> String {
     let parsed = (body.len() <= MAX_PARSED).then(|| serde_json::from_slice::<Value>(body).ok()).flatten();
     let text = match parsed {
         Some(mut value) => {
@@ -45,6 +48,39 @@ pub(super) fn masked(body: &[u8]) -> String {
         shown.push_str("\n…");
     }
     shown
+}
+
+/// Headers and properties that name things: difylog's own, the broker's, and those of Celery's that hold no arguments.
+const SHOWN_HEADERS: &[&str] = &[
+    "content_type",
+    "content_encoding",
+    "correlation_id",
+    "message_id",
+    "type",
+    "task",
+    "id",
+    "root_id",
+    "parent_id",
+    "lang",
+    "retries",
+    "compression",
+    "x-first-death-exchange",
+    "x-first-death-queue",
+    "x-first-death-reason",
+    "x-last-death-exchange",
+    "x-last-death-queue",
+    "x-last-death-reason",
+    "x-delivery-count",
+];
+
+/// Returns the value of a header or property for people, at most about 512 bytes: as it is where it names something, else
+/// its length, because producers may put what users wrote there.
+#[must_use]
+pub fn masked_header(name: &str, value: &str) -> String {
+    if name.starts_with("x-difylog-") || SHOWN_HEADERS.contains(&name) {
+        return bounded(value.to_owned());
+    }
+    format!("‹{} characters›", value.chars().count())
 }
 
 fn mask(value: &mut Value, shown: bool) {
@@ -76,13 +112,20 @@ fn scrambled(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::masked;
+    use super::{masked, masked_header};
 
     #[test]
     fn keeps_the_shape_and_hides_the_texts() {
         let shown = masked(br#"{"v":1,"kind":"app_log","record":{"tenant_id":"abc","title":"secret plan","n":3}}"#);
         assert!(shown.contains("app_log") && shown.contains("abc") && shown.contains("11 characters"));
         assert!(!shown.contains("secret"));
+    }
+
+    #[test]
+    fn headers_that_may_hold_arguments_are_hidden() {
+        assert_eq!(masked_header("x-difylog-reason", "invalid-id"), "invalid-id");
+        assert_eq!(masked_header("argsrepr", "('secret',)"), "‹11 characters›");
+        assert!(masked_header("id", &"x".repeat(9_000)).len() < 600);
     }
 
     #[test]

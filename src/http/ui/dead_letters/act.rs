@@ -1,0 +1,175 @@
+//! What is done to letters: a dry run, a replay with its progress, a purge that asks for the number.
+
+use std::num::NonZeroU32;
+
+use axum::Form;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use maud::{Markup, html};
+use uuid::Uuid;
+
+use super::PATH;
+use crate::amqp::{ReplayReport, Selection};
+use crate::domain::printable;
+use crate::http::api::dead_letters::no_such_replay;
+use crate::http::api::extract::{Ids, Operating};
+use crate::http::api::letters::LetterConditions;
+use crate::http::api::problem::Problem;
+use crate::http::dead_letters::{ReplayJob, ReplayState};
+use crate::http::ui::access::Viewer;
+use crate::http::ui::format::{count, line};
+use crate::http::ui::i18n::Texts;
+use crate::http::ui::layout::{Frame, page as whole_page};
+
+/// The fields of a form that say which letters.
+const SELECTING: [&str; 7] = ["reason", "tenant_id", "kind", "since", "until", "doubtful", "sha256"];
+
+/// The address of a replay's progress.
+pub(super) fn path(id: Uuid) -> String {
+    format!("{PATH}/replays/{id}")
+}
+
+/// The fields of the form, empty ones left out.
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
+        let number = self.get(name).map(|text| text.trim().parse());
+        number.transpose().map_err(|_| Problem::param(name, "expected a whole number"))
+    }
+
+    fn rate(&self) -> Result<Option<NonZeroU32>, Problem> {
+        let rate = self.number("rate")?.map(|rate| u32::try_from(rate).ok().and_then(NonZeroU32::new));
+        rate.map(|rate| rate.ok_or_else(|| Problem::param("rate", "expected letters per second, from 1 on")))
+            .transpose()
+    }
+
+    fn selection(&self) -> Result<Selection, Problem> {
+        let hashes: Vec<_> =
+            self.0.iter().filter(|(name, _)| name == "sha256").map(|(_, hash)| hash.as_str()).collect();
+        let conditions = LetterConditions {
+            tenant_id: self.get("tenant_id"),
+            kind: self.get("kind"),
+            reason: self.get("reason"),
+            since: self.get("since"),
+            until: self.get("until"),
+            doubtful: self.get("doubtful").map(|text| text == "true"),
+            sha256: Some(hashes.join(",")),
+        };
+        conditions.selection()
+    }
+}
+
+/// Takes the form of the list.
+pub(in crate::http::ui) async fn act(
+    viewer: Viewer,
+    Operating(queue, operator): Operating,
+    Form(pairs): Form<Vec<(String, String)>>,
+) -> Result<Response, Problem> {
+    let fields = Fields(pairs.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect());
+    let selection = fields.selection()?;
+    match fields.get("act").as_deref() {
+        Some("dry") => {
+            let report = queue.dry_run(&selection, None).await?;
+            Ok(dry_run(&viewer, &fields, &report))
+        }
+        Some("replay") => {
+            let rate = fields.rate()?;
+            operator.chose("replay", &selection);
+            let job = queue.begin(selection, rate, None, move |job| operator.replayed(job)).await?;
+            Ok(Redirect::to(&path(job.id)).into_response())
+        }
+        Some("purge") => {
+            let number = fields.number("number")?;
+            let number = number.ok_or_else(|| Problem::param("number", "type how many letters are to be deleted"))?;
+            operator.chose("purge", &selection);
+            let outcome = queue.purge(&selection, number).await;
+            operator.purged(&outcome);
+            Ok(Redirect::to(&format!("{PATH}?purged={}", outcome?)).into_response())
+        }
+        _ => Err(Problem::param("act", "expected dry, replay or purge")),
+    }
+}
+
+fn dry_run(viewer: &Viewer, fields: &Fields, report: &ReplayReport) -> Response {
+    let texts = viewer.look.texts();
+    let would = report.selected - report.skipped;
+    let content = html! {
+        section.state {
+            h1 { (texts.dry_run) }
+            p { strong { (count(would.into())) } " " (texts.dry_run_would) }
+            @if let Some((_, doubt)) = &report.doubt {
+                p { strong { (count(report.skipped.into())) } " " (texts.dry_run_skipped) " " (line(doubt, 300)) }
+            }
+            form.actions method="post" action={ (PATH) "/act" } {
+                @for (name, value) in fields.0.iter().filter(|(name, _)| SELECTING.contains(&name.as_str()) || name == "rate") {
+                    input type="hidden" name=(name) value=(value);
+                }
+                @if would > 0 { button type="submit" name="act" value="replay" { (texts.replay) " (" (count(would.into())) ")" } }
+                a.button.quiet href=(PATH) { (texts.to_letters) }
+            }
+        }
+    };
+    // The address of the form is none to come back to.
+    let frame = Frame { here: PATH.to_owned(), ..viewer.frame(texts.dry_run) };
+    whole_page(StatusCode::OK, &frame, &content)
+}
+
+/// How far a replay is: a page, or the part of it that a script asks for.
+pub(in crate::http::ui) async fn progress(
+    viewer: Viewer,
+    Operating(queue, _): Operating,
+    ids: Ids,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let job = queue.replay_of(ids.get("replay_id")?).ok_or_else(no_such_replay)?;
+    let texts = viewer.look.texts();
+    let part = told(texts, &job);
+    if headers.contains_key("x-part") {
+        return Ok(Html(part.into_string()).into_response());
+    }
+    let content = html! {
+        section.state role="status" data-follow[job.state == ReplayState::Running] { (part) }
+    };
+    Ok(whole_page(StatusCode::OK, &viewer.frame(texts.replay), &content))
+}
+
+fn told(texts: &Texts, job: &ReplayJob) -> Markup {
+    let ReplayReport { replayed, refused, complaints, .. } = &job.report;
+    let title = match &job.state {
+        ReplayState::Running => texts.replaying,
+        ReplayState::Done => texts.replay_done,
+        ReplayState::Stopped => texts.replay_stopped,
+        ReplayState::Failed(_) => texts.replay_failed,
+    };
+    html! {
+        h1 { (title) }
+        progress max=(job.expected.max(1)) value=(replayed + refused) aria-label=(title) {}
+        p { strong { (count((*replayed).into())) } " " (texts.replayed_of) " " (count(job.expected.into())) }
+        @if *refused > 0 {
+            p { strong { (count((*refused).into())) } " " (texts.refused_letters) }
+            ul { @for (_, said) in complaints { li { (printable(said)) } } }
+        }
+        @if matches!(job.state, ReplayState::Failed(_)) { p { (texts.replay_failed_hint) } }
+        p.actions {
+            @if job.state == ReplayState::Running {
+                a.button.quiet href=(path(job.id)) { (texts.refresh) }
+            } @else {
+                a.button data-ended href=(PATH) { (texts.to_letters) }
+            }
+        }
+        @if job.state == ReplayState::Running {
+            form method="post" action={ (path(job.id)) "/stop" } { button.quiet type="submit" { (texts.stop) } }
+        }
+    }
+}
+
+/// Stops a replay.
+pub(in crate::http::ui) async fn stop(Operating(queue, _): Operating, ids: Ids) -> Result<Redirect, Problem> {
+    let job = queue.stop(ids.get("replay_id")?).ok_or_else(no_such_replay)?;
+    Ok(Redirect::to(&path(job.id)))
+}
