@@ -10,6 +10,7 @@ mod error;
 mod family;
 mod insert;
 pub mod lookup;
+pub mod names;
 pub mod people;
 mod pool;
 mod row;

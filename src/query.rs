@@ -13,6 +13,7 @@ mod dify_directory;
 mod directory;
 mod export;
 mod full;
+mod names;
 mod nodes;
 mod runs;
 mod seam;
@@ -28,8 +29,9 @@ pub use self::cursor::InvalidCursor;
 pub use self::delete::Related;
 pub use self::dify_directory::DifyDirectory;
 pub use self::directory::{
-    Account, Creator, Creators, Directory, DirectoryError, EndUser, Known, Matches, NoDirectory,
+    Account, App, Creator, Creators, Directory, DirectoryError, EndUser, Known, Matches, NoDirectory, Workspace,
 };
+pub use self::names::{AppNames, WorkspaceNames};
 pub use self::runs::{After, RunCounts, RunList, RunPage, last};
 pub use self::search::{COUNT_TO, Hit, Hits, SearchPage};
 pub use self::snippet::Snippet;

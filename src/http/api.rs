@@ -16,6 +16,7 @@ pub(super) mod export;
 pub(super) mod extract;
 pub(super) mod letters;
 pub(super) mod limits;
+mod me;
 pub(super) mod observe;
 mod openapi;
 pub(super) mod params;

@@ -13,6 +13,7 @@ mod format;
 mod graph;
 mod i18n;
 mod layout;
+mod names;
 mod nodes;
 mod payload;
 mod run;

@@ -1,5 +1,5 @@
 //! The directory that Dify's PostgreSQL is: read-only, batched, and cached within bounds, because the same few people
-//! make most of the rows of a page.
+//! make most of the rows of a page. While PostgreSQL is away, names that were looked up before are shown as they were.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::directory::{Account, Directory, DirectoryError, EndUser, Known, Matches};
-use crate::domain::{RecordId, TenantId};
-use crate::postgres::{Database, PostgresError, people};
+use super::directory::{Account, App, Directory, DirectoryError, EndUser, Known, Matches, Workspace};
+use crate::domain::{AppId, RecordId, TenantId};
+use crate::postgres::{Database, PostgresError, names, people};
 
 /// People remembered of each sort.
 const REMEMBERED: usize = 10_000;
@@ -35,6 +35,8 @@ pub struct DifyDirectory {
     patience: Duration,
     accounts: Cache<(TenantId, RecordId), Option<Account>>,
     end_users: Cache<(TenantId, RecordId), Option<EndUser>>,
+    apps: Cache<(TenantId, AppId), Option<App>>,
+    workspaces: Cache<TenantId, Option<Workspace>>,
     trouble: Mutex<Trouble>,
 }
 
@@ -54,6 +56,8 @@ impl DifyDirectory {
             patience: PATIENCE,
             accounts: Cache::default(),
             end_users: Cache::default(),
+            apps: Cache::default(),
+            workspaces: Cache::default(),
             trouble: Mutex::default(),
         }
     }
@@ -158,6 +162,36 @@ impl Directory for DifyDirectory {
         self.end_users.completed(known, unknown, users)
     }
 
+    async fn apps(&self, tenant_id: TenantId, ids: &[AppId]) -> Known<App> {
+        let (known, unknown) = self.apps.split(ids.iter().map(|id| (tenant_id, *id)));
+        let ids: Vec<_> = unknown.iter().map(|(_, id)| id.uuid()).collect();
+        let question = async { names::apps(&self.database.client().await?, tenant_id.uuid(), &ids).await };
+        let found = if ids.is_empty() { Ok(Vec::new()) } else { self.ask(question).await };
+        let apps = found.map(|rows| {
+            let app = |(id, name, mode, icon): names::AppNameRow| {
+                let id = AppId::new(id);
+                ((tenant_id, id), App { id, name: name.into(), mode: mode.into(), icon: icon.map(Into::into) })
+            };
+            rows.into_iter().map(app).collect()
+        });
+        self.apps.completed(known, unknown, apps)
+    }
+
+    async fn workspaces(&self, ids: &[TenantId]) -> Known<Workspace> {
+        let (known, unknown) = self.workspaces.split(ids.iter().copied());
+        let ids: Vec<_> = unknown.iter().map(|id| id.uuid()).collect();
+        let question = async { names::workspaces(&self.database.client().await?, &ids).await };
+        let found = if ids.is_empty() { Ok(Vec::new()) } else { self.ask(question).await };
+        let workspaces = found.map(|rows| {
+            let workspace = |(id, name): (Uuid, String)| {
+                let id = TenantId::new(id);
+                (id, Workspace { id, name: name.into() })
+            };
+            rows.into_iter().map(workspace).collect()
+        });
+        self.workspaces.completed(known, unknown, workspaces)
+    }
+
     async fn end_users_of_session(
         &self,
         tenant_id: TenantId,
@@ -240,10 +274,17 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
 }
 
 impl<K: Hash + Eq + Copy, V: Clone> Cache<K, Option<V>> {
-    /// What is known, with what was found now; whoever was asked for and not found is remembered as unknown.
+    /// What is known, with what was found now; whoever was asked for and not found is remembered as unknown. Where nothing
+    /// could be asked, what was remembered counts, however old it is.
     fn completed(&self, known: Vec<Option<V>>, asked: Vec<K>, found: Result<Vec<(K, V)>, DirectoryError>) -> Known<V> {
         let mut all: Vec<V> = known.into_iter().flatten().collect();
-        let Ok(found) = found else { return Known { found: all, complete: false } };
+        let Ok(found) = found else {
+            let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let old: Vec<_> = asked.iter().filter_map(|key| cache.get(key)).map(|(_, value)| value.clone()).collect();
+            let complete = old.len() == asked.len();
+            all.extend(old.into_iter().flatten());
+            return Known { found: all, complete };
+        };
         let mut absent: HashSet<K> = asked.into_iter().collect();
         for (key, value) in found {
             absent.remove(&key);
@@ -260,6 +301,20 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, Option<V>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_known_outlives_an_outage() {
+        let cache = Cache::default();
+        cache.completed(Vec::new(), vec![1, 2], Ok(vec![(1, "one")]));
+        tokio::time::advance(10 * FRESH).await;
+        let away = || Err(DirectoryError("away".into()));
+        let ask = |keys: &[i32]| {
+            let (known, unknown) = cache.split(keys.iter().copied());
+            cache.completed(known, unknown, away())
+        };
+        assert_eq!(ask(&[1, 2]), Known { found: vec!["one"], complete: true });
+        assert_eq!(ask(&[1, 3]), Known { found: vec!["one"], complete: false });
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_cache_forgets_by_age_and_never_outgrows_its_bound() {

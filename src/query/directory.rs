@@ -1,11 +1,11 @@
-//! The port to who the creators are. Log rows carry ids only; names live in Dify's PostgreSQL.
+//! The port to what ids are called: creators, apps, workspaces. Log rows carry ids only; names live in Dify's PostgreSQL.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 
 use crate::domain::query::AppLogRow;
-use crate::domain::{RecordId, TenantId};
+use crate::domain::{AppId, RecordId, TenantId};
 
 /// The directory could not be asked; the same call may succeed later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,24 @@ pub struct EndUser {
     pub id: RecordId,
     pub r#type: Option<Box<str>>,
     pub session_id: Option<Box<str>>,
+}
+
+/// A row of `apps`, as answers show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    pub id: AppId,
+    pub name: Box<str>,
+    /// `workflow`, `advanced-chat`, …
+    pub mode: Box<str>,
+    /// A character or its name; `None` where the icon is a picture.
+    pub icon: Option<Box<str>>,
+}
+
+/// A row of `tenants`, as answers show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    pub id: TenantId,
+    pub name: Box<str>,
 }
 
 /// End users that a keyword finds.
@@ -64,6 +82,12 @@ pub trait Directory: Send + Sync {
     /// Returns end users of a tenant by their ids; otherwise as [`Self::accounts`].
     async fn end_users(&self, tenant_id: TenantId, ids: &[RecordId]) -> Known<EndUser>;
 
+    /// Returns apps of a tenant by their ids; otherwise as [`Self::accounts`].
+    async fn apps(&self, tenant_id: TenantId, ids: &[AppId]) -> Known<App>;
+
+    /// Returns workspaces by their ids; otherwise as [`Self::accounts`].
+    async fn workspaces(&self, ids: &[TenantId]) -> Known<Workspace>;
+
     /// The end users of a tenant with exactly this session id.
     ///
     /// # Errors
@@ -96,6 +120,14 @@ impl Directory for NoDirectory {
     }
 
     async fn end_users(&self, _: TenantId, _: &[RecordId]) -> Known<EndUser> {
+        Known { found: Vec::new(), complete: true }
+    }
+
+    async fn apps(&self, _: TenantId, _: &[AppId]) -> Known<App> {
+        Known { found: Vec::new(), complete: true }
+    }
+
+    async fn workspaces(&self, _: &[TenantId]) -> Known<Workspace> {
         Known { found: Vec::new(), complete: true }
     }
 

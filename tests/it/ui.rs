@@ -4,5 +4,6 @@ mod browser;
 mod dead_letters;
 mod harness;
 mod hostile;
+mod names;
 mod pages;
 mod sign_in;

@@ -45,6 +45,10 @@ impl Caller {
         self.tenants.is_none()
     }
 
+    pub(in crate::http) fn rights(&self) -> &[Right] {
+        &self.rights
+    }
+
     /// Dead letters are of any tenant.
     pub(in crate::http) fn may_operate(&self) -> bool {
         self.is_admin() && self.may(Right::Operate)

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{Api, admin, app_logs, dead_letters, delete, dify, dify_nodes, export, search, statistics};
+use super::{Api, admin, app_logs, dead_letters, delete, dify, dify_nodes, export, me, search, statistics};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -67,6 +67,8 @@ pub(super) fn routes() -> (Router<Api>, OpenApi) {
         .routes(routes!(delete::nodes_of_app))
         .routes(routes!(admin::run))
         .routes(routes!(admin::node))
+        .routes(routes!(me::me))
+        .routes(routes!(me::apps))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::replay))
         .routes(routes!(dead_letters::replay_state, dead_letters::stop_replay))

@@ -81,6 +81,18 @@ pub enum Right {
     Operate,
 }
 
+impl Right {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Delete => "delete",
+            Self::Operate => "operate",
+        }
+    }
+}
+
 /// A key, known by its hash only.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -45,6 +45,8 @@ impl Viewer {
 pub(super) struct Reader {
     pub viewer: Viewer,
     pub logs: TenantLogs,
+    /// The name of the workspace, where it is known.
+    workspace: Option<Box<str>>,
 }
 
 impl FromRequestParts<Api> for Reader {
@@ -53,7 +55,10 @@ impl FromRequestParts<Api> for Reader {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let viewer = Viewer::from_request_parts(parts, api).await?;
         let Reading(logs) = Reading::from_request_parts(parts, api).await?;
-        Ok(Self { viewer, logs })
+        let tenant_id = logs.tenant_id();
+        let names = api.service.workspace_names([tenant_id]).await;
+        let workspace = names.get(&tenant_id).map(|found| found.name.clone());
+        Ok(Self { viewer, logs, workspace })
     }
 }
 
@@ -69,6 +74,7 @@ impl Reader {
             carried = carried.with(name, state.get(name));
         }
         let tenant_id = Some(self.tenant_id());
-        Frame { tenant_id, screen: Some(screen), carried, ..self.viewer.frame(title) }
+        let workspace = self.workspace.clone();
+        Frame { tenant_id, workspace, screen: Some(screen), carried, ..self.viewer.frame(title) }
     }
 }

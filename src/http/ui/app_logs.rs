@@ -1,5 +1,7 @@
 //! The logs of an app, as Dify's own page lists them.
 
+use std::sync::OnceLock;
+
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -35,6 +37,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         fields: &[],
         searched: "",
         filters: &[("app_id", texts.app), ("status", texts.status)],
+        apps: OnceLock::new(),
     };
     let app_id = id::<AppId>("app_id", state.get("app_id"))?;
     let body = match app_id {
@@ -67,11 +70,13 @@ async fn logs(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
         limit: ROWS,
     };
     let found = view.reader.logs.app_logs(&query).await?;
+    view.learn(vec![app_id]).await;
     if found.rows.is_empty() {
         return Ok(view.none_found(texts.none, None));
     }
     let at = |page: u64| view.href(&view.state.with("page", Some(&page.to_string())));
     Ok(html! {
+        (view.names_note(found.creators.are_names_missing()))
         @if found.incomplete { p.note { (texts.incomplete) } }
         div.above { p.total role="status" { strong { (count(found.total.into())) } " " (texts.found) } }
         (table(view, &found))

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::explore::View;
+use super::explore::{View, apps_of};
 use super::format::count;
 use super::states::nothing;
 use crate::domain::query::Facet;
@@ -20,12 +20,14 @@ pub(super) async fn choose_app(view: &View<'_>, heading: Option<&Markup>) -> Res
     if apps.is_empty() {
         return Ok(nothing(view.reader.viewer.look, texts.none, Some(&view.over("all")), None));
     }
+    view.learn(apps_of(&apps)).await;
     Ok(html! {
+        (view.names_note(false))
         @if let Some(heading) = heading { (heading) }
         table.framed {
             thead { tr { th scope="col" { (texts.app) } th.number scope="col" { (texts.runs) } } }
             @for app in &apps { tbody.linked { tr {
-                td { a.whole href=(view.href(&view.state.with("app_id", Some(&app.value)))) { code { (app.value) } } }
+                td { a.whole href=(view.href(&view.state.with("app_id", Some(&app.value)))) { (view.app(&app.value)) } }
                 td.number { (count(app.count.into())) }
             } } }
         }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::sync::OnceLock;
 
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -24,6 +25,8 @@ const KNOWN: [&str; 4] = ["app_id", "range", "from", "until"];
 /// Failed runs that are looked at, and bytes of their payloads, which come along.
 const MOST_RUNS: usize = 1000;
 const MOST_BYTES: usize = 64 << 20;
+/// Apps named in a group.
+const MOST_APPS: usize = 3;
 /// Groups shown.
 const MOST_GROUPS: usize = 100;
 /// Characters of an error that tell it from others.
@@ -143,6 +146,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         fields: &[],
         searched: "",
         filters: &[("app_id", texts.app)],
+        apps: OnceLock::new(),
     };
     let query = RunQuery {
         app_id: id("app_id", state.get("app_id"))?,
@@ -151,6 +155,8 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         ..RunQuery::default()
     };
     let groups = groups(&reader, &query).await?;
+    view.learn(groups.found.iter().take(MOST_GROUPS).flat_map(|group| group.apps.iter().take(MOST_APPS).copied()))
+        .await;
     let content = html! {
         div.bar { div.title { h1 { (texts.errors) } } (view.time_bar()) }
         p.faint { (texts.errors_lead) }
@@ -173,7 +179,7 @@ fn table(view: &View<'_>, span: &Span, groups: &Groups) -> Markup {
             thead { tr {
                 th scope="col" { (texts.error) }
                 th.number scope="col" { (texts.runs) }
-                th.number.wide scope="col" { (texts.apps) }
+                th.wide scope="col" { (texts.apps) }
                 th.wide scope="col" { (texts.first_seen) }
                 th scope="col" { (texts.last_seen) }
             } }
@@ -182,7 +188,8 @@ fn table(view: &View<'_>, span: &Span, groups: &Groups) -> Markup {
                     @if group.example.is_empty() { (texts.no_error_text) } @else { (line(&group.example, 300)) }
                 } }
                 td.number { (count(group.runs.into())) }
-                td.number.wide { (count(group.apps.len() as i128)) }
+                td.wide { @for app_id in group.apps.iter().take(MOST_APPS) { div { (view.app(&app_id.to_string())) } }
+                    @if group.apps.len() > MOST_APPS { span.faint { "+" (count((group.apps.len() - MOST_APPS) as i128)) } } }
                 td.wide { (time(group.oldest, zone)) }
                 td { a href={ (runs) "/" (group.newest.1) } title=(texts.latest_run) { (time(group.newest.0, zone)) " " code { (short(&group.newest.1.to_string())) } } }
             } } }

@@ -1,5 +1,7 @@
 //! The parts that the explorers of runs and nodes share: search, time range, facets, pages, and what to take away.
 
+use std::sync::OnceLock;
+
 use futures::future::try_join_all;
 use maud::{Markup, html};
 
@@ -8,13 +10,14 @@ use super::charts::{Bars, width};
 use super::format::{count, instant, line, short};
 use super::i18n::Texts;
 use super::layout::{Screen, path};
+use super::names;
 use super::state::{RANGES, Span, State, encoded};
 use super::states::nothing;
-use crate::domain::Timestamp;
 use crate::domain::query::{FacetCount, HistogramBucket, TimeRange, Total};
+use crate::domain::{AppId, Timestamp};
 use crate::http::api::params::Paging;
 use crate::http::api::problem::Problem;
-use crate::query::{QueryError, SearchPage, Snippet};
+use crate::query::{AppNames, QueryError, SearchPage, Snippet};
 
 /// Rows of a page.
 pub(super) const ROWS: u16 = 50;
@@ -33,6 +36,8 @@ pub(super) struct View<'a> {
     pub searched: &'static str,
     /// The filters that are shown as facets or chips.
     pub filters: &'a [(&'static str, &'static str)],
+    /// What the apps that it shows are called, once that was looked up.
+    pub apps: OnceLock<AppNames>,
 }
 
 /// What an explorer shows of the records that it found.
@@ -50,6 +55,27 @@ pub(super) struct Results<'a> {
 impl View<'_> {
     pub(super) fn texts(&self) -> &'static Texts {
         self.reader.viewer.look.texts()
+    }
+
+    /// Looks up what these apps are called, and the one that is filtered by.
+    pub(super) async fn learn(&self, mut apps: Vec<AppId>) {
+        apps.extend(self.state.get("app_id").and_then(|id| id.parse::<AppId>().ok()));
+        let names = self.reader.logs.app_names(apps).await;
+        let _ = self.apps.set(names);
+    }
+
+    /// An app by the text of its id.
+    pub(super) fn app(&self, id: &str) -> Markup {
+        match self.apps.get() {
+            Some(known) => names::app(known, id),
+            None => names::app(&AppNames::default(), id),
+        }
+    }
+
+    /// Says so where names could not be looked up.
+    pub(super) fn names_note(&self, creators_missing: bool) -> Markup {
+        let missing = creators_missing || self.apps.get().is_some_and(AppNames::are_missing);
+        html! { @if missing { p.note { (self.texts().names_missing) } } }
     }
 
     pub(super) fn path(&self) -> String {
@@ -186,6 +212,7 @@ impl View<'_> {
                     @for (name, word, value) in &set {
                         li { span { (word) ": " } @match *name {
                             "status" => { (value.split(',').map(|status| texts.status(status)).collect::<Vec<_>>().join(", ")) }
+                            "app_id" => { (self.app(value)) }
                             _ => { (line(&shown(value), 60)) }
                         } " " a href=(self.href(&self.state.with(name, None))) aria-label={ (texts.remove) ": " (word) } { "×" } }
                     }
@@ -215,7 +242,7 @@ impl View<'_> {
                         li { a href=(self.href(&self.switched(name, value))) aria-current=[chosen.then_some("true")] {
                             span.value { @match name {
                                 "status" => { (super::format::status(texts, value)) }
-                                "app_id" => { code title=(value) { (short(value)) } }
+                                "app_id" => { (self.app(value)) }
                                 _ => { (line(value, 40)) }
                             } }
                             span.number { (count((*number).into())) }

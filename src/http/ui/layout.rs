@@ -5,7 +5,7 @@ use axum::response::{Html, IntoResponse as _, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{ICON, SCRIPT, STYLE};
-use super::format::{clipped, short};
+use super::format::{clipped, line, short};
 use super::i18n::Lang;
 use super::state::State;
 use super::viewer::{Look, Theme};
@@ -63,6 +63,8 @@ pub(super) struct Frame {
     /// Dead letters are for this viewer.
     pub operates: bool,
     pub tenant_id: Option<TenantId>,
+    /// The name of the workspace, where it is known.
+    pub workspace: Option<Box<str>>,
     pub screen: Option<Screen>,
     /// Time range and app, which go along to the other screens.
     pub carried: State,
@@ -79,6 +81,7 @@ impl Frame {
             is_admin: false,
             operates: false,
             tenant_id: None,
+            workspace: None,
             screen: None,
             carried: State::default(),
         }
@@ -129,7 +132,8 @@ fn head(frame: &Frame) -> Markup {
                     }
                 }
                 a.workspace href="/ui/workspaces" title={ (texts.workspace) " " (tenant_id) } {
-                    span.label { (texts.workspace) } " " code { (short(&tenant_id.to_string())) }
+                    span.label { (texts.workspace) } " "
+                    @match &frame.workspace { Some(name) => (line(name, 30)), None => code { (short(&tenant_id.to_string())) } }
                 }
             } @else { span.space {} }
             @if frame.operates { a.workspace href="/ui/dead-letters" { (texts.dead_letters) } }

@@ -1,12 +1,14 @@
 //! The explorer of node executions: the same as of runs, over all runs.
 
+use std::sync::OnceLock;
+
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::access::Reader;
 use super::charts::Bars;
-use super::explore::{Results, VALUES, View, snippet};
+use super::explore::{Results, VALUES, View, apps_of, snippet};
 use super::format::{line, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
 use super::runs::field_word;
@@ -71,6 +73,7 @@ async fn find(view: &View<'_>, query: &NodeQuery) -> Result<Found, Problem> {
         logs.facet(&any_type, Facet::NodeType, VALUES),
         logs.facet(&any_app, Facet::AppId, VALUES),
     )?;
+    view.learn(apps_of(&apps)).await;
     let bars = view.bars(&query.statuses, &statuses, |status, seconds| {
         let of_status = NodeQuery { statuses: vec![status], ..query.clone() };
         async move { logs.histogram(&of_status, seconds).await }
@@ -107,6 +110,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
             ("node_id", texts.node),
             ("created_by", texts.creator),
         ],
+        apps: OnceLock::new(),
     };
     let query = query(&view)?;
     let found = find(&view, &query).await?;
@@ -127,6 +131,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         h1.sr { (texts.nodes) }
         div.bar { (view.search_bar(texts.search_nodes_hint)) (view.time_bar()) }
         (view.chips())
+        (view.names_note(false))
         @if found.hits.text_truncated { p.note { (texts.cut_search) } }
         (view.explorer(&facets, results.as_ref()))
     };

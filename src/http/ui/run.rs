@@ -10,6 +10,7 @@ use super::access::Reader;
 use super::format::{class, count, line, seconds, short, status, time};
 use super::graph;
 use super::layout::{Screen, page as whole_page, path};
+use super::names;
 use super::payload::{node_data, payloads};
 use super::runs::creator;
 use super::state::State;
@@ -72,10 +73,12 @@ async fn head(reader: &Reader, document: &Document, run: &WorkflowRun) -> Markup
     let (look, texts) = (reader.viewer.look, reader.viewer.look.texts());
     let runs = path(reader.tenant_id(), Screen::Runs);
     let creators = reader.logs.creators([(&*run.created_by_role, run.created_by)]).await;
+    let apps = reader.logs.app_names([run.app_id]).await;
     let of = |name: &str, id: &str| State::default().with(name, Some(id)).with("range", Some("all")).href(&runs);
     let app_id = run.app_id.to_string();
     html! {
         p.crumbs { a href=(runs) { (texts.runs) } }
+        @if apps.are_missing() || creators.are_names_missing() { p.note { (texts.names_missing) } }
         div.title { h1 { (texts.run) " " code { (short(&run.id.to_string())) } } (status(texts, run.status.as_str())) }
         dl.facts {
             div { dt { (texts.started) } dd { (time(run.created_at, look.zone)) } }
@@ -85,7 +88,7 @@ async fn head(reader: &Reader, document: &Document, run: &WorkflowRun) -> Markup
             @if run.exceptions_count > 0 { div { dt { (texts.exceptions) } dd { (count(run.exceptions_count.into())) } } }
             div { dt { (texts.trigger) } dd { (line(&run.triggered_from, 40)) } }
             div { dt { (texts.creator) } dd { a href=(of("created_by", &run.created_by.to_string())) { (creator(&creators, &run.created_by_role, run.created_by)) } } }
-            div { dt { (texts.app) } dd { a href=(of("app_id", &app_id)) { code title=(app_id) { (short(&app_id)) } } } }
+            div { dt { (texts.app) } dd { a href=(of("app_id", &app_id)) { (names::app(&apps, &app_id)) } } }
             div { dt { (texts.version) } dd { (line(&run.version, 40)) } }
         }
         @if let Some(error) = run.error.as_deref().filter(|error| !error.is_empty()) {

@@ -1,12 +1,14 @@
 //! The explorer of runs.
 
+use std::sync::OnceLock;
+
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::access::Reader;
 use super::charts::Bars;
-use super::explore::{Results, VALUES, View, snippet};
+use super::explore::{Results, VALUES, View, apps_of, snippet};
 use super::format::{clipped, count, line, short, status, time, took};
 use super::layout::{Screen, page as whole_page};
 use super::state::State;
@@ -78,6 +80,9 @@ async fn find(view: &View<'_>, query: &RunQuery) -> Result<Found, Problem> {
         async move { logs.histogram(&of_status, seconds).await }
     });
     let bars = bars.await?;
+    let mut shown = apps_of(&apps);
+    shown.extend(hits.hits.iter().map(|hit| hit.row.app_id));
+    view.learn(shown).await;
     let creators = logs.creators(hits.hits.iter().map(|hit| (&*hit.row.created_by_role, hit.row.created_by))).await;
     Ok(Found { hits, creators, statuses, apps, triggers, bars })
 }
@@ -103,6 +108,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
             ("created_by", texts.creator),
             ("type", texts.node_type),
         ],
+        apps: OnceLock::new(),
     };
     let query = query(&view)?;
     let found = find(&view, &query).await?;
@@ -123,7 +129,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         h1.sr { (texts.runs) }
         div.bar { (view.search_bar(texts.search_hint)) (view.time_bar()) }
         (view.chips())
-        @if found.creators.are_names_missing() { p.note { (texts.names_missing) } }
+        (view.names_note(found.creators.are_names_missing()))
         @if found.hits.text_truncated { p.note { (texts.cut_search) } }
         (view.explorer(&facets, results.as_ref()))
     };
@@ -149,7 +155,7 @@ fn table(view: &View<'_>, found: &Found) -> Markup {
                     tr {
                         td { (status(texts, run.status.as_str())) }
                         td { a.whole href={ (view.path()) "/" (run.id) } { (time(run.created_at, view.reader.viewer.look.zone)) } }
-                        td.wide { code title=(run.app_id) { (short(&run.app_id.to_string())) } }
+                        td.wide { (view.app(&run.app_id.to_string())) }
                         td.number { (took(run.elapsed_time, run.finished_at)) }
                         td.number.wide { (count(run.total_tokens.into())) }
                         td.number.wide { (count(run.total_steps.into())) }

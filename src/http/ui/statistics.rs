@@ -1,5 +1,7 @@
 //! The numbers of one app per day: Dify's four and the error rate, each drawn and with its table.
 
+use std::sync::OnceLock;
+
 use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
@@ -9,7 +11,7 @@ use super::access::Reader;
 use super::charts::columns;
 use super::choose_app::choose_app;
 use super::explore::View;
-use super::format::{count, short};
+use super::format::count;
 use super::layout::{Screen, page as whole_page};
 use super::state::State;
 use super::states::nothing;
@@ -40,6 +42,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
         fields: &[],
         searched: "",
         filters: &[("app_id", texts.app)],
+        apps: OnceLock::new(),
     };
     let heading = html! { h2 { (texts.choose_app) } p.faint { (texts.choose_app_lead) } };
     let body = match id::<AppId>("app_id", state.get("app_id"))? {
@@ -55,6 +58,7 @@ pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Probl
 }
 
 async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
+    view.learn(vec![app_id]).await;
     let texts = view.texts();
     let (logs, zone, created) = (&view.reader.logs, view.reader.viewer.look.zone, view.span.created);
     // Dify's own pages count the runs of published apps.
@@ -84,7 +88,7 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
     let tokens: i128 = days.iter().map(|day| day.tokens).sum();
     Ok(html! {
         dl.facts {
-            div { dt { (texts.app) } dd { code title=(app_id) { (short(&app_id.to_string())) } } }
+            div { dt { (texts.app) } dd { (view.app(&app_id.to_string())) } }
             div { dt { (texts.error_rate) } dd { strong { (format!("{rate:.1} %")) } " " span.faint { (count(failed.into())) " / " (count(all.into())) } } }
             div { dt { (texts.daily_runs) } dd { (count(runs)) } }
             div { dt { (texts.daily_tokens) } dd { (count(tokens)) } }

@@ -7,7 +7,7 @@ use maud::html;
 use serde::Deserialize;
 
 use super::access::Viewer;
-use super::format::count;
+use super::format::{count, line};
 use super::layout::{Screen, page, path};
 use crate::domain::TenantId;
 use crate::http::api::Api;
@@ -34,24 +34,25 @@ pub(super) async fn home(State(api): State<Api>, viewer: Viewer) -> Result<Respo
     let workspaces = known(&api, &viewer).await?;
     match workspaces.as_slice() {
         [(tenant_id, _)] => Ok(Redirect::to(&path(*tenant_id, Screen::Runs)).into_response()),
-        _ => list_of(&viewer, &workspaces),
+        _ => list_of(&api, &viewer, &workspaces).await,
     }
 }
 
 /// The choice.
 pub(super) async fn list(State(api): State<Api>, viewer: Viewer) -> Result<Response, Problem> {
     let workspaces = known(&api, &viewer).await?;
-    list_of(&viewer, &workspaces)
+    list_of(&api, &viewer, &workspaces).await
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "both handlers end with it")]
-fn list_of(viewer: &Viewer, workspaces: &[(TenantId, Option<u64>)]) -> Result<Response, Problem> {
+async fn list_of(api: &Api, viewer: &Viewer, workspaces: &[(TenantId, Option<u64>)]) -> Result<Response, Problem> {
+    let names = api.service.workspace_names(workspaces.iter().map(|(tenant_id, _)| *tenant_id)).await;
     let texts = viewer.look.texts();
     let is_admin = viewer.caller.is_admin();
     let content = html! {
         section.workspaces {
             h1 { (texts.workspaces) }
             p.lead { (texts.workspaces_lead) }
+            @if names.are_missing() { p.note { (texts.names_missing) } }
             @if is_admin { p.faint { @if workspaces.is_empty() { (texts.workspaces_none) } @else { (texts.workspaces_bound) } } }
             @if !workspaces.is_empty() {
                 table {
@@ -59,7 +60,9 @@ fn list_of(viewer: &Viewer, workspaces: &[(TenantId, Option<u64>)]) -> Result<Re
                     tbody {
                         @for (tenant_id, runs) in workspaces {
                             tr.linked {
-                                td { a.whole href=(path(*tenant_id, Screen::Runs)) { code { (tenant_id) } } }
+                                td { a.whole href=(path(*tenant_id, Screen::Runs)) {
+                                    @match names.get(tenant_id) { Some(found) => (line(&found.name, 80)), None => code { (tenant_id) } }
+                                } }
                                 @if let Some(runs) = runs { td.number { (count((*runs).into())) } }
                             }
                         }

@@ -8,8 +8,9 @@ use difylog::http::api::ServeSettings;
 use difylog::postgres::{Database, PostgresSettings};
 use difylog::query::{DifyDirectory, Directory as _, LogService, Ports};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
+use serde_json::json;
 
-use crate::api::harness::Server;
+use crate::api::harness::{Server, TENANT_KEY};
 use crate::support::memory::MemoryStore;
 use crate::support::postgres::{Postgres, Schema};
 use crate::support::records;
@@ -64,6 +65,7 @@ async fn without_the_database_answers_have_ids_and_say_so() {
         assert!(!answer.text.contains("127.0.0.1") && answer.text.contains("leave it out"), "{}", answer.text);
     }
     server.ok("/runs").await;
+    assert_eq!(server.ok("/apps").await["names"], "unavailable");
 }
 
 #[tokio::test]
@@ -92,4 +94,37 @@ async fn a_name_is_shown_to_the_tenants_of_its_account_only() {
         assert_eq!((names, found.complete), (vec!["Ann"], true));
     }
     assert_eq!(directory.accounts(theirs, &[member]).await.found, []);
+}
+
+#[tokio::test]
+async fn apps_have_names_in_their_own_tenant_and_a_key_says_what_it_reaches() {
+    let postgres = Postgres::empty(Schema::V12);
+    let server = server(&postgres.settings());
+    let (tenant, foreign) = (server.tenant_id, records::tenant());
+    let [ours, theirs, unknown] = [records::app(), records::app(), records::app()];
+    postgres.sql(&format!(
+        "CREATE TABLE apps (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, name varchar NOT NULL, mode varchar NOT NULL, \
+           icon_type varchar, icon varchar);
+         CREATE TABLE tenants (id uuid PRIMARY KEY, name varchar NOT NULL);
+         INSERT INTO apps VALUES ('{ours}', '{tenant}', 'Parcel <desk>', 'workflow', 'emoji', '📦'), \
+           ('{theirs}', '{foreign}', 'Secret plan', 'workflow', 'image', 'file-id');
+         INSERT INTO tenants VALUES ('{tenant}', 'Ours'), ('{foreign}', 'Theirs')"
+    ));
+    let run = |app| Record::Run(Box::new(records::run(tenant, app, records::at("2025-12-01T00:00:00Z"))));
+    // A run may name any app: it is what its producer says.
+    server.store([run(ours), run(ours), run(theirs), run(unknown)]).await;
+    let apps = server.ok("/apps").await;
+    assert_eq!(
+        apps["data"][0],
+        json!({"id": ours.to_string(), "name": "Parcel <desk>", "mode": "workflow", "icon": "📦", "runs": 2})
+    );
+    assert_eq!((apps["data"].as_array().unwrap().len(), &apps["names"]), (3, &json!(null)));
+    assert!(!apps.to_string().contains("Secret"), "{apps}");
+    let me = server.ask("GET", "/v1/me", Some(TENANT_KEY), None).await.json();
+    assert_eq!(me["tenants"], json!([{"id": tenant.to_string(), "name": "Ours"}]));
+    assert_eq!(
+        (&me["key"], &me["admin"], &me["rights"]),
+        (&json!("tenant"), &json!(false), &json!(["read", "delete"]))
+    );
+    assert_eq!(server.ask("GET", "/v1/me", None, None).await.status, 401);
 }

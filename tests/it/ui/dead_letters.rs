@@ -8,7 +8,7 @@ use lapin::BasicProperties;
 use serde_json::{Value, json};
 
 use super::browser::Browser;
-use super::harness::{ADMIN_KEY, Answer, Client, OPERATE_KEY, Place, TENANT_KEY, now};
+use super::harness::{ADMIN_KEY, Answer, Beside, Client, OPERATE_KEY, Place, TENANT_KEY, now};
 use crate::broker::harness::{Worker, connect, publish_on};
 use crate::support::records;
 use crate::support::site::needed;
@@ -40,7 +40,7 @@ fn broker() -> AmqpSettings {
 async fn with_letters(runs: usize) -> (Place, AmqpSettings) {
     let settings = broker();
     difylog::amqp::set_up(&settings).await.unwrap();
-    let place = Place::beside(Some(settings.clone())).await;
+    let place = Place::beside(Beside::broker(settings.clone())).await;
     let event = |_| {
         let mut run = records::run(place.tenant_id, records::app(), now());
         run.inputs = records::json(r#"{"query": "a secret parcel"}"#);
@@ -230,11 +230,11 @@ async fn without_a_broker_the_page_says_so_and_names_no_host() {
     let none = client.get("/ui/dead-letters").await;
     assert!(none.status == 503 && none.text.contains("AMQP_URL"), "{}", none.text);
     let mut settings = broker();
-    let place = Place::beside(Some(settings.clone())).await;
+    let place = Place::beside(Beside::broker(settings.clone())).await;
     let missing = place.signed_in(OPERATE_KEY).await.get("/ui/dead-letters").await;
     assert!(missing.status == 503 && missing.text.contains("difylog setup"), "{}", missing.text);
     settings.urls = vec!["amqp://secret-user:secret-word@127.0.0.1:1/%2f".parse().unwrap()];
-    let place = Place::beside(Some(settings)).await;
+    let place = Place::beside(Beside::broker(settings)).await;
     let away = place.signed_in(OPERATE_KEY).await.get("/ui/dead-letters").await;
     assert!(away.status == 503 && away.text.contains("The broker does not answer"), "{}", away.text);
     assert!(!away.text.contains("127.0.0.1:1") && !away.text.contains("secret"), "{}", away.text);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use difylog::amqp::AmqpSettings;
 use difylog::domain::{BulkAction, Record, TenantId, Timestamp};
 use difylog::http::api::{Api, ApiKey, Entry, Right, ServeSettings};
-use difylog::query::{LogService, NoDirectory, Ports};
+use difylog::query::{Directory, LogService, NoDirectory, Ports};
 use difylog::store::elastic::{ElasticSettings, ElasticStore};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::sqlite::{SqliteEraser, SqliteReader, SqliteSettings, SqliteStore};
@@ -29,6 +29,28 @@ pub const TOKEN: &str = "token-of-the-link";
 /// The instant at which every page is asked for.
 pub fn now() -> Timestamp {
     records::at("2025-12-20T12:00:00Z")
+}
+
+/// The servers beside the store.
+pub struct Beside {
+    pub broker: Option<AmqpSettings>,
+    pub directory: Arc<dyn Directory>,
+}
+
+impl Default for Beside {
+    fn default() -> Self {
+        Self { broker: None, directory: Arc::new(NoDirectory) }
+    }
+}
+
+impl Beside {
+    pub fn broker(settings: AmqpSettings) -> Self {
+        Self { broker: Some(settings), ..Self::default() }
+    }
+
+    pub fn directory(directory: impl Directory + 'static) -> Self {
+        Self { directory: Arc::new(directory), ..Self::default() }
+    }
 }
 
 pub struct Place {
@@ -56,15 +78,15 @@ pub fn keys(tenant_id: TenantId) -> Vec<ApiKey> {
 
 impl Place {
     pub async fn new() -> Self {
-        Self::beside(None).await
+        Self::beside(Beside::default()).await
     }
 
-    /// With this broker.
-    pub async fn beside(broker: Option<AmqpSettings>) -> Self {
+    /// With these servers beside the store.
+    pub async fn beside(beside: Beside) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = SqliteSettings { dir: folder.path().join("sqlite"), ..SqliteSettings::default() };
         let store = Arc::new(SqliteStore::new(settings).unwrap());
-        Self::over(store, sqlite(folder.path()), folder, broker).await
+        Self::over(store, sqlite(folder.path()), folder, beside).await
     }
 
     /// Over the engine under test.
@@ -73,24 +95,19 @@ impl Place {
         let prefix = format!("t{}-ui", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let settings = ElasticSettings { hosts: vec![url], prefix, replicas: 0, ..ElasticSettings::default() };
         let store = Arc::new(ElasticStore::new(settings).unwrap());
-        Self::over(store.clone(), (store.clone(), store), tempfile::tempdir().unwrap(), None).await
+        Self::over(store.clone(), (store.clone(), store), tempfile::tempdir().unwrap(), Beside::default()).await
     }
 
-    async fn over(
-        store: Arc<dyn Store>,
-        readers: Readers,
-        folder: tempfile::TempDir,
-        broker: Option<AmqpSettings>,
-    ) -> Self {
+    async fn over(store: Arc<dyn Store>, readers: Readers, folder: tempfile::TempDir, beside: Beside) -> Self {
         store.install().await.unwrap();
         let tenant_id = records::tenant();
-        let (base, stop) = serve(readers, folder.path(), keys(tenant_id), broker);
+        let (base, stop) = serve(readers, folder.path(), keys(tenant_id), beside);
         Self { tenant_id, base, store, folder, stop }
     }
 
     /// Another replica over the same files, with these keys.
     pub fn replica(&self, keys: Vec<ApiKey>) -> Self {
-        let (base, stop) = serve(sqlite(self.folder.path()), self.folder.path(), keys, None);
+        let (base, stop) = serve(sqlite(self.folder.path()), self.folder.path(), keys, Beside::default());
         let folder = tempfile::tempdir().unwrap();
         Self { tenant_id: self.tenant_id, base, store: Arc::clone(&self.store), folder, stop }
     }
@@ -145,18 +162,13 @@ fn sqlite(folder: &Path) -> Readers {
     (Arc::new(SqliteReader::new(settings.clone())), Arc::new(SqliteEraser::new(settings)))
 }
 
-fn serve(
-    (reader, eraser): Readers,
-    folder: &Path,
-    keys: Vec<ApiKey>,
-    broker: Option<AmqpSettings>,
-) -> (String, CancellationToken) {
+fn serve((reader, eraser): Readers, folder: &Path, keys: Vec<ApiKey>, beside: Beside) -> (String, CancellationToken) {
     let payloads = PayloadSettings { dir: folder.join("payloads"), ..PayloadSettings::default() };
     let service = LogService::new(Ports {
         logs: reader.clone(),
         eraser,
         payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
-        directory: Arc::new(NoDirectory),
+        directory: beside.directory,
         clock: Arc::new(now),
     });
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
@@ -164,7 +176,7 @@ fn serve(
     let settings = ServeSettings { keys, ..ServeSettings::default() };
     let api = Api::new(service, settings, reader, metrics, stop.clone()).unwrap();
     let api = api.with_status(Arc::new(|| Box::pin(std::future::ready(status()))));
-    let api = match broker {
+    let api = match beside.broker {
         Some(broker) => api.with_dead_letters(broker),
         None => api,
     };

@@ -192,7 +192,7 @@ async fn every_screen_with_its_numbers(place: &Place) {
     let of_error = link(&errors, "/runs?", "<bdi>upstream");
     assert!(client.page(&of_error).await.contains("<strong>6</strong> found"), "{of_error}");
     let choice = client.page(&place.path("statistics")).await;
-    let statistics = client.page(&link(&choice, "app_id=", "<code>")).await;
+    let statistics = client.page(&link(&choice, "app_id=", "<code")).await;
     assert!(statistics.contains("10.0 %") && statistics.contains("6 / 60"), "{statistics}");
     assert!(statistics.contains("<strong>2,520</strong>"), "60 runs of 42 tokens: {statistics}");
     let nodes = client.page(&place.path("nodes?q=model")).await;

@@ -95,7 +95,7 @@ texts! {
     span: "From", "起始";
     take_away: "Take away", "导出";
     cut_search: "Some texts were longer than what is searched of a field: there may be more.", "部分文本超出可搜索长度，可能还有更多结果。";
-    names_missing: "Names cannot be looked up now: creators are shown by their ids.", "暂时无法查询名称，创建者以 ID 显示。";
+    names_missing: "Names cannot be looked up now: ids are shown where they are not known.", "暂时无法查询名称，未知名称以 ID 显示。";
     none: "Nothing in this view", "没有匹配的记录";
     none_hint: "No record fits all filters in this time range.", "该时间范围内没有符合全部条件的记录。";
     none_longer: "Look at all time", "查看全部时间";

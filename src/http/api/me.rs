@@ -1,0 +1,113 @@
+//! What a key is and reaches, and the apps of a tenant by name.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::auth::Caller;
+use super::extract::{Params, Reading};
+use super::params::RunConditions;
+use super::problem::{Problem, Problems};
+use super::settings::Right;
+use crate::domain::TenantId;
+use crate::domain::query::Facet;
+use crate::query::AppNames;
+
+#[derive(Serialize, ToSchema)]
+struct WorkspaceView {
+    #[schema(value_type = uuid::Uuid)]
+    id: String,
+    /// null: not known
+    name: Option<Box<str>>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Me {
+    /// The name of the key
+    key: Box<str>,
+    /// Reaches every tenant
+    admin: bool,
+    /// read, delete, operate
+    rights: Vec<&'static str>,
+    /// The tenants that it reaches, by id; empty for an admin key
+    tenants: Vec<WorkspaceView>,
+    /// Only present, as "unavailable", if names could not be looked up
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<&'static str>,
+}
+
+/// Who the key is, and what it reaches
+#[utoipa::path(get, path = "/v1/me", tag = "Records", responses((status = 200, body = Me), Problems))]
+pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Arc<Caller>>) -> Json<Me> {
+    let mut ids: Vec<_> = caller.tenants().into_iter().flatten().copied().collect();
+    ids.sort_unstable();
+    let names = api.service.workspace_names(ids.iter().copied()).await;
+    let view =
+        |id: TenantId| WorkspaceView { id: id.to_string(), name: names.get(&id).map(|found| found.name.clone()) };
+    Json(Me {
+        key: caller.name.clone(),
+        admin: caller.is_admin(),
+        rights: caller.rights().iter().map(|right| Right::as_str(*right)).collect(),
+        tenants: ids.into_iter().map(view).collect(),
+        names: names.are_missing().then_some("unavailable"),
+    })
+}
+
+/// An app with what it is called, as far as that is known.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AppView {
+    id: Box<str>,
+    name: Option<Box<str>>,
+    /// workflow, advanced-chat, …
+    mode: Option<Box<str>>,
+    /// A character or its name; null for a picture
+    icon: Option<Box<str>>,
+    runs: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct AppViews {
+    /// Most runs first
+    data: Vec<AppView>,
+    /// Only present, as "unavailable", if names could not be looked up
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<&'static str>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AppsParams {
+    /// Apps at most, 1 to 1000
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    values: Option<u16>,
+}
+
+/// Apps that have runs, by name, with how many
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/apps", tag = "Search",
+    params(("tenant_id" = uuid::Uuid, Path,), RunConditions, AppsParams),
+    responses((status = 200, body = AppViews), Problems)
+)]
+pub(super) async fn apps(
+    Reading(logs): Reading,
+    Params(conditions, params): Params<RunConditions, AppsParams>,
+) -> Result<Json<AppViews>, Problem> {
+    let values = params.values.unwrap_or(100);
+    if !(1..=1000).contains(&values) {
+        return Err(Problem::param("values", "expected 1 to 1000"));
+    }
+    let found = logs.facet(&conditions.query()?, Facet::AppId, values.into()).await?;
+    let names = logs.app_names(found.iter().filter_map(|app| app.value.parse().ok())).await;
+    let data = found.into_iter().map(|app| view(&names, app.value, app.count)).collect();
+    Ok(Json(AppViews { data, names: names.are_missing().then_some("unavailable") }))
+}
+
+fn view(names: &AppNames, id: Box<str>, runs: u64) -> AppView {
+    let known = id.parse().ok().and_then(|id| names.get(&id)).cloned();
+    let (name, mode, icon) = known.map_or((None, None, None), |app| (Some(app.name), Some(app.mode), app.icon));
+    AppView { id, name, mode, icon, runs }
+}

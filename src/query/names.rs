@@ -1,0 +1,76 @@
+//! What the apps and workspaces of an answer are called. Names are an addition: without them answers show ids.
+
+use std::collections::HashMap;
+
+use super::directory::{App, Known, Workspace};
+use super::{LogService, TenantLogs};
+use crate::domain::{AppId, TenantId};
+
+/// The names of what one answer is about.
+#[derive(Debug, Clone)]
+pub struct Names<K, V> {
+    known: HashMap<K, V>,
+    missing: bool,
+}
+
+impl<K, V> Default for Names<K, V> {
+    fn default() -> Self {
+        Self { known: HashMap::new(), missing: false }
+    }
+}
+
+/// Apps by their ids.
+pub type AppNames = Names<AppId, App>;
+/// Workspaces by their ids.
+pub type WorkspaceNames = Names<TenantId, Workspace>;
+
+impl<K: std::hash::Hash + Eq, V> Names<K, V> {
+    fn new(known: Known<V>, key: impl Fn(&V) -> K) -> Self {
+        let missing = !known.complete;
+        Self { known: known.found.into_iter().map(|one| (key(&one), one)).collect(), missing }
+    }
+
+    /// Returns what has this id; `None` if nobody knows it.
+    #[must_use]
+    pub fn get(&self, id: &K) -> Option<&V> {
+        self.known.get(id)
+    }
+
+    /// Whether names are missing because the directory could not be asked.
+    #[must_use]
+    pub const fn are_missing(&self) -> bool {
+        self.missing
+    }
+}
+
+/// Each id once.
+fn distinct<T: Ord>(ids: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut ids: Vec<T> = ids.into_iter().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+impl TenantLogs {
+    /// Returns the names of apps of this tenant; one look-up for any number. Those of other tenants stay unknown.
+    pub async fn app_names(&self, ids: impl IntoIterator<Item = AppId>) -> AppNames {
+        let ids = distinct(ids);
+        let directory = &self.ports.directory;
+        if ids.is_empty() || !directory.knows_names() {
+            return AppNames::default();
+        }
+        Names::new(directory.apps(self.tenant_id, &ids).await, |app| app.id)
+    }
+}
+
+impl LogService {
+    /// Returns the names of workspaces; one look-up for any number. Whoever asks has seen that the caller reaches them.
+    pub async fn workspace_names(&self, ids: impl IntoIterator<Item = TenantId>) -> WorkspaceNames {
+        let ids = distinct(ids);
+        let directory = &self.0.directory;
+        if ids.is_empty() || !directory.knows_names() {
+            return WorkspaceNames::default();
+        }
+        Names::new(directory.workspaces(&ids).await, |workspace| workspace.id)
+    }
+}
