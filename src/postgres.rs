@@ -6,6 +6,7 @@
 pub mod apps;
 mod candidates;
 mod catalogue;
+pub mod conversations;
 mod error;
 mod family;
 mod insert;

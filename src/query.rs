@@ -7,6 +7,7 @@
 mod admin;
 mod app_logs;
 pub mod columns;
+mod conversations;
 mod cursor;
 mod delete;
 mod dify_directory;
@@ -25,11 +26,13 @@ use std::sync::Arc;
 
 pub use self::admin::{AdminLogs, RunBatch, Shard};
 pub use self::app_logs::{AppLogList, AppLogQuery, KEYWORD_CHARS};
+pub use self::conversations::{MOST_TURNS, Turn};
 pub use self::cursor::InvalidCursor;
 pub use self::delete::Related;
 pub use self::dify_directory::DifyDirectory;
 pub use self::directory::{
-    Account, App, Creator, Creators, Directory, DirectoryError, EndUser, Known, Matches, NoDirectory, Workspace,
+    Account, Answered, App, Creator, Creators, Directory, DirectoryError, EndUser, Known, Matches, NoDirectory,
+    Workspace,
 };
 pub use self::names::{AppNames, WorkspaceNames};
 pub use self::runs::{After, RunCounts, RunList, RunPage, last};

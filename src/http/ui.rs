@@ -6,6 +6,7 @@ mod app_logs;
 mod assets;
 mod charts;
 mod choose_app;
+mod conversation;
 mod dead_letters;
 mod errors;
 mod explore;
@@ -16,6 +17,7 @@ mod layout;
 mod names;
 mod nodes;
 mod payload;
+mod person;
 mod run;
 mod runs;
 mod session;
@@ -56,6 +58,8 @@ pub(super) fn routes(api: &Api) -> Router<Api> {
         .route("/ui/dead-letters/{sha256}", get(dead_letters::letter))
         .route("/ui/t/{tenant_id}/runs", get(runs::page))
         .route("/ui/t/{tenant_id}/runs/{run_id}", get(run::page))
+        .route("/ui/t/{tenant_id}/conversations/{conversation_id}", get(conversation::page))
+        .route("/ui/t/{tenant_id}/people/{person_id}", get(person::page))
         .route("/ui/t/{tenant_id}/nodes", get(nodes::page))
         .route("/ui/t/{tenant_id}/nodes/{node_execution_id}", get(payload::node))
         .route("/ui/t/{tenant_id}/errors", get(errors::page))

@@ -1,8 +1,8 @@
 //! The directory that Dify's PostgreSQL is: read-only, batched, and cached within bounds, because the same few people
 //! make most of the rows of a page. While PostgreSQL is away, names that were looked up before are shown as they were.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+mod cache;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,14 +11,12 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::directory::{Account, App, Directory, DirectoryError, EndUser, Known, Matches, Workspace};
+use self::cache::Cache;
+use super::directory::{Account, Answered, App, Directory, DirectoryError, EndUser, Known, Matches, Workspace};
 use crate::domain::{AppId, RecordId, TenantId};
+use crate::postgres::conversations::{self, AnsweredRow};
 use crate::postgres::{Database, PostgresError, names, people};
 
-/// People remembered of each sort.
-const REMEMBERED: usize = 10_000;
-/// How long a name may be out of date.
-const FRESH: Duration = Duration::from_secs(60);
 /// End users that one keyword or session id may find.
 const MATCHES: i64 = 1000;
 
@@ -232,100 +230,49 @@ impl Directory for DifyDirectory {
         });
         Ok(found.await?.map(RecordId::new))
     }
+
+    async fn messages_of_conversation(
+        &self,
+        tenant_id: TenantId,
+        conversation_id: RecordId,
+        limit: usize,
+    ) -> Result<Vec<Answered>, DirectoryError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found = self.ask(async {
+            let client = self.database.client().await?;
+            conversations::of_conversation(&client, tenant_id.uuid(), conversation_id.uuid(), limit).await
+        });
+        Ok(found.await?.into_iter().map(answered).collect())
+    }
+
+    async fn message_of_run(
+        &self,
+        tenant_id: TenantId,
+        app_id: AppId,
+        run_id: RecordId,
+    ) -> Result<Option<Answered>, DirectoryError> {
+        let found = self.ask(async {
+            let client = self.database.client().await?;
+            conversations::of_run(&client, tenant_id.uuid(), app_id.uuid(), run_id.uuid()).await
+        });
+        Ok(found.await?.map(answered))
+    }
+
+    async fn message(&self, tenant_id: TenantId, id: RecordId) -> Result<Option<Answered>, DirectoryError> {
+        let found = self.ask(async {
+            let client = self.database.client().await?;
+            conversations::of_message(&client, tenant_id.uuid(), id.uuid()).await
+        });
+        Ok(found.await?.map(answered))
+    }
+}
+
+fn answered(row: AnsweredRow) -> Answered {
+    let AnsweredRow { message_id, conversation_id, run_id } = row;
+    let id = RecordId::new;
+    Answered { message_id: id(message_id), conversation_id: id(conversation_id), run_id: id(run_id) }
 }
 
 fn records(ids: Vec<Uuid>) -> Vec<RecordId> {
     ids.into_iter().map(RecordId::new).collect()
-}
-
-/// What was looked up lately. When it is full, what is no longer fresh goes; if all is fresh, everything.
-struct Cache<K, V>(Mutex<HashMap<K, (Instant, V)>>);
-
-impl<K, V> Default for Cache<K, V> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<K: Hash + Eq, V: Clone> Cache<K, V> {
-    /// The values that are remembered, and the keys of the others.
-    fn split(&self, keys: impl Iterator<Item = K>) -> (Vec<V>, Vec<K>) {
-        let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut known, mut unknown) = (Vec::new(), Vec::new());
-        for key in keys {
-            match cache.get(&key).filter(|(since, _)| since.elapsed() < FRESH) {
-                Some((_, value)) => known.push(value.clone()),
-                None => unknown.push(key),
-            }
-        }
-        (known, unknown)
-    }
-
-    fn remember(&self, key: K, value: V) {
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= REMEMBERED {
-            cache.retain(|_, (since, _)| since.elapsed() < FRESH);
-        }
-        if cache.len() >= REMEMBERED {
-            cache.clear();
-        }
-        cache.insert(key, (Instant::now(), value));
-    }
-}
-
-impl<K: Hash + Eq + Copy, V: Clone> Cache<K, Option<V>> {
-    /// What is known, with what was found now; whoever was asked for and not found is remembered as unknown. Where nothing
-    /// could be asked, what was remembered counts, however old it is.
-    fn completed(&self, known: Vec<Option<V>>, asked: Vec<K>, found: Result<Vec<(K, V)>, DirectoryError>) -> Known<V> {
-        let mut all: Vec<V> = known.into_iter().flatten().collect();
-        let Ok(found) = found else {
-            let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let old: Vec<_> = asked.iter().filter_map(|key| cache.get(key)).map(|(_, value)| value.clone()).collect();
-            let complete = old.len() == asked.len();
-            all.extend(old.into_iter().flatten());
-            return Known { found: all, complete };
-        };
-        let mut absent: HashSet<K> = asked.into_iter().collect();
-        for (key, value) in found {
-            absent.remove(&key);
-            self.remember(key, Some(value.clone()));
-            all.push(value);
-        }
-        for key in absent {
-            self.remember(key, None);
-        }
-        Known { found: all, complete: true }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_known_outlives_an_outage() {
-        let cache = Cache::default();
-        cache.completed(Vec::new(), vec![1, 2], Ok(vec![(1, "one")]));
-        tokio::time::advance(10 * FRESH).await;
-        let away = || Err(DirectoryError("away".into()));
-        let ask = |keys: &[i32]| {
-            let (known, unknown) = cache.split(keys.iter().copied());
-            cache.completed(known, unknown, away())
-        };
-        assert_eq!(ask(&[1, 2]), Known { found: vec!["one"], complete: true });
-        assert_eq!(ask(&[1, 3]), Known { found: vec!["one"], complete: false });
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cache_forgets_by_age_and_never_outgrows_its_bound() {
-        let cache = Cache::default();
-        cache.remember(1, "one");
-        assert_eq!(cache.split([1, 2].into_iter()), (vec!["one"], vec![2]));
-        tokio::time::advance(FRESH).await;
-        assert_eq!(cache.split([1].into_iter()), (vec![], vec![1]));
-        for key in 0..3 * REMEMBERED {
-            cache.remember(key, "many");
-            assert!(cache.0.lock().unwrap().len() <= REMEMBERED);
-        }
-    }
 }

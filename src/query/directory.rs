@@ -46,6 +46,14 @@ pub struct Workspace {
     pub name: Box<str>,
 }
 
+/// A message of a chat that a run answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    pub message_id: RecordId,
+    pub conversation_id: RecordId,
+    pub run_id: RecordId,
+}
+
 /// End users that a keyword finds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Matches {
@@ -103,6 +111,25 @@ pub trait Directory: Send + Sync {
 
     /// The account with exactly this e-mail, if it is a member of the tenant.
     async fn account_of_email(&self, tenant_id: TenantId, email: &str) -> Result<Option<RecordId>, DirectoryError>;
+
+    /// The messages of a conversation of a tenant that runs answered, oldest first, at most `limit`.
+    async fn messages_of_conversation(
+        &self,
+        tenant_id: TenantId,
+        conversation_id: RecordId,
+        limit: usize,
+    ) -> Result<Vec<Answered>, DirectoryError>;
+
+    /// The message that a run of an app of a tenant answered.
+    async fn message_of_run(
+        &self,
+        tenant_id: TenantId,
+        app_id: AppId,
+        run_id: RecordId,
+    ) -> Result<Option<Answered>, DirectoryError>;
+
+    /// A message of a tenant by its id, if a run answered it.
+    async fn message(&self, tenant_id: TenantId, id: RecordId) -> Result<Option<Answered>, DirectoryError>;
 }
 
 /// Knows nobody: answers show ids.
@@ -140,6 +167,23 @@ impl Directory for NoDirectory {
     }
 
     async fn account_of_email(&self, _: TenantId, _: &str) -> Result<Option<RecordId>, DirectoryError> {
+        Ok(None)
+    }
+
+    async fn messages_of_conversation(
+        &self,
+        _: TenantId,
+        _: RecordId,
+        _: usize,
+    ) -> Result<Vec<Answered>, DirectoryError> {
+        Ok(Vec::new())
+    }
+
+    async fn message_of_run(&self, _: TenantId, _: AppId, _: RecordId) -> Result<Option<Answered>, DirectoryError> {
+        Ok(None)
+    }
+
+    async fn message(&self, _: TenantId, _: RecordId) -> Result<Option<Answered>, DirectoryError> {
         Ok(None)
     }
 }

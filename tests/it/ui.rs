@@ -6,4 +6,5 @@ mod harness;
 mod hostile;
 mod names;
 mod pages;
+mod people;
 mod sign_in;

@@ -9,7 +9,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{Api, admin, app_logs, dead_letters, delete, dify, dify_nodes, export, me, search, statistics};
+use super::{
+    Api, admin, app_logs, conversations, dead_letters, delete, dify, dify_nodes, export, me, search, statistics,
+};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -67,6 +69,9 @@ pub(super) fn routes() -> (Router<Api>, OpenApi) {
         .routes(routes!(delete::nodes_of_app))
         .routes(routes!(admin::run))
         .routes(routes!(admin::node))
+        .routes(routes!(conversations::conversation))
+        .routes(routes!(conversations::message))
+        .routes(routes!(conversations::message_of_run))
         .routes(routes!(me::me))
         .routes(routes!(me::apps))
         .routes(routes!(dead_letters::list))

@@ -11,6 +11,7 @@ use super::choose_app::choose_app;
 use super::explore::View;
 use super::format::{count, line, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
+use super::person;
 use super::runs::creator;
 use super::state::State;
 use crate::domain::{AppId, Timestamp};
@@ -113,7 +114,7 @@ fn table(view: &View<'_>, found: &AppLogList) -> Markup {
                     }
                     None => { td.faint colspan="3" { (texts.run_gone) } }
                 }
-                td.wide { (creator(&found.creators, &row.log.created_by_role, row.log.created_by)) }
+                td.wide.above-link { a href=(person::href(view.reader, row.log.created_by)) { (creator(&found.creators, &row.log.created_by_role, row.log.created_by)) } }
                 td.wide { (line(&row.log.created_from, 40)) }
                 td.wide { code { (short(&row.log.workflow_run_id.to_string())) } }
             } } }

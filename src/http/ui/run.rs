@@ -7,11 +7,13 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::access::Reader;
+use super::conversation;
 use super::format::{class, count, line, seconds, short, status, time};
 use super::graph;
 use super::layout::{Screen, page as whole_page, path};
 use super::names;
 use super::payload::{node_data, payloads};
+use super::person;
 use super::runs::creator;
 use super::state::State;
 use super::timeline::Timeline;
@@ -74,6 +76,8 @@ async fn head(reader: &Reader, document: &Document, run: &WorkflowRun) -> Markup
     let runs = path(reader.tenant_id(), Screen::Runs);
     let creators = reader.logs.creators([(&*run.created_by_role, run.created_by)]).await;
     let apps = reader.logs.app_names([run.app_id]).await;
+    // A page without it is better than none.
+    let message = reader.logs.message_of_run(run.app_id, run.id).await.ok().flatten();
     let of = |name: &str, id: &str| State::default().with(name, Some(id)).with("range", Some("all")).href(&runs);
     let app_id = run.app_id.to_string();
     html! {
@@ -87,8 +91,10 @@ async fn head(reader: &Reader, document: &Document, run: &WorkflowRun) -> Markup
             div { dt { (texts.steps) } dd { (count(run.total_steps.into())) } }
             @if run.exceptions_count > 0 { div { dt { (texts.exceptions) } dd { (count(run.exceptions_count.into())) } } }
             div { dt { (texts.trigger) } dd { (line(&run.triggered_from, 40)) } }
-            div { dt { (texts.creator) } dd { a href=(of("created_by", &run.created_by.to_string())) { (creator(&creators, &run.created_by_role, run.created_by)) } } }
+            div { dt { (texts.creator) } dd { a href=(person::href(reader, run.created_by)) { (creator(&creators, &run.created_by_role, run.created_by)) } } }
             div { dt { (texts.app) } dd { a href=(of("app_id", &app_id)) { (names::app(&apps, &app_id)) } } }
+            @if let Some(message) = &message { div { dt { (texts.conversation) } dd {
+                a href=(conversation::href(reader, message.conversation_id)) { code { (short(&message.conversation_id.to_string())) } } } } }
             div { dt { (texts.version) } dd { (line(&run.version, 40)) } }
         }
         @if let Some(error) = run.error.as_deref().filter(|error| !error.is_empty()) {

@@ -170,6 +170,15 @@ texts! {
     months: "Months", "月份";
     month: "Month", "月份";
     size: "Size", "大小";
+    // Conversations and people
+    conversation: "Conversation", "会话";
+    turns: "runs, oldest first", "次运行，从旧到新";
+    turns_cut: "Only the first 500 are shown.", "仅显示前 500 次。";
+    asked: "Asked", "提问";
+    answered: "Answered", "回答";
+    person: "User", "用户";
+    email: "E-mail", "邮箱";
+    all_runs: "All of them, to search and export", "查看全部（可搜索与导出）";
     // Dead letters
     dead_letters: "Dead letters", "死信";
     dead_letters_lead: "Messages that were refused, as `difylog dlq` lists them. A letter waits until its cause is mended and it is replayed, or until it is deleted.",
