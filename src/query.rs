@@ -7,6 +7,7 @@
 mod admin;
 mod app_logs;
 pub mod columns;
+mod compare;
 mod conversations;
 mod cursor;
 mod delete;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 pub use self::admin::{AdminLogs, RunBatch, Shard};
 pub use self::app_logs::{AppLogList, AppLogQuery, KEYWORD_CHARS};
+pub use self::compare::{Change, Comparison, NodePair};
 pub use self::conversations::{MOST_TURNS, Turn};
 pub use self::cursor::InvalidCursor;
 pub use self::delete::Related;

@@ -7,6 +7,7 @@ mod admin;
 mod app_logs;
 pub(super) mod audit;
 pub(super) mod auth;
+pub(super) mod compare;
 pub(super) mod conversations;
 mod csv;
 pub(super) mod dead_letters;

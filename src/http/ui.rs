@@ -6,6 +6,7 @@ mod app_logs;
 mod assets;
 mod charts;
 mod choose_app;
+mod compare;
 mod conversation;
 mod dead_letters;
 mod errors;

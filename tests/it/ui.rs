@@ -1,6 +1,7 @@
 //! The log explorer, asked over real connections as a browser asks, and in a real browser.
 
 mod browser;
+mod compare;
 mod dead_letters;
 mod harness;
 mod hostile;

@@ -7,7 +7,6 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::access::Reader;
-use super::conversation;
 use super::format::{class, count, line, seconds, short, status, time};
 use super::graph;
 use super::layout::{Screen, page as whole_page, path};
@@ -18,28 +17,34 @@ use super::runs::creator;
 use super::state::State;
 use super::timeline::Timeline;
 use super::transcript;
+use super::{compare, conversation};
 use crate::domain::query::NodeSummary;
 use crate::domain::{Document, Record, RecordId, WorkflowRun};
+use crate::http::api::compare::compared;
 use crate::http::api::extract::Ids;
 use crate::http::api::problem::Problem;
 
 /// Failed nodes whose error texts are shown in the timeline.
 const MOST_ERRORS: usize = 20;
-const VIEWS: [&str; 4] = ["timeline", "transcript", "graph", "payloads"];
+const VIEWS: [&str; 5] = ["timeline", "transcript", "graph", "payloads", "compare"];
 
 /// The page.
 pub(super) async fn page(reader: Reader, ids: Ids, state: State) -> Result<Response, Problem> {
-    let state = state.only(&["view", "cursor"])?;
+    let state = state.only(&["view", "cursor", "with"])?;
     let run_id: RecordId = ids.get("run_id")?;
     let view = state.get("view").unwrap_or("timeline");
     if !VIEWS.contains(&view) {
-        return Err(Problem::param("view", "expected timeline, transcript, graph or payloads"));
+        return Err(Problem::param("view", "expected timeline, transcript, graph, payloads or compare"));
     }
     let found = reader.logs.run(None, run_id).await?;
     let Some(document) = found else { return Err(Problem::not_found("no such record")) };
     let Record::Run(run) = &document.record else { return Err(Problem::not_found("no such record")) };
     let body = match view {
         "transcript" => transcript::markup(&reader, run, state.get("cursor")).await?,
+        "compare" => match state.get("with") {
+            None => compare::choice(&reader, run).await?,
+            Some(with) => compare::differences(&reader, &compared(&reader.logs, &ids, with).await?),
+        },
         "payloads" => payloads(reader.viewer.look.texts(), &document, &data(&reader, run_id)),
         _ => {
             let nodes = reader.logs.node_snapshots(None, run_id).await?;
@@ -113,7 +118,7 @@ async fn head(reader: &Reader, document: &Document, run: &WorkflowRun) -> Markup
 fn tabs(reader: &Reader, run_id: RecordId, current: &str) -> Markup {
     let texts = reader.viewer.look.texts();
     let here = format!("{}/{run_id}", path(reader.tenant_id(), Screen::Runs));
-    let words = [texts.timeline, texts.transcript, texts.graph, texts.payloads];
+    let words = [texts.timeline, texts.transcript, texts.graph, texts.payloads, texts.compare];
     html! {
         nav.tabs aria-label=(texts.run) {
             @for (view, word) in VIEWS.into_iter().zip(words) {

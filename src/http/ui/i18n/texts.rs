@@ -170,6 +170,16 @@ texts! {
     months: "Months", "月份";
     month: "Month", "月份";
     size: "Size", "大小";
+    // Comparing
+    compare: "Compare", "对比";
+    compare_lead: "Choose an earlier run of the same app to see what differs.", "选择同一应用更早的一次运行，查看差异。";
+    compare_none: "There is no earlier run of this app.", "此应用没有更早的运行。";
+    compare_id: "Or a run by its id", "或输入运行 ID";
+    compare_same: "Nothing differs.", "没有差异。";
+    compare_cut: "There are more differences than are shown.", "差异过多，仅显示一部分。";
+    this_run: "This run", "此运行";
+    differs: "differs", "不同";
+    absent: "not there", "无";
     // Conversations and people
     conversation: "Conversation", "会话";
     turns: "runs, oldest first", "次运行，从旧到新";
