@@ -13,6 +13,7 @@ mod cursor;
 mod delete;
 mod dify_directory;
 mod directory;
+mod errors;
 mod export;
 mod full;
 mod names;
@@ -36,6 +37,7 @@ pub use self::directory::{
     Account, Answered, App, Creator, Creators, Directory, DirectoryError, EndUser, Known, Matches, NoDirectory,
     Workspace,
 };
+pub use self::errors::{ErrorGroup, ErrorGroups};
 pub use self::names::{AppNames, WorkspaceNames};
 pub use self::runs::{After, RunCounts, RunList, RunPage, last};
 pub use self::search::{COUNT_TO, Hit, Hits, SearchPage};

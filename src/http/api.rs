@@ -14,6 +14,7 @@ pub(super) mod dead_letters;
 mod delete;
 mod dify;
 mod dify_nodes;
+pub(super) mod errors;
 pub(super) mod export;
 pub(super) mod extract;
 pub(super) mod letters;

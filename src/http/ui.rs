@@ -40,7 +40,7 @@ use axum::response::Redirect;
 use axum::routing::{get, post};
 
 pub(in crate::http) use self::session::Sessions;
-use super::api::{Api, export, limits, search};
+use super::api::{Api, errors as errors_of_api, export, limits, search};
 
 /// Largest form, in bytes.
 const MAX_FORM: usize = 16 << 10;
@@ -71,6 +71,7 @@ pub(super) fn routes(api: &Api) -> Router<Api> {
         .route("/ui/data/{tenant_id}/runs/{run_id}", get(search::run))
         .route("/ui/data/{tenant_id}/runs/{run_id}/nodes", get(search::run_nodes))
         .route("/ui/data/{tenant_id}/nodes/{node_execution_id}", get(search::node))
+        .route("/ui/data/{tenant_id}/errors", get(errors_of_api::errors))
         .route("/ui/data/{tenant_id}/export/runs", get(export::runs))
         .route("/ui/data/{tenant_id}/export/nodes", get(export::nodes))
         .route("/ui/data/{tenant_id}/runs/{run_id}/text/{field}", get(payload::run_text))

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{
-    Api, admin, app_logs, compare, conversations, dead_letters, delete, dify, dify_nodes, export, me, search,
+    Api, admin, app_logs, compare, conversations, dead_letters, delete, dify, dify_nodes, errors, export, me, search,
     statistics,
 };
 
@@ -70,6 +70,7 @@ pub(super) fn routes() -> (Router<Api>, OpenApi) {
         .routes(routes!(delete::nodes_of_app))
         .routes(routes!(admin::run))
         .routes(routes!(admin::node))
+        .routes(routes!(errors::errors))
         .routes(routes!(compare::compare))
         .routes(routes!(conversations::conversation))
         .routes(routes!(conversations::message))

@@ -189,6 +189,13 @@ async fn every_screen_with_its_numbers(place: &Place) {
     let errors = client.page(&place.path("errors")).await;
     assert!(errors.contains("All failed runs of this view were looked at: 6"), "{errors}");
     assert!(errors.contains("for &lt;order&gt;") && errors.matches("<tbody>").count() == 1, "{errors}");
+    let told: serde_json::Value = serde_json::from_str(&client.page(&link(&errors, "/errors?", "JSON")).await).unwrap();
+    assert_eq!(
+        (told["data"][0]["runs"].as_u64(), told["looked_at"].as_u64(), told["cut"].as_bool()),
+        (Some(6), Some(6), Some(false))
+    );
+    assert_eq!(told["data"][0]["apps"][0]["value"], app_id.to_string());
+    assert_eq!(told["data"][0]["fingerprint"], "upstream answered # for <order>");
     let of_error = link(&errors, "/runs?", "<bdi>upstream");
     assert!(client.page(&of_error).await.contains("<strong>6</strong> found"), "{of_error}");
     let choice = client.page(&place.path("statistics")).await;

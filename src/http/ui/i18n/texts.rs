@@ -140,6 +140,7 @@ texts! {
         "失败的运行，按错误文本的共同部分归组：数字、ID 与引号内容已忽略。";
     errors_bound: "Looked at the newest failed runs of this view:", "已查看此视图中最新的失败运行：";
     errors_all: "All failed runs of this view were looked at:", "已查看此视图中全部失败运行：";
+    over_time: "Over time", "时间分布";
     first_seen: "First seen", "首次出现";
     last_seen: "Last seen", "最近出现";
     apps: "Apps", "应用数";
