@@ -13,6 +13,7 @@ mod cursor;
 mod delete;
 mod dify_directory;
 mod directory;
+mod durations;
 mod errors;
 mod export;
 mod full;
@@ -37,6 +38,7 @@ pub use self::directory::{
     Account, Answered, App, Creator, Creators, Directory, DirectoryError, EndUser, Known, Matches, NoDirectory,
     Workspace,
 };
+pub use self::durations::Durations;
 pub use self::errors::{ErrorGroup, ErrorGroups};
 pub use self::names::{AppNames, WorkspaceNames};
 pub use self::runs::{After, RunCounts, RunList, RunPage, last};

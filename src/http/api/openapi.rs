@@ -57,6 +57,7 @@ pub(super) fn routes() -> (Router<Api>, OpenApi) {
         .routes(routes!(search::runs))
         .routes(routes!(search::run_facets))
         .routes(routes!(search::run_histogram))
+        .routes(routes!(statistics::durations))
         .routes(routes!(search::run, delete::run))
         .routes(routes!(search::run_nodes))
         .routes(routes!(search::nodes))

@@ -38,6 +38,8 @@ pub struct ServeSettings {
     pub keys: Vec<ApiKey>,
     /// A TOML file of more `[[keys]]`.
     pub keys_file: Option<PathBuf>,
+    /// Where a run is in Dify's own pages: an address with `{app_id}`, and, if wanted, `{run_id}`.
+    pub dify_link: Option<String>,
     /// The Dify whose console is answered here as well; `None`: only the API is served.
     pub dify: Option<ConsoleSettings>,
 }
@@ -58,6 +60,7 @@ impl Default for ServeSettings {
             tls: None,
             keys: Vec::new(),
             keys_file: None,
+            dify_link: None,
             dify: None,
         }
     }
@@ -171,6 +174,11 @@ impl ServeSettings {
         }
         if !(1..=60_000).contains(&self.names_timeout_ms) {
             return broken("names_timeout_ms must be 1 to 60000");
+        }
+        if let Some(link) = &self.dify_link
+            && !((link.starts_with("https://") || link.starts_with("http://")) && link.contains("{app_id}"))
+        {
+            return broken("dify_link must begin with https:// or http:// and hold {app_id}");
         }
         self.connections.validate().map_err(InvalidServe)?;
         if let Some(dify) = &self.dify {

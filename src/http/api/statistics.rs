@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Ids, Params, Reading};
-use super::params::list;
+use super::params::{RunConditions, list};
 use super::problem::{Problem, Problems};
 use crate::domain::Timestamp;
 use crate::domain::query::{Day, TimeRange};
@@ -120,6 +120,34 @@ pub(super) async fn statistics(
     let triggered_from = list(Some(params.triggered_from.as_deref().unwrap_or("app-run")));
     let days = logs.daily(&DailyQuery { app_id: ids.get("app_id")?, triggered_from, created, zone }).await?;
     Ok(Json(DayViews::new(&days, view)))
+}
+
+/// How long runs took.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DurationsView {
+    /// Ended runs that were looked at: the newest 10,000 of the query
+    runs: usize,
+    /// true: there are older ones
+    cut: bool,
+    /// Seconds, by nearest rank; null without runs
+    p50: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+}
+
+/// Percentiles of the time that ended runs took; `status` does not count
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/runs/durations", tag = "Search",
+    params(("tenant_id" = uuid::Uuid, Path,), RunConditions),
+    responses((status = 200, body = DurationsView), Problems)
+)]
+pub(super) async fn durations(
+    Reading(logs): Reading,
+    Params(conditions, _): Params<RunConditions>,
+) -> Result<Json<DurationsView>, Problem> {
+    let found = logs.durations(&conditions.query()?).await?;
+    let of = |percent| found.percentile(percent);
+    Ok(Json(DurationsView { runs: found.count(), cut: found.is_cut, p50: of(50), p95: of(95), p99: of(99) }))
 }
 
 fn local(name: &str, text: Option<String>, zone: Tz) -> Result<Option<Timestamp>, Problem> {

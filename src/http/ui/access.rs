@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use super::layout::{Frame, Screen};
 use super::state::State;
 use super::viewer::Look;
-use crate::domain::{TenantId, Timestamp};
+use crate::domain::{TenantId, Timestamp, WorkflowRun};
 use crate::http::api::Api;
 use crate::http::api::auth::Caller;
 use crate::http::api::extract::Reading;
@@ -47,6 +47,7 @@ pub(super) struct Reader {
     pub logs: TenantLogs,
     /// The name of the workspace, where it is known.
     workspace: Option<Box<str>>,
+    dify_link: Option<String>,
 }
 
 impl FromRequestParts<Api> for Reader {
@@ -58,13 +59,19 @@ impl FromRequestParts<Api> for Reader {
         let tenant_id = logs.tenant_id();
         let names = api.service.workspace_names([tenant_id]).await;
         let workspace = names.get(&tenant_id).map(|found| found.name.clone());
-        Ok(Self { viewer, logs, workspace })
+        Ok(Self { viewer, logs, workspace, dify_link: api.settings.dify_link.clone() })
     }
 }
 
 impl Reader {
     pub(super) fn tenant_id(&self) -> TenantId {
         self.logs.tenant_id()
+    }
+
+    /// Where a run is in Dify's own pages, if that is configured.
+    pub(super) fn in_dify(&self, run: &WorkflowRun) -> Option<String> {
+        let link = self.dify_link.as_ref()?.replace("{app_id}", &run.app_id.to_string());
+        Some(link.replace("{run_id}", &run.id.to_string()))
     }
 
     /// The frame of a screen; `state` says which span and app the other screens open with.

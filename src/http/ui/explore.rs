@@ -1,5 +1,7 @@
 //! The parts that the explorers of runs and nodes share: search, time range, facets, pages, and what to take away.
 
+mod take;
+
 use std::sync::OnceLock;
 
 use futures::future::try_join_all;
@@ -11,7 +13,7 @@ use super::format::{count, instant, line, short};
 use super::i18n::Texts;
 use super::layout::{Screen, path};
 use super::names;
-use super::state::{RANGES, Span, State, encoded};
+use super::state::{RANGES, Span, State};
 use super::states::nothing;
 use crate::domain::query::{FacetCount, HistogramBucket, TimeRange, Total};
 use crate::domain::{AppId, Timestamp};
@@ -127,6 +129,9 @@ impl View<'_> {
                     None => { (self.none_found(texts.none, Some(&self.without_filters()))) }
                     Some(found) => {
                         (found.bars.markup(texts, found.per_span, self.state, &self.path(), self.reader.viewer.look.zone))
+                        @if let Some(newer) = self.newer(found.list) {
+                            p.newer role="status" data-newer=(newer) data-word=(texts.newer) { a href=(self.href(self.state)) hidden { (texts.newer) } }
+                        }
                         div.above { (total(texts, found.total)) (self.take_away(found.list)) }
                         (found.table)
                         (self.pager(found.next))
@@ -295,41 +300,11 @@ impl View<'_> {
             }
         }
     }
+}
 
-    /// This view by the parameters of the API.
-    pub(super) fn parameters(&self, paged: bool) -> String {
-        let mut pairs: Vec<(&str, String)> = Vec::new();
-        for (name, _) in self.filters {
-            pairs.extend(self.state.owned(name).map(|value| (*name, value)));
-        }
-        if let Some(q) = self.state.owned("q") {
-            pairs.extend([("q", q), ("in", self.within())]);
-        }
-        let created = self.span.created;
-        pairs.extend(created.from.map(|from| ("created_at_from", from.to_string())));
-        pairs.extend(created.until.map(|until| ("created_at_until", until.to_string())));
-        pairs.extend(self.state.owned("order").map(|order| ("order", order)));
-        if paged {
-            pairs.push(("limit", ROWS.to_string()));
-            pairs.extend(["sort", "cursor"].into_iter().filter_map(|name| Some((name, self.state.owned(name)?))));
-        }
-        let joined =
-            pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect::<Vec<_>>().join("&");
-        format!("?{joined}")
-    }
-
-    pub(super) fn take_away(&self, kind: &str) -> Markup {
-        let texts = self.texts();
-        let base = format!("/ui/data/{}", self.reader.tenant_id());
-        let all = self.parameters(false);
-        html! {
-            p.take { (texts.take_away) ": "
-                a href={ (base) "/" (kind) (self.parameters(true)) } { "JSON" } " · "
-                a href={ (base) "/export/" (kind) (all) "&format=csv" } { "CSV" } " · "
-                a href={ (base) "/export/" (kind) (all) } { "NDJSON" }
-            }
-        }
-    }
+/// The apps of a facet.
+pub(super) fn apps_of(found: &[FacetCount]) -> Vec<AppId> {
+    found.iter().filter_map(|app| app.value.parse().ok()).collect()
 }
 
 /// A filter's value: an id is short.

@@ -88,7 +88,8 @@ async fn head(reader: &Reader, document: &Document, run: &WorkflowRun) -> Markup
     html! {
         p.crumbs { a href=(runs) { (texts.runs) } }
         @if apps.are_missing() || creators.are_names_missing() { p.note { (texts.names_missing) } }
-        div.title { h1 { (texts.run) " " code { (short(&run.id.to_string())) } } (status(texts, run.status.as_str())) }
+        div.title { h1 { (texts.run) " " code { (short(&run.id.to_string())) } } (status(texts, run.status.as_str()))
+            @if let Some(href) = reader.in_dify(run) { a.button.quiet href=(href) rel="noopener" { (texts.open_in_dify) } } }
         dl.facts {
             div { dt { (texts.started) } dd { (time(run.created_at, look.zone)) } }
             div { dt { (texts.duration) } dd { @if run.finished_at.is_none() { (texts.running_since) } @else { (seconds(run.elapsed_time)) } } }

@@ -11,7 +11,7 @@ use super::access::Reader;
 use super::charts::columns;
 use super::choose_app::choose_app;
 use super::explore::View;
-use super::format::count;
+use super::format::{count, seconds};
 use super::layout::{Screen, page as whole_page};
 use super::state::State;
 use super::states::nothing;
@@ -72,7 +72,7 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
         statuses: RunStatus::ENDED.map(Into::into).into(),
         ..RunQuery::default()
     };
-    let statuses = logs.facet(&ended, Facet::Status, 10).await?;
+    let (statuses, durations) = tokio::try_join!(logs.facet(&ended, Facet::Status, 10), logs.durations(&ended))?;
     let of = |status: &str| statuses.iter().find(|found| &*found.value == status).map_or(0, |found| found.count);
     let (all, failed) = (statuses.iter().map(|found| found.count).sum::<u64>(), of("failed"));
     let days = days.get(days.len().saturating_sub(DAYS)..).unwrap_or(&days);
@@ -87,9 +87,14 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
     let runs: i128 = days.iter().map(|day| i128::from(day.runs)).sum();
     let tokens: i128 = days.iter().map(|day| day.tokens).sum();
     Ok(html! {
+        (view.names_note(false))
         dl.facts {
             div { dt { (texts.app) } dd { (view.app(&app_id.to_string())) } }
             div { dt { (texts.error_rate) } dd { strong { (format!("{rate:.1} %")) } " " span.faint { (count(failed.into())) " / " (count(all.into())) } } }
+            @if let (Some(half), Some(most)) = (durations.percentile(50), durations.percentile(95)) {
+                div { dt { (texts.duration) " p50 · p95" } dd { strong { (seconds(half)) " · " (seconds(most)) }
+                    @if durations.is_cut { " " span.faint { (texts.newest_runs) " " (count(durations.count() as i128)) } } } }
+            }
             div { dt { (texts.daily_runs) } dd { (count(runs)) } }
             div { dt { (texts.daily_tokens) } dd { (count(tokens)) } }
         }

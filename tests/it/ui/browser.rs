@@ -151,6 +151,25 @@ async fn from_the_link_to_the_reason_of_a_failure_by_the_keyboard_alone() {
 }
 
 #[tokio::test]
+async fn newer_rows_are_announced_and_come_when_asked_for() {
+    let place = Place::new().await;
+    filled(&place).await;
+    let browser = Browser::new(1280, "UTC").await;
+    browser.enter(&place).await;
+    browser.open(&place, &place.path("runs?range=all")).await;
+    browser.there(".rows.runs").await;
+    let later = records::run(place.tenant_id, records::app(), records::later(now(), 1_000_000));
+    place.store([Record::Run(Box::new(later))]).await;
+    browser.says("document.dispatchEvent(new Event('visibilitychange'))").await;
+    browser.until("document.querySelector('.newer a:not([hidden])')?.textContent.startsWith('1 newer')").await;
+    let rows = browser.says("return document.querySelectorAll('.rows.runs a.whole').length").await;
+    assert_eq!(rows, json!(1), "nothing moves under the reader");
+    browser.there(".newer a").await.click().await.unwrap();
+    browser.until("document.querySelectorAll('.rows.runs a.whole').length === 2").await;
+    browser.end().await;
+}
+
+#[tokio::test]
 async fn every_screen_fits_a_narrow_window_in_both_languages_and_runs_no_foreign_script() {
     let place = Place::new().await;
     let run = filled(&place).await;

@@ -35,11 +35,12 @@ pub fn now() -> Timestamp {
 pub struct Beside {
     pub broker: Option<AmqpSettings>,
     pub directory: Arc<dyn Directory>,
+    pub settings: ServeSettings,
 }
 
 impl Default for Beside {
     fn default() -> Self {
-        Self { broker: None, directory: Arc::new(NoDirectory) }
+        Self { broker: None, directory: Arc::new(NoDirectory), settings: ServeSettings::default() }
     }
 }
 
@@ -173,7 +174,7 @@ fn serve((reader, eraser): Readers, folder: &Path, keys: Vec<ApiKey>, beside: Be
     });
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
     let stop = CancellationToken::new();
-    let settings = ServeSettings { keys, ..ServeSettings::default() };
+    let settings = ServeSettings { keys, ..beside.settings };
     let api = Api::new(service, settings, reader, metrics, stop.clone()).unwrap();
     let api = api.with_status(Arc::new(|| Box::pin(std::future::ready(status()))));
     let api = match beside.broker {

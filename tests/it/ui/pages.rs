@@ -1,8 +1,9 @@
 //! What the pages say: the same as the API, in both languages, as links.
 
 use difylog::domain::{NodeStatus, Record, RunStatus, TenantId, Timestamp};
+use difylog::http::api::ServeSettings;
 
-use super::harness::{Client, Place, TENANT_KEY, now};
+use super::harness::{Beside, Client, Place, TENANT_KEY, now};
 use crate::support::records;
 
 /// Runs of one app over the last day: some of each status, and one with a word in it.
@@ -129,6 +130,21 @@ async fn long_run(place: &Place) -> (difylog::domain::WorkflowRun, Vec<difylog::
 }
 
 #[tokio::test]
+async fn a_run_leads_to_dify_where_that_is_configured() {
+    let link = Some("https://dify.example/app/{app_id}/logs?run={run_id}".to_owned());
+    let settings = ServeSettings { dify_link: link, ..ServeSettings::default() };
+    let place = Place::beside(Beside { settings, ..Beside::default() }).await;
+    let runs = filled(&place).await;
+    let page = place.signed_in(TENANT_KEY).await.page(&place.path(&format!("runs/{}", runs[0].id))).await;
+    let href = format!("href=\"https://dify.example/app/{}/logs?run={}\"", runs[0].app_id, runs[0].id);
+    assert!(page.contains(&href), "{page}");
+    for wrong in ["javascript:alert({app_id})", "https://dify.example/app/"] {
+        let settings = ServeSettings { dify_link: Some(wrong.into()), ..ServeSettings::default() };
+        assert!(settings.validate().unwrap_err().to_string().contains("dify_link"), "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn a_run_of_1200_nodes_is_whole_in_every_view() {
     let place = Place::new().await;
     let (run, nodes) = long_run(&place).await;
@@ -201,6 +217,7 @@ async fn every_screen_with_its_numbers(place: &Place) {
     let choice = client.page(&place.path("statistics")).await;
     let statistics = client.page(&link(&choice, "app_id=", "<code")).await;
     assert!(statistics.contains("10.0 %") && statistics.contains("6 / 60"), "{statistics}");
+    assert!(statistics.contains("<strong>1.50 s · 1.50 s</strong>"), "{statistics}");
     assert!(statistics.contains("<strong>2,520</strong>"), "60 runs of 42 tokens: {statistics}");
     let nodes = client.page(&place.path("nodes?q=model")).await;
     assert!(nodes.contains("Ask the <mark>model</mark>"), "{nodes}");

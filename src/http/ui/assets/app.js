@@ -71,6 +71,24 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("submit", busy);
 
+// Newer rows are announced, and come when one asks for them.
+const newer = document.querySelector("[data-newer]");
+if (newer) {
+  setInterval(announce, 20000);
+  document.addEventListener("visibilitychange", announce);
+}
+
+async function announce() {
+  if (document.hidden) return;
+  const answer = await fetch(newer.dataset.newer).catch(() => null);
+  const total = answer?.ok ? (await answer.json()).total : null;
+  if (!total?.value) return;
+  const link = newer.querySelector("a");
+  const text = `${total.exact ? "" : "≥ "}${total.value} ${newer.dataset.word}`;
+  if (link.textContent !== text) link.textContent = text;
+  link.hidden = false;
+}
+
 // A replay says how far it is until it has ended.
 for (const part of document.querySelectorAll("[data-follow]")) follow(part);
 

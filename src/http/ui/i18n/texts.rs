@@ -87,6 +87,7 @@ texts! {
     workflow: "Workflow", "工作流";
     next: "Next page", "下一页";
     first: "First page", "第一页";
+    newer: "newer: show", "条更新：查看";
     at_least: "at least", "至少";
     found: "found", "条";
     as_table: "As a table", "以表格显示";
@@ -134,6 +135,7 @@ texts! {
     daily_users: "Users", "用户数";
     daily_tokens: "Tokens", "Token 用量";
     daily_interactions: "Runs per user", "人均运行次数";
+    newest_runs: "of the newest", "最近";
     error_rate: "Error rate", "错误率";
     // Errors
     errors_lead: "Failed runs, grouped by what their error texts have in common: numbers, ids and quoted parts are left out.",
@@ -171,6 +173,7 @@ texts! {
     months: "Months", "月份";
     month: "Month", "月份";
     size: "Size", "大小";
+    open_in_dify: "Open in Dify", "在 Dify 中打开";
     // Comparing
     compare: "Compare", "对比";
     compare_lead: "Choose an earlier run of the same app to see what differs.", "选择同一应用更早的一次运行，查看差异。";
