@@ -164,6 +164,7 @@ impl Api {
     fn api_router(self) -> Router {
         let (v1, document) = openapi::routes();
         let guarded = v1
+            .layer(from_fn_with_state(self.clone(), audit::reads))
             .layer(from_fn_with_state(self.clone(), limits::within_limits))
             .layer(from_fn_with_state(self.clone(), auth::authenticated))
             // Its size is checked while it is read, before a permit is taken.

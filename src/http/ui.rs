@@ -40,7 +40,7 @@ use axum::response::Redirect;
 use axum::routing::{get, post};
 
 pub(in crate::http) use self::session::Sessions;
-use super::api::{Api, errors as errors_of_api, export, limits, search};
+use super::api::{Api, audit, errors as errors_of_api, export, limits, search};
 
 /// Largest form, in bytes.
 const MAX_FORM: usize = 16 << 10;
@@ -77,6 +77,7 @@ pub(super) fn routes(api: &Api) -> Router<Api> {
         .route("/ui/data/{tenant_id}/runs/{run_id}/text/{field}", get(payload::run_text))
         .route("/ui/data/{tenant_id}/nodes/{node_execution_id}/text/{field}", get(payload::node_text))
         .route("/ui/{*rest}", get(states::no_such_page))
+        .layer(from_fn_with_state(api.clone(), audit::reads))
         .layer(from_fn_with_state(api.clone(), limits::within_limits))
         .layer(from_fn_with_state(api.clone(), sign_in::signed_in));
     let open = Router::new()

@@ -9,6 +9,7 @@ mod golden;
 mod greedy;
 mod harness;
 mod hostile;
+mod keys;
 mod limits;
 mod names;
 mod pages;

@@ -1,14 +1,20 @@
-//! Lines in the log about who did what: deletes, and requests that were refused for their key. They hold ids and counts,
+//! Lines in the log about who did what: reads of single records, exports, deletes, dead letters, and requests that were
+//! refused for their key. They hold ids and counts,
 //! never a text of a record and never a key.
 
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::http::Extensions;
+use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request, State};
+use axum::http::{Extensions, Method};
+use axum::middleware::Next;
+use axum::response::Response;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::Api;
+use super::auth::Caller;
 use super::observe::RequestId;
 use crate::amqp::{ReplayReport, Selection};
 use crate::domain::verdict::bounded;
@@ -19,6 +25,8 @@ use crate::query::{QueryError, Related};
 
 /// Lines about refusals come at most this often; the next says how many there were.
 const PAUSE: Duration = Duration::from_secs(5);
+/// What a path that names a record has in it.
+const RECORDS: [&str; 5] = ["{run_id}", "{node_execution_id}", "{conversation_id}", "{message_id}", "/admin/"];
 /// Ids of one line.
 const IDS: usize = 100;
 
@@ -59,6 +67,30 @@ impl Refusals {
             refused.reason
         );
     }
+}
+
+/// Logs each answer that holds a record which was asked for by its id, and each export: who, and which ids of the path. Lists
+/// are not logged.
+pub(in crate::http) async fn reads(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let endpoint = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
+    let is_export = endpoint.contains("/export/");
+    let names_record = RECORDS.iter().any(|name| endpoint.contains(name));
+    if !api.settings.audit_reads || !(is_export || names_record) || request.method() != Method::GET {
+        return next.run(request).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    let ids = RawPathParams::from_request_parts(&mut parts, &()).await.ok();
+    let ids = ids.iter().flatten().map(|(name, id)| format!("{name}={id}")).collect::<Vec<_>>().join(" ");
+    let key = parts.extensions.get::<Arc<Caller>>().map(|caller| caller.name.clone());
+    let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
+    let response = next.run(Request::from_parts(parts, body)).await;
+    // What was refused or is not there was not read, and its path may be any text.
+    if response.status().is_success() {
+        let (key, request_id) = (key.as_deref().unwrap_or("-"), request_id.as_str());
+        let what = if is_export { "export" } else { "read" };
+        info!(audit = what, key, request_id, endpoint, ids, "{what}");
+    }
+    response
 }
 
 /// Who works on dead letters.

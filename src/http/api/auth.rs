@@ -1,7 +1,9 @@
 //! Who asks: bearer keys, compared by hash in constant time, each with a scope.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -10,12 +12,16 @@ use axum::response::Response;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
+use tracing::{info, warn};
 
 use super::Api;
 use super::audit::Refused;
 use super::problem::Problem;
-use super::settings::{ApiKey, Right};
-use crate::domain::TenantId;
+use super::settings::{ApiKey, Right, ServeSettings};
+use crate::domain::{TenantId, Timestamp};
+
+/// Between two looks whether the file of keys has changed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A key that was recognised.
 #[derive(Debug)]
@@ -59,39 +65,98 @@ impl Caller {
     }
 }
 
-/// All keys.
-pub(in crate::http) struct Keys(Vec<([u8; 32], Arc<Caller>)>);
+/// All keys. Read again when their file changes.
+pub(in crate::http) struct Keys {
+    known: RwLock<Vec<Known>>,
+    per_key: u16,
+}
+
+#[derive(Clone)]
+struct Known {
+    hash: [u8; 32],
+    expires_at: Option<Timestamp>,
+    caller: Arc<Caller>,
+}
 
 impl Keys {
     /// Keys that were checked before.
     pub(in crate::http) fn new(keys: Vec<ApiKey>, per_key: u16) -> Self {
-        let share = || Arc::new(Semaphore::new(per_key.into()));
+        let new = Self { known: RwLock::default(), per_key };
+        new.replace(keys);
+        new
+    }
+
+    /// Takes keys in the place of those before. One that stays keeps its requests that are under way, and their bounds.
+    pub(in crate::http) fn replace(&self, keys: Vec<ApiKey>) {
+        let before = self.read();
+        let share = || Arc::new(Semaphore::new(self.per_key.into()));
         let known = keys.into_iter().filter_map(|key| {
             let tenants = key.tenant_ids().ok()?.into_iter().collect();
-            let tenants = (!key.admin).then_some(tenants);
-            let hash = *key.hash().ok()?.as_bytes();
-            let caller =
-                Caller { name: key.name.into(), permits: share(), bodies: share(), tenants, rights: key.rights };
-            Some((hash, Arc::new(caller)))
+            let (hash, expires_at) = (*key.hash().ok()?.as_bytes(), key.expires_at().ok()?);
+            let old = before.iter().find(|old| old.hash == hash).map(|old| &old.caller);
+            let caller = Caller {
+                name: key.name.into(),
+                permits: old.map_or_else(share, |old| Arc::clone(&old.permits)),
+                bodies: old.map_or_else(share, |old| Arc::clone(&old.bodies)),
+                tenants: (!key.admin).then_some(tenants),
+                rights: key.rights,
+            };
+            Some(Known { hash, expires_at, caller: Arc::new(caller) })
         });
-        Self(known.collect())
+        let known = known.collect();
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    fn read(&self) -> Vec<Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The hashes of all keys.
-    pub(in crate::http) fn hashes(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
-        self.0.iter().map(|(hash, _)| *hash)
+    pub(in crate::http) fn hashes(&self) -> impl Iterator<Item = [u8; 32]> + use<> {
+        self.read().into_iter().map(|known| known.hash)
     }
 
-    /// Compares with every key, whichever fits, so that the time tells nothing.
-    pub(in crate::http) fn caller(&self, key: &str) -> Option<Arc<Caller>> {
+    /// Compares with every key, whichever fits, so that the time tells nothing. One that has expired fits nothing.
+    pub(in crate::http) fn caller(&self, key: &str, now: Timestamp) -> Option<Arc<Caller>> {
         let hash: [u8; 32] = Sha256::digest(key).into();
         let mut found = None;
-        for (known, caller) in &self.0 {
-            if bool::from(known.ct_eq(&hash)) {
-                found = Some(Arc::clone(caller));
+        for known in self.known.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            if bool::from(known.hash.ct_eq(&hash)) {
+                found = Some(known.clone());
             }
         }
-        found
+        found.filter(|known| known.expires_at.is_none_or(|expires_at| now < expires_at)).map(|known| known.caller)
+    }
+}
+
+/// Reads the keys again whenever their file changes, until `stopping` is cancelled. A file that cannot be used changes nothing;
+/// the log says so once.
+pub(in crate::http) async fn follow(
+    keys: Arc<Keys>,
+    settings: Arc<ServeSettings>,
+    stopping: tokio_util::sync::CancellationToken,
+) {
+    let Some(path) = settings.keys_file.clone() else { return };
+    let looked_at =
+        || std::fs::metadata(&path).and_then(|found| Ok((found.modified()?, found.len(), found.ino()))).ok();
+    // What it was when the process read it is not known: it is read once more.
+    let mut seen = None;
+    loop {
+        let now = looked_at();
+        if now != seen {
+            seen = now;
+            match settings.keys_now() {
+                Ok(read) => {
+                    info!(keys = read.len(), "the keys were read");
+                    keys.replace(read);
+                }
+                Err(error) => warn!(%error, "the keys stay as they were"),
+            }
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
     }
 }
 
@@ -102,7 +167,7 @@ pub(in crate::http) async fn authenticated(
     next: Next,
 ) -> Result<Response, Problem> {
     let key = bearer(request.headers());
-    let Some(caller) = key.and_then(|key| api.keys.caller(key)) else {
+    let Some(caller) = key.and_then(|key| api.keys.caller(key, api.service.now())) else {
         let reason = if key.is_some() { "an unknown key" } else { "no key" };
         api.refusals.note(&Refused { key: None, tenant_id: None, reason }, request.extensions());
         return Err(Problem::unauthorized());

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use axum_server::tls_rustls::RustlsConfig;
 use serde::Deserialize;
 
-use crate::domain::TenantId;
 use crate::domain::document::ContentHash;
+use crate::domain::{TenantId, Timestamp};
 use crate::http::ConnectionSettings;
 use crate::http::console::settings::ConsoleSettings;
 
@@ -36,8 +36,10 @@ pub struct ServeSettings {
     pub connections: ConnectionSettings,
     pub tls: Option<TlsSettings>,
     pub keys: Vec<ApiKey>,
-    /// A TOML file of more `[[keys]]`.
+    /// A TOML file of more `[[keys]]`, read again when it changes.
     pub keys_file: Option<PathBuf>,
+    /// Whether each record that is read by its id, and each export, is a line in the log.
+    pub audit_reads: bool,
     /// Where a run is in Dify's own pages: an address with `{app_id}`, and, if wanted, `{run_id}`.
     pub dify_link: Option<String>,
     /// The Dify whose console is answered here as well; `None`: only the API is served.
@@ -60,6 +62,7 @@ impl Default for ServeSettings {
             tls: None,
             keys: Vec::new(),
             keys_file: None,
+            audit_reads: true,
             dify_link: None,
             dify: None,
         }
@@ -112,6 +115,9 @@ pub struct ApiKey {
     pub admin: bool,
     #[serde(default = "read_only")]
     pub rights: Vec<Right>,
+    /// The instant from which on it opens nothing, ISO 8601; a day begins at midnight UTC.
+    #[serde(default)]
+    pub expires: Option<String>,
 }
 
 fn read_only() -> Vec<Right> {
@@ -126,6 +132,7 @@ pub struct InvalidServe(pub String);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeysFile {
+    #[serde(default)]
     keys: Vec<ApiKey>,
 }
 
@@ -139,8 +146,16 @@ impl ApiKey {
         self.tenants.iter().map(parse).collect()
     }
 
+    pub(super) fn expires_at(&self) -> Result<Option<Timestamp>, String> {
+        let Some(text) = &self.expires else { return Ok(None) };
+        let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.clone() };
+        let expected = || format!("keys: {}: expires: expected such as 2026-12-31 or 2026-12-31T18:00:00Z", self.name);
+        whole.parse().map(Some).map_err(|_| expected())
+    }
+
     fn check(&self) -> Result<(), String> {
         self.hash()?;
+        self.expires_at()?;
         let tenants = self.tenant_ids()?;
         match (self.admin, tenants.is_empty()) {
             (true, false) => Err(format!("keys: {}: admin reaches every tenant; leave tenants out", self.name)),
@@ -215,6 +230,19 @@ impl ServeSettings {
     /// # Errors
     /// [`InvalidServe`] for a file that cannot be read, a key that cannot be used, or none.
     pub fn all_keys(&self) -> Result<Vec<ApiKey>, InvalidServe> {
+        let keys = self.keys_now()?;
+        // The bridge asks Dify about its callers, and needs no key.
+        if keys.is_empty() && self.dify.is_none() {
+            return Err(InvalidServe(
+                "keys: there is none, so nobody could ask; add [[serve.keys]] or keys_file (README, \"Reading the logs\")"
+                    .into(),
+            ));
+        }
+        Ok(keys)
+    }
+
+    /// As [`Self::all_keys`], none included: a file whose last key was removed opens nothing any more.
+    pub(super) fn keys_now(&self) -> Result<Vec<ApiKey>, InvalidServe> {
         let mut keys = self.keys.clone();
         if let Some(path) = &self.keys_file {
             let failed = |problem: String| InvalidServe(format!("keys_file: {}: {problem}", path.display()));
@@ -224,13 +252,6 @@ impl ServeSettings {
             keys.extend(file.keys);
         }
         keys.iter().try_for_each(ApiKey::check).map_err(InvalidServe)?;
-        // The bridge asks Dify about its callers, and needs no key.
-        if keys.is_empty() && self.dify.is_none() {
-            return Err(InvalidServe(
-                "keys: there is none, so nobody could ask; add [[serve.keys]] or keys_file (README, \"Reading the logs\")"
-                    .into(),
-            ));
-        }
         Ok(keys)
     }
 }

@@ -45,8 +45,9 @@ fn session_cookie(api: &Api, headers: &HeaderMap, value: &str, seconds: u64) -> 
 /// The caller of a request's cookie, if its key is still one.
 pub(super) fn caller(api: &Api, headers: &HeaderMap) -> Option<Arc<Caller>> {
     let sealed = cookie(headers, SECURE).or_else(|| cookie(headers, PLAIN))?;
-    let key = unseal(sealed, api.keys.hashes(), api.service.now())?;
-    api.keys.caller(&key)
+    let now = api.service.now();
+    let key = unseal(sealed, api.keys.hashes(), now)?;
+    api.keys.caller(&key, now)
 }
 
 /// Lets a request pass with its caller, or shows where to sign in.
@@ -141,7 +142,8 @@ pub(super) async fn sign_in(
         return form(look, &asked.next, Some(look.texts().attempts), StatusCode::TOO_MANY_REQUESTS);
     }
     let key = asked.key.trim();
-    let sealed = api.keys.caller(key).and_then(|_| seal(key, api.service.now()));
+    let now = api.service.now();
+    let sealed = api.keys.caller(key, now).and_then(|_| seal(key, now));
     let Some(sealed) = sealed else {
         api.sessions.note_wrong(address);
         let refused = Refused { key: None, tenant_id: None, reason: "an unknown key at the sign-in" };

@@ -57,7 +57,14 @@ impl Answer {
 
 fn key(name: &str, secret: &str, tenants: Vec<String>, rights: &[Right]) -> ApiKey {
     let admin = tenants.is_empty();
-    ApiKey { name: name.into(), sha256: records::sha256(secret).to_string(), tenants, admin, rights: rights.to_vec() }
+    ApiKey {
+        name: name.into(),
+        sha256: records::sha256(secret).to_string(),
+        tenants,
+        admin,
+        rights: rights.to_vec(),
+        expires: None,
+    }
 }
 
 impl Server {

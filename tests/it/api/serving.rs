@@ -17,13 +17,13 @@ use crate::support::site::{Site, StoreUnderTest};
 pub(super) const KEY: &str = "a-key-of-an-admin";
 
 pub(super) struct Serving {
-    site: Site,
+    pub site: Site,
     pub child: Child,
     pub address: String,
 }
 
 impl Serving {
-    async fn start(site: Site) -> Self {
+    pub async fn start(site: Site) -> Self {
         let mut command = site.command(&["serve"]);
         command.env("DIFYLOG__SERVE__LISTEN", "127.0.0.1:0");
         Self::of(site, command).await
@@ -47,12 +47,12 @@ impl Serving {
         serving
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.site.file("serve.log")).unwrap()
     }
 
     /// Waits until the log holds a text.
-    async fn logged(&self, text: &str) {
+    pub async fn logged(&self, text: &str) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         while !self.log().contains(text) {
             assert!(tokio::time::Instant::now() < deadline, "no {text} in\n{}", self.log());
