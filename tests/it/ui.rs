@@ -6,6 +6,7 @@ mod dead_letters;
 mod harness;
 mod hostile;
 mod names;
+mod numbers;
 mod pages;
 mod people;
 mod sign_in;

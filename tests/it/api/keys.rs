@@ -16,9 +16,9 @@ fn key(name: &str, more: &str) -> String {
 }
 
 /// A site with one run whose keys are in a file.
-async fn site(keys: &str) -> (Site, difylog::domain::WorkflowRun) {
-    let folder = tempfile::tempdir().unwrap().keep();
-    let path = folder.join("keys.toml");
+async fn site(keys: &str) -> (Site, difylog::domain::WorkflowRun, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.toml");
     std::fs::write(&path, keys).unwrap();
     let more = format!("[serve]\nkeys_file = \"{}\"\n", path.display());
     let site = Site::with(&StoreUnderTest::Sqlite, "amqp://127.0.0.1:9", &more);
@@ -27,7 +27,7 @@ async fn site(keys: &str) -> (Site, difylog::domain::WorkflowRun) {
     let run = records::run(records::tenant(), records::app(), records::at("2025-12-01T00:00:00Z"));
     store.apply(&records::actions(Record::Run(Box::new(run.clone())))).await.unwrap();
     store.close().await;
-    (site, run)
+    (site, run, folder)
 }
 
 /// Asks until the answer has this status.
@@ -45,7 +45,7 @@ async fn until(serving: &Serving, path: &str, key: &str, status: u16) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_keys_is_read_again_when_it_changes() {
-    let (site, run) = site(&key("first", "expires = \"2999-01-01\"")).await;
+    let (site, run, _folder) = site(&key("first", "expires = \"2099-01-01\"")).await;
     let file = site.settings.serve.keys_file.clone().unwrap();
     let serving = Serving::start(site).await;
     let path = format!("/v1/tenants/{}/runs/{}", run.tenant_id, run.id);
@@ -68,7 +68,7 @@ async fn a_file_of_keys_is_read_again_when_it_changes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_read_is_a_line_with_the_key_and_the_ids() {
-    let (site, run) = site(&key("reader", "")).await;
+    let (site, run, _folder) = site(&key("reader", "")).await;
     let serving = Serving::start(site).await;
     let base = format!("/v1/tenants/{}", run.tenant_id);
     until(&serving, &format!("{base}/runs/{}?full=true", run.id), "reader", 200).await;
