@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the servers under test need, from the distribution's packages, and only what is missing.
 #
-#   install.sh [rabbitmq] [postgres] [engines] [python] [nginx] [redis] [browser]     without an argument: all
+#   install.sh [rabbitmq] [postgres] [engines] [python] [nginx] [redis] [browser] [axe]     without an argument: all
 #
 # For Debian and Ubuntu. Runs as root, or uses sudo. Says one line for each thing that it does, and nothing if
 # everything is there.
@@ -65,6 +65,20 @@ install_browser() { # for the log explorer's tests, with a font that has Chinese
   [[ -n $(fc-list :lang=zh 2>/dev/null | head -c 1) ]] || install fontconfig fonts-wqy-zenhei
 }
 
+install_axe() { # axe-core, which looks for barriers in the log explorer's pages; for the tests only, kept outside the repository
+  local folder=${XDG_CACHE_HOME:-$HOME/.cache}/difylog/axe-core-$AXE_CORE
+  [[ ! -f $folder/axe.min.js ]] || return 0
+  has npm || install npm
+  log "fetching axe-core $AXE_CORE from npm"
+  local packed
+  packed=$(mktemp -d)
+  (cd "$packed" && npm pack --silent "axe-core@$AXE_CORE" >/dev/null) || die "npm could not fetch axe-core $AXE_CORE"
+  tar -xzf "$packed"/axe-core-*.tgz -C "$packed" package/axe.min.js
+  mkdir -p "$folder"
+  mv "$packed/package/axe.min.js" "$folder/axe.min.js"
+  rm -rf "$packed"
+}
+
 install_rabbitmq() {
   local had_epmd=''
   if has epmd; then
@@ -125,11 +139,11 @@ install_jdk() { # 17|21 PACKAGE...: the first package that the distribution has
 }
 
 groups=("$@")
-[[ ${#groups[@]} -gt 0 ]] || groups=(rabbitmq postgres engines python nginx redis browser)
+[[ ${#groups[@]} -gt 0 ]] || groups=(rabbitmq postgres engines python nginx redis browser axe)
 for group in "${groups[@]}"; do
   case $group in
-    rabbitmq | postgres | engines | python | nginx | redis | browser) ;;
-    *) die "usage: install.sh [rabbitmq] [postgres] [engines] [python] [nginx] [redis] [browser]" ;;
+    rabbitmq | postgres | engines | python | nginx | redis | browser | axe) ;;
+    *) die "usage: install.sh [rabbitmq] [postgres] [engines] [python] [nginx] [redis] [browser] [axe]" ;;
   esac
 done
 install_tools

@@ -91,7 +91,7 @@ impl Bars {
         if self.seconds >= 86_400 { "%Y-%m-%d" } else { "%m-%d %H:%M" }
     }
 
-    /// The chart; every bar leads to its own span.
+    /// The chart; every bar leads to its own span. Its table has the same links for those who do not point.
     pub(super) fn markup(&self, texts: &Texts, caption: &str, state: &State, path: &str, zone: Tz) -> Markup {
         let bars = self.bars();
         let highest = (0..bars).map(|bar| self.at(bar)).max().unwrap_or(0).max(1);
@@ -103,7 +103,7 @@ impl Bars {
                 } } }
                 div.plot {
                     span.most { (count(highest.into())) }
-                    svg viewBox={ "0 0 " (bars * 10) " 100" } preserveAspectRatio="none" role="img" aria-label=(caption) {
+                    svg viewBox={ "0 0 " (bars * 10) " 100" } preserveAspectRatio="none" aria-hidden="true" {
                         @for bar in (0..bars).filter(|bar| self.at(*bar) > 0) { (self.bar(bar, highest, texts, state, path, zone)) }
                     }
                     @if bars > 1 {

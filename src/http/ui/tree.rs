@@ -28,7 +28,9 @@ pub(super) fn tree(texts: &Texts, json: &str) -> Markup {
 
 /// A text with its lines.
 pub(super) fn text(whole: &str) -> Markup {
-    html! { pre.text dir="auto" { (printable_block(&clipped(whole, MOST_CHARACTERS))) } }
+    // What may scroll is reached by keys.
+    let may_scroll = whole.len() > 1000 || whole.lines().nth(16).is_some();
+    html! { pre.text dir="auto" tabindex=[may_scroll.then_some("0")] { (printable_block(&clipped(whole, MOST_CHARACTERS))) } }
 }
 
 fn node(texts: &Texts, key: Option<&str>, value: &Value, depth: usize, left: &mut usize) -> Markup {

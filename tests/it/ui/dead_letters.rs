@@ -37,7 +37,7 @@ fn broker() -> AmqpSettings {
 }
 
 /// A place with letters: `runs` of its tenant that were refused for a field, and two messages that nobody can read.
-async fn with_letters(runs: usize) -> (Place, AmqpSettings) {
+pub async fn with_letters(runs: usize) -> (Place, AmqpSettings) {
     let settings = broker();
     difylog::amqp::set_up(&settings).await.unwrap();
     let place = Place::beside(Beside::broker(settings.clone())).await;
@@ -96,7 +96,7 @@ async fn ended(place: &Place, id: &str) -> Value {
 }
 
 /// The addresses of the letters of a page.
-fn letters_of(page: &str) -> Vec<String> {
+pub fn letters_of(page: &str) -> Vec<String> {
     let links = page.split("href=\"/ui/dead-letters/").skip(1).filter_map(|rest| rest.split('"').next());
     links.filter(|rest| rest.len() == 64).map(|hash| format!("/ui/dead-letters/{hash}")).collect()
 }

@@ -20,6 +20,7 @@ const HOUR: i64 = 3_600_000_000;
 fn world(rng: &mut StdRng, place: &Place) -> Vec<WorkflowRun> {
     let apps: Vec<AppId> = (0..3).map(|_| records::app()).collect();
     let people: Vec<RecordId> = (0..4).map(|_| records::id()).collect();
+    let count = rng.random_range(1..140);
     let run = |_| {
         let at = records::later(now(), -rng.random_range(1_000_000..72 * HOUR));
         let mut run = records::run(place.tenant_id, *apps.choose(rng).unwrap(), at);
@@ -38,7 +39,7 @@ fn world(rng: &mut StdRng, place: &Place) -> Vec<WorkflowRun> {
         }
         run
     };
-    (0..rng.random_range(1..140)).map(run).collect()
+    (0..count).map(run).collect()
 }
 
 /// One view: its address, and which runs are in it.
