@@ -17,6 +17,7 @@ mod durations;
 mod errors;
 mod export;
 mod full;
+mod mask;
 mod names;
 mod nodes;
 mod runs;
@@ -40,6 +41,7 @@ pub use self::directory::{
 };
 pub use self::durations::Durations;
 pub use self::errors::{ErrorGroup, ErrorGroups};
+pub use self::mask::{Mask, MaskSettings};
 pub use self::names::{AppNames, WorkspaceNames};
 pub use self::runs::{After, RunCounts, RunList, RunPage, last};
 pub use self::search::{COUNT_TO, Hit, Hits, SearchPage};
@@ -47,7 +49,7 @@ pub use self::snippet::Snippet;
 pub use self::statistics::{DailyQuery, interactions, local_instant};
 use crate::domain::query::{ListFilter, Scoped};
 pub use crate::domain::query::{NodeQuery, RunQuery};
-use crate::domain::{TenantId, Timestamp};
+use crate::domain::{Document, TenantId, Timestamp};
 use crate::store::payload::{PayloadError, PayloadStore};
 use crate::store::{Eraser, LogReader, StoreError};
 use crate::telemetry::Clock;
@@ -74,7 +76,7 @@ impl LogService {
     /// The logs of one tenant.
     #[must_use]
     pub fn tenant(&self, tenant_id: TenantId) -> TenantLogs {
-        TenantLogs { ports: Arc::clone(&self.0), tenant_id }
+        TenantLogs { ports: Arc::clone(&self.0), tenant_id, mask: None }
     }
 
     /// The instant that questions such as "the last day" are asked at.
@@ -95,9 +97,24 @@ impl LogService {
 pub struct TenantLogs {
     ports: Arc<Ports>,
     tenant_id: TenantId,
+    mask: Option<Arc<Mask>>,
 }
 
 impl TenantLogs {
+    /// The same logs as somebody sees them who may not see what `mask` masks.
+    #[must_use]
+    pub fn masked(self, mask: Option<Arc<Mask>>) -> Self {
+        Self { mask, ..self }
+    }
+
+    /// A document on its way out.
+    fn shown(&self, mut document: Document) -> Document {
+        if let Some(mask) = &self.mask {
+            mask.apply(&mut document);
+        }
+        document
+    }
+
     /// The tenant.
     #[must_use]
     pub const fn tenant_id(&self) -> TenantId {

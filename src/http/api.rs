@@ -64,7 +64,7 @@ use super::readiness::StoreProbe;
 use super::ui::{self, Sessions};
 use super::{connections, headers};
 use crate::amqp::AmqpSettings;
-use crate::query::LogService;
+use crate::query::{LogService, Mask};
 use crate::store::LogReader;
 
 /// How long requests may go on when a shutdown begins.
@@ -85,6 +85,8 @@ pub struct Api {
     pub(super) service: LogService,
     pub(super) keys: Arc<Keys>,
     pub(super) settings: Arc<ServeSettings>,
+    /// What keys without the right to reveal do not see.
+    mask: Option<Arc<Mask>>,
     permits: Arc<Semaphore>,
     reader: Arc<dyn LogReader>,
     metrics: PrometheusHandle,
@@ -112,11 +114,13 @@ impl Api {
         let per_key = settings.concurrency_per_key.min(settings.concurrency);
         let keys = Arc::new(Keys::new(settings.all_keys()?, per_key));
         let permits = Arc::new(Semaphore::new(settings.concurrency.into()));
+        let mask = Mask::new(&settings.mask).map_err(|problem| InvalidServe(format!("mask.{problem}")))?.map(Arc::new);
         let (probe, refusals) = (Arc::default(), Arc::default());
         Ok(Self {
             service,
             keys,
             settings: Arc::new(settings),
+            mask,
             permits,
             reader,
             metrics,
@@ -152,6 +156,11 @@ impl Api {
     #[must_use]
     pub fn with_bridge(self, bridge: Bridge) -> Self {
         Self { bridge: Some(bridge), ..self }
+    }
+
+    /// What a caller does not see.
+    fn mask_for(&self, caller: &auth::Caller) -> Option<Arc<Mask>> {
+        self.mask.clone().filter(|_| !caller.may(Right::Reveal))
     }
 
     /// Every route.
@@ -192,7 +201,14 @@ impl Api {
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
         let (stopping, connections) = (self.stopping.clone(), self.settings.connections);
         let tls = self.settings.certificate().await.map_err(io::Error::other)?;
-        connections::serve(listener, self.router(), connections, tls, stopping, GRACE).await
+        let following = auth::follow(Arc::clone(&self.keys), Arc::clone(&self.settings), stopping.clone());
+        let mut serving =
+            std::pin::pin!(connections::serve(listener, self.router(), connections, tls, stopping, GRACE));
+        tokio::select! {
+            served = &mut serving => return served,
+            () = following => {}
+        }
+        serving.await
     }
 }
 

@@ -1,6 +1,8 @@
 //! The calls that cross tenants: records by id alone, and batches over all tenants for retention work.
 
-use super::{LogService, QueryError, Related};
+use std::sync::Arc;
+
+use super::{LogService, Mask, QueryError, Related};
 use crate::domain::query::{Content, Cursor, Scan, TimeRange};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Record, RecordId, RunStatus, TenantId};
@@ -50,11 +52,17 @@ impl RunBatch {
 
 /// See the module.
 #[derive(Clone)]
-pub struct AdminLogs(LogService);
+pub struct AdminLogs(LogService, Option<Arc<Mask>>);
 
 impl AdminLogs {
     pub(super) const fn new(service: LogService) -> Self {
-        Self(service)
+        Self(service, None)
+    }
+
+    /// The same as somebody sees it who may not see what `mask` masks.
+    #[must_use]
+    pub fn masked(self, mask: Option<Arc<Mask>>) -> Self {
+        Self(self.0, mask)
     }
 
     /// Records of one id, whoever they belong to: one, unless two tenants use the same id.
@@ -66,6 +74,11 @@ impl AdminLogs {
         let mut found = Vec::new();
         for tenant_id in ports.logs.owners(kind, id).await? {
             found.extend(ports.logs.record(RecordKey { tenant_id, kind, id }).await?);
+        }
+        if let Some(mask) = &self.1 {
+            for document in &mut found {
+                mask.apply(document);
+            }
         }
         Ok(found)
     }

@@ -167,6 +167,6 @@ impl TenantLogs {
         let mut logs = self.ports.logs.records(self.tenant_id, Kind::AppLog, &ids).await?;
         logs.retain(|document| matches!(document.record, Record::AppLog(_)));
         logs.sort_by_key(|document| (document.record.created_at(), document.record.id()));
-        Ok(logs)
+        Ok(logs.into_iter().map(|document| self.shown(document)).collect())
     }
 }

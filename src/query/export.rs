@@ -30,7 +30,7 @@ impl Walk {
             let Some(page) = self.page else { return Ok(None) };
             let found = self.logs.ports.logs.documents(&self.list, &page).await?;
             self.page = found.next.map(|next| Page { after: Some(next), ..page });
-            self.ready.extend(found.documents);
+            self.ready.extend(found.documents.into_iter().map(|document| self.logs.shown(document)));
         }
     }
 }
@@ -70,7 +70,7 @@ impl TenantLogs {
                 ready.extend(logs.ports.logs.scan(&scan).await?);
                 scan.after = ready.back().map(Document::cursor);
             }
-            Ok(ready.pop_front().map(|document| (document, (logs, scan, ready))))
+            Ok(ready.pop_front().map(|document| (logs.shown(document), (logs, scan, ready))))
         })
     }
 }

@@ -18,7 +18,7 @@ impl TenantLogs {
                 field => put_back(&mut document.record, field, text),
             }
         }
-        Ok(document)
+        Ok(self.shown(document))
     }
 }
 

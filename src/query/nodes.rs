@@ -17,7 +17,8 @@ impl TenantLogs {
     /// A store that cannot be read.
     pub async fn node(&self, id: RecordId) -> Result<Option<Document>, QueryError> {
         let key = RecordKey { tenant_id: self.tenant_id, kind: Kind::NodeExecution, id };
-        Ok(self.ports.logs.record(key).await?)
+        let found = self.ports.logs.record(key).await?;
+        Ok(found.map(|document| self.shown(document)))
     }
 
     /// The newest execution of a node of a workflow, single steps included, whatever its status.

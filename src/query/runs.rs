@@ -124,10 +124,11 @@ impl TenantLogs {
     pub async fn run(&self, app_id: Option<AppId>, id: RecordId) -> Result<Option<Document>, QueryError> {
         let key = RecordKey { tenant_id: self.tenant_id, kind: Kind::WorkflowRun, id };
         let found = self.ports.logs.record(key).await?;
-        Ok(found.filter(|document| match &document.record {
+        let found = found.filter(|document| match &document.record {
             Record::Run(run) => app_id.is_none_or(|app_id| app_id == run.app_id),
             _ => false,
-        }))
+        });
+        Ok(found.map(|document| self.shown(document)))
     }
 
     /// Counts of an app's runs, over all or since a while; see Dify's `get_workflow_runs_count`.

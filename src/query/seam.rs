@@ -69,10 +69,11 @@ impl TenantLogs {
             return Ok(HashMap::new());
         }
         let found = self.ports.logs.records(self.tenant_id, Kind::WorkflowRun, ids).await?;
-        let errors = found.into_iter().filter_map(|document| match document.record {
-            Record::Run(run) => Some((run.id, run.error)),
-            _ => None,
-        });
+        let errors =
+            found.into_iter().map(|document| self.shown(document)).filter_map(|document| match document.record {
+                Record::Run(run) => Some((run.id, run.error)),
+                _ => None,
+            });
         Ok(errors.collect())
     }
 

@@ -76,7 +76,7 @@ impl Documents {
             let mut found: HashMap<_, _> = found.into_iter().map(|document| (document.record.id(), document)).collect();
             self.ready.extend(ids.iter().filter_map(|id| found.remove(id)));
         }
-        Ok(self.ready.pop_front())
+        Ok(self.ready.pop_front().map(|document| logs.shown(document)))
     }
 }
 

@@ -11,6 +11,7 @@ mod harness;
 mod hostile;
 mod keys;
 mod limits;
+mod mask;
 mod names;
 mod pages;
 mod serving;

@@ -62,7 +62,7 @@ async fn scope(parts: &mut Parts, api: &Api, right: Right) -> Result<(TenantLogs
         return Err(Problem::not_found("no such tenant"));
     }
     match caller.may(right) {
-        true => Ok((api.service.tenant(tenant_id), caller)),
+        true => Ok((api.service.tenant(tenant_id).masked(api.mask_for(&caller)), caller)),
         false if right == Right::Delete => {
             refused("the key may not delete");
             Err(Problem::forbidden("this key may not delete; give it rights = [\"delete\"]"))
@@ -108,7 +108,7 @@ impl FromRequestParts<Api> for Everything {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let caller = caller(parts)?;
         if caller.is_admin() && caller.may(Right::Read) {
-            return Ok(Self(api.service.admin()));
+            return Ok(Self(api.service.admin().masked(api.mask_for(&caller))));
         }
         let refused = Refused { key: Some(&caller.name), tenant_id: None, reason: "the key may not cross tenants" };
         api.refusals.note(&refused, &parts.extensions);

@@ -31,7 +31,7 @@ pub(super) struct Me {
     key: Box<str>,
     /// Reaches every tenant
     admin: bool,
-    /// read, delete, operate
+    /// read, delete, operate, reveal
     rights: Vec<&'static str>,
     /// The tenants that it reaches, by id; empty for an admin key
     tenants: Vec<WorkspaceView>,

@@ -10,6 +10,7 @@ use crate::domain::document::ContentHash;
 use crate::domain::{TenantId, Timestamp};
 use crate::http::ConnectionSettings;
 use crate::http::console::settings::ConsoleSettings;
+use crate::query::{Mask, MaskSettings};
 
 /// What `difylog serve` listens on, whom it answers, and how much.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -33,6 +34,8 @@ pub struct ServeSettings {
     pub names: bool,
     /// Longest wait for names, in milliseconds; answers show ids then, and say so.
     pub names_timeout_ms: u64,
+    /// What keys without the right to reveal do not see of payloads.
+    pub mask: MaskSettings,
     pub connections: ConnectionSettings,
     pub tls: Option<TlsSettings>,
     pub keys: Vec<ApiKey>,
@@ -58,6 +61,7 @@ impl Default for ServeSettings {
             max_body_bytes: 1 << 20,
             names: false,
             names_timeout_ms: 2000,
+            mask: MaskSettings::default(),
             connections: ConnectionSettings::default(),
             tls: None,
             keys: Vec::new(),
@@ -85,6 +89,8 @@ pub enum Right {
     Delete,
     /// Dead letters: look, replay, purge. With `admin`, because letters are of any tenant.
     Operate,
+    /// Sees what `serve.mask` masks.
+    Reveal,
 }
 
 impl Right {
@@ -95,6 +101,7 @@ impl Right {
             Self::Read => "read",
             Self::Delete => "delete",
             Self::Operate => "operate",
+            Self::Reveal => "reveal",
         }
     }
 }
@@ -161,7 +168,7 @@ impl ApiKey {
             (true, false) => Err(format!("keys: {}: admin reaches every tenant; leave tenants out", self.name)),
             (false, true) => Err(format!("keys: {}: name its tenants, or set admin = true", self.name)),
             _ if self.rights.is_empty() => {
-                Err(format!("keys: {}: rights: at least one of read, delete, operate", self.name))
+                Err(format!("keys: {}: rights: at least one of read, delete, operate, reveal", self.name))
             }
             (false, _) if self.rights.contains(&Right::Operate) => {
                 Err(format!("keys: {}: operate is about the letters of every tenant: set admin = true", self.name))
@@ -190,6 +197,7 @@ impl ServeSettings {
         if !(1..=60_000).contains(&self.names_timeout_ms) {
             return broken("names_timeout_ms must be 1 to 60000");
         }
+        Mask::new(&self.mask).map_err(|problem| InvalidServe(format!("mask.{problem}")))?;
         if let Some(link) = &self.dify_link
             && !((link.starts_with("https://") || link.starts_with("http://")) && link.contains("{app_id}"))
         {

@@ -21,6 +21,8 @@ use crate::support::records;
 pub const TENANT_KEY: &str = "key-of-a-tenant";
 /// Reads of one tenant.
 pub const READ_KEY: &str = "key-that-reads";
+/// Reads of one tenant, what is masked included.
+pub const REVEAL_KEY: &str = "key-that-reveals";
 pub const ADMIN_KEY: &str = "key-of-an-admin";
 
 pub struct Server {
@@ -97,7 +99,8 @@ impl Server {
         let tenant = vec![tenant_id.to_string()];
         settings.keys = vec![
             key("tenant", TENANT_KEY, tenant.clone(), &[Right::Read, Right::Delete]),
-            key("reader", READ_KEY, tenant, &[Right::Read]),
+            key("reader", READ_KEY, tenant.clone(), &[Right::Read]),
+            key("revealer", REVEAL_KEY, tenant, &[Right::Read, Right::Reveal]),
             key("admin", ADMIN_KEY, Vec::new(), &[Right::Read, Right::Delete]),
         ];
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();

@@ -1,0 +1,223 @@
+//! What a reader without the right to reveal does not see of payloads: fields by name or path, and texts by pattern. Applied to
+//! every document on its way out, so that no answer can forget it. Keywords are still found in what is masked: whoever may
+//! search can guess.
+
+use regex::Regex;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::domain::document::PayloadField;
+use crate::domain::{Document, JsonText, Record};
+
+/// What stands in the place of what is masked.
+const MASKED: &str = "***";
+/// Larger payloads are masked whole: looking into them would take many times their bytes.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What is masked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaskSettings {
+    /// A name, which is masked wherever a payload has it; or a path from the payload's own name on, such as
+    /// `inputs.card.number`, in which `*` is any one name or place.
+    pub fields: Vec<String>,
+    /// Regular expressions; what they match in texts is masked.
+    pub patterns: Vec<String>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Mask {
+    names: Vec<String>,
+    paths: Vec<Vec<String>>,
+    patterns: Vec<Regex>,
+}
+
+impl Mask {
+    /// Returns the mask of settings; `None` if they mask nothing.
+    ///
+    /// # Errors
+    /// The setting that cannot be used, and why.
+    pub fn new(settings: &MaskSettings) -> Result<Option<Self>, String> {
+        let (mut names, mut paths) = (Vec::new(), Vec::new());
+        for field in &settings.fields {
+            let parts: Vec<_> = field.split('.').map(str::to_lowercase).collect();
+            match parts.as_slice() {
+                _ if parts.iter().any(String::is_empty) => {
+                    return Err(format!("fields: {field:?}: expected a name, or names joined by dots"));
+                }
+                [name] => names.push(name.clone()),
+                _ => paths.push(parts),
+            }
+        }
+        let compiled = settings.patterns.iter().map(|text| {
+            let pattern = Regex::new(text).map_err(|error| format!("patterns: {text:?}: {error}"))?;
+            if pattern.is_match("") { Err(format!("patterns: {text:?}: matches the empty text")) } else { Ok(pattern) }
+        });
+        let patterns = compiled.collect::<Result<Vec<_>, _>>()?;
+        let masks_nothing = names.is_empty() && paths.is_empty() && patterns.is_empty();
+        Ok((!masks_nothing).then_some(Self { names, paths, patterns }))
+    }
+
+    /// Masks the payloads of a document. What a row had beside its columns goes: it may spell a payload once more.
+    pub fn apply(&self, document: &mut Document) {
+        document.extra = None;
+        match &mut document.record {
+            Record::Run(run) => {
+                self.json(PayloadField::Inputs, &mut run.inputs);
+                self.json(PayloadField::Outputs, &mut run.outputs);
+                self.json(PayloadField::Graph, &mut run.graph);
+                self.plain(&mut run.error);
+            }
+            Record::Node(node) => {
+                self.json(PayloadField::Inputs, &mut node.inputs);
+                self.json(PayloadField::ProcessData, &mut node.process_data);
+                self.json(PayloadField::Outputs, &mut node.outputs);
+                self.json(PayloadField::ExecutionMetadata, &mut node.execution_metadata);
+                self.plain(&mut node.error);
+            }
+            Record::AppLog(_) | Record::Offload(_) => {}
+        }
+    }
+
+    fn plain(&self, text: &mut Option<Box<str>>) {
+        if let Some(masked) = text.as_deref().and_then(|text| self.text(text)) {
+            *text = Some(masked.into());
+        }
+    }
+
+    fn json(&self, field: PayloadField, payload: &mut Option<JsonText>) {
+        let Some(text) = payload.as_ref().map(JsonText::as_str) else { return };
+        if text.len() > MOST_BYTES {
+            *payload = Some(JsonText::from_clean(format!("\"{MASKED} ({} bytes)\"", text.len())));
+            return;
+        }
+        let masked = match serde_json::from_str::<Value>(text) {
+            Ok(mut value) => {
+                let mut path = vec![field.as_str().to_owned()];
+                // A payload in which nothing is masked stays the text that it is.
+                self.value(&mut value, &mut path).then(|| value.to_string())
+            }
+            Err(_) => self.text(text),
+        };
+        if let Some(masked) = masked {
+            *payload = Some(JsonText::from_clean(masked));
+        }
+    }
+
+    /// A text with its matches masked; `None` if nothing matches.
+    fn text(&self, text: &str) -> Option<String> {
+        let mut masked = None;
+        for pattern in &self.patterns {
+            let replaced = pattern.replace_all(masked.as_deref().unwrap_or(text), regex::NoExpand(MASKED));
+            if let std::borrow::Cow::Owned(replaced) = replaced {
+                masked = Some(replaced);
+            }
+        }
+        masked
+    }
+
+    /// Answers whether something was masked.
+    fn value(&self, value: &mut Value, path: &mut Vec<String>) -> bool {
+        match value {
+            Value::Object(members) => {
+                let mut any = false;
+                for (name, member) in members.iter_mut() {
+                    any |= self.member(name.to_lowercase(), member, path);
+                }
+                any
+            }
+            Value::Array(items) => {
+                let mut any = false;
+                for (place, item) in items.iter_mut().enumerate() {
+                    any |= self.member(place.to_string(), item, path);
+                }
+                any
+            }
+            Value::String(text) => match self.text(text) {
+                Some(masked) => {
+                    *text = masked;
+                    true
+                }
+                None => false,
+            },
+            Value::Number(number) => {
+                // A number may be what a pattern means: of a card, of a telephone.
+                let matches = self.text(&number.to_string()).is_some();
+                if matches {
+                    *value = MASKED.into();
+                }
+                matches
+            }
+            _ => false,
+        }
+    }
+
+    fn member(&self, name: String, member: &mut Value, path: &mut Vec<String>) -> bool {
+        path.push(name);
+        let is_named = path.last().is_some_and(|name| self.names.contains(name));
+        let is_meant = is_named || self.paths.iter().any(|known| fits(known, path));
+        let any = if is_meant {
+            *member = MASKED.into();
+            true
+        } else {
+            self.value(member, path)
+        };
+        path.pop();
+        any
+    }
+}
+
+fn fits(known: &[String], path: &[String]) -> bool {
+    known.len() == path.len() && known.iter().zip(path).all(|(part, name)| part == "*" || part == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(fields: &[&str], patterns: &[&str], json: &str) -> String {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let mask = Mask::new(&MaskSettings { fields: texts(fields), patterns: texts(patterns) }).unwrap().unwrap();
+        let mut payload = Some(JsonText::from_clean(json));
+        mask.json(PayloadField::Inputs, &mut payload);
+        payload.unwrap().as_str().to_owned()
+    }
+
+    #[test]
+    fn fields_are_masked_by_name_and_by_path() {
+        let json = r#"{"Password":"a","deep":[{"password":{"x":1}}],"card":{"number":7,"name":"b"}}"#;
+        assert_eq!(
+            masked(&["password"], &[], json),
+            r#"{"Password":"***","deep":[{"password":"***"}],"card":{"number":7,"name":"b"}}"#
+        );
+        assert_eq!(masked(&["inputs.card.number"], &[], json), json.replace(":7", ":\"***\""));
+        assert_eq!(masked(&["inputs.*.name"], &[], json), json.replace("\"b\"", "\"***\""));
+        assert_eq!(masked(&["outputs.card.number"], &[], json), json);
+    }
+
+    #[test]
+    fn texts_are_masked_by_pattern_and_what_is_not_stays_as_it_is() {
+        let json = r#"{"a": "card 4111 1111 1111 1111, $1", "n": 1.50, "b": 4111111111111111}"#;
+        let shown = masked(&[], &[r"\b(?:\d[ ]?){16}"], json);
+        assert!(shown.contains("card ***, $1") && shown.contains("\"b\":\"***\""), "{shown}");
+        assert_eq!(masked(&[], &["absent"], json), json, "to the last byte");
+        assert_eq!(masked(&[], &["sec.et"], "no json: secret"), "no json: ***");
+        let large = format!("\"{}\"", "x".repeat(MOST_BYTES));
+        assert!(masked(&["a"], &[], &large).len() < 40);
+        let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+        assert_eq!(masked(&["a"], &[], &deep), deep);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let settings = |fields: &str, patterns: &str| MaskSettings {
+            fields: vec![fields.to_owned()],
+            patterns: vec![patterns.to_owned()],
+        };
+        assert!(Mask::new(&settings("a..b", "x")).unwrap_err().contains("fields"));
+        assert!(Mask::new(&settings("a", "(")).unwrap_err().contains("patterns"));
+        assert!(Mask::new(&settings("a", "x*")).unwrap_err().contains("empty"));
+        assert!(Mask::new(&MaskSettings::default()).unwrap().is_none());
+    }
+}
