@@ -69,17 +69,15 @@ impl ToyMonth {
     fn read(&self, document: &Document, content: Content) -> Document {
         let mut document = document.clone();
         let (kind, tenant_id) = (document.kind(), document.tenant_id());
-        match (content, &mut document.record) {
-            (Content::Light, record) => {
-                for column in columns(kind).iter().filter(|column| column.role == Role::Payload) {
-                    assert!(column.set(record, Given::Null));
-                }
-                document.extra = None;
+        let is_left_out = |role| role == Role::Payload || role == Role::Graph;
+        if content == Content::Light {
+            for column in columns(kind).iter().filter(|column| is_left_out(column.role)) {
+                assert!(column.set(&mut document.record, Given::Null));
             }
-            (Content::Full, Record::Run(run)) => {
-                run.graph = document.graph.and_then(|hash| self.graphs.get(&(tenant_id, hash)).cloned());
-            }
-            _ => {}
+            document.extra = None;
+        }
+        if let (Content::Full, Record::Run(run), Some(hash)) = (content, &mut document.record, document.graph) {
+            run.graph = self.graphs.get(&(tenant_id, hash)).cloned();
         }
         document
     }
