@@ -91,7 +91,7 @@ async fn the_document_and_its_page_are_served() {
     let server = Server::new();
     let document = server.ask("GET", "/openapi.json", None, None).await.json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
-    assert_eq!(document["paths"].as_object().unwrap().len(), 23);
+    assert_eq!(document["paths"].as_object().unwrap().len(), 36);
     assert_eq!(server.ask("GET", "/healthz", None, None).await.text, "ok\n");
     assert_eq!(server.ask("GET", "/readyz", None, None).await.text, "ready\n");
     let page = server.ask("GET", "/docs/", None, None).await;
