@@ -4,6 +4,7 @@ pub mod corpus;
 pub mod effort;
 pub mod engine_proxy;
 pub mod expected_rows;
+pub mod keys;
 pub mod load;
 pub mod memory;
 pub mod model;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use difylog::domain::{BulkAction, Record, TenantId};
-use difylog::http::api::{Api, ApiKey, Right, ServeSettings};
+use difylog::http::api::{Api, Right, ServeSettings};
 use difylog::query::{LogService, NoDirectory, Ports};
 use difylog::store::BulkSink as _;
 use difylog::store::payload::{PayloadSettings, PayloadStore};
@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::keys::key;
 use crate::support::memory::MemoryStore;
 use crate::support::records;
 
@@ -54,18 +55,6 @@ impl Answer {
         assert_eq!(json["status"], self.status);
         assert!(json["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
         json["code"].as_str().unwrap().to_owned()
-    }
-}
-
-fn key(name: &str, secret: &str, tenants: Vec<String>, rights: &[Right]) -> ApiKey {
-    let admin = tenants.is_empty();
-    ApiKey {
-        name: name.into(),
-        sha256: records::sha256(secret).to_string(),
-        tenants,
-        admin,
-        rights: rights.to_vec(),
-        expires: None,
     }
 }
 

@@ -15,6 +15,7 @@ use difylog::store::{Eraser, ReadStore, Store};
 use reqwest::header::{HeaderMap, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::keys::key;
 use crate::support::records;
 
 pub const TENANT_KEY: &str = "key-of-a-tenant";
@@ -60,18 +61,6 @@ pub struct Place {
     pub store: Arc<dyn Store>,
     pub folder: tempfile::TempDir,
     stop: CancellationToken,
-}
-
-fn key(name: &str, secret: &str, tenants: Vec<String>, rights: &[Right]) -> ApiKey {
-    let admin = tenants.is_empty();
-    ApiKey {
-        name: name.into(),
-        sha256: records::sha256(secret).to_string(),
-        tenants,
-        admin,
-        rights: rights.to_vec(),
-        expires: None,
-    }
 }
 
 /// The keys of a tenant.
