@@ -28,7 +28,9 @@ pub mod supervisor;
 pub mod topology;
 
 pub use captured::captured_message;
-pub use dead_letter::{DeadLetters, Found, Inspect, Listed, Pace, ReplayReport, Selection, Shown};
+pub use dead_letter::{
+    DeadLetters, Inspect, LetterSelection, LetterSummary, ListReport, ReplayPace, ReplayReport, Shown,
+};
 pub use error::AmqpError;
 pub use events::EventPublisher;
 pub use patience::Patience;

@@ -27,7 +27,7 @@ pub use self::migrate::{MigrationRun, open_migration};
 use self::parts::Parts;
 pub use self::payloads::payload_warnings;
 pub use self::serve::{open_logs, run_serve};
-pub use self::status::{ALL_KINDS, Lag, MonthStatus, Part, Status, status};
+pub use self::status::{ALL_KINDS, Lag, MonthStatus, Status, StatusPart, status};
 use crate::amqp::{AmqpError, Consumption};
 use crate::backfill::{LifeError, MigrateError};
 use crate::backup::BackupError;
@@ -35,7 +35,7 @@ use crate::config::{Settings, StoreKind};
 use crate::http::{self, Watched};
 use crate::pipeline::gate::gate;
 use crate::pipeline::stats::PipelineStats;
-use crate::pipeline::{Pipeline, Ports};
+use crate::pipeline::{Pipeline, PipelinePorts};
 use crate::retention::{Retention, schedule};
 use crate::store::elastic::{ElasticStore, InvalidSetting};
 use crate::store::payload::PayloadStore;
@@ -175,7 +175,7 @@ pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: Canc
     let stats = Arc::new(PipelineStats::default());
     let (deliveries, inbox) = mpsc::channel(HANDOVER);
 
-    let ports = Ports {
+    let ports = PipelinePorts {
         sink: store.clone(),
         payloads,
         gate: keeper,

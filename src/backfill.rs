@@ -35,7 +35,7 @@ use crate::store::{LogReader, StoreError, StoreOverview};
 
 pub use chunk::Tail;
 pub use error::MigrateError;
-pub use migration::{Migration, Ports, Report, Start, Task};
+pub use migration::{Migration, MigrationPorts, MigrationReport, Start, Task};
 pub use rejects::Reject;
 pub use settings::MigrateSettings;
 pub use tally::{Progress, Spent, Tally};

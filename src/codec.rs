@@ -25,7 +25,7 @@ pub use table::{TableCell, decode_payload, decode_row, decode_row_with_extra};
 
 /// Which format a queue carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
+pub enum QueueFormat {
     /// Dify's Celery tasks, message protocol 2.
     Celery,
     /// difylog's own events.
@@ -35,7 +35,7 @@ pub enum Source {
 /// A message as far as decoding needs it.
 #[derive(Clone)]
 pub struct Message {
-    pub source: Source,
+    pub source: QueueFormat,
     /// The `content_type` property.
     pub content_type: Option<Box<str>>,
     /// Celery: the `compression` header.
@@ -75,7 +75,7 @@ impl DecodeLimits {
 /// A message decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
-    pub content: Content,
+    pub content: DecodedEvents,
     /// What was changed to keep the records.
     pub cleaned: Cleaned,
     /// Fields of native events that no record has, by the event's position.
@@ -87,15 +87,15 @@ pub type Extras = BTreeMap<usize, JsonText>;
 
 /// One record or several.
 #[derive(Clone, PartialEq)]
-pub enum Content {
+pub enum DecodedEvents {
     One(Record),
     /// The events of an array, in their order; none if it is empty.
-    Parts(Vec<Part>),
+    Parts(Vec<EventPart>),
 }
 
 /// One event of an array: what is wrong with it does not touch the others.
 #[derive(Clone, PartialEq)]
-pub struct Part {
+pub struct EventPart {
     /// Its bytes within the body.
     pub range: Range<usize>,
     pub record: Result<Record, Refusal>,
@@ -108,18 +108,18 @@ pub struct Part {
 pub fn decode(message: &Message, limits: DecodeLimits) -> Result<Decoded, Refusal> {
     limits.check(message.body.len())?;
     match message.source {
-        Source::Celery => {
+        QueueFormat::Celery => {
             let (record, cleaned) = celery::decode(message, limits)?;
-            Ok(Decoded { content: Content::One(record), cleaned, extras: Extras::new() })
+            Ok(Decoded { content: DecodedEvents::One(record), cleaned, extras: Extras::new() })
         }
-        Source::Native => native::decode(message),
+        QueueFormat::Native => native::decode(message),
     }
 }
 
 /// Returns whether a message has to be decompressed, so that its size says nothing of what decoding it takes.
 #[must_use]
 pub fn is_compressed(message: &Message) -> bool {
-    message.source == Source::Celery && celery::is_compressed(message)
+    message.source == QueueFormat::Celery && celery::is_compressed(message)
 }
 
 /// Returns the bytes that a message unfolds to, at most one more than the largest message: decompresses it without keeping
@@ -127,8 +127,8 @@ pub fn is_compressed(message: &Message) -> bool {
 #[must_use]
 pub fn unfolded_bytes(message: &Message, limits: DecodeLimits) -> u64 {
     match message.source {
-        Source::Celery => celery::unfolded_bytes(message, limits),
-        Source::Native => message.body.len() as u64,
+        QueueFormat::Celery => celery::unfolded_bytes(message, limits),
+        QueueFormat::Native => message.body.len() as u64,
     }
 }
 
@@ -144,7 +144,7 @@ fn check_content_type(message: &Message) -> Result<(), Refusal> {
     Err(Refusal::new(RefusalClass::UnsupportedContentType, media_type))
 }
 
-impl fmt::Debug for Content {
+impl fmt::Debug for DecodedEvents {
     /// Ids only: payloads never reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -154,7 +154,7 @@ impl fmt::Debug for Content {
     }
 }
 
-impl fmt::Debug for Part {
+impl fmt::Debug for EventPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Part({:?}, {:?})", self.range, self.record.as_ref().map(Record::key))
     }

@@ -30,9 +30,9 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-pub use receipt::{Content, Delivery};
+pub use receipt::{Delivery, DeliveryContent};
 pub use settings::PipelineSettings;
-pub use worker::{Pipeline, Ports};
+pub use worker::{Pipeline, PipelinePorts};
 
 /// Deliveries taken from the channel at once.
 const INBOX: usize = 256;

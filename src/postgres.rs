@@ -21,11 +21,11 @@ mod url;
 mod walk;
 
 pub use candidates::{Candidate, CandidateWalk};
-pub use catalogue::{Catalogue, Index, Reference, Table, Writable};
+pub use catalogue::{Catalogue, CatalogueTable, Index, Reference, Writable};
 pub use error::PostgresError;
 pub use family::{Batch, LockedRun, Member, alone_statement, children_statement, nodes_statement, runs_statement};
 pub use insert::{NamedRow, insert};
 pub use pool::{Client, Database};
 pub use row::{RowRecord, record_of, select_list, table_of};
 pub use settings::{PostgresSettings, PostgresUrl};
-pub use walk::{Order, Place, Range, Selection, Walk, WalkRow};
+pub use walk::{Place, Range, RowSelection, TableWalk, WalkOrder, WalkRow};

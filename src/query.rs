@@ -36,7 +36,7 @@ pub use self::cursor::InvalidCursor;
 pub use self::delete::Related;
 pub use self::dify_directory::DifyDirectory;
 pub use self::directory::{
-    Account, Answered, App, Creator, Creators, Directory, DirectoryError, EndUser, Known, Matches, NoDirectory,
+    Account, Answered, App, Creator, Creators, Directory, DirectoryError, EndUser, KnownNames, Matches, NoDirectory,
     Workspace,
 };
 pub use self::durations::Durations;
@@ -44,7 +44,7 @@ pub use self::errors::{ErrorGroup, ErrorGroups};
 pub use self::mask::{Mask, MaskSettings};
 pub use self::names::{AppNames, WorkspaceNames};
 pub use self::runs::{After, RunCounts, RunList, RunPage, last};
-pub use self::search::{COUNT_TO, Hit, Hits, SearchPage};
+pub use self::search::{COUNT_TO, Hits, SearchHit, SearchPage};
 pub use self::snippet::Snippet;
 pub use self::statistics::{DailyQuery, interactions, local_instant};
 use crate::domain::query::{ListFilter, Scoped};

@@ -26,7 +26,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::Clock;
 
 pub use apply::StepReport;
-pub use plan::{MonthContent, Plan, Step, What};
+pub use plan::{MonthContent, Plan, RetentionStep, What};
 pub use settings::RetentionSettings;
 pub use sweep::{Swept, SweptMonth};
 
@@ -117,19 +117,23 @@ impl Retention {
     }
 
     /// A step for each tenant that has objects of the month which nothing names.
-    async fn texts_without_records(&self, month: Month, tenants: &[TenantId]) -> Result<Vec<Step>, RetentionError> {
+    async fn texts_without_records(
+        &self,
+        month: Month,
+        tenants: &[TenantId],
+    ) -> Result<Vec<RetentionStep>, RetentionError> {
         let mut steps = Vec::new();
         for tenant in tenants.iter().copied() {
             let found = self.sweep_texts(tenant, month, false).await?;
             if found.objects > 0 {
                 let what = What::Texts { tenant, objects: found.objects };
-                steps.push(Step { month, what, records: BTreeMap::new() });
+                steps.push(RetentionStep { month, what, records: BTreeMap::new() });
             }
         }
         Ok(steps)
     }
 
-    async fn due_in_part(&self, step: &Step) -> Result<BTreeMap<Kind, u64>, StoreError> {
+    async fn due_in_part(&self, step: &RetentionStep) -> Result<BTreeMap<Kind, u64>, StoreError> {
         let mut records = BTreeMap::new();
         for kind in Kind::ALL {
             let count = self.store.scan_count(&step.scan(kind, 1)).await?;
@@ -141,7 +145,7 @@ impl Retention {
     }
 }
 
-impl Step {
+impl RetentionStep {
     /// The walk over the records of a kind that the step removes one by one.
     fn scan(&self, kind: Kind, limit: usize) -> Scan {
         let (tenants, until) = match &self.what {

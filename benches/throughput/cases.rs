@@ -11,7 +11,7 @@ use difylog::config::{self, Environment, Settings};
 use difylog::domain::{BulkAction, SinkFault, Verdict};
 use difylog::pipeline::gate::gate;
 use difylog::pipeline::stats::PipelineStats;
-use difylog::pipeline::{Pipeline, Ports};
+use difylog::pipeline::{Pipeline, PipelinePorts};
 use difylog::store::payload::PayloadStore;
 use difylog::store::sqlite::SqliteStore;
 use difylog::store::{BulkSink, StoreAdmin};
@@ -119,7 +119,7 @@ async fn bare(url: &str, queue: &str, messages: u64) {
 /// Everything a worker is, but the sink.
 async fn worker(settings: Settings, sink: Arc<dyn BulkSink>, messages: u64) {
     let (keeper, watch) = gate();
-    let ports = Ports {
+    let ports = PipelinePorts {
         sink,
         payloads: Arc::new(PayloadStore::open(&settings.payloads).unwrap()),
         gate: keeper,

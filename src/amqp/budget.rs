@@ -20,7 +20,7 @@ pub fn weight(message_bytes: usize) -> u64 {
 
 /// The budget, in weight. Those who wait for room get it in the order in which they came, so that a heavy message is not
 /// overtaken by light ones for ever.
-pub struct Budget {
+pub struct MemoryBudget {
     limit: u64,
     permits: Arc<Semaphore>,
     /// Weight per permit: a semaphore counts in 32 bits.
@@ -33,7 +33,7 @@ pub struct Budget {
 #[derive(Default)]
 pub struct Reservation(Option<OwnedSemaphorePermit>);
 
-impl Budget {
+impl MemoryBudget {
     pub fn new(limit: u64) -> Arc<Self> {
         let unit = (limit >> 31) + 1;
         let permits = usize::try_from(limit / unit).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
@@ -113,7 +113,7 @@ impl Reservation {
 struct Body {
     data: Vec<u8>,
     weight: u64,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -130,7 +130,7 @@ impl Drop for Body {
 }
 
 /// The prefetch of one consumer: as configured, until messages turn out too large for the budget.
-pub struct Window {
+pub struct PrefetchWindow {
     configured: u16,
     current: u16,
     /// This consumer's part of the budget.
@@ -141,7 +141,7 @@ pub struct Window {
     quiet_since: Instant,
 }
 
-impl Window {
+impl PrefetchWindow {
     pub fn new(configured: u16, share: u64, quiet: Duration, now: Instant) -> Self {
         Self { configured, current: configured, share, heaviest: 0, quiet, quiet_since: now }
     }

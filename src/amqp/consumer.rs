@@ -17,19 +17,19 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_chan
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::{Budget, Reservation, Window};
+use super::budget::{MemoryBudget, PrefetchWindow, Reservation};
 use super::delivery::{Original, number, short};
 use super::error::AmqpError;
 use super::frame::header_bytes;
 use super::gate::{self, Turned};
-use super::ledger::{Ledger, Outboxes, Patience};
+use super::ledger::{Ledger, LedgerPatience, Outboxes};
 use super::outbox::Confirmed;
 use super::settings::{AmqpSettings, QueueSettings};
 use super::stats::BrokerStats;
 use crate::domain::{Refusal, RefusalClass};
 use crate::pipeline::gate::GateWatch;
-use crate::pipeline::receipt::{Content, Delivery, Letter, Receipt, Settlement};
-use intake::{Event, Intake, Next, has_room, next_arrival, next_event, window};
+use crate::pipeline::receipt::{Delivery, DeliveryContent, Letter, Receipt, Settlement};
+use intake::{AfterSubscription, Event, Intake, has_room, next_arrival, next_event, window};
 
 mod intake;
 
@@ -56,7 +56,7 @@ pub(super) enum Ended {
 pub(super) struct Shared {
     pub settings: Arc<AmqpSettings>,
     pub stats: Arc<BrokerStats>,
-    pub budget: Arc<Budget>,
+    pub budget: Arc<MemoryBudget>,
     pub outboxes: Outboxes,
     /// Ends consuming; what is out is waited for.
     pub drain: CancellationToken,
@@ -72,7 +72,7 @@ pub(super) struct Session {
     shared: Arc<Shared>,
     ledger: Ledger,
     intake: Intake,
-    window: Window,
+    window: PrefetchWindow,
     /// Room that was waited for, until then.
     reserved: Reservation,
     reserved_until: Option<Instant>,
@@ -100,7 +100,8 @@ impl Session {
         in_trial: bool,
     ) -> Result<Self, AmqpError> {
         let settings = &shared.settings;
-        let patience = Patience { straggler_ack: settings.straggler_ack(), release_after: settings.release_after() };
+        let patience =
+            LedgerPatience { straggler_ack: settings.straggler_ack(), release_after: settings.release_after() };
         let (outboxes, stats) = (shared.outboxes.clone(), Arc::clone(&shared.stats));
         let (ledger, confirmations) =
             Ledger::new(channel.clone(), Arc::clone(&queue), outboxes, stats, number, patience);
@@ -204,14 +205,14 @@ impl Session {
     /// What was taken on trial is settled before the session ends: it was looked at, and must not come back for it.
     fn finish(&mut self) {
         self.finishing = true;
-        self.unsubscribe(Next::Stop);
+        self.unsubscribe(AfterSubscription::Stop);
     }
 
     /// The gate opened wide: goes on with the whole prefetch. What is out stays out.
     fn widen(&mut self) {
         self.in_trial = false;
         self.window = window(&self.queue, &self.shared, false);
-        self.unsubscribe(Next::Resubscribe);
+        self.unsubscribe(AfterSubscription::Resubscribe);
     }
 
     fn release_reserved(&mut self, now: Instant) {
@@ -241,7 +242,7 @@ impl Session {
     }
 
     /// Asks the broker for no more. Deliveries on their way still arrive; the stream ends behind them.
-    fn unsubscribe(&mut self, next: Next) {
+    fn unsubscribe(&mut self, next: AfterSubscription) {
         self.intake = match std::mem::replace(&mut self.intake, Intake::Stopped) {
             Intake::Subscribed { consumer, .. } => {
                 let (channel, tag) = (self.channel.clone(), consumer.tag());
@@ -251,10 +252,10 @@ impl Session {
                 Intake::Ending { consumer, next }
             }
             Intake::Ending { consumer, next: before } => {
-                let next = if before == Next::Stop { before } else { next };
+                let next = if before == AfterSubscription::Stop { before } else { next };
                 Intake::Ending { consumer, next }
             }
-            Intake::Paused(_) if next == Next::Resubscribe => self.paused(),
+            Intake::Paused(_) if next == AfterSubscription::Resubscribe => self.paused(),
             Intake::Paused(_) | Intake::Stopped => Intake::Stopped,
         };
     }
@@ -283,8 +284,8 @@ impl Session {
 
     fn subscription_ended(&mut self) -> Result<(), AmqpError> {
         match &self.intake {
-            Intake::Ending { next: Next::Resubscribe, .. } => self.intake = self.paused(),
-            Intake::Ending { next: Next::Stop, .. } => self.intake = Intake::Stopped,
+            Intake::Ending { next: AfterSubscription::Resubscribe, .. } => self.intake = self.paused(),
+            Intake::Ending { next: AfterSubscription::Stop, .. } => self.intake = Intake::Stopped,
             _ => {
                 let said = format!("queue {} was deleted, or its node went away", self.queue.name);
                 return Err(AmqpError::Broker { doing: "the broker ended the subscription", said });
@@ -326,7 +327,7 @@ impl Session {
             self.ledger.dead_letter(tag, vec![Letter { refusal, part: None }]);
         } else {
             self.ready.push_back(Delivery {
-                content: Content::Message(message),
+                content: DeliveryContent::Message(message),
                 receipt: Receipt::new(tag, self.receipts.clone()).returned(returns.unwrap_or_default()),
             });
         }
@@ -345,7 +346,7 @@ impl Session {
                 prefetch,
                 "messages fill amqp.memory_budget_bytes; prefetch lowered"
             );
-            self.unsubscribe(Next::Resubscribe);
+            self.unsubscribe(AfterSubscription::Resubscribe);
         } else {
             // Larger messages may arrive while the subscription ends.
             self.window.overflowed(now);
@@ -357,7 +358,7 @@ impl Session {
             && matches!(self.intake, Intake::Subscribed { .. })
             && self.window.regrow(now, self.ledger.unsettled() == 0)
         {
-            self.unsubscribe(Next::Resubscribe);
+            self.unsubscribe(AfterSubscription::Resubscribe);
         }
     }
 
@@ -378,7 +379,7 @@ impl Session {
     fn drain(&mut self) {
         self.pipeline = None;
         self.ready.clear();
-        self.unsubscribe(Next::Stop);
+        self.unsubscribe(AfterSubscription::Stop);
     }
 
     /// The gate closed: everything goes back, and what the pipeline says of it later is ignored.

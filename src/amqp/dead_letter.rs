@@ -15,11 +15,11 @@ use super::error::AmqpError;
 use super::letter::Heading;
 use super::patience::Patience;
 use super::settings::{AmqpSettings, QueueSettings};
-use crate::codec::{self, Content, DecodeLimits, Message};
+use crate::codec::{self, DecodeLimits, DecodedEvents, Message};
 use crate::domain::document::ContentHash;
 use crate::domain::{Kind, TenantId, Timestamp};
 use replay::Replay;
-use walk::Walk;
+use walk::LetterWalk;
 
 mod mask;
 mod replay;
@@ -34,15 +34,15 @@ pub type Inspect<'a> = &'a (dyn Fn(&Message) -> Option<(TenantId, Kind)> + Send 
 #[must_use]
 pub fn tenant_and_kind(message: &Message) -> Option<(TenantId, Kind)> {
     let record = match codec::decode(message, DecodeLimits::default()).ok()?.content {
-        Content::One(record) => record,
-        Content::Parts(parts) => parts.into_iter().find_map(|part| part.record.ok())?,
+        DecodedEvents::One(record) => record,
+        DecodedEvents::Parts(parts) => parts.into_iter().find_map(|part| part.record.ok())?,
     };
     Some((record.tenant_id(), record.kind()))
 }
 
 /// A letter without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct LetterSummary {
     /// Place in the queue, from 1, at the time of the walk.
     pub position: u64,
     /// Of the body as it lies there. Places change when letters go; this does not.
@@ -57,7 +57,7 @@ pub struct Found {
 
 /// Which letters are meant; an empty selection means all.
 #[derive(Debug, Clone, Default)]
-pub struct Selection {
+pub struct LetterSelection {
     pub tenant: Option<TenantId>,
     pub kind: Option<Kind>,
     /// A reason as [`Heading::reason`] spells it.
@@ -72,9 +72,9 @@ pub struct Selection {
     pub hashes: Vec<ContentHash>,
 }
 
-impl Selection {
+impl LetterSelection {
     /// A letter that lacks what is asked for is not selected.
-    pub fn matches(&self, found: &Found) -> bool {
+    pub fn matches(&self, found: &LetterSummary) -> bool {
         let at = found.heading.at;
         self.tenant.is_none_or(|tenant| found.tenant == Some(tenant))
             && self.kind.is_none_or(|kind| found.kind == Some(kind))
@@ -88,7 +88,7 @@ impl Selection {
 
 /// How much a list walked over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Listed {
+pub struct ListReport {
     pub walked: u64,
     pub selected: u64,
     /// Letters behind those that were walked over.
@@ -97,7 +97,7 @@ pub struct Listed {
 
 /// One letter with all there is. The body is user data: mask it before it is printed.
 pub struct Shown {
-    pub found: Found,
+    pub found: LetterSummary,
     /// Properties and headers as text, in the order of their names.
     pub headers: Vec<(String, String)>,
     pub body: Bytes,
@@ -105,7 +105,7 @@ pub struct Shown {
 
 /// How a replay goes about it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Pace {
+pub struct ReplayPace {
     /// Changes nothing, counts only.
     pub dry_run: bool,
     /// Most letters a second.
@@ -121,7 +121,7 @@ pub struct ReplayReport {
     pub selected: u64,
     /// Back in their queues, confirmed.
     pub replayed: u64,
-    /// Selected, but no letters that may be replayed; they stay. [`Found::doubt`] says why.
+    /// Selected, but no letters that may be replayed; they stay. [`LetterSummary::doubt`] says why.
     pub skipped: u64,
     /// Position of the first one skipped, and why.
     pub doubt: Option<(u64, String)>,
@@ -166,8 +166,8 @@ impl DeadLetters {
         self.link.close().await;
     }
 
-    async fn walk(&self) -> Result<Walk<'_>, AmqpError> {
-        Walk::begin(&self.link, &self.queue, &self.queues).await
+    async fn walk(&self) -> Result<LetterWalk<'_>, AmqpError> {
+        LetterWalk::begin(&self.link, &self.queue, &self.queues).await
     }
 
     /// Tells of each selected letter, in the order of the queue.
@@ -176,10 +176,10 @@ impl DeadLetters {
     /// The queue does not exist, or the broker was lost on the way.
     pub async fn list(
         &self,
-        selection: &Selection,
+        selection: &LetterSelection,
         inspect: Inspect<'_>,
-        each: &mut (dyn FnMut(Found) + Send),
-    ) -> Result<Listed, AmqpError> {
+        each: &mut (dyn FnMut(LetterSummary) + Send),
+    ) -> Result<ListReport, AmqpError> {
         self.list_first(u64::MAX, selection, inspect, each).await
     }
 
@@ -190,12 +190,12 @@ impl DeadLetters {
     pub async fn list_first(
         &self,
         most: u64,
-        selection: &Selection,
+        selection: &LetterSelection,
         inspect: Inspect<'_>,
-        each: &mut (dyn FnMut(Found) + Send),
-    ) -> Result<Listed, AmqpError> {
+        each: &mut (dyn FnMut(LetterSummary) + Send),
+    ) -> Result<ListReport, AmqpError> {
         let mut walk = self.walk().await?;
-        let mut listed = Listed::default();
+        let mut listed = ListReport::default();
         while listed.walked < most
             && let Some(step) = walk.next(Some(inspect)).await?
         {
@@ -226,7 +226,7 @@ impl DeadLetters {
         &self,
         most: u64,
         inspect: Inspect<'_>,
-        is_wanted: impl Fn(&Found) -> bool + Send + Sync,
+        is_wanted: impl Fn(&LetterSummary) -> bool + Send + Sync,
     ) -> Result<Option<Shown>, AmqpError> {
         let mut walk = self.walk().await?;
         let (mut shown, mut walked) = (None, 0);
@@ -248,7 +248,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// As [`Self::list`]; letters before the fault are gone.
-    pub async fn purge(&self, selection: &Selection, inspect: Inspect<'_>) -> Result<u64, AmqpError> {
+    pub async fn purge(&self, selection: &LetterSelection, inspect: Inspect<'_>) -> Result<u64, AmqpError> {
         self.purge_first(u64::MAX, selection, inspect).await
     }
 
@@ -257,7 +257,12 @@ impl DeadLetters {
     ///
     /// # Errors
     /// As [`Self::purge`].
-    pub async fn purge_first(&self, most: u64, selection: &Selection, inspect: Inspect<'_>) -> Result<u64, AmqpError> {
+    pub async fn purge_first(
+        &self,
+        most: u64,
+        selection: &LetterSelection,
+        inspect: Inspect<'_>,
+    ) -> Result<u64, AmqpError> {
         let mut walk = self.walk().await?;
         let mut purged = 0;
         while purged < most
@@ -279,8 +284,8 @@ impl DeadLetters {
     /// As [`Self::list`]; what was confirmed before the fault is replayed, and `progress` has heard of it.
     pub async fn replay(
         &self,
-        selection: &Selection,
-        pace: Pace,
+        selection: &LetterSelection,
+        pace: ReplayPace,
         inspect: Inspect<'_>,
         progress: &mut (dyn FnMut(&ReplayReport) + Send),
     ) -> Result<ReplayReport, AmqpError> {
@@ -294,8 +299,8 @@ impl DeadLetters {
     pub async fn replay_until(
         &self,
         stop: &CancellationToken,
-        selection: &Selection,
-        pace: Pace,
+        selection: &LetterSelection,
+        pace: ReplayPace,
         inspect: Inspect<'_>,
         progress: &mut (dyn FnMut(&ReplayReport) + Send),
     ) -> Result<ReplayReport, AmqpError> {
@@ -335,7 +340,7 @@ impl ReplayReport {
     }
 }
 
-impl Selection {
+impl LetterSelection {
     /// Decoding a body only for what is not asked for is left out.
     fn reading<'a>(&self, inspect: Inspect<'a>) -> Option<Inspect<'a>> {
         (self.tenant.is_some() || self.kind.is_some()).then_some(inspect)

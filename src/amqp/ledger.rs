@@ -18,11 +18,11 @@ use tokio::time::Instant;
 
 use super::delivery::Original;
 use super::error::AmqpError;
-use super::outbox::{Confirmed, Order, Orders, Purpose};
+use super::outbox::{Confirmed, Orders, PublishOrder, Purpose};
 use super::publisher::in_order;
 use super::settings::QueueSettings;
 use super::stats::BrokerStats;
-use crate::pipeline::receipt::{Letter, Outcome, Settlement};
+use crate::pipeline::receipt::{LedgerAction, Letter, Settlement};
 use slots::{Ending, EndingCounts, Slots};
 
 pub mod slots;
@@ -50,7 +50,7 @@ pub(super) struct Ledger {
 
 /// The patience of a ledger.
 #[derive(Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct LedgerPatience {
     pub straggler_ack: Duration,
     pub release_after: Duration,
 }
@@ -63,10 +63,10 @@ impl Ledger {
         outboxes: Outboxes,
         stats: Arc<BrokerStats>,
         consumer: usize,
-        patience: Patience,
+        patience: LedgerPatience,
     ) -> (Self, UnboundedReceiver<Confirmed>) {
         let (confirmed, confirmations) = unbounded_channel();
-        let Patience { straggler_ack, release_after } = patience;
+        let LedgerPatience { straggler_ack, release_after } = patience;
         let ledger = Self {
             channel,
             queue,
@@ -91,12 +91,12 @@ impl Ledger {
     pub fn settle(&mut self, settlement: Settlement) {
         let tag = settlement.tag;
         match (settlement.outcome, &self.queue.forward_to) {
-            (Outcome::Ack, None) => {
+            (LedgerAction::Ack, None) => {
                 self.slots.settle(tag, Ending::Stored);
             }
-            (Outcome::Ack, Some(to)) => self.order(tag, Purpose::Forward { to: to.clone() }),
-            (Outcome::Requeue, _) => self.give_back(tag),
-            (Outcome::DeadLetter(letters), _) => self.dead_letter(tag, letters),
+            (LedgerAction::Ack, Some(to)) => self.order(tag, Purpose::Forward { to: to.clone() }),
+            (LedgerAction::Requeue, _) => self.give_back(tag),
+            (LedgerAction::DeadLetter(letters), _) => self.dead_letter(tag, letters),
         }
     }
 
@@ -114,7 +114,7 @@ impl Ledger {
         };
         let (queue, answer) = (Arc::clone(&self.queue), self.confirmed.clone());
         // An outbox that is gone confirms nothing: the delivery is given back with its channel.
-        let _ = orders.send(Order { tag, original, queue, purpose, claim, answer });
+        let _ = orders.send(PublishOrder { tag, original, queue, purpose, claim, answer });
     }
 
     /// The broker has what was ordered for a delivery.

@@ -36,7 +36,7 @@ use crate::telemetry::Clock;
 const QUARANTINE: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(300) };
 
 /// What to publish for one delivery.
-pub(super) struct Order {
+pub(super) struct PublishOrder {
     pub tag: u64,
     pub original: Original,
     pub queue: Arc<QueueSettings>,
@@ -59,7 +59,7 @@ pub(super) struct Confirmed {
 }
 
 /// Where orders go. Unbounded by type, bounded in fact: one order per delivery, within the prefetch windows.
-pub(super) type Orders = UnboundedSender<Order>;
+pub(super) type Orders = UnboundedSender<PublishOrder>;
 
 /// An order as messages, until all of them are confirmed.
 struct Pending {
@@ -100,7 +100,7 @@ impl Outbox {
         (orders, tokio::spawn(outbox.run(incoming)))
     }
 
-    async fn run(mut self, mut incoming: UnboundedReceiver<Order>) {
+    async fn run(mut self, mut incoming: UnboundedReceiver<PublishOrder>) {
         let mut open = true;
         while open || !self.backlog.is_empty() {
             let due = self.backlog.iter().filter_map(|pending| pending.not_before).min();
@@ -131,8 +131,8 @@ impl Outbox {
         }
     }
 
-    fn take(&mut self, order: Order) {
-        let Order { tag, original, queue, purpose, claim, answer } = order;
+    fn take(&mut self, order: PublishOrder) {
+        let PublishOrder { tag, original, queue, purpose, claim, answer } = order;
         let (dead_lettered, unconfirmed) = match purpose {
             Purpose::Forward { to } => (false, vec![(letter::forward(original, &to), None)]),
             Purpose::DeadLetter(letters) => {

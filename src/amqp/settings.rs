@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::AmqpError;
-use crate::codec::Source;
+use crate::codec::QueueFormat;
 
 mod url;
 
@@ -42,10 +42,10 @@ impl QueueSource {
     }
 
     #[must_use]
-    pub const fn codec(self) -> Source {
+    pub const fn codec(self) -> QueueFormat {
         match self {
-            Self::Celery => Source::Celery,
-            Self::Native => Source::Native,
+            Self::Celery => QueueFormat::Celery,
+            Self::Native => QueueFormat::Native,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::budget::Budget;
+use super::budget::MemoryBudget;
 use crate::domain::RefusalClass;
 
 /// The counters. Cheap to read at any time.
@@ -29,13 +29,13 @@ pub struct BrokerStats {
     /// Per consumer, milliseconds from `epoch` to the receipt of its oldest unsettled delivery; `NOTHING` without one.
     oldest: Box<[AtomicU64]>,
     epoch: Instant,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
 }
 
 const NOTHING: u64 = u64::MAX;
 
 impl BrokerStats {
-    pub(super) fn new(consumers: usize, budget: Arc<Budget>, blocked: watch::Receiver<Option<String>>) -> Self {
+    pub(super) fn new(consumers: usize, budget: Arc<MemoryBudget>, blocked: watch::Receiver<Option<String>>) -> Self {
         Self {
             received: AtomicU64::new(0),
             acked: AtomicU64::new(0),

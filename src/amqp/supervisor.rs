@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Budget;
+use super::budget::MemoryBudget;
 use super::connection::{Connector, GOODBYE, Link, answered};
 use super::consumer::{Ended, Session, Shared};
 use super::error::AmqpError;
@@ -32,7 +32,7 @@ pub(super) const RECONNECT: Backoff = Backoff { first: Duration::from_millis(250
 pub struct Consumption {
     settings: Arc<AmqpSettings>,
     stats: Arc<BrokerStats>,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     clock: Clock,
     consuming: Connector,
     publishing: Link,
@@ -45,7 +45,7 @@ impl Consumption {
     /// The CA file cannot be read.
     pub fn new(settings: AmqpSettings, clock: Clock) -> Result<Self, AmqpError> {
         let consumers = settings.queues.iter().map(|queue| usize::from(queue.consumers.get())).sum();
-        let budget = Budget::new(settings.memory_budget_bytes);
+        let budget = MemoryBudget::new(settings.memory_budget_bytes);
         let consuming = Connector::new(&settings, "worker: consuming")?;
         let publishing = Link::new(Connector::new(&settings, "worker: publishing")?);
         let stats = Arc::new(BrokerStats::new(consumers, Arc::clone(&budget), publishing.blocked()));

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{AppError, Stores, open_stores};
-use crate::backfill::{Migration, Ports as MigrationPorts, StoreSide, Tail, Task};
+use crate::backfill::{Migration, MigrationPorts, StoreSide, Tail, Task};
 use crate::config::{Settings, StoreKind};
 use crate::pipeline::gate::gate;
 use crate::pipeline::stats::PipelineStats;
-use crate::pipeline::{Pipeline, Ports};
+use crate::pipeline::{Pipeline, PipelinePorts};
 use crate::postgres::Database;
 use crate::store::memory::MemoryState;
 use crate::store::payload::{DifyStorage, PayloadStore};
@@ -81,7 +81,7 @@ pub async fn open_migration(
         payloads.probe().await.map_err(|error| AppError::Payloads(error.to_string()))?;
         let (deliveries, inbox) = mpsc::channel(HANDOVER);
         ports.tail = Tail::Flow(deliveries);
-        let flow_ports = Ports {
+        let flow_ports = PipelinePorts {
             sink: store.clone(),
             payloads: Arc::clone(&payloads),
             gate: keeper,

@@ -18,7 +18,7 @@ use crate::store::{ReadStore, StoreError};
 use crate::telemetry::system_clock;
 
 /// One part of the picture, or why it cannot be seen.
-pub type Part<T> = Result<T, String>;
+pub type StatusPart<T> = Result<T, String>;
 
 /// What a month holds of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,22 +36,22 @@ pub const ALL_KINDS: &str = "all";
 #[derive(Debug)]
 pub struct Status {
     /// The server's version, and what difylog has set up there.
-    pub store: Part<Vec<String>>,
+    pub store: StatusPart<Vec<String>>,
     /// Where full texts are kept.
-    pub payloads: Part<String>,
+    pub payloads: StatusPart<String>,
     /// By month and kind.
-    pub months: Part<BTreeMap<(Month, &'static str), MonthStatus>>,
-    pub migrations: Part<Vec<MigrationStatus>>,
+    pub months: StatusPart<BTreeMap<(Month, &'static str), MonthStatus>>,
+    pub migrations: StatusPart<Vec<MigrationStatus>>,
     /// The outcome of the last validation, as it was written.
-    pub validation: Part<Option<Value>>,
+    pub validation: StatusPart<Option<Value>>,
     /// The last retention by a worker.
-    pub retention: Part<Option<Value>>,
+    pub retention: StatusPart<Option<Value>>,
     /// PostgreSQL's version.
-    pub database: Part<String>,
+    pub database: StatusPart<String>,
     /// Which broker it is, and whether it takes messages.
-    pub broker: Part<BrokerState>,
-    pub queues: Part<Vec<QueueDepth>>,
-    pub lag: Part<Lag>,
+    pub broker: StatusPart<BrokerState>,
+    pub queues: StatusPart<Vec<QueueDepth>>,
+    pub lag: StatusPart<Lag>,
 }
 
 /// How far the store is behind.
@@ -111,7 +111,7 @@ pub async fn status(settings: &Settings) -> Result<Status, AppError> {
     Ok(picture)
 }
 
-fn shown<T>(found: Result<T, StoreError>) -> Part<T> {
+fn shown<T>(found: Result<T, StoreError>) -> StatusPart<T> {
     found.map_err(|error| error.to_string())
 }
 
@@ -194,7 +194,7 @@ impl Status {
     }
 }
 
-fn part<T>(part: &Part<T>, json: impl FnOnce(&T) -> Value) -> Value {
+fn part<T>(part: &StatusPart<T>, json: impl FnOnce(&T) -> Value) -> Value {
     match part {
         Ok(found) => json(found),
         Err(error) => json!({ "error": error }),

@@ -19,9 +19,9 @@ use crate::codec::{Cleaned, decode_payload};
 use crate::domain::document::PayloadField;
 use crate::domain::{Disposition, Kind, Origin, Record, Revision};
 use crate::pipeline::prepare::{Prepared, prepare_record};
-use crate::pipeline::receipt::{Outcome, Receipt, Settlement, Settlements};
-use crate::pipeline::{Content, Delivery};
-use crate::postgres::{Database, Range, Walk, WalkRow};
+use crate::pipeline::receipt::{LedgerAction, Receipt, Settlement, Settlements};
+use crate::pipeline::{Delivery, DeliveryContent};
+use crate::postgres::{Database, Range, TableWalk, WalkRow};
 use crate::rate::RateLimit;
 use crate::store::LogReader;
 use crate::store::payload::DifyStorage;
@@ -40,7 +40,7 @@ impl Tail {
         match self {
             Self::Nowhere => receipt.settle(&Disposition::Ack),
             Self::Flow(flow) => {
-                let delivery = Delivery { content: Content::Prepared(Box::new(prepared)), receipt };
+                let delivery = Delivery { content: DeliveryContent::Prepared(Box::new(prepared)), receipt };
                 flow.send(delivery).await.map_err(|_| MigrateError::Closed("the flow has ended".into()))?;
             }
         }
@@ -59,17 +59,17 @@ pub(super) struct Copier {
     pub limits: Limits,
     pub origin: Option<Origin>,
     pub rate: RateLimit,
-    pub budget: Budget,
+    pub budget: RowBudget,
     pub spent: Arc<Spent>,
 }
 
 /// Bytes of rows in flight.
-pub(super) struct Budget {
+pub(super) struct RowBudget {
     kibibytes: Arc<Semaphore>,
     all: u32,
 }
 
-impl Budget {
+impl RowBudget {
     pub fn new(bytes: NonZeroU32) -> Self {
         let all = (bytes.get() / 1024).max(1);
         Self { kibibytes: Arc::new(Semaphore::new(all as usize)), all }
@@ -104,7 +104,7 @@ impl Copier {
     /// Copies the rows of a range.
     pub async fn copy(
         self: Arc<Self>,
-        walk: Arc<Walk>,
+        walk: Arc<TableWalk>,
         range: Range,
         progress: Arc<Progress>,
     ) -> Result<Chunk, MigrateError> {
@@ -128,7 +128,7 @@ impl Copier {
     /// Sends every row of the range; the sender of settlements goes with it, so that settling ends.
     async fn read(
         &self,
-        walk: &Walk,
+        walk: &TableWalk,
         settlements: Settlements,
         in_flight: &InFlight,
         chunk: &mut Chunk,
@@ -244,12 +244,12 @@ async fn settle(
     while let Some(Settlement { tag, outcome }) = settlements.recv().await {
         let row = lock(in_flight).remove(&tag);
         match outcome {
-            Outcome::Ack => {
+            LedgerAction::Ack => {
                 settled.copied += 1;
                 progress.done.fetch_add(1, Ordering::Relaxed);
             }
-            Outcome::Requeue => settled.given_back += 1,
-            Outcome::DeadLetter(letters) => {
+            LedgerAction::Requeue => settled.given_back += 1,
+            LedgerAction::DeadLetter(letters) => {
                 let id = row.map(|row| row.id).unwrap_or_default();
                 settled.rejects.extend(letters.iter().map(|letter| Reject::row(kind, id.clone(), &letter.refusal)));
                 progress.rejected.fetch_add(1, Ordering::Relaxed);

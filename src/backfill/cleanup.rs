@@ -27,7 +27,7 @@ const MAX_NAMED: usize = 1_000;
 
 /// What is to go, and how.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct CleanupPlan {
     /// Empty: all tenants.
     pub tenants: Vec<TenantId>,
     /// Runs (and rows without a run) created in this span.
@@ -106,7 +106,7 @@ pub struct Kept {
 
 /// What a cleanup did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct CleanupOutcome {
     pub freed: BTreeMap<Kind, Freed>,
     /// Runs, and rows without a run, that stay.
     pub stayed: BTreeMap<Stay, u64>,
@@ -126,7 +126,7 @@ pub struct Outcome {
     pub plans: Vec<String>,
 }
 
-impl Outcome {
+impl CleanupOutcome {
     fn free(&mut self, kind: Kind, rows: u64, bytes: u64) {
         let freed = self.freed.entry(kind).or_default();
         freed.rows += rows;
@@ -152,9 +152,9 @@ impl Outcome {
 pub struct Cleanup<'a> {
     pub database: &'a Database,
     pub store: StoreSide<'a>,
-    pub plan: &'a Plan,
+    pub plan: &'a CleanupPlan,
     /// Told after each batch.
-    pub progress: &'a (dyn Fn(&Outcome) + Sync),
+    pub progress: &'a (dyn Fn(&CleanupOutcome) + Sync),
     /// Asked before each batch; `true` ends the cleanup there.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
@@ -164,8 +164,8 @@ impl Cleanup<'_> {
     ///
     /// # Errors
     /// [`LifeError`] if either side cannot be used; what was committed before is gone, and another call goes on.
-    pub async fn run(&self) -> Result<Outcome, LifeError> {
-        let mut outcome = Outcome::default();
+    pub async fn run(&self) -> Result<CleanupOutcome, LifeError> {
+        let mut outcome = CleanupOutcome::default();
         let rate = RateLimit::new(self.plan.rate);
         let catalogue = Catalogue::read(&self.database.client().await?).await?;
         outcome.plans = catalogue.describe_unknown_columns();
@@ -188,7 +188,7 @@ impl Cleanup<'_> {
         kind: Kind,
         mut walk: CandidateWalk,
         rate: &RateLimit,
-        outcome: &mut Outcome,
+        outcome: &mut CleanupOutcome,
     ) -> Result<(), LifeError> {
         let mut client = self.database.client().await?;
         let mut busy = 0;
@@ -229,7 +229,7 @@ impl Cleanup<'_> {
         catalogue: &Catalogue,
         kind: Kind,
         met: &[Candidate],
-        outcome: &mut Outcome,
+        outcome: &mut CleanupOutcome,
     ) -> Result<Vec<RecordId>, LifeError> {
         let asked_for = |tenant| self.plan.tenants.is_empty() || self.plan.tenants.contains(tenant);
         let (wanted, unended): (Vec<&Candidate>, Vec<&Candidate>) = met
@@ -271,7 +271,7 @@ impl Cleanup<'_> {
         client: &Client,
         catalogue: &Catalogue,
         mut ids: Vec<RecordId>,
-        outcome: &mut Outcome,
+        outcome: &mut CleanupOutcome,
     ) -> Result<Vec<RecordId>, LifeError> {
         for reference in self.references(catalogue) {
             if ids.is_empty() {

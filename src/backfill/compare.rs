@@ -40,7 +40,7 @@ impl FullTexts for PayloadStore {
 
 /// How the document of a record stands to its row, columns by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum Comparison {
     /// A restored row would be byte for byte what the row is.
     Same,
     /// These columns say the same and would come back spelled otherwise.
@@ -58,7 +58,7 @@ pub enum Standing {
     Different(Vec<String>),
 }
 
-impl Standing {
+impl Comparison {
     /// Whether the document holds everything that the row says.
     #[must_use]
     pub const fn holds(&self) -> bool {
@@ -75,9 +75,9 @@ pub async fn standing(
     extra: &Extra,
     document: &Document,
     texts: &dyn FullTexts,
-) -> Result<Standing, PayloadError> {
+) -> Result<Comparison, PayloadError> {
     let Some(stored_extra) = extra_of(document, texts).await? else {
-        return Ok(Standing::Different(vec![PayloadField::Extra.as_str().to_owned()]));
+        return Ok(Comparison::Different(vec![PayloadField::Extra.as_str().to_owned()]));
     };
     let mut found =
         Found { absent: 0, different: unlike(extra, &stored_extra), changed: Vec::new(), spelled: Vec::new() };
@@ -127,25 +127,25 @@ impl Found {
         list.push(name.to_owned());
     }
 
-    fn standing(self, row: &Record, document: &Document) -> Standing {
+    fn standing(self, row: &Record, document: &Document) -> Comparison {
         let Self { absent, different, changed, spelled } = self;
         let ended = row.has_ended();
         if !different.is_empty() && !ended && document.revision > Revision::of(row) {
-            return Standing::Ahead;
+            return Comparison::Ahead;
         }
         let lost = |name: &String| is_lost_by_celery(name, row, &document.record);
         let is_poorer = ended && absent == different.len();
         let is_fuller = document.origin.is_none() && different.iter().all(lost);
         if !different.is_empty() && !is_poorer && !is_fuller {
-            Standing::Different(different)
+            Comparison::Different(different)
         } else if !changed.is_empty() {
-            Standing::Changed(changed)
+            Comparison::Changed(changed)
         } else if !different.is_empty() {
-            if is_poorer { Standing::Poorer(different) } else { Standing::Fuller(different) }
+            if is_poorer { Comparison::Poorer(different) } else { Comparison::Fuller(different) }
         } else if spelled.is_empty() {
-            Standing::Same
+            Comparison::Same
         } else {
-            Standing::Spelled(spelled)
+            Comparison::Spelled(spelled)
         }
     }
 }

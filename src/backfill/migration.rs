@@ -15,17 +15,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::chunk::{Budget, Chunk, Copier, Tail};
+use super::chunk::{Chunk, Copier, RowBudget, Tail};
 use super::error::MigrateError;
 use super::rejects::{Reject, RejectsFile};
 use super::settings::MigrateSettings;
-use super::state::{Checkpoint, MigrationState, Scope};
+use super::state::{Checkpoint, MigrationScope, MigrationState};
 use super::tally::{Progress, Spent, Tally};
 use crate::backoff::Backoff;
 use crate::codec::truncate::Limits;
 use crate::domain::{Kind, Origin, Timestamp};
 use crate::pipeline::gate::{Gate, GateWatch};
-use crate::postgres::{Catalogue, Database, PostgresError, Range, Selection, Walk, lookup};
+use crate::postgres::{Catalogue, Database, PostgresError, Range, RowSelection, TableWalk, lookup};
 use crate::rate::RateLimit;
 use crate::store::payload::DifyStorage;
 use crate::store::{LogReader, StateStore};
@@ -38,7 +38,7 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), max: Durat
 /// What to do.
 #[derive(Debug, Clone, Default)]
 pub struct Task {
-    pub selection: Selection,
+    pub selection: RowSelection,
     /// Empty: all.
     pub kinds: Vec<Kind>,
     /// Rows a second.
@@ -63,7 +63,7 @@ pub enum Start {
 }
 
 /// What a migration needs from outside.
-pub struct Ports {
+pub struct MigrationPorts {
     pub database: Database,
     pub state: Arc<dyn StateStore>,
     pub tail: Tail,
@@ -88,13 +88,13 @@ pub struct Migration {
     gate: GateWatch,
     stop: CancellationToken,
     clock: Clock,
-    walks: Vec<(Arc<Walk>, Arc<Progress>)>,
+    walks: Vec<(Arc<TableWalk>, Arc<Progress>)>,
     unknown_columns: Vec<String>,
 }
 
 /// What was done in all, earlier attempts included.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
+pub struct MigrationReport {
     pub kinds: Vec<(Kind, Tally)>,
     /// Whether every walk came to its end.
     pub complete: bool,
@@ -109,13 +109,13 @@ impl Migration {
         task: Task,
         settings: MigrateSettings,
         limits: Limits,
-        ports: Ports,
+        ports: MigrationPorts,
     ) -> Result<Self, MigrateError> {
         let client = ports.database.client().await?;
         let catalogue = Catalogue::read(&client).await?;
         let mut walks = Vec::new();
         for kind in Kind::ALL.into_iter().filter(|kind| task.kinds.is_empty() || task.kinds.contains(kind)) {
-            match Walk::plan(kind, &catalogue, task.selection.clone(), ports.storage.is_some())? {
+            match TableWalk::plan(kind, &catalogue, task.selection.clone(), ports.storage.is_some())? {
                 None => info!(%kind, "this database has no such table: nothing to copy"),
                 Some(walk) => {
                     let progress = Progress::default();
@@ -126,7 +126,7 @@ impl Migration {
         }
         let identity = lookup::identity(&client).await;
         drop(client);
-        let scope = Scope::new(ports.database.server(), &task.selection.tenants, task.selection.created);
+        let scope = MigrationScope::new(ports.database.server(), &task.selection.tenants, task.selection.created);
         let scope = scope.of_database(identity);
         let lease = Duration::from_secs(settings.lease_seconds.get().into());
         let clock = Arc::clone(&ports.clock);
@@ -140,7 +140,7 @@ impl Migration {
             limits,
             origin: Some(Origin::new(state.id())),
             rate: RateLimit::new(task.rate),
-            budget: Budget::new(settings.memory_budget_bytes),
+            budget: RowBudget::new(settings.memory_budget_bytes),
             spent: Arc::new(Spent::default()),
         };
         Ok(Self {
@@ -190,7 +190,7 @@ impl Migration {
     ///
     /// # Errors
     /// [`MigrateError`]; the checkpoints stay where they are.
-    pub async fn run(&self) -> Result<Report, MigrateError> {
+    pub async fn run(&self) -> Result<MigrationReport, MigrateError> {
         self.holding(self.work()).await
     }
 
@@ -223,7 +223,7 @@ impl Migration {
         self.stop.is_cancelled()
     }
 
-    pub(super) fn walk_of(&self, kind: Kind) -> Option<(Arc<Walk>, Arc<Progress>)> {
+    pub(super) fn walk_of(&self, kind: Kind) -> Option<(Arc<TableWalk>, Arc<Progress>)> {
         let found = self.walks.iter().find(|(walk, _)| walk.kind() == kind)?;
         Some((Arc::clone(&found.0), Arc::clone(&found.1)))
     }
@@ -232,12 +232,12 @@ impl Migration {
         self.rejects.append(rejects).await
     }
 
-    async fn work(&self) -> Result<Report, MigrateError> {
+    async fn work(&self) -> Result<MigrationReport, MigrateError> {
         if self.task.start == Start::Restart {
             self.state.restart().await?;
             self.rejects.restart().await?;
         }
-        let mut report = Report { complete: true, ..Report::default() };
+        let mut report = MigrationReport { complete: true, ..MigrationReport::default() };
         let mut found = self.task.start != Start::Resume;
         for (walk, progress) in &self.walks {
             let mut checkpoint = self.state.checkpoint(walk.kind(), walk.order()).await?;
@@ -261,7 +261,7 @@ impl Migration {
 
     /// Walks again and again over what is new, has ended since, or has not ended. The pause grows with the length of a
     /// round, so that a table without an index by time is not read all the time.
-    async fn follow(&self, report: &mut Report) -> Result<(), MigrateError> {
+    async fn follow(&self, report: &mut MigrationReport) -> Result<(), MigrateError> {
         let interval = Duration::from_secs(self.settings.follow_interval_seconds.get());
         let mut since = before(self.state.started_at(), OVERLAP);
         while !self.stop.is_cancelled() {
@@ -289,7 +289,7 @@ impl Migration {
     /// Walks on from a checkpoint to the end, through faults that pass.
     async fn walk(
         &self,
-        walk: &Arc<Walk>,
+        walk: &Arc<TableWalk>,
         progress: &Arc<Progress>,
         checkpoint: &mut Checkpoint,
         keep: bool,
@@ -329,7 +329,7 @@ impl Migration {
     /// Walks until the end or the first fault. Chunks fly in parallel and are kept in their order.
     async fn pass(
         &self,
-        walk: &Arc<Walk>,
+        walk: &Arc<TableWalk>,
         progress: &Arc<Progress>,
         checkpoint: &mut Checkpoint,
         rows: u32,

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::compare::{Standing, standing};
+use super::compare::{Comparison, standing};
 use super::error::MigrateError;
 use super::migration::Migration;
 use super::report::Finding;
@@ -159,9 +159,9 @@ impl Recopy<'_> {
             match stored.get(&key_of(&record)) {
                 None => chosen.push((record, None)),
                 Some(document) => match self.standing(&record, &extra, document).await? {
-                    Standing::Different(_) | Standing::Changed(_) => chosen.push((record, Some(document.revision))),
+                    Comparison::Different(_) | Comparison::Changed(_) => chosen.push((record, Some(document.revision))),
                     // PostgreSQL has all that the copies say. Of any other document it may not.
-                    Standing::Same if several.contains(&key_of(&record)) => {
+                    Comparison::Same if several.contains(&key_of(&record)) => {
                         chosen.push((record, Some(document.revision)));
                     }
                     _ => outcome.of(kind).held += 1,
@@ -211,7 +211,7 @@ impl Recopy<'_> {
         record: &Record,
         extra: &Extra,
         document: &crate::domain::Document,
-    ) -> Result<Standing, MigrateError> {
+    ) -> Result<Comparison, MigrateError> {
         standing(record, extra, document, self.store.texts).await.map_err(MigrateError::Payloads)
     }
 
@@ -259,7 +259,7 @@ impl Recopy<'_> {
                     outcome.of(kind).erased += 1;
                     outcome.name(kind, record.id(), "it was erased from the store: --lift-tombstones copies it");
                 }
-                Some(Standing::Different(_) | Standing::Changed(_)) => {
+                Some(Comparison::Different(_) | Comparison::Changed(_)) => {
                     outcome.of(kind).left += 1;
                     outcome.name(kind, record.id(), "its document is not what the row says: compare again");
                 }

@@ -25,15 +25,15 @@ const FORMAT: u32 = 3;
 
 /// A value that stands in a report as its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AsText<T>(pub T);
+pub struct ReportText<T>(pub T);
 
-impl<T: fmt::Display> Serialize for AsText<T> {
+impl<T: fmt::Display> Serialize for ReportText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
 }
 
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for AsText<T> {
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for ReportText<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(serde::de::Error::custom)
@@ -43,24 +43,24 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for AsText<T> {
 /// What was compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Scope {
+pub struct ValidationScope {
     /// Empty: all tenants.
-    pub tenants: Vec<AsText<TenantId>>,
-    pub kinds: Vec<AsText<Kind>>,
+    pub tenants: Vec<ReportText<TenantId>>,
+    pub kinds: Vec<ReportText<Kind>>,
     /// First instant of `created_at` inside.
-    pub from: Option<AsText<Timestamp>>,
+    pub from: Option<ReportText<Timestamp>>,
     /// First instant after it.
-    pub until: Option<AsText<Timestamp>>,
+    pub until: Option<ReportText<Timestamp>>,
 }
 
-impl Scope {
+impl ValidationScope {
     #[must_use]
     pub fn new(tenants: &[TenantId], kinds: &[Kind], created: TimeRange) -> Self {
         Self {
-            tenants: tenants.iter().copied().map(AsText).collect(),
-            kinds: kinds.iter().copied().map(AsText).collect(),
-            from: created.from.map(AsText),
-            until: created.until.map(AsText),
+            tenants: tenants.iter().copied().map(ReportText).collect(),
+            kinds: kinds.iter().copied().map(ReportText).collect(),
+            from: created.from.map(ReportText),
+            until: created.until.map(ReportText),
         }
     }
 
@@ -74,8 +74,8 @@ impl Scope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Totals {
-    pub tenant_id: AsText<TenantId>,
-    pub kind: AsText<Kind>,
+    pub tenant_id: ReportText<TenantId>,
+    pub kind: ReportText<Kind>,
     /// Rows of PostgreSQL.
     pub rows: u64,
     /// Documents of the store.
@@ -84,14 +84,14 @@ pub struct Totals {
     pub days: u64,
     pub days_looked_into: u64,
     /// Sum of the hashes of the rows and of the documents: equal if their contents are.
-    pub rows_hash: AsText<ContentHash>,
-    pub documents_hash: AsText<ContentHash>,
+    pub rows_hash: ReportText<ContentHash>,
+    pub documents_hash: ReportText<ContentHash>,
 }
 
 /// What is wrong with one record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Fault {
+pub enum RecordFault {
     /// In PostgreSQL only.
     Missing,
     /// In the store only.
@@ -106,7 +106,7 @@ pub enum Fault {
     Copies { months: Vec<String> },
 }
 
-impl Fault {
+impl RecordFault {
     /// The word for it.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -150,12 +150,12 @@ impl Fault {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finding {
-    pub kind: AsText<Kind>,
+    pub kind: ReportText<Kind>,
     /// `None` if the row does not say.
-    pub tenant_id: Option<AsText<TenantId>>,
+    pub tenant_id: Option<ReportText<TenantId>>,
     /// The row's primary key.
-    pub id: AsText<RecordId>,
-    pub fault: Fault,
+    pub id: ReportText<RecordId>,
+    pub fault: RecordFault,
 }
 
 /// How many there are of each.
@@ -197,15 +197,15 @@ pub enum Tolerated {
 /// The outcome of a validation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Report {
+pub struct ValidationReport {
     pub format: u32,
     /// Version of difylog that wrote it.
     pub version: String,
     pub database: String,
     pub store: String,
-    pub started_at: AsText<Timestamp>,
-    pub finished_at: AsText<Timestamp>,
-    pub scope: Scope,
+    pub started_at: ReportText<Timestamp>,
+    pub finished_at: ReportText<Timestamp>,
+    pub scope: ValidationScope,
     /// Every n-th row only; `None`: all.
     pub sample: Option<u64>,
     pub tolerated: Vec<Tolerated>,
@@ -246,7 +246,7 @@ pub enum ReportError {
 
 /// What a cleanup asks a report to vouch for.
 #[derive(Debug, Clone)]
-pub struct Demand<'a> {
+pub struct ReportRequirement<'a> {
     pub database: &'a str,
     pub store: &'a str,
     /// Rows created before this instant are to go.
@@ -262,11 +262,11 @@ pub struct Demand<'a> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Signed {
-    report: Report,
-    sha256: AsText<ContentHash>,
+    report: ValidationReport,
+    sha256: ReportText<ContentHash>,
 }
 
-impl Report {
+impl ValidationReport {
     /// The layout that this version writes.
     pub const FORMAT: u32 = FORMAT;
 
@@ -287,7 +287,7 @@ impl Report {
     /// [`ReportError::Malformed`] if it cannot be written as JSON.
     pub fn sign(self) -> Result<String, ReportError> {
         let sha256 = self.digest()?;
-        serde_json::to_string_pretty(&Signed { report: self, sha256: AsText(sha256) }).map_err(malformed)
+        serde_json::to_string_pretty(&Signed { report: self, sha256: ReportText(sha256) }).map_err(malformed)
     }
 
     /// Reads a file and checks its hash.
@@ -332,7 +332,7 @@ impl Report {
     ///
     /// # Errors
     /// The first reason why it does not.
-    pub fn vouches_for(&self, demand: &Demand<'_>) -> Result<(), ReportError> {
+    pub fn vouches_for(&self, demand: &ReportRequirement<'_>) -> Result<(), ReportError> {
         if !demand.pass_over_faults && (!self.passed || !Self::verdict(&self.counts, &self.tolerated)) {
             return Err(ReportError::Failed);
         }
@@ -347,12 +347,12 @@ impl Report {
         self.covers(demand)
     }
 
-    fn covers(&self, demand: &Demand<'_>) -> Result<(), ReportError> {
-        let missing = Kind::ALL.into_iter().find(|kind| !self.scope.kinds.contains(&AsText(*kind)));
+    fn covers(&self, demand: &ReportRequirement<'_>) -> Result<(), ReportError> {
+        let missing = Kind::ALL.into_iter().find(|kind| !self.scope.kinds.contains(&ReportText(*kind)));
         if let Some(kind) = missing {
             return Err(ReportError::NotCovered(format!("{kind} (a run goes with all that is its own)")));
         }
-        let stranger = demand.tenants.iter().find(|tenant| !self.scope.tenants.contains(&AsText(**tenant)));
+        let stranger = demand.tenants.iter().find(|tenant| !self.scope.tenants.contains(&ReportText(**tenant)));
         if let Some(tenant) = stranger.filter(|_| !self.scope.tenants.is_empty()) {
             return Err(ReportError::NotCovered(format!("tenant {tenant}")));
         }

@@ -33,7 +33,7 @@ const MAX_NAMED: usize = 1_000;
 
 /// What is to come back, and how.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct RestorePlan {
     /// Empty: all tenants.
     pub tenants: Vec<TenantId>,
     pub kinds: Vec<Kind>,
@@ -92,7 +92,7 @@ impl Outcome {
 pub struct Restore<'a> {
     pub database: &'a Database,
     pub store: StoreSide<'a>,
-    pub plan: &'a Plan,
+    pub plan: &'a RestorePlan,
     /// Told after each statement.
     pub progress: &'a (dyn Fn(&Outcome) + Sync),
     /// Asked before each page; `true` ends the restore there.

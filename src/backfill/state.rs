@@ -15,8 +15,8 @@ use super::error::MigrateError;
 use super::tally::Tally;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId, Timestamp};
-use crate::postgres::{Order, Place};
-use crate::store::lease::{Held, Lease};
+use crate::postgres::{Place, WalkOrder};
+use crate::store::lease::{Lease, LeaseHolder};
 use crate::store::{StateReader, StateStore, StoreError};
 use crate::telemetry::Clock;
 
@@ -25,7 +25,7 @@ pub const PREFIX: &str = "migration/";
 
 /// What a migration copies: with the database, its identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scope {
+pub struct MigrationScope {
     /// Host, port and database.
     pub server: String,
     /// The database itself, however it was reached; `None`: it did not say, or an earlier version wrote this.
@@ -38,7 +38,7 @@ pub struct Scope {
     pub until: Option<i64>,
 }
 
-impl Scope {
+impl MigrationScope {
     #[must_use]
     pub fn new(server: &str, tenants: &[TenantId], created: TimeRange) -> Self {
         let mut tenants: Vec<String> = tenants.iter().map(ToString::to_string).collect();
@@ -88,7 +88,7 @@ impl Scope {
 /// What is remembered of a migration from its first start on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrationEntry {
-    pub scope: Scope,
+    pub scope: MigrationScope,
     /// Microseconds since 1970.
     pub started_at: i64,
 }
@@ -96,7 +96,7 @@ pub struct MigrationEntry {
 /// How far a kind is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    pub order: Order,
+    pub order: WalkOrder,
     /// Everything up to here is settled.
     pub after: Option<Place>,
     pub done: bool,
@@ -111,7 +111,7 @@ pub struct MigrationStatus {
     pub entry: MigrationEntry,
     pub kinds: BTreeMap<String, Checkpoint>,
     /// The process that works on it; `None`: none does.
-    pub held: Option<Held>,
+    pub held: Option<LeaseHolder>,
 }
 
 /// Returns every migration that the store knows, by id; `now` tells which of them are at work.
@@ -157,7 +157,7 @@ impl MigrationState {
     /// Takes the lease. One that was left behind by a process that died is waited for. `holder` is for people.
     pub async fn acquire(
         store: Arc<dyn StateStore>,
-        scope: Scope,
+        scope: MigrationScope,
         clock: Clock,
         duration: Duration,
         holder: &str,
@@ -235,7 +235,7 @@ impl MigrationState {
     }
 
     /// Where a kind's walk goes on; from its start if it was walked in another order (an index came or went).
-    pub async fn checkpoint(&self, kind: Kind, order: Order) -> Result<Checkpoint, MigrateError> {
+    pub async fn checkpoint(&self, kind: Kind, order: WalkOrder) -> Result<Checkpoint, MigrateError> {
         let key = kind_key(self.id, kind);
         let found = self.store.state(&key).await?;
         let fresh = Checkpoint { order, after: None, done: false, tally: Tally::default() };
@@ -276,7 +276,7 @@ impl MigrationState {
 }
 
 /// The scope as an earlier version named it, where that has begun this migration: by the address of the database.
-async fn known_scope(store: &dyn StateStore, scope: Scope) -> Result<Scope, MigrateError> {
+async fn known_scope(store: &dyn StateStore, scope: MigrationScope) -> Result<MigrationScope, MigrateError> {
     let by_address = scope.clone().of_database(None);
     let is_known = store.state(&key(by_address.id())).await?.is_some();
     Ok(if is_known { by_address } else { scope })
@@ -294,7 +294,7 @@ fn lease_key(id: Uuid) -> String {
     format!("lease/migration/{id}")
 }
 
-fn busy(id: Uuid, Held { holder, until }: Held) -> MigrateError {
+fn busy(id: Uuid, LeaseHolder { holder, until }: LeaseHolder) -> MigrateError {
     MigrateError::Busy { id: id.to_string(), holder, until: until.to_string() }
 }
 
@@ -334,12 +334,21 @@ async fn wait_for_lease(
 ///
 /// # Errors
 /// [`StoreError`] if the state cannot be read; the same call may succeed later.
-pub(super) async fn held_by(state: &dyn StateReader, id: Uuid, now: Timestamp) -> Result<Option<Held>, StoreError> {
-    Held::find(state, &lease_key(id), now).await
+pub(super) async fn held_by(
+    state: &dyn StateReader,
+    id: Uuid,
+    now: Timestamp,
+) -> Result<Option<LeaseHolder>, StoreError> {
+    LeaseHolder::find(state, &lease_key(id), now).await
 }
 
 /// Refuses where another migration works on some of the same rows.
-async fn refuse_overlap(store: &dyn StateStore, id: Uuid, scope: &Scope, now: Timestamp) -> Result<(), MigrateError> {
+async fn refuse_overlap(
+    store: &dyn StateStore,
+    id: Uuid,
+    scope: &MigrationScope,
+    now: Timestamp,
+) -> Result<(), MigrateError> {
     let others = migrations(store, now).await?;
     let overlapping = others.into_iter().filter(|other| other.id != id && other.entry.scope.overlaps(scope));
     for other in overlapping {

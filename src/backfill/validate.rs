@@ -16,9 +16,11 @@ use uuid::Uuid;
 
 use self::days::{Days, Side};
 use self::descent::Suspect;
-use self::source::Source;
+use self::source::SourceDatabase;
 use super::canonical::Hasher;
-use super::report::{AsText, Counts, Fault, Finding, MAX_NAMED, Report, Scope, Tolerated, Unended};
+use super::report::{
+    Counts, Finding, MAX_NAMED, RecordFault, ReportText, Tolerated, Unended, ValidationReport, ValidationScope,
+};
 use super::{LifeError, StoreSide};
 use crate::codec::truncate;
 use crate::domain::query::{Content, Cursor, Scan, TimeRange};
@@ -31,7 +33,7 @@ const PAGE: usize = 500;
 
 /// What is compared, and how.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct ValidationRequest {
     /// Empty: all tenants.
     pub tenants: Vec<TenantId>,
     pub kinds: Vec<Kind>,
@@ -68,18 +70,23 @@ struct Tally {
 }
 
 impl Tally {
-    fn fault(&mut self, kind: Kind, tenant_id: Option<TenantId>, id: RecordId, fault: Fault) {
+    fn fault(&mut self, kind: Kind, tenant_id: Option<TenantId>, id: RecordId, fault: RecordFault) {
         let count = match fault {
-            Fault::Missing => &mut self.counts.missing,
-            Fault::Extra => &mut self.counts.extra,
-            Fault::Different { .. } => &mut self.counts.different,
-            Fault::Changed { .. } => &mut self.counts.changed,
-            Fault::Unreadable { .. } => &mut self.counts.unreadable,
-            Fault::Copies { .. } => &mut self.counts.copies,
+            RecordFault::Missing => &mut self.counts.missing,
+            RecordFault::Extra => &mut self.counts.extra,
+            RecordFault::Different { .. } => &mut self.counts.different,
+            RecordFault::Changed { .. } => &mut self.counts.changed,
+            RecordFault::Unreadable { .. } => &mut self.counts.unreadable,
+            RecordFault::Copies { .. } => &mut self.counts.copies,
         };
         *count += 1;
         if self.findings.len() < MAX_NAMED {
-            self.findings.push(Finding { kind: AsText(kind), tenant_id: tenant_id.map(AsText), id: AsText(id), fault });
+            self.findings.push(Finding {
+                kind: ReportText(kind),
+                tenant_id: tenant_id.map(ReportText),
+                id: ReportText(id),
+                fault,
+            });
         }
     }
 
@@ -100,11 +107,11 @@ impl Tally {
         if self.named.len() < MAX_NAMED && !self.named.insert((kind, id)) {
             return;
         }
-        self.fault(kind, None, id, Fault::Unreadable { reason: refusal.to_string() });
+        self.fault(kind, None, id, RecordFault::Unreadable { reason: refusal.to_string() });
     }
 
     /// Something differs: looked at again at the end, as far as it can be named at all.
-    fn suspect(&mut self, suspect: Suspect, fault: Fault) {
+    fn suspect(&mut self, suspect: Suspect, fault: RecordFault) {
         if self.suspects.len() < MAX_NAMED {
             self.suspects.push(suspect);
         } else {
@@ -118,16 +125,16 @@ impl Validation<'_> {
     ///
     /// # Errors
     /// [`LifeError`] if either side cannot be read. Differences are no error.
-    pub async fn run(&self, request: Request) -> Result<Report, LifeError> {
+    pub async fn run(&self, request: ValidationRequest) -> Result<ValidationReport, LifeError> {
         let started_at = (self.clock)();
         // Rows that are written from here on are the business of the next validation.
         let created = TimeRange {
             until: Some(request.created.until.map_or(started_at, |until| until.min(started_at))),
             ..request.created
         };
-        let request = Request { created, ..request };
+        let request = ValidationRequest { created, ..request };
         self.store.overview.refresh().await?;
-        let source = Source::open(self.database, &request).await?;
+        let source = SourceDatabase::open(self.database, &request).await?;
         let (mut tally, mut days) = (Tally::default(), Days::default());
         if let Some(rows) = request.sample {
             self.sample(&source, &request, rows, &mut tally).await?;
@@ -138,18 +145,18 @@ impl Validation<'_> {
         }
         self.look_again(&source, &mut tally).await?;
         tally.findings.sort_by_key(|finding| (finding.kind, finding.tenant_id, finding.id));
-        Ok(Report {
-            format: Report::FORMAT,
+        Ok(ValidationReport {
+            format: ValidationReport::FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             database: self.database.server().to_owned(),
             store: request.store_name.clone(),
-            started_at: AsText(started_at),
-            finished_at: AsText((self.clock)()),
-            scope: Scope::new(&request.tenants, &request.kinds, created),
+            started_at: ReportText(started_at),
+            finished_at: ReportText((self.clock)()),
+            scope: ValidationScope::new(&request.tenants, &request.kinds, created),
             sample: request.sample,
             plans: source.plans,
             totals: days.totals(),
-            passed: Report::verdict(&tally.counts, &request.tolerated),
+            passed: ValidationReport::verdict(&tally.counts, &request.tolerated),
             tolerated: request.tolerated.clone(),
             counts: tally.counts,
             findings: tally.findings,
@@ -161,8 +168,8 @@ impl Validation<'_> {
     /// of their full texts.
     async fn sum(
         &self,
-        source: &Source<'_>,
-        request: &Request,
+        source: &SourceDatabase<'_>,
+        request: &ValidationRequest,
         days: &mut Days,
         tally: &mut Tally,
     ) -> Result<(), LifeError> {
@@ -233,8 +240,8 @@ impl Validation<'_> {
     /// Rows of each kind at random points of the primary key.
     async fn sample(
         &self,
-        source: &Source<'_>,
-        request: &Request,
+        source: &SourceDatabase<'_>,
+        request: &ValidationRequest,
         rows: u64,
         tally: &mut Tally,
     ) -> Result<(), LifeError> {

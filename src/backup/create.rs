@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::manifest::{Manifest, Manifests, MonthCopy};
 use super::read::{self, Payloads};
 use super::{Backup, BackupError};
-use crate::backfill::report::AsText;
+use crate::backfill::report::ReportText;
 use crate::domain::Month;
 use crate::store::StateStore;
 use crate::store::copies::{BackupId, CopyName, Mark, MonthState};
@@ -81,7 +81,7 @@ impl Backup {
                 manifest.months.push(copy);
             }
         }
-        manifest.ended = AsText((self.clock)());
+        manifest.ended = ReportText((self.clock)());
         Manifests(&self.vault).put(&manifest).await?;
         Ok(manifest)
     }
@@ -96,8 +96,8 @@ impl Backup {
         let contents = read::contents(&*copy, name.month, &payloads).await;
         self.copies.close(name.month).await?;
         Ok(Some(MonthCopy {
-            month: AsText(name.month),
-            copied_by: AsText(name.backup),
+            month: ReportText(name.month),
+            copied_by: ReportText(name.backup),
             mark: mark.map(|mark| mark.0),
             contents: contents?,
         }))

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::BackupError;
 use crate::backfill::canonical::Sum;
-use crate::backfill::report::AsText;
+use crate::backfill::report::ReportText;
 use crate::domain::document::ContentHash;
 use crate::domain::{Kind, Month, Timestamp};
 use crate::store::copies::{BackupId, CopyName, Mark};
@@ -32,12 +32,12 @@ pub enum Source {
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     pub format: u32,
-    pub id: AsText<BackupId>,
+    pub id: ReportText<BackupId>,
     /// The version of difylog that made it.
     pub difylog: String,
     pub source: Source,
-    pub began: AsText<Timestamp>,
-    pub ended: AsText<Timestamp>,
+    pub began: ReportText<Timestamp>,
+    pub ended: ReportText<Timestamp>,
     /// Oldest first.
     pub months: Vec<MonthCopy>,
     /// difylog's own state as it was before the first month was copied: checkpoints are never ahead of the documents.
@@ -48,9 +48,9 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MonthCopy {
-    pub month: AsText<Month>,
+    pub month: ReportText<Month>,
     /// The backup that made the copy: this one, or an earlier one after which nothing was written.
-    pub copied_by: AsText<BackupId>,
+    pub copied_by: ReportText<BackupId>,
     /// Where the month stood before it was copied.
     pub mark: Option<String>,
     /// What the copy holds, read from the copy.
@@ -61,7 +61,7 @@ pub struct MonthCopy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contents {
-    pub kinds: BTreeMap<AsText<Kind>, KindContents>,
+    pub kinds: BTreeMap<ReportText<Kind>, KindContents>,
     /// Full texts of truncated payloads that documents refer to.
     pub payloads: u64,
     /// Those that the payload store did not have.
@@ -74,12 +74,12 @@ pub struct Contents {
 pub struct KindContents {
     pub documents: u64,
     /// Sum of the hashes of the documents, their graphs put back.
-    pub hash: AsText<ContentHash>,
+    pub hash: ReportText<ContentHash>,
 }
 
 impl KindContents {
     pub(super) fn new(documents: u64, sum: Sum) -> Self {
-        Self { documents, hash: AsText(sum.to_hash()) }
+        Self { documents, hash: ReportText(sum.to_hash()) }
     }
 }
 
@@ -107,11 +107,11 @@ impl Manifest {
     pub(super) fn new(id: BackupId, source: Source, began: Timestamp) -> Self {
         Self {
             format: FORMAT,
-            id: AsText(id),
+            id: ReportText(id),
             difylog: env!("CARGO_PKG_VERSION").to_owned(),
             source,
-            began: AsText(began),
-            ended: AsText(began),
+            began: ReportText(began),
+            ended: ReportText(began),
             months: Vec::new(),
             state: BTreeMap::new(),
         }

@@ -9,7 +9,7 @@ use tracing::warn;
 use super::BackupError;
 use super::manifest::{Contents, KindContents};
 use crate::backfill::canonical::{Hasher, Sum};
-use crate::backfill::report::AsText;
+use crate::backfill::report::ReportText;
 use crate::domain::query::{Scan, TimeRange};
 use crate::domain::{Document, Extra, Kind, Month};
 use crate::store::LogReader;
@@ -99,7 +99,7 @@ pub(super) async fn contents(
             payloads.follow(&page, &mut contents).await?;
         }
         if documents > 0 {
-            kinds.insert(AsText(kind), KindContents::new(documents, sum));
+            kinds.insert(ReportText(kind), KindContents::new(documents, sum));
         }
     }
     contents.kinds = kinds;

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::output::{Cell, say, say_json, table};
+use super::output::{ListCell, say, say_json, table};
 use crate::app::{self, AppError};
 use crate::backup::manifest::{Manifest, Manifests};
 use crate::backup::{Backup, BackupError, Differences, MonthCheck, Named, Outcome};
@@ -17,9 +17,9 @@ pub(super) enum BackupCommand {
     /// Copy every month that was written to since the last backup, and read the copies back
     Create(CreateArguments),
     /// Show the backups there are
-    List(ListArguments),
+    List(BackupListArguments),
     /// Make a store out of a backup, where it has none of the months
-    Restore(RestoreArguments),
+    Restore(BackupRestoreArguments),
     /// Compare the store, or the copies themselves, with a backup
     Verify(VerifyArguments),
     /// Remove a backup, and the copies that no other one needs
@@ -36,14 +36,14 @@ pub(super) struct CreateArguments {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ListArguments {
+pub(super) struct BackupListArguments {
     /// The manifests as JSON Lines
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct RestoreArguments {
+pub(super) struct BackupRestoreArguments {
     /// Name of the backup, or "latest"
     backup: String,
     /// Another place than the configured store: a directory of SQLite, or a prefix of indices
@@ -93,11 +93,11 @@ pub(super) async fn run(command: BackupCommand, loaded: &Loaded) -> Result<(), F
             let manifest = closing(&backup, backup.create()).await?;
             if json { print_json(&manifest) } else { print_manifests(&[manifest]) }
         }
-        BackupCommand::List(ListArguments { json }) => {
+        BackupCommand::List(BackupListArguments { json }) => {
             let manifests = Manifests(&app::open_vault(settings)?).all().await?;
             if json { manifests.iter().for_each(print_json) } else { print_manifests(&manifests) }
         }
-        BackupCommand::Restore(RestoreArguments { backup, into, month }) => {
+        BackupCommand::Restore(BackupRestoreArguments { backup, into, month }) => {
             let manifest = find(settings, &backup).await?;
             let backup = app::open_backup(settings, into.as_deref(), Some(&manifest.source))?;
             closing(&backup, backup.restore(&manifest, &month)).await?;
@@ -182,8 +182,8 @@ fn print_checks(checks: &[MonthCheck], json: bool) {
     }
     let mut shown = table(&["month", "documents", "outcome"]);
     for check in checks {
-        let outcome = Cell::lines(words(&check.outcome).lines());
-        shown.add_row([Cell::from(check.month.to_string()), Cell::from(check.documents.to_string()), outcome]);
+        let outcome = ListCell::lines(words(&check.outcome).lines());
+        shown.add_row([ListCell::from(check.month.to_string()), ListCell::from(check.documents.to_string()), outcome]);
     }
     say!("{shown}");
 }

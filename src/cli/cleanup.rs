@@ -13,8 +13,8 @@ use super::output::{say, say_json, shown_lines, table};
 use super::scope::{instant, spinner};
 use super::signals::until_signals;
 use crate::app::{self, AppError, Use};
-use crate::backfill::cleanup::{Cleanup, Outcome, Plan, Stay};
-use crate::backfill::report::{Demand, Report};
+use crate::backfill::cleanup::{Cleanup, CleanupOutcome, CleanupPlan, Stay};
+use crate::backfill::report::{ReportRequirement, ValidationReport};
 use crate::config::Loaded;
 use crate::domain::query::TimeRange;
 use crate::domain::{TenantId, Timestamp};
@@ -86,7 +86,7 @@ Exit code 1 means that rows stayed because the store does not have them, or has 
 
 pub(super) async fn run(arguments: CleanupArguments, loaded: &Loaded) -> Result<(), Failure> {
     let lifecycle = app::open_lifecycle(&loaded.settings, Use::Change).await?;
-    let demand = Demand {
+    let demand = ReportRequirement {
         database: lifecycle.database.server(),
         store: &lifecycle.store_name,
         before: arguments.before,
@@ -101,7 +101,7 @@ pub(super) async fn run(arguments: CleanupArguments, loaded: &Loaded) -> Result<
     } else {
         arguments.tenants.clone()
     };
-    let plan = Plan {
+    let plan = CleanupPlan {
         tenants,
         created: TimeRange { from: report.scope.created().from, until: Some(arguments.before) },
         batch: arguments.batch_size.get(),
@@ -114,7 +114,7 @@ pub(super) async fn run(arguments: CleanupArguments, loaded: &Loaded) -> Result<
     };
     let bar = spinner();
     let verb = if arguments.execute { "deleted" } else { "would be deleted" };
-    let progress = |outcome: &Outcome| bar.set_message(format!("{} rows {verb}", outcome.rows()));
+    let progress = |outcome: &CleanupOutcome| bar.set_message(format!("{} rows {verb}", outcome.rows()));
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let cleanup = Cleanup {
@@ -149,16 +149,16 @@ impl CleanupArguments {
     }
 }
 
-fn accepted(path: &Path, demand: &Demand<'_>) -> Result<Report, Failure> {
+fn accepted(path: &Path, demand: &ReportRequirement<'_>) -> Result<ValidationReport, Failure> {
     let refused = |reason: String| Failure::Other(format!("report {}: {reason}", path.display()));
     let text = std::fs::read_to_string(path)
         .map_err(|error| refused(format!("{error}; `difylog validate --report FILE` writes one")))?;
-    let report = Report::read(&text).map_err(|error| refused(error.to_string()))?;
+    let report = ValidationReport::read(&text).map_err(|error| refused(error.to_string()))?;
     report.vouches_for(demand).map_err(|error| refused(error.to_string()))?;
     Ok(report)
 }
 
-fn value(arguments: &CleanupArguments, outcome: &Outcome) -> Value {
+fn value(arguments: &CleanupArguments, outcome: &CleanupOutcome) -> Value {
     let freed: serde_json::Map<String, Value> = outcome
         .freed
         .iter()
@@ -192,7 +192,7 @@ fn value(arguments: &CleanupArguments, outcome: &Outcome) -> Value {
     })
 }
 
-fn shown(arguments: &CleanupArguments, outcome: &Outcome) -> String {
+fn shown(arguments: &CleanupArguments, outcome: &CleanupOutcome) -> String {
     let deleted = if arguments.execute { "deleted" } else { "would be deleted" };
     let mut rows = table(&["table", deleted, "bytes of texts"]);
     for (kind, freed) in &outcome.freed {

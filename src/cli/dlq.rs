@@ -11,14 +11,14 @@ use super::Failure;
 use super::output::{complain, overwrite, part, say, say_json, table};
 use super::scope::instant;
 use crate::amqp::dead_letter::{masked, tenant_and_kind};
-use crate::amqp::{DeadLetters, Found, Pace, ReplayReport, Selection};
+use crate::amqp::{DeadLetters, LetterSelection, LetterSummary, ReplayPace, ReplayReport};
 use crate::config::Loaded;
 use crate::domain::{Kind, TenantId, Timestamp, printable};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DlqCommand {
     /// Count dead letters by reason, or list them
-    List(ListArguments),
+    List(LetterListArguments),
     /// Print one letter: its reason, its headers, a masked look at its body
     Show(ShowArguments),
     /// Put letters back on the queues they came from; only says what it would do, unless --execute
@@ -49,8 +49,8 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    fn selection(&self) -> Selection {
-        Selection {
+    fn selection(&self) -> LetterSelection {
+        LetterSelection {
             tenant: self.tenant,
             kind: self.kind,
             reason: self.reason.clone(),
@@ -63,7 +63,7 @@ impl Filter {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ListArguments {
+pub(super) struct LetterListArguments {
     #[command(flatten)]
     filter: Filter,
     /// One line per letter instead of counts
@@ -126,7 +126,7 @@ pub(super) async fn run(command: DlqCommand, loaded: &Loaded) -> Result<(), Fail
     done
 }
 
-async fn list(letters: &DeadLetters, arguments: &ListArguments) -> Result<(), Failure> {
+async fn list(letters: &DeadLetters, arguments: &LetterListArguments) -> Result<(), Failure> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut shown =
         table(&["position", "reason", "attempts", "at", "queue", "tenant", "kind", "bytes", "detail", "doubt"]);
@@ -160,7 +160,7 @@ async fn list(letters: &DeadLetters, arguments: &ListArguments) -> Result<(), Fa
     Ok(())
 }
 
-fn letter_json(found: &Found) -> serde_json::Value {
+fn letter_json(found: &LetterSummary) -> serde_json::Value {
     let heading = &found.heading;
     json!({
         "position": found.position,
@@ -181,7 +181,7 @@ fn letter_json(found: &Found) -> serde_json::Value {
     })
 }
 
-fn letter_row(found: &Found) -> Vec<String> {
+fn letter_row(found: &LetterSummary) -> Vec<String> {
     let heading = &found.heading;
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
     vec![
@@ -218,7 +218,7 @@ async fn show(letters: &DeadLetters, arguments: &ShowArguments) -> Result<(), Fa
 }
 
 async fn replay(letters: &DeadLetters, arguments: &ReplayArguments) -> Result<(), Failure> {
-    let pace = Pace { dry_run: !arguments.execute, rate: arguments.rate, limit: arguments.limit };
+    let pace = ReplayPace { dry_run: !arguments.execute, rate: arguments.rate, limit: arguments.limit };
     let mut progress = |report: &ReplayReport| {
         if io::stderr().is_terminal() {
             overwrite(&format!("{} letters replayed", report.replayed));

@@ -15,15 +15,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::output::{complain, say, say_json, shown_lines, table};
-use super::recopy::Recopied;
+use super::recopy::RecopySource;
 use super::scope::{KindName, instant};
 use super::signals::stop_on_signals;
 use crate::app::{self, AppError, MigrationRun};
-use crate::backfill::{Progress, Report, Start, Tally, Task};
+use crate::backfill::{MigrationReport, Progress, Start, Tally, Task};
 use crate::config::Loaded;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId, Timestamp, printable};
-use crate::postgres::Selection;
+use crate::postgres::RowSelection;
 
 /// Between two looks at the counters, on a terminal; elsewhere a line comes every 30 of them.
 const TICK: Duration = Duration::from_millis(500);
@@ -95,17 +95,17 @@ migrate.dify_s3 is set, the full texts of payloads that Dify truncated are copie
 
 impl MigrateArguments {
     /// Which rows are to be copied over their documents; `None`: a migration from the first row to the last.
-    fn recopied(&self) -> Result<Option<Recopied>, Failure> {
+    fn recopied(&self) -> Result<Option<RecopySource>, Failure> {
         if self.lift_tombstones && !self.changed && self.from_report.is_none() {
             return Err(Failure::Other("--lift-tombstones needs --changed or --from-report FILE".into()));
         }
-        let scope = || Recopied::Changed {
+        let scope = || RecopySource::Changed {
             tenants: self.tenants.clone(),
             created: TimeRange { from: self.from, until: self.to },
             kinds: self.kinds(),
         };
         Ok(match &self.from_report {
-            Some(path) => Some(Recopied::Report(path.clone())),
+            Some(path) => Some(RecopySource::Report(path.clone())),
             None => self.changed.then(scope),
         })
     }
@@ -131,7 +131,7 @@ impl MigrateArguments {
             _ => Start::Continue,
         };
         Ok(Task {
-            selection: Selection {
+            selection: RowSelection {
                 tenants: self.tenants.clone(),
                 created: TimeRange { from: self.from, until: self.to },
                 ids: None,
@@ -240,12 +240,12 @@ fn update(bar: &ProgressBar, progress: &Progress, held: Option<&str>) {
     });
 }
 
-fn show(arguments: &MigrateArguments, run: &MigrationRun, report: &Report, took: Duration) -> String {
+fn show(arguments: &MigrateArguments, run: &MigrationRun, report: &MigrationReport, took: Duration) -> String {
     let value = report_json(arguments, run, report, took);
     if arguments.json { value.to_string() } else { report_text(arguments, run, report, took) }
 }
 
-fn report_json(arguments: &MigrateArguments, run: &MigrationRun, report: &Report, took: Duration) -> Value {
+fn report_json(arguments: &MigrateArguments, run: &MigrationRun, report: &MigrationReport, took: Duration) -> Value {
     let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let kinds: serde_json::Map<_, _> =
         report.kinds.iter().map(|(kind, tally)| (kind.as_str().to_owned(), json!(tally))).collect();
@@ -265,7 +265,7 @@ fn report_json(arguments: &MigrateArguments, run: &MigrationRun, report: &Report
     })
 }
 
-fn report_text(arguments: &MigrateArguments, run: &MigrationRun, report: &Report, took: Duration) -> String {
+fn report_text(arguments: &MigrateArguments, run: &MigrationRun, report: &MigrationReport, took: Duration) -> String {
     let copied = if arguments.dry_run { "would be copied" } else { "copied" };
     let mut shown = table(&["kind", "rows", copied, "rejected", "full texts", "missing", "truncated", "bytes"]);
     let mut rows = 0;

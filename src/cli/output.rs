@@ -6,7 +6,7 @@ mod listing;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 
-pub(super) use self::listing::{Cell, cut, glimpse, table};
+pub(super) use self::listing::{ListCell, cut, glimpse, table};
 use crate::domain::{printable, printable_block, printable_json, printable_lines};
 
 /// Prints a line for people. Line breaks of the format stay; a foreign text in it goes through

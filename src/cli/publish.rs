@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Failure;
 use super::output::{complain, say};
 use crate::amqp::{EventPublisher, Outgoing, Patience, captured_message, set_up};
-use crate::codec::{self, Content, DecodeLimits, Message, Source};
+use crate::codec::{self, DecodeLimits, DecodedEvents, Message, QueueFormat};
 use crate::config::Loaded;
 use crate::domain::{Kind, Record, TenantId, Timestamp, printable};
 use crate::synthetic::{Generator, Shape, Site};
@@ -119,7 +119,7 @@ pub(super) async fn publish(arguments: PublishArguments, loaded: &Loaded) -> Res
 fn native(publisher: &EventPublisher, line: Vec<u8>, unchecked: bool) -> Result<Outgoing, String> {
     let body = Bytes::from(line);
     let message =
-        Message { source: Source::Native, content_type: None, compression: None, task: None, body: body.clone() };
+        Message { source: QueueFormat::Native, content_type: None, compression: None, task: None, body: body.clone() };
     let (kind, tenant) = match route(&message) {
         Ok(Some(route)) => route,
         Ok(None) | Err(_) if unchecked => (Kind::WorkflowRun, TenantId::new(uuid::Uuid::nil())),
@@ -134,8 +134,8 @@ fn route(message: &Message) -> Result<Option<(Kind, TenantId)>, String> {
     let of = |record: &Record| (record.kind(), record.tenant_id());
     let decoded = codec::decode(message, DecodeLimits::default()).map_err(|refusal| refusal.to_string())?;
     match decoded.content {
-        Content::One(record) => Ok(Some(of(&record))),
-        Content::Parts(parts) => {
+        DecodedEvents::One(record) => Ok(Some(of(&record))),
+        DecodedEvents::Parts(parts) => {
             let mut first = None;
             for (position, part) in parts.into_iter().enumerate() {
                 let record = part.record.map_err(|refusal| format!("event {}: {refusal}", position + 1))?;

@@ -10,8 +10,8 @@ use super::migrate::MigrateArguments;
 use super::output::{say, say_json, table};
 use crate::app::{AppError, MigrationRun};
 use crate::backfill::recopy::{Outcome, Recopy};
-use crate::backfill::report::{Finding, MAX_NAMED, Report};
-use crate::backfill::validate::{Request, Validation};
+use crate::backfill::report::{Finding, MAX_NAMED, ValidationReport};
+use crate::backfill::validate::{Validation, ValidationRequest};
 use crate::codec::truncate::Limits;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId};
@@ -21,7 +21,7 @@ use crate::telemetry::system_clock;
 const SHOWN: usize = 20;
 
 /// Where the rows are named.
-pub(super) enum Recopied {
+pub(super) enum RecopySource {
     /// A comparison is made now, over this span.
     Changed { tenants: Vec<TenantId>, created: TimeRange, kinds: Vec<Kind> },
     /// A report that a validation wrote.
@@ -32,7 +32,7 @@ pub(super) enum Recopied {
 pub(super) async fn run(
     arguments: &MigrateArguments,
     run: &MigrationRun,
-    source: Recopied,
+    source: RecopySource,
     limits: Limits,
     abandon: CancellationToken,
 ) -> Result<(String, u64), Failure> {
@@ -62,7 +62,7 @@ pub(super) fn end(text: &str, failed: u64, is_json: bool) -> Result<(), Failure>
 async fn copy(
     arguments: &MigrateArguments,
     run: &MigrationRun,
-    source: Recopied,
+    source: RecopySource,
     limits: Limits,
 ) -> Result<Outcome, Failure> {
     let (store, eraser) = run.side().ok_or_else(|| Failure::Other("a dry run copies nothing".into()))?;
@@ -70,8 +70,8 @@ async fn copy(
     let copy =
         async |findings: &[Finding]| recopy.run(findings).await.map_err(|error| Failure::App(AppError::from(error)));
     let (tenants, created, kinds) = match source {
-        Recopied::Report(path) => return copy(&findings(&path, run)?).await,
-        Recopied::Changed { tenants, created, kinds } => (tenants, created, kinds),
+        RecopySource::Report(path) => return copy(&findings(&path, run)?).await,
+        RecopySource::Changed { tenants, created, kinds } => (tenants, created, kinds),
     };
     let mut total = Outcome::default();
     loop {
@@ -83,7 +83,7 @@ async fn copy(
             seed: 0,
             progress: &|_, _| {},
         };
-        let request = Request {
+        let request = ValidationRequest {
             tenants: tenants.clone(),
             kinds: kinds.clone(),
             created,
@@ -106,7 +106,7 @@ fn findings(path: &Path, run: &MigrationRun) -> Result<Vec<Finding>, Failure> {
     let refused = |reason: String| Failure::Other(format!("report {}: {reason}", path.display()));
     let text = std::fs::read_to_string(path)
         .map_err(|error| refused(format!("{error}; `difylog validate --report FILE` writes one")))?;
-    let report = Report::read(&text).map_err(|error| refused(error.to_string()))?;
+    let report = ValidationReport::read(&text).map_err(|error| refused(error.to_string()))?;
     report.is_of(&run.places.0, &run.places.1).map_err(|error| refused(error.to_string()))?;
     Ok(report.findings)
 }

@@ -11,7 +11,7 @@ use super::output::{say, say_json, table};
 use super::scope::{ScopeArguments, spinner};
 use super::signals::until_signals;
 use crate::app::{self, AppError, Use};
-use crate::backfill::restore::{Outcome, Plan, Restore};
+use crate::backfill::restore::{Outcome, Restore, RestorePlan};
 use crate::config::Loaded;
 use crate::domain::printable;
 use crate::postgres::table_of;
@@ -47,7 +47,7 @@ Exit code 1 means that rows could not be written.";
 
 pub(super) async fn run(arguments: RestoreArguments, loaded: &Loaded) -> Result<(), Failure> {
     let lifecycle = app::open_lifecycle(&loaded.settings, Use::Change).await?;
-    let plan = Plan {
+    let plan = RestorePlan {
         tenants: arguments.scope.tenants.clone(),
         kinds: arguments.scope.kinds(),
         created: arguments.scope.created()?,

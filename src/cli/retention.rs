@@ -11,7 +11,7 @@ use super::signals::until_signals;
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::Kind;
-use crate::retention::{Plan, Retention, RetentionError, Step, StepReport, Swept, SweptMonth};
+use crate::retention::{Plan, Retention, RetentionError, RetentionStep, StepReport, Swept, SweptMonth};
 use crate::store::payload::Removed;
 
 #[derive(Debug, Subcommand)]
@@ -175,7 +175,7 @@ const HEADER: [&str; 6] = ["month", "removes", "runs", "nodes", "app logs", "off
 
 type Counts = std::collections::BTreeMap<Kind, u64>;
 
-fn row(step: &Step, records: &Counts) -> [String; 6] {
+fn row(step: &RetentionStep, records: &Counts) -> [String; 6] {
     let count = |kind| records.get(&kind).unwrap_or(&0).to_string();
     [
         step.month.to_string(),
@@ -187,7 +187,7 @@ fn row(step: &Step, records: &Counts) -> [String; 6] {
     ]
 }
 
-fn line(step: &Step, name: &str, records: &Counts) -> Value {
+fn line(step: &RetentionStep, name: &str, records: &Counts) -> Value {
     let records: serde_json::Map<String, Value> =
         records.iter().map(|(kind, count)| (kind.to_string(), (*count).into())).collect();
     json!({

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::Failure;
-use super::output::{Cell, say, say_json, table};
+use super::output::{ListCell, say, say_json, table};
 use super::scope::instant;
 use crate::app;
 use crate::config::Loaded;
@@ -120,8 +120,8 @@ fn print<T>(found: &Hits<T>, json: bool, row: impl Fn(&T) -> ([String; 3], serde
             say_json!("{}", json!({"row": columns, "snippets": snippets}));
             continue;
         }
-        let texts = Cell::lines(hit.snippets.iter().map(marked));
-        shown.add_row(cells.into_iter().map(Cell::from).chain([texts]));
+        let texts = ListCell::lines(hit.snippets.iter().map(marked));
+        shown.add_row(cells.into_iter().map(ListCell::from).chain([texts]));
     }
     if json {
         return;

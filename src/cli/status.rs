@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::output::{say, say_json, shown_lines, table};
-use crate::app::{self, Lag, Part, Status};
+use crate::app::{self, Lag, Status, StatusPart};
 use crate::backfill::state::MigrationStatus;
 use crate::config::Loaded;
 use crate::domain::{printable, printable_lines};
@@ -81,7 +81,7 @@ fn lag(lag: &Lag) -> String {
     }
 }
 
-fn section<T, D: Display>(title: &str, part: &Part<T>, show: impl FnOnce(&T) -> D) {
+fn section<T, D: Display>(title: &str, part: &StatusPart<T>, show: impl FnOnce(&T) -> D) {
     match part {
         Ok(found) => say!("\n{title}\n{}", show(found)),
         Err(error) => say!("\n{title}\nFAILED: {}", printable_lines(error)),

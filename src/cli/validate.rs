@@ -13,8 +13,8 @@ use super::scope::{ScopeArguments, spinner};
 use super::signals::until_signals;
 use crate::app::{self, AppError, Use};
 use crate::backfill::VALIDATION;
-use crate::backfill::report::{Fault, Report, Tolerated};
-use crate::backfill::validate::{Request, Validation};
+use crate::backfill::report::{RecordFault, Tolerated, ValidationReport};
+use crate::backfill::validate::{Validation, ValidationRequest};
 use crate::config::Loaded;
 use crate::store::StateStore;
 use crate::telemetry::system_clock;
@@ -56,7 +56,7 @@ Exit code 1 means faults: each is named in the report (the first 10,000), with t
 
 pub(super) async fn run(arguments: ValidateArguments, loaded: &Loaded) -> Result<(), Failure> {
     let lifecycle = app::open_lifecycle(&loaded.settings, Use::Walk).await?;
-    let request = Request {
+    let request = ValidationRequest {
         tenants: arguments.scope.tenants.clone(),
         kinds: arguments.scope.kinds(),
         created: arguments.scope.created()?,
@@ -112,7 +112,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::Other(format!("report {}: {error}; choose another with --report", path.display())))
 }
 
-async fn remember(state: &dyn StateStore, report: &Report, path: &Path) -> Result<(), Failure> {
+async fn remember(state: &dyn StateStore, report: &ValidationReport, path: &Path) -> Result<(), Failure> {
     let value = json!({
         "finished_at": report.finished_at,
         "passed": report.passed,
@@ -127,7 +127,7 @@ async fn remember(state: &dyn StateStore, report: &Report, path: &Path) -> Resul
     Ok(())
 }
 
-fn shown(report: &Report, path: &Path) -> String {
+fn shown(report: &ValidationReport, path: &Path) -> String {
     let mut totals = table(&["tenant", "kind", "rows", "documents", "days", "differing"]);
     for total in &report.totals {
         totals.add_row([
@@ -144,10 +144,10 @@ fn shown(report: &Report, path: &Path) -> String {
         let mut named = table(&["fault", "kind", "tenant", "id", "columns or reason"]);
         for finding in report.findings.iter().take(SHOWN) {
             let detail = match &finding.fault {
-                Fault::Different { columns } | Fault::Changed { columns } => columns.join(", "),
-                Fault::Unreadable { reason } => reason.clone(),
-                Fault::Copies { months } => months.join(", "),
-                Fault::Missing | Fault::Extra => String::new(),
+                RecordFault::Different { columns } | RecordFault::Changed { columns } => columns.join(", "),
+                RecordFault::Unreadable { reason } => reason.clone(),
+                RecordFault::Copies { months } => months.join(", "),
+                RecordFault::Missing | RecordFault::Extra => String::new(),
             };
             let tenant = finding.tenant_id.map_or_else(String::new, |tenant| tenant.0.to_string());
             let (kind, id) = (finding.kind.0.to_string(), finding.id.0.to_string());

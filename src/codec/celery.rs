@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 pub(super) use self::compression::{is_compressed, unfolded_bytes};
 use super::python_json::utf8::text_of;
 use super::python_json::{Scanner, Syntax, TypedLeaves};
-use super::row::{Names, PayloadForm, Row, places};
+use super::row::{ColumnNames, PayloadForm, RowCells, places};
 use super::{Cleaned, DecodeLimits, Message};
 use crate::domain::schema::Celery;
 use crate::domain::{Kind, Record, Refusal, RefusalClass, WorkflowRun};
@@ -21,7 +21,7 @@ const RUN_TASK: &str = "tasks.workflow_execution_tasks.save_workflow_execution_t
 const NODE_TASK: &str = "tasks.workflow_node_execution_tasks.save_workflow_node_execution_task";
 
 /// What the messages of a kind call its columns: in `execution_data`, and among the keyword arguments.
-fn names_of(kind: Kind) -> [Names; 2] {
+fn names_of(kind: Kind) -> [ColumnNames; 2] {
     let (mut data, mut arguments) = (Vec::new(), Vec::new());
     for (column, place) in places(kind) {
         match column.celery {
@@ -30,7 +30,10 @@ fn names_of(kind: Kind) -> [Names; 2] {
             None => {}
         }
     }
-    [Names { prefix: "execution_data.".to_owned(), columns: data }, Names { prefix: String::new(), columns: arguments }]
+    [
+        ColumnNames { prefix: "execution_data.".to_owned(), columns: data },
+        ColumnNames { prefix: String::new(), columns: arguments },
+    ]
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,9 +60,9 @@ impl Task {
         }
     }
 
-    fn names(self) -> &'static [Names; 2] {
-        static RUN: LazyLock<[Names; 2]> = LazyLock::new(|| names_of(Kind::WorkflowRun));
-        static NODE: LazyLock<[Names; 2]> = LazyLock::new(|| names_of(Kind::NodeExecution));
+    fn names(self) -> &'static [ColumnNames; 2] {
+        static RUN: LazyLock<[ColumnNames; 2]> = LazyLock::new(|| names_of(Kind::WorkflowRun));
+        static NODE: LazyLock<[ColumnNames; 2]> = LazyLock::new(|| names_of(Kind::NodeExecution));
         match self {
             Self::Run => &RUN,
             Self::Node => &NODE,
@@ -90,8 +93,8 @@ pub(super) fn decode(message: &Message, limits: DecodeLimits) -> Result<(Record,
 }
 
 /// Reads `[args, kwargs, embed]`.
-fn read_body<'a>(scanner: &mut Scanner<'a>, task: Task) -> Result<Row<'a>, Refusal> {
-    let mut row = Row::new(task.names(), PayloadForm::Object);
+fn read_body<'a>(scanner: &mut Scanner<'a>, task: Task) -> Result<RowCells<'a>, Refusal> {
+    let mut row = RowCells::new(task.names(), PayloadForm::Object);
     let mut execution_data = None;
     let mut elements = 0;
     scanner.array(|scanner, index| {
@@ -118,7 +121,7 @@ enum Execution {
 
 fn read_kwargs<'a>(
     scanner: &mut Scanner<'a>,
-    row: &mut Row<'a>,
+    row: &mut RowCells<'a>,
     task: Task,
     execution_data: &mut Option<Execution>,
 ) -> Result<(), Syntax> {

@@ -12,8 +12,8 @@ use std::sync::LazyLock;
 
 use super::python_json::utf8::{text_of, to_body_ranges};
 use super::python_json::{Scalar, Scanner, Syntax, TypedLeaves};
-use super::row::{Names, PayloadForm, Place, Row, places};
-use super::{Cleaned, Content, Decoded, Extras, Message, Part};
+use super::row::{CellPlace, ColumnNames, PayloadForm, RowCells, places};
+use super::{Cleaned, Decoded, DecodedEvents, EventPart, Extras, Message};
 use crate::domain::{Extra, JsonText, Kind, Record, Refusal, RefusalClass};
 
 pub use encode::encode_native;
@@ -22,14 +22,14 @@ pub use encode::encode_native;
 pub const MAX_EVENTS: usize = 10_000;
 
 /// The columns of all tables by their names.
-static RECORD: LazyLock<[Names; 1]> = LazyLock::new(|| {
-    let mut columns: Vec<(&'static str, Place)> = Vec::new();
+static RECORD: LazyLock<[ColumnNames; 1]> = LazyLock::new(|| {
+    let mut columns: Vec<(&'static str, CellPlace)> = Vec::new();
     for (column, place) in Kind::ALL.into_iter().flat_map(places) {
         if !columns.iter().any(|(name, _)| *name == column.name) {
             columns.push((column.name, place));
         }
     }
-    [Names { prefix: "record.".to_owned(), columns }]
+    [ColumnNames { prefix: "record.".to_owned(), columns }]
 });
 
 pub(super) fn decode(message: &Message) -> Result<Decoded, Refusal> {
@@ -43,20 +43,20 @@ pub(super) fn decode(message: &Message) -> Result<Decoded, Refusal> {
         if let Cow::Owned(_) = text {
             to_body_ranges(&message.body, parts.iter_mut().map(|part| &mut part.range));
         }
-        Content::Parts(parts)
+        DecodedEvents::Parts(parts)
     } else {
         let event = read_event(&mut scanner)?;
         scanner.end()?;
         let (record, extra) = event?;
         extras.extend(extra.map(|extra| (0, extra)));
-        Content::One(record)
+        DecodedEvents::One(record)
     };
     cleaned += scanner.cleaned;
     Ok(Decoded { content, cleaned, extras })
 }
 
 /// Reads an array of events; what is wrong with one of them refuses only that one.
-fn read_parts(scanner: &mut Scanner<'_>, extras: &mut Extras) -> Result<Vec<Part>, Refusal> {
+fn read_parts(scanner: &mut Scanner<'_>, extras: &mut Extras) -> Result<Vec<EventPart>, Refusal> {
     let mut parts = Vec::new();
     scanner.array(|scanner, index| {
         if index == MAX_EVENTS {
@@ -69,7 +69,7 @@ fn read_parts(scanner: &mut Scanner<'_>, extras: &mut Extras) -> Result<Vec<Part
             extras.extend(extra.map(|extra| (index, extra)));
             record
         });
-        parts.push(Part { range: Range { start, end: scanner.at() }, record });
+        parts.push(EventPart { range: Range { start, end: scanner.at() }, record });
         Ok(())
     })?;
     scanner.end()?;
@@ -111,7 +111,7 @@ enum RecordField<'a> {
     Missing,
     NoObject,
     /// With the fields that no record has.
-    Row(Box<Row<'a>>, Extra),
+    Row(Box<RowCells<'a>>, Extra),
 }
 
 fn read_record<'a>(scanner: &mut Scanner<'a>) -> Result<RecordField<'a>, Syntax> {
@@ -121,7 +121,7 @@ fn read_record<'a>(scanner: &mut Scanner<'a>) -> Result<RecordField<'a>, Syntax>
         _ => return scanner.skip().map(|()| RecordField::NoObject),
     }
     let [names] = &*RECORD;
-    let mut row = Box::new(Row::new(&*RECORD, PayloadForm::ValueOrText));
+    let mut row = Box::new(RowCells::new(&*RECORD, PayloadForm::ValueOrText));
     let mut extra = Extra::default();
     scanner.object(|scanner, key| match names.place(key) {
         Some(place) => row.read(scanner, place),

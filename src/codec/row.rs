@@ -1,6 +1,6 @@
 //! One row as it came: a cell per column, read in any order, then taken out with the checks of the column's type.
 //!
-//! What a field is called in the message is the source's business: it comes in as [`Names`], so that a refusal names
+//! What a field is called in the message is the source's business: it comes in as [`ColumnNames`], so that a refusal names
 //! the field as its sender knows it. A refusal never repeats a value.
 
 mod cell;
@@ -19,13 +19,13 @@ use crate::domain::{JsonText, Kind, Record, RecordId, Refusal, RefusalClass, Tim
 /// The place of a column's cell. Columns of the same name in several tables share one: what a name holds is read alike in
 /// all of them, so that a row can be read before its kind is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct CellPlace {
     index: usize,
     is_payload: bool,
 }
 
 /// The places of all kinds' columns, each kind's in the order of its columns.
-static PLACES: LazyLock<[Vec<Place>; 4]> = LazyLock::new(|| {
+static PLACES: LazyLock<[Vec<CellPlace>; 4]> = LazyLock::new(|| {
     let mut names: Vec<&str> = Vec::new();
     Kind::ALL.map(|kind| {
         let place = |column: &Column| {
@@ -33,14 +33,14 @@ static PLACES: LazyLock<[Vec<Place>; 4]> = LazyLock::new(|| {
                 names.push(column.name);
                 names.len() - 1
             });
-            Place { index, is_payload: column.r#type == Type::Json }
+            CellPlace { index, is_payload: column.r#type == Type::Json }
         };
         schema::columns(kind).iter().map(place).collect()
     })
 });
 
 /// Returns each column of a kind with the place of its cell.
-pub(super) fn places(kind: Kind) -> impl Iterator<Item = (&'static Column, Place)> {
+pub(super) fn places(kind: Kind) -> impl Iterator<Item = (&'static Column, CellPlace)> {
     let [runs, nodes, logs, offloads] = &*PLACES;
     let places = match kind {
         Kind::WorkflowRun => runs,
@@ -52,18 +52,18 @@ pub(super) fn places(kind: Kind) -> impl Iterator<Item = (&'static Column, Place
 }
 
 /// What a source calls the columns within one object of its message.
-pub(super) struct Names {
+pub(super) struct ColumnNames {
     /// Path of the object, as in `record.`.
     pub prefix: String,
-    pub columns: Vec<(&'static str, Place)>,
+    pub columns: Vec<(&'static str, CellPlace)>,
 }
 
-impl Names {
-    pub(super) fn place(&self, name: &str) -> Option<Place> {
+impl ColumnNames {
+    pub(super) fn place(&self, name: &str) -> Option<CellPlace> {
         self.columns.iter().find(|(known, _)| *known == name).map(|(_, place)| *place)
     }
 
-    fn path(&self, wanted: Place) -> Option<String> {
+    fn path(&self, wanted: CellPlace) -> Option<String> {
         let (name, _) = self.columns.iter().find(|(_, place)| *place == wanted)?;
         Some(format!("{}{name}", self.prefix))
     }
@@ -82,21 +82,21 @@ pub(super) enum PayloadForm {
 const CELLS: usize = 36;
 
 /// The cells of one row.
-pub(super) struct Row<'a> {
+pub(super) struct RowCells<'a> {
     cells: Vec<Cell<'a>>,
-    names: &'static [Names],
+    names: &'static [ColumnNames],
     payloads: PayloadForm,
     /// What taking the cells out has changed.
     pub cleaned: Cleaned,
 }
 
-impl<'a> Row<'a> {
-    pub(super) fn new(names: &'static [Names], payloads: PayloadForm) -> Self {
+impl<'a> RowCells<'a> {
+    pub(super) fn new(names: &'static [ColumnNames], payloads: PayloadForm) -> Self {
         Self { cells: Vec::with_capacity(CELLS), names, payloads, cleaned: Cleaned::default() }
     }
 
     /// Reads the value of a column; the last of several wins, as in Python.
-    pub(super) fn read(&mut self, scanner: &mut Scanner<'a>, place: Place) -> Result<(), Syntax> {
+    pub(super) fn read(&mut self, scanner: &mut Scanner<'a>, place: CellPlace) -> Result<(), Syntax> {
         let cell = if place.is_payload {
             Cell::read_payload(scanner, self.payloads)?
         } else {
@@ -107,7 +107,7 @@ impl<'a> Row<'a> {
     }
 
     /// Puts a cell in its place.
-    pub(super) fn set(&mut self, place: Place, cell: Cell<'a>) {
+    pub(super) fn set(&mut self, place: CellPlace, cell: Cell<'a>) {
         if self.cells.len() <= place.index {
             self.cells.resize_with(place.index + 1, Cell::default);
         }
@@ -117,7 +117,7 @@ impl<'a> Row<'a> {
     }
 
     /// Forgets the cells of one object of the message: it came a second time.
-    pub(super) fn clear(&mut self, names: &Names) {
+    pub(super) fn clear(&mut self, names: &ColumnNames) {
         for (_, place) in &names.columns {
             self.take(*place);
         }
@@ -135,7 +135,7 @@ impl<'a> Row<'a> {
         Ok(record)
     }
 
-    fn given(&mut self, column: &Column, place: Place) -> Result<Given, Refusal> {
+    fn given(&mut self, column: &Column, place: CellPlace) -> Result<Given, Refusal> {
         let given = match column.r#type {
             Type::Id => self.id(place)?,
             Type::Varchar(longest) => self.short_text(place, longest)?.map(Given::Text),
@@ -149,24 +149,24 @@ impl<'a> Row<'a> {
         Ok(given.unwrap_or(Given::Null))
     }
 
-    fn take(&mut self, place: Place) -> Cell<'a> {
+    fn take(&mut self, place: CellPlace) -> Cell<'a> {
         self.cells.get_mut(place.index).map(std::mem::take).unwrap_or_default()
     }
 
-    fn path(&self, place: Place) -> String {
+    fn path(&self, place: CellPlace) -> String {
         self.names.iter().find_map(|names| names.path(place)).unwrap_or_default()
     }
 
-    fn invalid(&self, place: Place, expected: &str) -> Refusal {
+    fn invalid(&self, place: CellPlace, expected: &str) -> Refusal {
         Refusal::new(RefusalClass::InvalidField, format!("{}: expected {expected}", self.path(place)))
     }
 
-    fn scalar_text(&mut self, place: Place) -> Result<Option<Cow<'a, str>>, Refusal> {
+    fn scalar_text(&mut self, place: CellPlace) -> Result<Option<Cow<'a, str>>, Refusal> {
         let cell = self.take(place);
         self.text_of(place, cell)
     }
 
-    fn text_of(&self, place: Place, cell: Cell<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
+    fn text_of(&self, place: CellPlace, cell: Cell<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
         match cell {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(None),
             Cell::Scalar(Scalar::Text(text)) => Ok(Some(text)),
@@ -175,7 +175,7 @@ impl<'a> Row<'a> {
     }
 
     /// A `text` column: of any length.
-    fn long_text(&mut self, place: Place) -> Result<Option<Box<str>>, Refusal> {
+    fn long_text(&mut self, place: CellPlace) -> Result<Option<Box<str>>, Refusal> {
         let Some(text) = self.scalar_text(place)? else {
             return Ok(None);
         };
@@ -187,7 +187,7 @@ impl<'a> Row<'a> {
         Ok(Some(text.replace('\0', "\u{fffd}").into()))
     }
 
-    fn short_text(&mut self, place: Place, longest: usize) -> Result<Option<Box<str>>, Refusal> {
+    fn short_text(&mut self, place: CellPlace, longest: usize) -> Result<Option<Box<str>>, Refusal> {
         let text = self.long_text(place)?;
         if text.as_deref().is_some_and(|text| text.len() > longest && text.chars().count() > longest) {
             return Err(self.invalid(place, &format!("at most {longest} characters")));
@@ -195,7 +195,7 @@ impl<'a> Row<'a> {
         Ok(text)
     }
 
-    fn id(&mut self, place: Place) -> Result<Option<Given>, Refusal> {
+    fn id(&mut self, place: CellPlace) -> Result<Option<Given>, Refusal> {
         let text = match self.take(place) {
             Cell::Uuid(uuid) => return Ok(Some(Given::Id(uuid))),
             other => self.text_of(place, other)?,
@@ -205,7 +205,7 @@ impl<'a> Row<'a> {
         text.parse::<RecordId>().map(|id| Some(Given::Id(id.uuid()))).map_err(refuse)
     }
 
-    fn timestamp(&mut self, place: Place) -> Result<Option<Timestamp>, Refusal> {
+    fn timestamp(&mut self, place: CellPlace) -> Result<Option<Timestamp>, Refusal> {
         let parsed = match self.take(place) {
             Cell::Instant(micros) => Timestamp::from_micros(micros),
             other => match self.text_of(place, other)? {
@@ -221,7 +221,7 @@ impl<'a> Row<'a> {
         parsed.map(Some).map_err(refuse)
     }
 
-    fn integer(&mut self, place: Place) -> Result<Option<i64>, Refusal> {
+    fn integer(&mut self, place: CellPlace) -> Result<Option<i64>, Refusal> {
         match self.take(place) {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(None),
             Cell::Integer(integer) => Ok(Some(integer)),
@@ -234,7 +234,7 @@ impl<'a> Row<'a> {
     }
 
     /// Seconds; 0 if there are none, as the table's default.
-    fn seconds(&mut self, place: Place) -> Result<f64, Refusal> {
+    fn seconds(&mut self, place: CellPlace) -> Result<f64, Refusal> {
         match self.take(place) {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(0.0),
             Cell::Float(seconds) if seconds.is_finite() => Ok(seconds),
@@ -251,7 +251,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn payload(&mut self, place: Place) -> Result<Option<JsonText>, Refusal> {
+    fn payload(&mut self, place: CellPlace) -> Result<Option<JsonText>, Refusal> {
         match self.take(place) {
             Cell::Absent | Cell::Scalar(Scalar::Null) => Ok(None),
             Cell::Payload(text) => Ok(text),

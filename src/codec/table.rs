@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::python_json::Scalar;
 use super::python_json::utf8::text_of;
-use super::row::{Cell, Names, PayloadForm, Row, payload_of_text, places};
+use super::row::{Cell, ColumnNames, PayloadForm, RowCells, payload_of_text, places};
 use super::{Cleaned, spelling};
 use crate::domain::schema::{Column, Type};
 use crate::domain::{Extra, JsonText, Kind, Record, Refusal};
@@ -51,7 +51,7 @@ pub fn decode_row_with_extra<'a>(
     cleaned: &mut Cleaned,
     extra: &mut Extra,
 ) -> Result<Record, Refusal> {
-    let mut row = Row::new(names_of(kind), PayloadForm::ValueOrText);
+    let mut row = RowCells::new(names_of(kind), PayloadForm::ValueOrText);
     for ((column, place), cell) in places(kind).zip(cells) {
         let name = column.name;
         note_number(column, cell, extra);
@@ -113,11 +113,11 @@ pub fn decode_payload(text: &[u8], cleaned: &mut Cleaned) -> Option<JsonText> {
 }
 
 /// The columns by the names of their tables, for refusals.
-fn names_of(kind: Kind) -> &'static [Names] {
-    static NAMES: LazyLock<[[Names; 1]; 4]> = LazyLock::new(|| {
+fn names_of(kind: Kind) -> &'static [ColumnNames] {
+    static NAMES: LazyLock<[[ColumnNames; 1]; 4]> = LazyLock::new(|| {
         Kind::ALL.map(|kind| {
             let prefix = format!("{}.", kind.table());
-            [Names { prefix, columns: places(kind).map(|(column, place)| (column.name, place)).collect() }]
+            [ColumnNames { prefix, columns: places(kind).map(|(column, place)| (column.name, place)).collect() }]
         })
     });
     let [runs, nodes, logs, offloads] = &*NAMES;

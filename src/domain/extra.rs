@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::JsonText;
 
 /// Texts of columns by their names; `None` is NULL.
-pub type Texts = BTreeMap<Box<str>, Option<Box<str>>>;
+pub type ColumnTexts = BTreeMap<Box<str>, Option<Box<str>>>;
 
 /// See the module. A payload that is in none of the lists is spelled as Python's `json.dumps` spells the record's text:
 /// what is not ASCII as `\uXXXX`.
@@ -19,13 +19,13 @@ pub struct Extra {
     /// Columns that no record has, as PostgreSQL writes their values. NULL stands here only where the column has a default,
     /// which would take its place.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub columns: Texts,
+    pub columns: ColumnTexts,
     /// What stood in columns whose value the record could not keep: `NaN`, lone surrogates, text that is no JSON.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub changed: Texts,
+    pub changed: ColumnTexts,
     /// What stood in columns whose value the record has, in another spelling.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub spelled: Texts,
+    pub spelled: ColumnTexts,
     /// Payloads that are spelled as the record's text is, characters beyond ASCII included.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub verbatim: BTreeSet<Box<str>>,

@@ -35,13 +35,13 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use self::access::{Access, Gatekeeper};
-use self::answer::Fault;
+use self::answer::PassOnReason;
 use self::coverage::Coverage;
 use self::logs::Newest;
 use self::memory::Memory;
 pub use self::probe::probe;
 use self::query::Query;
-use self::service::Keys;
+use self::service::ServiceKeys;
 use self::settings::ConsoleSettings;
 use self::tables::Tables;
 use self::upstream::{Credentials, Upstream};
@@ -75,7 +75,7 @@ struct Parts {
     settings: ConsoleSettings,
     dify: Upstream,
     gatekeeper: Gatekeeper,
-    keys: Keys,
+    keys: ServiceKeys,
     tables: Tables,
     coverage: Coverage,
     newest: Newest,
@@ -135,7 +135,7 @@ impl Bridge {
         let dify = Upstream::new(&settings)?;
         Ok(Self(Arc::new(Parts {
             gatekeeper: Gatekeeper::new(dify.clone(), Memory::new(settings.trust())),
-            keys: Keys::new(Memory::new(settings.trust())),
+            keys: ServiceKeys::new(Memory::new(settings.trust())),
             tables: Tables::new(database, settings.icons()?),
             coverage: Coverage::new(state),
             newest: Newest::new(),
@@ -175,7 +175,7 @@ async fn answer(State(bridge): State<Bridge>, request: Request) -> Response {
             return response;
         }
         Ok(Err(fault)) => fault,
-        Err(_) => Fault::Dify("no answer in time (serve.dify.answer_ms)"),
+        Err(_) => PassOnReason::Dify("no answer in time (serve.dify.answer_ms)"),
     };
     // The path holds ids only; the query may hold what users typed.
     let path = uri.path();
@@ -189,20 +189,20 @@ async fn answer(State(bridge): State<Bridge>, request: Request) -> Response {
 }
 
 impl Parts {
-    async fn answer(&self, uri: &Uri, credentials: Option<Credentials>) -> Result<Response, Fault> {
+    async fn answer(&self, uri: &Uri, credentials: Option<Credentials>) -> Result<Response, PassOnReason> {
         let path = uri.path();
         let path_and_query = uri.path_and_query().map_or(path, PathAndQuery::as_str);
-        let (of, endpoint) = parse(path).ok_or(Fault::Dify("a path that Dify judges"))?;
+        let (of, endpoint) = parse(path).ok_or(PassOnReason::Dify("a path that Dify judges"))?;
         let query = Query::of(uri)?;
-        let credentials = credentials.ok_or(Fault::Dify("the caller has not signed in"))?;
+        let credentials = credentials.ok_or(PassOnReason::Dify("the caller has not signed in"))?;
         let permit = Arc::clone(&self.permits).try_acquire_owned();
-        let permit = permit.map_err(|_| Fault::Dify("too many requests at once (serve.concurrency)"))?;
+        let permit = permit.map_err(|_| PassOnReason::Dify("too many requests at once (serve.concurrency)"))?;
         let access = match of {
             Asker::Console(app_id) => self.gatekeeper.access(&credentials, app_id).await?,
             Asker::Key => self.keys.access(&credentials, &self.tables).await?,
         };
         if !endpoint.fits(&access.mode) {
-            return Err(Fault::Dify("an app of another mode"));
+            return Err(PassOnReason::Dify("an app of another mode"));
         }
         let Access { tenant_id, .. } = *access;
         let logs = &self.service.tenant(tenant_id);
@@ -216,7 +216,7 @@ impl Parts {
             newest: &self.newest,
             tables: &self.tables,
         };
-        let question = |run_id| detail::Asked { run_id, path_and_query };
+        let question = |run_id| detail::AskedRun { run_id, path_and_query };
         match endpoint {
             Endpoint::Runs { is_chat } => {
                 let request = runs::Request { path, query, is_chat };

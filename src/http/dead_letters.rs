@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::amqp::dead_letter::tenant_and_kind;
-use crate::amqp::{AmqpError, AmqpSettings, DeadLetters, Found, Pace, Patience, ReplayReport, Selection, Shown};
+use crate::amqp::{
+    AmqpError, AmqpSettings, DeadLetters, LetterSelection, LetterSummary, Patience, ReplayPace, ReplayReport, Shown,
+};
 use crate::domain::Kind;
 use crate::domain::document::ContentHash;
 
@@ -49,7 +51,7 @@ pub(super) struct LetterPage {
     pub tenants: Vec<(String, u64)>,
     pub kinds: Vec<(String, u64)>,
     /// In the order of the queue.
-    pub letters: Vec<Found>,
+    pub letters: Vec<LetterSummary>,
     /// Position of the last one, if there are more.
     pub next: Option<u64>,
 }
@@ -157,7 +159,7 @@ impl DeadLetterQueue {
     /// first [`MOST_WALKED`] letters of the queue. Changes nothing.
     pub(super) async fn list(
         &self,
-        selection: &Selection,
+        selection: &LetterSelection,
         after: u64,
         limit: usize,
     ) -> Result<LetterPage, LettersError> {
@@ -165,7 +167,7 @@ impl DeadLetterQueue {
         let letters = self.open()?;
         let (mut page, mut more) = (LetterPage::default(), false);
         let (mut reasons, mut tenants, mut kinds) = (Counts::default(), Counts::default(), Counts::default());
-        let mut each = |found: Found| {
+        let mut each = |found: LetterSummary| {
             reasons.add(&found.heading.reason);
             tenants.add(&found.tenant.map(|tenant| tenant.to_string()).unwrap_or_default());
             kinds.add(found.kind.map(Kind::as_str).unwrap_or_default());
@@ -196,12 +198,12 @@ impl DeadLetterQueue {
     /// Returns what a replay would do. Changes nothing.
     pub(super) async fn dry_run(
         &self,
-        selection: &Selection,
+        selection: &LetterSelection,
         limit: Option<u64>,
     ) -> Result<ReplayReport, LettersError> {
         let _turn = self.turn().await?;
         let letters = self.open()?;
-        let pace = Pace { dry_run: true, rate: None, limit };
+        let pace = ReplayPace { dry_run: true, rate: None, limit };
         let report = letters.replay(selection, pace, &tenant_and_kind, &mut |_| {}).await;
         letters.close().await;
         Ok(report?)
@@ -210,7 +212,7 @@ impl DeadLetterQueue {
     /// Begins a replay, which goes on in the background; `ended` hears of it when it has ended. One at a time.
     pub(super) async fn begin(
         &self,
-        selection: Selection,
+        selection: LetterSelection,
         rate: Option<NonZeroU32>,
         limit: Option<u64>,
         ended: impl FnOnce(&ReplayJob) + Send + 'static,
@@ -237,7 +239,7 @@ impl DeadLetterQueue {
         let id = job.id;
         tokio::spawn(async move {
             let _unfinished = Unfinished { queue: queue.clone(), id };
-            let pace = Pace { dry_run: false, rate, limit };
+            let pace = ReplayPace { dry_run: false, rate, limit };
             let state = match queue.replay(id, &stop, &selection, pace).await {
                 Ok(()) if stop.is_cancelled() => ReplayState::Stopped,
                 Ok(()) => ReplayState::Done,
@@ -254,8 +256,8 @@ impl DeadLetterQueue {
         &self,
         id: Uuid,
         stop: &CancellationToken,
-        selection: &Selection,
-        pace: Pace,
+        selection: &LetterSelection,
+        pace: ReplayPace,
     ) -> Result<(), AmqpError> {
         let _turn = self.0.walking.lock().await;
         let letters = self.open()?;
@@ -294,7 +296,7 @@ impl DeadLetterQueue {
     }
 
     /// Deletes the selected letters for good, if there are as many as `expected`. Answers how many went.
-    pub(super) async fn purge(&self, selection: &Selection, expected: u64) -> Result<u64, LettersError> {
+    pub(super) async fn purge(&self, selection: &LetterSelection, expected: u64) -> Result<u64, LettersError> {
         let _turn = self.turn().await?;
         let letters = self.open()?;
         let purged = async {

@@ -12,7 +12,7 @@ use tracing::error;
 
 use super::limit::Cause;
 use super::prepare::{Envelope, Preparation, PrepareLimits, Prepared, prepare};
-use super::receipt::{Content, Delivery};
+use super::receipt::{Delivery, DeliveryContent};
 use super::stats::PipelineStats;
 use super::worker::{Pipeline, TaskResult};
 use crate::codec::{self, Cleaned};
@@ -64,7 +64,7 @@ async fn decode_beside(
     received: Instant,
 ) -> Preparation {
     let charge = match &delivery.content {
-        Content::Message(message) if codec::is_compressed(message) => {
+        DeliveryContent::Message(message) if codec::is_compressed(message) => {
             let (message, decode) = (message.clone(), limits.decode);
             // A panic in here comes again while decoding, where it is a refusal.
             let measured = spawn_blocking(move || codec::unfolded_bytes(&message, decode)).await;
@@ -81,8 +81,8 @@ async fn decode_beside(
 
 fn is_heavy(delivery: &Delivery) -> bool {
     match &delivery.content {
-        Content::Message(message) => message.body.len() >= LARGE_BODY || codec::is_compressed(message),
-        Content::Prepared(_) => false,
+        DeliveryContent::Message(message) => message.body.len() >= LARGE_BODY || codec::is_compressed(message),
+        DeliveryContent::Prepared(_) => false,
     }
 }
 

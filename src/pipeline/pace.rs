@@ -19,7 +19,7 @@ const UNPACED: Duration = Duration::from_micros(100);
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// The adaptive limit on requests to the store.
-pub struct Pace {
+pub struct RequestPace {
     max_in_flight: usize,
     in_flight_limit: f64,
     /// Least time between two starts; zero while unpaced.
@@ -29,7 +29,7 @@ pub struct Pace {
     last_cut: Option<Instant>,
 }
 
-impl Pace {
+impl RequestPace {
     /// At most `max_in_flight` requests at once (at least 1).
     pub fn new(max_in_flight: usize, now: Instant) -> Self {
         let max_in_flight = max_in_flight.max(1);
@@ -101,7 +101,7 @@ mod tests {
     /// Returns (requests, refused) of the last 30 seconds.
     async fn drive(rate: f64, latency: Duration, seconds: u64) -> (u32, u32) {
         let begin = Instant::now();
-        let mut pace = Pace::new(1, begin);
+        let mut pace = RequestPace::new(1, begin);
         let (mut bucket, mut filled) = (rate / 10.0, begin);
         let (mut requests, mut refused) = (0, 0);
         while begin.elapsed() < Duration::from_secs(seconds) {
@@ -138,7 +138,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn is_unpaced_until_the_first_overload() {
         let now = Instant::now();
-        let mut pace = Pace::new(4, now);
+        let mut pace = RequestPace::new(4, now);
         for _ in 0..1_000 {
             assert!(pace.next_start() <= now);
             pace.started(now);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::intake::Charge;
-use super::receipt::{Content, Delivery, Receipt};
+use super::receipt::{Delivery, DeliveryContent, Receipt};
 use crate::codec::{self, Cleaned, Decoded, truncate};
 use crate::domain::document::PayloadField;
 use crate::domain::record::RecordKey;
@@ -40,10 +40,10 @@ pub struct Prepared {
 }
 
 /// Where a document goes: two snapshots with the same slot replace each other.
-pub type Slot = (RecordKey, Month);
+pub type DocumentSlot = (RecordKey, Month);
 
 impl Prepared {
-    pub fn slot(&self) -> Slot {
+    pub fn slot(&self) -> DocumentSlot {
         (self.document.key(), self.document.month())
     }
 
@@ -106,8 +106,8 @@ pub fn prepare(
     let Delivery { content, receipt } = delivery;
     let mut preparation = Preparation::default();
     let message = match content {
-        Content::Message(message) => message,
-        Content::Prepared(prepared) => {
+        DeliveryContent::Message(message) => message,
+        DeliveryContent::Prepared(prepared) => {
             preparation.envelopes.push(Envelope { payload: Prepared { received, ..*prepared }, receipt });
             return preparation;
         }
@@ -135,8 +135,8 @@ fn read(message: &codec::Message, limits: &PrepareLimits, received: Instant) -> 
     };
     let Decoded { content, cleaned, mut extras } = (limits.decoder)(message, limits.decode)?;
     let contents = match content {
-        codec::Content::One(record) => Contents::One(Box::new(prepared(record, extras.remove(&0))?)),
-        codec::Content::Parts(parts) => {
+        codec::DecodedEvents::One(record) => Contents::One(Box::new(prepared(record, extras.remove(&0))?)),
+        codec::DecodedEvents::Parts(parts) => {
             let parts = parts.into_iter().enumerate().map(|(position, part)| {
                 let extra = extras.remove(&position);
                 (part.range, part.record.and_then(|record| prepared(record, extra)))

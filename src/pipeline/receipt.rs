@@ -22,12 +22,12 @@ pub const MOST_LETTERS: usize = 16;
 
 /// What comes into the pipeline, with the right to settle it.
 pub struct Delivery {
-    pub content: Content,
+    pub content: DeliveryContent,
     pub receipt: Receipt,
 }
 
 /// What a delivery brings.
-pub enum Content {
+pub enum DeliveryContent {
     /// A message of the broker, still to be decoded.
     Message(Message),
     /// A row of PostgreSQL, made ready where it was read.
@@ -39,12 +39,12 @@ pub enum Content {
 pub struct Settlement {
     /// The broker's delivery tag on its channel.
     pub tag: u64,
-    pub outcome: Outcome,
+    pub outcome: LedgerAction,
 }
 
 /// What the ledger does with a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum LedgerAction {
     Ack,
     Requeue,
     /// Publish these letters, wait for their confirms, then ack. Never empty.
@@ -219,10 +219,10 @@ impl Ticket {
         match self {
             Self::Whole { tag, settlements } => {
                 let outcome = match disposition {
-                    Disposition::Ack => Outcome::Ack,
-                    Disposition::Requeue => Outcome::Requeue,
+                    Disposition::Ack => LedgerAction::Ack,
+                    Disposition::Requeue => LedgerAction::Requeue,
                     Disposition::DeadLetter(refusal) => {
-                        Outcome::DeadLetter(vec![Letter { refusal: refusal.clone(), part: None }])
+                        LedgerAction::DeadLetter(vec![Letter { refusal: refusal.clone(), part: None }])
                     }
                 };
                 // A ledger that is gone has lost its channel: the broker has requeued the delivery by itself.
@@ -252,9 +252,9 @@ impl Shared {
         // A requeued delivery comes back whole, with its refused parts: they become letters then.
         let letters = std::mem::take(&mut progress.refused).into_letters(progress.events);
         let outcome = match (progress.requeue, letters) {
-            (true, _) => Outcome::Requeue,
-            (false, letters) if letters.is_empty() => Outcome::Ack,
-            (false, letters) => Outcome::DeadLetter(letters),
+            (true, _) => LedgerAction::Requeue,
+            (false, letters) if letters.is_empty() => LedgerAction::Ack,
+            (false, letters) => LedgerAction::DeadLetter(letters),
         };
         let _ = self.settlements.send(Settlement { tag: self.tag, outcome });
     }
@@ -274,8 +274,8 @@ mod tests {
         let (settlements, mut ledger) = unbounded_channel();
         Receipt::new(1, settlements.clone()).settle(&Disposition::Ack);
         drop(Receipt::new(2, settlements));
-        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 1, outcome: Outcome::Ack });
-        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 2, outcome: Outcome::Requeue });
+        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 1, outcome: LedgerAction::Ack });
+        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 2, outcome: LedgerAction::Requeue });
         assert!(ledger.try_recv().is_err());
     }
 
@@ -298,7 +298,7 @@ mod tests {
         assert!(ledger.try_recv().is_err(), "one part is still open");
         parts.pop().unwrap().settle(&Disposition::Ack);
         let letter = Letter { refusal: refusal(), part: Some(6..9) };
-        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 7, outcome: Outcome::DeadLetter(vec![letter]) });
+        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 7, outcome: LedgerAction::DeadLetter(vec![letter]) });
     }
 
     #[test]
@@ -307,7 +307,7 @@ mod tests {
         let mut parts = Receipt::new(7, settlements).split(vec![1..5, 6..9]);
         parts.pop().unwrap().settle(&Disposition::DeadLetter(refusal()));
         drop(parts.pop().unwrap());
-        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 7, outcome: Outcome::Requeue });
+        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 7, outcome: LedgerAction::Requeue });
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
             let refusal = if position == 0 { refused } else { refusal() };
             part.settle(&if position < 900 { Disposition::DeadLetter(refusal) } else { Disposition::Ack });
         }
-        let Outcome::DeadLetter(letters) = ledger.try_recv().unwrap().outcome else { panic!("dead letters") };
+        let LedgerAction::DeadLetter(letters) = ledger.try_recv().unwrap().outcome else { panic!("dead letters") };
         let [letter] = letters.as_slice() else { panic!("one letter: {}", letters.len()) };
         assert_eq!((letter.part.clone(), letter.refusal.class), (None, RefusalClass::MissingField));
         let said = "900 of 1000 events refused: missing-field 899, invalid-id 1; the first: invalid-id: record.id";
@@ -331,6 +331,6 @@ mod tests {
     fn a_delivery_without_events_is_acked() {
         let (settlements, mut ledger) = unbounded_channel();
         assert!(Receipt::new(7, settlements).split(Vec::new()).is_empty());
-        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 7, outcome: Outcome::Ack });
+        assert_eq!(ledger.try_recv().unwrap(), Settlement { tag: 7, outcome: LedgerAction::Ack });
     }
 }

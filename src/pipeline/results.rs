@@ -11,7 +11,7 @@ use super::dispatch::{EnvelopeResult, ItemResult, RequestResult, Uploads, is_dur
 use super::prepare::{Envelope, Prepared, truncate_harder};
 use super::stats::PipelineStats;
 use super::suspicion::place;
-use super::worker::{Held, Pipeline, TaskResult};
+use super::worker::{HeldBatch, Pipeline, TaskResult};
 use crate::domain::verdict::Next;
 use crate::domain::{Disposition, FaultKind, Refusal, RefusalClass, SinkFault, Timestamp, Verdict};
 
@@ -208,7 +208,7 @@ impl Pipeline {
         let attempt = envelopes.iter().map(|envelope| envelope.payload.attempts).min().unwrap_or(1);
         let own = self.settings.backoff().pause(attempt.max(1), &mut self.rng);
         let pause = own.max(self.breaker.pause(&mut self.rng)).max(at_least.unwrap_or_default());
-        self.held.push(Held { due: Instant::now() + pause, envelopes });
+        self.held.push(HeldBatch { due: Instant::now() + pause, envelopes });
     }
 }
 

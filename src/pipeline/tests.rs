@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::sink::ScriptedSink;
 use super::gate::{GateWatch, gate};
-use super::receipt::{Content, Outcome, Receipt, Settlement, Settlements};
+use super::receipt::{DeliveryContent, LedgerAction, Receipt, Settlement, Settlements};
 use super::stats::PipelineStats;
 use super::*;
-use crate::codec::{Message, Source, encode_native, truncate::Limits};
+use crate::codec::{Message, QueueFormat, encode_native, truncate::Limits};
 use crate::domain::{BulkAction, Record, Refusal, RefusalClass, RetryCause, Verdict};
 use crate::store::payload::{PayloadSettings, PayloadStore};
 use crate::synthetic::{Generator, Shape};
@@ -70,7 +70,7 @@ impl Flow {
         let payloads = Arc::new(PayloadStore::open(&PayloadSettings { dir: folder.path().into(), s3: None }).unwrap());
         let (sink, stats) = (Arc::new(ScriptedSink::new()), Arc::new(PipelineStats::default()));
         let (keeper, gate) = gate();
-        let ports = Ports {
+        let ports = PipelinePorts {
             sink: sink.clone(),
             payloads,
             gate: keeper,
@@ -90,7 +90,7 @@ impl Flow {
     async fn send(&mut self, body: impl Into<Bytes>) -> u64 {
         let body = body.into();
         self.send_message(
-            Message { source: Source::Native, content_type: None, compression: None, task: None, body },
+            Message { source: QueueFormat::Native, content_type: None, compression: None, task: None, body },
             0,
         )
         .await
@@ -101,7 +101,12 @@ impl Flow {
         let tag = self.next_tag;
         self.next_tag += 1;
         let receipt = Receipt::new(tag, self.settlements.clone()).returned(returns);
-        self.deliveries.as_ref().unwrap().send(Delivery { content: Content::Message(message), receipt }).await.unwrap();
+        self.deliveries
+            .as_ref()
+            .unwrap()
+            .send(Delivery { content: DeliveryContent::Message(message), receipt })
+            .await
+            .unwrap();
         tag
     }
 
@@ -117,7 +122,7 @@ impl Flow {
             .unwrap()
     }
 
-    async fn settled_many(&mut self, count: usize) -> BTreeMap<u64, Outcome> {
+    async fn settled_many(&mut self, count: usize) -> BTreeMap<u64, LedgerAction> {
         let mut outcomes = BTreeMap::new();
         for _ in 0..count {
             let Settlement { tag, outcome } = self.settled().await;
@@ -127,7 +132,7 @@ impl Flow {
     }
 
     /// No more deliveries come: waits for the end of the flow and returns what was settled since.
-    async fn finish(mut self) -> (BTreeMap<u64, Outcome>, Arc<ScriptedSink>) {
+    async fn finish(mut self) -> (BTreeMap<u64, LedgerAction>, Arc<ScriptedSink>) {
         self.deliveries = None;
         self.task.await.unwrap();
         drop(self.settlements);
@@ -167,9 +172,9 @@ fn refused() -> Refusal {
     Refusal::by_store(Some(400), "mapper_parsing_exception")
 }
 
-fn class_of(outcome: &Outcome) -> Option<RefusalClass> {
+fn class_of(outcome: &LedgerAction) -> Option<RefusalClass> {
     match outcome {
-        Outcome::DeadLetter(letters) => letters.first().map(|letter| letter.refusal.class),
+        LedgerAction::DeadLetter(letters) => letters.first().map(|letter| letter.refusal.class),
         _ => None,
     }
 }
@@ -183,7 +188,7 @@ async fn a_whole_run_is_stored_once_and_acked() {
     }
     let (outcomes, sink) = flow.finish().await;
     assert_eq!(outcomes.len(), records.len());
-    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
     // One run, four nodes, one app log; their earlier snapshots are gone.
     assert_eq!(sink.documents().len(), 6);
     let run = sink.documents().into_iter().find(|document| document.record.key() == records[0].key()).unwrap();
@@ -217,8 +222,12 @@ async fn each_verdict_has_its_own_fate() {
         flow.send_record(&record).await;
     }
     let outcomes = flow.settled_many(4).await;
-    let count = |wanted: fn(&Outcome) -> bool| outcomes.values().filter(|outcome| wanted(outcome)).count();
-    assert_eq!(count(|outcome| *outcome == Outcome::Ack), 3, "the fourth was held and stored by the second request");
+    let count = |wanted: fn(&LedgerAction) -> bool| outcomes.values().filter(|outcome| wanted(outcome)).count();
+    assert_eq!(
+        count(|outcome| *outcome == LedgerAction::Ack),
+        3,
+        "the fourth was held and stored by the second request"
+    );
     assert_eq!(count(|outcome| class_of(outcome) == Some(RefusalClass::RefusedByStore)), 1);
     assert_eq!(flow.sink.requests(), 2);
 }
@@ -233,7 +242,7 @@ async fn what_cannot_be_decoded_disturbs_nothing_else() {
     flow.send_record(&good[1]).await;
     let (outcomes, sink) = flow.finish().await;
     assert_eq!(sink.documents().len(), 2);
-    assert_eq!((&outcomes[&1], &outcomes[&4]), (&Outcome::Ack, &Outcome::Ack));
+    assert_eq!((&outcomes[&1], &outcomes[&4]), (&LedgerAction::Ack, &LedgerAction::Ack));
     assert_eq!(class_of(&outcomes[&2]), Some(RefusalClass::UndecodableBody));
     assert_eq!(class_of(&outcomes[&3]), Some(RefusalClass::UnknownKind));
 }
@@ -247,7 +256,7 @@ async fn an_array_is_one_delivery_and_its_bad_event_one_letter() {
     let body = format!("[{},{bad},{}]", text(&good[0]), text(&good[1]));
     let position = body.find(bad).unwrap();
     flow.send(body).await;
-    let Outcome::DeadLetter(letters) = flow.settled().await.outcome else { panic!("a dead letter") };
+    let LedgerAction::DeadLetter(letters) = flow.settled().await.outcome else { panic!("a dead letter") };
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].part, Some(position..position + bad.len()));
     assert_eq!(flow.finish().await.1.documents().len(), 2);
@@ -259,7 +268,7 @@ async fn what_comes_again_is_asked_of_the_store_again() {
     let record = &distinct(1)[0];
     for _ in 0..2 {
         flow.send_record(record).await;
-        assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+        assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
         assert_eq!(flow.sink.documents().len(), 1);
         // An operator removes it to have it built anew.
         flow.sink.forget_everything();
@@ -278,7 +287,7 @@ async fn a_graph_is_sent_once_until_its_place_is_made_anew() {
     });
     for expected in [1, 1] {
         flow.send_record(&runs.next().unwrap()).await;
-        assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+        assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
         assert_eq!(flow.sink.graphs(), expected);
     }
     let sink = Arc::clone(&flow.sink);
@@ -288,7 +297,7 @@ async fn a_graph_is_sent_once_until_its_place_is_made_anew() {
         Ok(vec![Verdict::Stored; actions.len()])
     }));
     flow.send_record(&runs.next().unwrap()).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
     assert_eq!((flow.sink.graphs(), flow.sink.documents().len()), (2, 1), "sent again with its graph");
 }
 
@@ -304,7 +313,7 @@ async fn a_run_waits_for_its_graph() {
         Ok(actions.iter().map(verdict).collect())
     }));
     flow.send_record(&run).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
     assert_eq!(flow.sink.requests(), 2, "stored without its graph, the run was sent again");
 }
 
@@ -319,7 +328,7 @@ async fn a_truncated_payload_is_in_the_payload_store_before_the_ack() {
         let full = format!(r#"{{"text": "{}"}}"#, "长".repeat(5_000));
         inner.inputs = Some(crate::domain::JsonText::from_clean(full.clone()));
         flow.send_record(&run).await;
-        assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+        assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
         let document = flow.sink.documents().remove(0);
         let mark = document.truncated[0];
         assert_eq!(mark.original_bytes, full.len() as u64);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::prepare::{Envelope, Prepared, Slot};
+use super::prepare::{DocumentSlot, Envelope, Prepared};
 use crate::domain::TenantId;
 
 /// When a batch is large or old enough.
@@ -27,9 +27,9 @@ pub struct BatchLimits {
 /// Envelopes waiting for a request to carry them.
 pub struct Window {
     limits: BatchLimits,
-    waiting: HashMap<Slot, Envelope<Prepared>>,
+    waiting: HashMap<DocumentSlot, Envelope<Prepared>>,
     /// Order of arrival per tenant. Each waiting slot is in exactly one queue, once.
-    queues: HashMap<TenantId, VecDeque<Slot>>,
+    queues: HashMap<TenantId, VecDeque<DocumentSlot>>,
     /// Tenants with something waiting, the next to be served first.
     turns: VecDeque<TenantId>,
     bytes: usize,

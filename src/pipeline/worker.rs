@@ -21,7 +21,7 @@ use super::dispatch::{Destination, GraphKey, Request, RequestResult};
 use super::gate::{Gate, GateKeeper};
 use super::intake::UnfoldBudget;
 use super::limit::RefusalLimit;
-use super::pace::Pace;
+use super::pace::RequestPace;
 use super::prepare::{Decode, Envelope, Preparation, PrepareLimits, Prepared};
 use super::receipt::Delivery;
 use super::refusals::Pause;
@@ -44,7 +44,7 @@ const GRAPHS: usize = 4_096;
 const GRAPH_AGE: Duration = Duration::from_secs(15);
 
 /// What the flow needs from outside.
-pub struct Ports {
+pub struct PipelinePorts {
     pub sink: Arc<dyn BulkSink>,
     pub payloads: Arc<PayloadStore>,
     pub gate: GateKeeper,
@@ -59,7 +59,7 @@ pub struct Ports {
 pub struct Pipeline {
     pub(super) settings: PipelineSettings,
     pub(super) limits: PrepareLimits,
-    pub(super) ports: Ports,
+    pub(super) ports: PipelinePorts,
     pub(super) destination: Destination,
     /// Heavy deliveries that wait for a decoder, with the time of their arrival.
     pub(super) undecoded: VecDeque<(Delivery, Instant)>,
@@ -71,7 +71,7 @@ pub struct Pipeline {
     pub(super) uploads: Window,
     /// Batches that are sent as they are: the halves of a request that was too large.
     pub(super) ready: VecDeque<Vec<Envelope<Prepared>>>,
-    pub(super) held: Vec<Held>,
+    pub(super) held: Vec<HeldBatch>,
     pub(super) tasks: JoinSet<TaskResult>,
     pub(super) requests_out: usize,
     /// Those of them that upload.
@@ -84,7 +84,7 @@ pub struct Pipeline {
     pub(super) breaker: Breaker,
     /// The breaker of the payload store.
     pub(super) payload_breaker: Breaker,
-    pub(super) pace: Pace,
+    pub(super) pace: RequestPace,
     pub(super) refusals: RefusalLimit,
     /// In words, for the reason why the gate closes.
     pub(super) latest_fault: Option<SinkFault>,
@@ -109,7 +109,7 @@ pub struct Pipeline {
 }
 
 /// Envelopes waiting for another try.
-pub(super) struct Held {
+pub(super) struct HeldBatch {
     pub due: Instant,
     pub envelopes: Vec<Envelope<Prepared>>,
 }
@@ -131,7 +131,7 @@ pub(super) enum TaskResult {
 
 impl Pipeline {
     /// A flow that has not begun.
-    pub fn new(settings: PipelineSettings, truncate: truncate::Limits, ports: Ports) -> Self {
+    pub fn new(settings: PipelineSettings, truncate: truncate::Limits, ports: PipelinePorts) -> Self {
         Self::with_decoder(settings, truncate, ports, codec::decode)
     }
 
@@ -147,7 +147,7 @@ impl Pipeline {
     pub(super) fn with_decoder(
         settings: PipelineSettings,
         truncate: truncate::Limits,
-        ports: Ports,
+        ports: PipelinePorts,
         decoder: Decode,
     ) -> Self {
         let now = Instant::now();
@@ -172,7 +172,7 @@ impl Pipeline {
             generation: ports.sink.generation(),
             breaker: Breaker::new(settings.breaker_threshold, settings.backoff()),
             payload_breaker: Breaker::new(settings.breaker_threshold, settings.backoff()),
-            pace: Pace::new(settings.requests_in_flight, now),
+            pace: RequestPace::new(settings.requests_in_flight, now),
             refusals: RefusalLimit::new(settings.refusal_limits),
             latest_fault: None,
             latest_payload_fault: None,

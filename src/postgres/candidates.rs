@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use uuid::Uuid;
 
-use super::catalogue::{Catalogue, Table};
+use super::catalogue::{Catalogue, CatalogueTable};
 use super::error::PostgresError;
 use super::pool::Client;
 use crate::domain::query::TimeRange;
@@ -117,7 +117,7 @@ impl CandidateWalk {
 }
 
 /// Every placeholder is named in both forms, so that both take the same parameters.
-fn candidates(table: &Table, kind: Kind, keyset: bool) -> String {
+fn candidates(table: &CatalogueTable, kind: Kind, keyset: bool) -> String {
     let parent = match kind {
         Kind::WorkflowRun => "NULL::uuid",
         Kind::NodeExecution | Kind::AppLog => "t.workflow_run_id",
@@ -163,7 +163,7 @@ pub(super) fn bytes_of(size: i64) -> u64 {
 }
 
 /// Bytes of the texts of a row as they are stored; no text is read for it.
-pub(super) fn size_of(table: &Table) -> String {
+pub(super) fn size_of(table: &CatalogueTable) -> String {
     let texts = table.columns.iter().filter(|(_, r#type)| matches!(r#type.as_str(), "text" | "character varying"));
     let mut sum = String::from("(100");
     for (column, _) in texts {

@@ -12,7 +12,7 @@ use crate::domain::schema::columns;
 /// Dify's log tables, as far as they are there.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Catalogue {
-    tables: BTreeMap<String, Table>,
+    tables: BTreeMap<String, CatalogueTable>,
     references: Vec<Reference>,
 }
 
@@ -31,7 +31,7 @@ pub struct Reference {
 
 /// One table.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Table {
+pub struct CatalogueTable {
     /// Schema-qualified and quoted, for statements.
     pub name: String,
     /// Columns by name, with the names of their types.
@@ -110,7 +110,7 @@ impl Catalogue {
     /// [`PostgresError`] if it cannot be read.
     pub async fn read(client: &Client) -> Result<Self, PostgresError> {
         let names = TABLES.as_slice();
-        let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+        let mut tables: BTreeMap<String, CatalogueTable> = BTreeMap::new();
         for row in client.query(COLUMNS, &[&names]).await? {
             let table = tables.entry(row.try_get(0)?).or_default();
             table.name = row.try_get(1)?;
@@ -155,7 +155,7 @@ impl Catalogue {
 
     /// A table by its plain name.
     #[must_use]
-    pub fn table(&self, name: &str) -> Option<&Table> {
+    pub fn table(&self, name: &str) -> Option<&CatalogueTable> {
         self.tables.get(name)
     }
 
@@ -163,7 +163,7 @@ impl Catalogue {
     #[must_use]
     pub fn describe_unknown_columns(&self) -> Vec<String> {
         let tables = Kind::ALL.into_iter().filter_map(|kind| Some((kind, self.table(table_of(kind))?)));
-        let line = |(kind, table): (Kind, &Table)| {
+        let line = |(kind, table): (Kind, &CatalogueTable)| {
             let names: Vec<&str> = table.unknown_columns(kind).map(|(name, _)| name).collect();
             let text = "columns that this version does not know, kept beside the record";
             (!names.is_empty()).then(|| format!("{}: {text}: {}", table_of(kind), names.join(", ")))
@@ -176,7 +176,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// [`PostgresError::Schema`] that names what is missing.
-    pub fn table_of(&self, kind: Kind) -> Result<Option<&Table>, PostgresError> {
+    pub fn table_of(&self, kind: Kind) -> Result<Option<&CatalogueTable>, PostgresError> {
         let name = table_of(kind);
         let Some(table) = self.table(name) else {
             if kind == Kind::Offload {
@@ -199,7 +199,7 @@ impl Catalogue {
     }
 }
 
-impl Table {
+impl CatalogueTable {
     /// Columns of a kind's table that no record has, by name. A generated one comes again by itself and is none.
     pub fn unknown_columns(&self, kind: Kind) -> impl Iterator<Item = (&str, &Writable)> {
         let is_known = move |name: &str| columns(kind).iter().any(|known| known.name == name && !known.is_ours);

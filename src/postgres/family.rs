@@ -8,7 +8,7 @@ use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
 use super::candidates::{bounds, bytes_of, has_ended, naive, size_of};
-use super::catalogue::{Catalogue, Table};
+use super::catalogue::{Catalogue, CatalogueTable};
 use super::error::PostgresError;
 use super::lookup::{self, uuids};
 use super::pool::Client;
@@ -237,6 +237,6 @@ fn by_column(catalogue: &Catalogue, kind: Kind, column: &str, lock: bool) -> Res
     )))
 }
 
-fn needed(catalogue: &Catalogue, kind: Kind) -> Result<&Table, PostgresError> {
+fn needed(catalogue: &Catalogue, kind: Kind) -> Result<&CatalogueTable, PostgresError> {
     catalogue.table_of(kind)?.ok_or_else(|| PostgresError::Schema(format!("the database has no table of {kind}")))
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::catalogue::{Catalogue, Table};
+use super::catalogue::{Catalogue, CatalogueTable};
 use super::error::PostgresError;
 use super::pool::Client;
 use super::row::quoted;
@@ -45,7 +45,7 @@ pub async fn insert(
 }
 
 /// The columns of a row that no record has and this table does.
-fn unknown<'t>(table: &'t Table, kind: Kind, row: &NamedRow) -> Vec<&'t str> {
+fn unknown<'t>(table: &'t CatalogueTable, kind: Kind, row: &NamedRow) -> Vec<&'t str> {
     let mut names = Vec::new();
     for (name, _) in table.unknown_columns(kind) {
         if row.get(name).is_some() {
@@ -56,7 +56,7 @@ fn unknown<'t>(table: &'t Table, kind: Kind, row: &NamedRow) -> Vec<&'t str> {
 }
 
 /// The rows travel as one JSON text, each value as a text that the server turns into its column's own type.
-fn statement(table: &Table, kind: Kind, unknown: &[&str]) -> String {
+fn statement(table: &CatalogueTable, kind: Kind, unknown: &[&str]) -> String {
     let (mut columns, mut values, mut texts) = (String::new(), String::new(), String::new());
     let known = schema::columns(kind).iter().filter(|column| !column.is_ours).map(|column| column.name);
     for name in known.chain(unknown.iter().copied()) {

@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 
-use super::catalogue::{Catalogue, Table};
+use super::catalogue::{Catalogue, CatalogueTable};
 use crate::codec::{Cleaned, TableCell, decode_row_with_extra};
 use crate::domain::schema::columns;
 use crate::domain::{Extra, Kind, Record, Refusal};
@@ -62,8 +62,9 @@ pub(super) fn quoted(name: &str) -> String {
 
 fn creator(catalogue: &Catalogue) -> String {
     let of_creator = catalogue.table(table_of(Kind::AppLog)).and_then(|logs| logs.columns.get("created_by"));
-    let comparable = |table: &Table| table.columns.get("id") == of_creator && table.index_on(&["id"]).is_some();
-    let by_key = |table: Option<&Table>, column: &str| match table {
+    let comparable =
+        |table: &CatalogueTable| table.columns.get("id") == of_creator && table.index_on(&["id"]).is_some();
+    let by_key = |table: Option<&CatalogueTable>, column: &str| match table {
         Some(table) if table.columns.contains_key(column) && comparable(table) => {
             format!("(SELECT c.{column} FROM {} c WHERE c.id = t.created_by)", table.name)
         }

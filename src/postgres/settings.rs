@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tokio_postgres::Config;
 
-use super::url::{self, Address, InvalidUrl};
+use super::url::{self, InvalidUrl, PostgresAddress};
 
 /// Settings of the connection to Dify's database; `config/default.toml` documents each.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -59,7 +59,7 @@ impl fmt::Debug for PostgresSettings {
 /// `postgres://user:password@host:5432/database`, or the driver's `key=value` form.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    address: Address,
+    address: PostgresAddress,
 }
 
 impl std::str::FromStr for PostgresUrl {
@@ -75,7 +75,7 @@ impl Default for PostgresUrl {
     fn default() -> Self {
         let mut config = Config::new();
         config.host("127.0.0.1").port(5432).user("postgres").dbname("dify");
-        Self { address: Address { config, ssl_mode: None, root_cert: None } }
+        Self { address: PostgresAddress { config, ssl_mode: None, root_cert: None } }
     }
 }
 
@@ -84,7 +84,7 @@ impl PostgresUrl {
         &self.address.config
     }
 
-    pub(super) const fn address(&self) -> &Address {
+    pub(super) const fn address(&self) -> &PostgresAddress {
         &self.address
     }
 

@@ -39,7 +39,7 @@ pub enum InvalidUrl {
 
 /// What an address says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct PostgresAddress {
     pub config: Config,
     /// `None`: it does not say.
     pub ssl_mode: Option<SslMode>,
@@ -75,12 +75,12 @@ type Pairs = Vec<(String, String)>;
 ///
 /// # Errors
 /// [`InvalidUrl`], which names the parameter where one is at fault.
-pub fn parse(text: &str) -> Result<Address, InvalidUrl> {
+pub fn parse(text: &str) -> Result<PostgresAddress, InvalidUrl> {
     let pairs = if text.contains("://") { of_url(text)? } else { of_pairs(text) };
     address(pairs.ok_or(InvalidUrl::Malformed)?)
 }
 
-fn address(pairs: Pairs) -> Result<Address, InvalidUrl> {
+fn address(pairs: Pairs) -> Result<PostgresAddress, InvalidUrl> {
     let (mut ssl_mode, mut root_cert, mut driver) = (None, None, String::new());
     for (name, value) in pairs {
         match name.as_str() {
@@ -103,7 +103,7 @@ fn address(pairs: Pairs) -> Result<Address, InvalidUrl> {
         None | Some(SslMode::Prefer) => DriverMode::Prefer,
         Some(SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => DriverMode::Require,
     });
-    Ok(Address { config, ssl_mode, root_cert })
+    Ok(PostgresAddress { config, ssl_mode, root_cert })
 }
 
 fn mode(value: &str) -> Result<SslMode, InvalidUrl> {

@@ -14,7 +14,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use super::candidates::has_ended;
-use super::catalogue::{Catalogue, Table};
+use super::catalogue::{Catalogue, CatalogueTable};
 use super::error::PostgresError;
 use super::pool::Client;
 use super::row::{RowRecord, record_of, select_list};
@@ -23,7 +23,7 @@ use crate::domain::{Kind, RecordId, TenantId, Timestamp};
 
 /// Which rows of the tables.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Selection {
+pub struct RowSelection {
     /// Empty: all.
     pub tenants: Vec<TenantId>,
     pub created: TimeRange,
@@ -36,7 +36,7 @@ pub struct Selection {
 /// The order of a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Order {
+pub enum WalkOrder {
     /// By (`created_at`, `id`).
     CreatedAt,
     /// By `id`: the table has no index for anything better.
@@ -68,18 +68,18 @@ pub struct WalkRow {
 
 /// How one table is walked.
 #[derive(Debug, Clone)]
-pub struct Walk {
+pub struct TableWalk {
     kind: Kind,
-    order: Order,
+    order: WalkOrder,
     index: String,
     table: String,
     select: String,
-    selection: Selection,
+    selection: RowSelection,
 }
 
 type Parameters = Vec<Box<dyn ToSql + Sync + Send>>;
 
-impl Walk {
+impl TableWalk {
     /// Chooses the order by the indexes that are there. `None`: there is no such table. `full_texts`: look up where the
     /// full texts of nodes' truncated payloads are.
     ///
@@ -88,13 +88,13 @@ impl Walk {
     pub fn plan(
         kind: Kind,
         catalogue: &Catalogue,
-        selection: Selection,
+        selection: RowSelection,
         full_texts: bool,
     ) -> Result<Option<Self>, PostgresError> {
         let Some(table) = catalogue.table_of(kind)? else { return Ok(None) };
         let uuid = table.columns.get("id").is_some_and(|of| of == "uuid");
-        let by_time = table.index_on(&["created_at", "id"]).map(|index| (Order::CreatedAt, index));
-        let by_key = table.index_on(&["id"]).filter(|index| index.unique).map(|index| (Order::PrimaryKey, index));
+        let by_time = table.index_on(&["created_at", "id"]).map(|index| (WalkOrder::CreatedAt, index));
+        let by_key = table.index_on(&["id"]).filter(|index| index.unique).map(|index| (WalkOrder::PrimaryKey, index));
         let Some((order, index)) = by_time.or(by_key).filter(|_| uuid) else {
             return Err(PostgresError::Schema(format!(
                 "table {} has no primary key on a uuid column id: it cannot be walked without a sort",
@@ -116,14 +116,14 @@ impl Walk {
     }
 
     #[must_use]
-    pub const fn order(&self) -> Order {
+    pub const fn order(&self) -> WalkOrder {
         self.order
     }
 
     /// The same walk over the rows that changed since an instant.
     #[must_use]
     pub fn changed_since(&self, since: Timestamp) -> Self {
-        let selection = Selection { changed_since: Some(since), ..self.selection.clone() };
+        let selection = RowSelection { changed_since: Some(since), ..self.selection.clone() };
         Self { selection, ..self.clone() }
     }
 
@@ -131,24 +131,28 @@ impl Walk {
     #[must_use]
     pub fn of_ids(&self, ids: &[RecordId]) -> Self {
         let ids = Some(ids.iter().map(|id| id.uuid()).collect());
-        Self { order: Order::PrimaryKey, selection: Selection { ids, ..Selection::default() }, ..self.clone() }
+        Self {
+            order: WalkOrder::PrimaryKey,
+            selection: RowSelection { ids, ..RowSelection::default() },
+            ..self.clone()
+        }
     }
 
     /// In words for the operator.
     #[must_use]
     pub fn describe(&self) -> String {
         let by = match self.order {
-            Order::CreatedAt => "by (created_at, id)",
-            Order::PrimaryKey if self.is_filtered() => {
+            WalkOrder::CreatedAt => "by (created_at, id)",
+            WalkOrder::PrimaryKey if self.is_filtered() => {
                 "by primary key, reading the whole table: no index on (created_at, id)"
             }
-            Order::PrimaryKey => "by primary key: no index on (created_at, id)",
+            WalkOrder::PrimaryKey => "by primary key: no index on (created_at, id)",
         };
         format!("{} {by}, index {}", self.table, self.index)
     }
 
     fn is_filtered(&self) -> bool {
-        self.selection != Selection::default()
+        self.selection != RowSelection::default()
     }
 
     /// The last place of the next range of `rows` entries of the index; `None`: fewer are left.
@@ -167,8 +171,8 @@ impl Walk {
         let Some(row) = found.next().await else { return Ok(None) };
         let row = row?;
         Ok(Some(match self.order {
-            Order::CreatedAt => Place { created_at: Some(row.try_get::<_, Instant>(0)?.0), id: row.try_get(1)? },
-            Order::PrimaryKey => Place { created_at: None, id: row.try_get(0)? },
+            WalkOrder::CreatedAt => Place { created_at: Some(row.try_get::<_, Instant>(0)?.0), id: row.try_get(1)? },
+            WalkOrder::PrimaryKey => Place { created_at: None, id: row.try_get(0)? },
         }))
     }
 
@@ -207,7 +211,8 @@ impl Walk {
     /// Every statement of this walk with example parameters inlined by `PREPARE`; for tests that look at plans.
     #[must_use]
     pub fn statements(&self) -> Vec<String> {
-        let place = Place { created_at: (self.order == Order::CreatedAt).then_some(0), id: Uuid::from_u128(1 << 127) };
+        let place =
+            Place { created_at: (self.order == WalkOrder::CreatedAt).then_some(0), id: Uuid::from_u128(1 << 127) };
         let range = Range { after: Some(place), through: Some(place) };
         let first = Range { after: None, through: Some(place) };
         vec![
@@ -220,8 +225,8 @@ impl Walk {
 
     fn key(&self) -> &'static str {
         match self.order {
-            Order::CreatedAt => "t.created_at, t.id",
-            Order::PrimaryKey => "t.id",
+            WalkOrder::CreatedAt => "t.created_at, t.id",
+            WalkOrder::PrimaryKey => "t.id",
         }
     }
 
@@ -250,14 +255,14 @@ impl Walk {
             let Some(place) = place else { continue };
             let id = clauses.add(place.id);
             match (self.order, place.created_at) {
-                (Order::CreatedAt, Some(at)) => {
+                (WalkOrder::CreatedAt, Some(at)) => {
                     let at = clauses.add(Instant(at));
                     clauses.push(format!("(t.created_at, t.id) {compare} ({at}::timestamp, {id}::uuid)"));
                 }
                 _ => clauses.push(format!("t.id {compare} {id}::uuid")),
             }
         }
-        if self.order == Order::CreatedAt {
+        if self.order == WalkOrder::CreatedAt {
             self.span(clauses);
         }
     }
@@ -276,7 +281,7 @@ impl Walk {
             let ids = clauses.add(ids.clone());
             clauses.push(format!("t.id = ANY({ids}::uuid[])"));
         }
-        if self.order == Order::PrimaryKey {
+        if self.order == WalkOrder::PrimaryKey {
             self.span(clauses);
         }
         if !self.selection.tenants.is_empty() {
@@ -305,7 +310,7 @@ fn full_text_keys(catalogue: &Catalogue) -> String {
     else {
         return "NULL::text[]".to_owned();
     };
-    let indexed = |table: &Table, column| table.index_on(&[column]).is_some();
+    let indexed = |table: &CatalogueTable, column| table.index_on(&[column]).is_some();
     if !indexed(offloads, "node_execution_id") || !indexed(files, "id") {
         return "NULL::text[]".to_owned();
     }

@@ -12,7 +12,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use self::cache::Cache;
-use super::directory::{Account, Answered, App, Directory, DirectoryError, EndUser, Known, Matches, Workspace};
+use super::directory::{Account, Answered, App, Directory, DirectoryError, EndUser, KnownNames, Matches, Workspace};
 use crate::domain::{AppId, RecordId, TenantId};
 use crate::postgres::conversations::{self, AnsweredRow};
 use crate::postgres::{Database, PostgresError, names, people};
@@ -130,7 +130,7 @@ impl Directory for DifyDirectory {
         true
     }
 
-    async fn accounts(&self, tenant_id: TenantId, ids: &[RecordId]) -> Known<Account> {
+    async fn accounts(&self, tenant_id: TenantId, ids: &[RecordId]) -> KnownNames<Account> {
         let (known, unknown) = self.accounts.split(ids.iter().map(|id| (tenant_id, *id)));
         let ids: Vec<_> = unknown.iter().map(|(_, id)| id.uuid()).collect();
         let question = async { people::accounts(&self.database.client().await?, tenant_id.uuid(), &ids).await };
@@ -145,7 +145,7 @@ impl Directory for DifyDirectory {
         self.accounts.completed(known, unknown, accounts)
     }
 
-    async fn end_users(&self, tenant_id: TenantId, ids: &[RecordId]) -> Known<EndUser> {
+    async fn end_users(&self, tenant_id: TenantId, ids: &[RecordId]) -> KnownNames<EndUser> {
         let (known, unknown) = self.end_users.split(ids.iter().map(|id| (tenant_id, *id)));
         let ids: Vec<_> = unknown.iter().map(|(_, id)| id.uuid()).collect();
         let question = async { people::end_users(&self.database.client().await?, tenant_id.uuid(), &ids).await };
@@ -160,7 +160,7 @@ impl Directory for DifyDirectory {
         self.end_users.completed(known, unknown, users)
     }
 
-    async fn apps(&self, tenant_id: TenantId, ids: &[AppId]) -> Known<App> {
+    async fn apps(&self, tenant_id: TenantId, ids: &[AppId]) -> KnownNames<App> {
         let (known, unknown) = self.apps.split(ids.iter().map(|id| (tenant_id, *id)));
         let ids: Vec<_> = unknown.iter().map(|(_, id)| id.uuid()).collect();
         let question = async { names::apps(&self.database.client().await?, tenant_id.uuid(), &ids).await };
@@ -175,7 +175,7 @@ impl Directory for DifyDirectory {
         self.apps.completed(known, unknown, apps)
     }
 
-    async fn workspaces(&self, ids: &[TenantId]) -> Known<Workspace> {
+    async fn workspaces(&self, ids: &[TenantId]) -> KnownNames<Workspace> {
         let (known, unknown) = self.workspaces.split(ids.iter().copied());
         let ids: Vec<_> = unknown.iter().map(|id| id.uuid()).collect();
         let question = async { names::workspaces(&self.database.client().await?, &ids).await };

@@ -64,7 +64,7 @@ pub struct Matches {
 
 /// What a look-up of names found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known<T> {
+pub struct KnownNames<T> {
     pub found: Vec<T>,
     /// `false`: the directory could not be asked about the others.
     pub complete: bool,
@@ -85,16 +85,16 @@ pub trait Directory: Send + Sync {
 
     /// Returns accounts that are members of a tenant by their ids, in no order, others left out. A directory that cannot
     /// be asked says so quickly: names are not worth a wait.
-    async fn accounts(&self, tenant_id: TenantId, ids: &[RecordId]) -> Known<Account>;
+    async fn accounts(&self, tenant_id: TenantId, ids: &[RecordId]) -> KnownNames<Account>;
 
     /// Returns end users of a tenant by their ids; otherwise as [`Self::accounts`].
-    async fn end_users(&self, tenant_id: TenantId, ids: &[RecordId]) -> Known<EndUser>;
+    async fn end_users(&self, tenant_id: TenantId, ids: &[RecordId]) -> KnownNames<EndUser>;
 
     /// Returns apps of a tenant by their ids; otherwise as [`Self::accounts`].
-    async fn apps(&self, tenant_id: TenantId, ids: &[AppId]) -> Known<App>;
+    async fn apps(&self, tenant_id: TenantId, ids: &[AppId]) -> KnownNames<App>;
 
     /// Returns workspaces by their ids; otherwise as [`Self::accounts`].
-    async fn workspaces(&self, ids: &[TenantId]) -> Known<Workspace>;
+    async fn workspaces(&self, ids: &[TenantId]) -> KnownNames<Workspace>;
 
     /// The end users of a tenant with exactly this session id.
     ///
@@ -142,20 +142,20 @@ impl Directory for NoDirectory {
         false
     }
 
-    async fn accounts(&self, _: TenantId, _: &[RecordId]) -> Known<Account> {
-        Known { found: Vec::new(), complete: true }
+    async fn accounts(&self, _: TenantId, _: &[RecordId]) -> KnownNames<Account> {
+        KnownNames { found: Vec::new(), complete: true }
     }
 
-    async fn end_users(&self, _: TenantId, _: &[RecordId]) -> Known<EndUser> {
-        Known { found: Vec::new(), complete: true }
+    async fn end_users(&self, _: TenantId, _: &[RecordId]) -> KnownNames<EndUser> {
+        KnownNames { found: Vec::new(), complete: true }
     }
 
-    async fn apps(&self, _: TenantId, _: &[AppId]) -> Known<App> {
-        Known { found: Vec::new(), complete: true }
+    async fn apps(&self, _: TenantId, _: &[AppId]) -> KnownNames<App> {
+        KnownNames { found: Vec::new(), complete: true }
     }
 
-    async fn workspaces(&self, _: &[TenantId]) -> Known<Workspace> {
-        Known { found: Vec::new(), complete: true }
+    async fn workspaces(&self, _: &[TenantId]) -> KnownNames<Workspace> {
+        KnownNames { found: Vec::new(), complete: true }
     }
 
     async fn end_users_of_session(&self, _: TenantId, _: &str) -> Result<Vec<RecordId>, DirectoryError> {
@@ -247,12 +247,12 @@ impl super::TenantLogs {
         let directory = &self.ports.directory;
         let (mut known, mut names_missing) = (HashMap::new(), false);
         if directory.knows_names() && !accounts.is_empty() {
-            let Known { found, complete } = directory.accounts(self.tenant_id, &accounts).await;
+            let KnownNames { found, complete } = directory.accounts(self.tenant_id, &accounts).await;
             known.extend(found.into_iter().map(|account| (account.id, Creator::Account(account))));
             names_missing |= !complete;
         }
         if directory.knows_names() && !end_users.is_empty() {
-            let Known { found, complete } = directory.end_users(self.tenant_id, &end_users).await;
+            let KnownNames { found, complete } = directory.end_users(self.tenant_id, &end_users).await;
             known.extend(found.into_iter().map(|user| (user.id, Creator::EndUser(user))));
             names_missing |= !complete;
         }

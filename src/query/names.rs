@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::directory::{App, Known, Workspace};
+use super::directory::{App, KnownNames, Workspace};
 use super::{LogService, TenantLogs};
 use crate::domain::{AppId, TenantId};
 
@@ -25,7 +25,7 @@ pub type AppNames = Names<AppId, App>;
 pub type WorkspaceNames = Names<TenantId, Workspace>;
 
 impl<K: std::hash::Hash + Eq, V> Names<K, V> {
-    fn new(known: Known<V>, key: impl Fn(&V) -> K) -> Self {
+    fn new(known: KnownNames<V>, key: impl Fn(&V) -> K) -> Self {
         let missing = !known.complete;
         Self { known: known.found.into_iter().map(|one| (key(&one), one)).collect(), missing }
     }

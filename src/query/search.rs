@@ -27,7 +27,7 @@ pub struct SearchPage {
 
 /// One row, and where its texts hold the keyword.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Hit<T> {
+pub struct SearchHit<T> {
     pub row: T,
     /// Empty without a keyword.
     pub snippets: Vec<Snippet>,
@@ -36,7 +36,7 @@ pub struct Hit<T> {
 /// What a search found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hits<T> {
-    pub hits: Vec<Hit<T>>,
+    pub hits: Vec<SearchHit<T>>,
     pub total: Total,
     /// Some text was longer than what is searched of a field: there may be more.
     pub text_truncated: bool,
@@ -117,7 +117,7 @@ impl TenantLogs {
         position: impl Fn(&T) -> Position,
     ) -> Result<Hits<T>, QueryError> {
         let mut hits: Vec<_> =
-            found.rows.into_iter().take(limit).map(|row| Hit { row, snippets: Vec::new() }).collect();
+            found.rows.into_iter().take(limit).map(|row| SearchHit { row, snippets: Vec::new() }).collect();
         if let Some(text) = text {
             let mut documents = Documents::new(kind, hits.iter().map(|hit| position(&hit.row).cursor));
             let mut rest = hits.iter_mut();

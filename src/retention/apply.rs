@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::{LEASE, Plan, Retention, RetentionError, Step, What};
+use super::{LEASE, Plan, Retention, RetentionError, RetentionStep, What};
 use crate::domain::document::ContentHash;
 use crate::domain::{Document, Kind, TenantId};
 use crate::rate::RateLimit;
@@ -23,7 +23,7 @@ const ORDER: [Kind; 4] = [Kind::Offload, Kind::NodeExecution, Kind::AppLog, Kind
 /// What became of one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepReport {
-    pub step: Step,
+    pub step: RetentionStep,
     /// Records removed, by kind.
     pub removed: BTreeMap<Kind, u64>,
     /// Payload objects removed.
@@ -68,7 +68,7 @@ impl Retention {
         if lease.renew((self.clock)()).await? { Ok(()) } else { Err(RetentionError::Overtaken) }
     }
 
-    async fn step(&self, step: &Step, lease: &mut Lease) -> Result<StepReport, RetentionError> {
+    async fn step(&self, step: &RetentionStep, lease: &mut Lease) -> Result<StepReport, RetentionError> {
         let now = (self.clock)();
         let mut report = StepReport { step: step.clone(), removed: BTreeMap::new(), payloads: 0 };
         match &step.what {
@@ -95,7 +95,12 @@ impl Retention {
     }
 
     /// Erases record by record, at most `retention.rate` a second.
-    async fn erase(&self, step: &Step, lease: &mut Lease, report: &mut StepReport) -> Result<(), RetentionError> {
+    async fn erase(
+        &self,
+        step: &RetentionStep,
+        lease: &mut Lease,
+        report: &mut StepReport,
+    ) -> Result<(), RetentionError> {
         let batch = self.settings.batch.get();
         let rate = RateLimit::new(Some(self.settings.rate));
         for kind in ORDER {
@@ -120,7 +125,7 @@ impl Retention {
     }
 
     /// Removes the full texts that only erased documents named. Where all of a tenant's month goes, its folder goes later.
-    async fn erase_texts(&self, step: &Step, erased: &[Document]) -> Result<usize, RetentionError> {
+    async fn erase_texts(&self, step: &RetentionStep, erased: &[Document]) -> Result<usize, RetentionError> {
         let mut texts: BTreeMap<TenantId, Vec<ContentHash>> = BTreeMap::new();
         if matches!(step.what, What::Before { .. }) {
             for document in erased {
@@ -160,7 +165,7 @@ impl std::fmt::Display for What {
 }
 
 /// The tenants of a step, for people.
-impl Step {
+impl RetentionStep {
     /// The one tenant that it is about, if there is one.
     #[must_use]
     pub fn tenant(&self) -> Option<TenantId> {

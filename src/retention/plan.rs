@@ -10,14 +10,14 @@ use crate::domain::{Kind, Month, TenantId, Timestamp};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     pub at: Timestamp,
-    pub steps: Vec<Step>,
+    pub steps: Vec<RetentionStep>,
     /// Records in the store, due or not.
     pub stored: u64,
 }
 
 /// One removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct RetentionStep {
     pub month: Month,
     pub what: What,
     /// Records that it removes, by kind.
@@ -46,7 +46,7 @@ pub struct MonthContent {
     pub counts: Vec<TenantCount>,
 }
 
-impl Step {
+impl RetentionStep {
     /// Records of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -58,7 +58,7 @@ impl Plan {
     /// Records that it removes.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.steps.iter().map(Step::total).sum()
+        self.steps.iter().map(RetentionStep::total).sum()
     }
 
     /// Its share of all records, 0 to 1.
@@ -70,7 +70,7 @@ impl Plan {
 
 /// The steps for one month. The numbers of [`What::Before`] are not known here and left empty.
 #[must_use]
-pub fn steps(content: &MonthContent, settings: &RetentionSettings, now: Timestamp) -> Vec<Step> {
+pub fn steps(content: &MonthContent, settings: &RetentionSettings, now: Timestamp) -> Vec<RetentionStep> {
     let month = content.month;
     let tenants: BTreeSet<TenantId> = content.counts.iter().map(|count| count.tenant_id).collect();
     let is_past = |cutoff: Option<Timestamp>| cutoff.is_some_and(|cutoff| month.end() <= cutoff);
@@ -78,7 +78,7 @@ pub fn steps(content: &MonthContent, settings: &RetentionSettings, now: Timestam
     let all_past = tenants.iter().all(|tenant| is_past(settings.cutoff(*tenant, now)))
         && (!tenants.is_empty() || is_past(settings.default_cutoff(now)));
     if all_past {
-        return vec![Step { month, what: What::Month, records: sum(&content.counts) }];
+        return vec![RetentionStep { month, what: What::Month, records: sum(&content.counts) }];
     }
     let mut steps = Vec::new();
     let mut partial: BTreeMap<Timestamp, Vec<TenantId>> = BTreeMap::new();
@@ -86,7 +86,7 @@ pub fn steps(content: &MonthContent, settings: &RetentionSettings, now: Timestam
         let cutoff = settings.cutoff(*tenant, now);
         if is_past(cutoff) {
             let own: Vec<_> = content.counts.iter().filter(|count| count.tenant_id == *tenant).cloned().collect();
-            steps.push(Step { month, what: What::Tenant(*tenant), records: sum(&own) });
+            steps.push(RetentionStep { month, what: What::Tenant(*tenant), records: sum(&own) });
         } else if let Some(until) = cutoff.filter(|until| month.start() < *until && !settings.whole_months) {
             partial.entry(until).or_default().push(*tenant);
         }
@@ -94,7 +94,7 @@ pub fn steps(content: &MonthContent, settings: &RetentionSettings, now: Timestam
     steps.extend(partial.into_iter().map(|(until, due)| {
         // All at once where no tenant is spared, so that a question need not name ten thousand tenants.
         let tenants = if due.len() == tenants.len() { Vec::new() } else { due };
-        Step { month, what: What::Before { until, tenants }, records: BTreeMap::new() }
+        RetentionStep { month, what: What::Before { until, tenants }, records: BTreeMap::new() }
     }));
     steps
 }

@@ -39,18 +39,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::admin::Admin;
-use self::bulk::Writer;
+use self::bulk::EngineWriter;
 use self::catalog::Catalog;
-use self::erase::Eraser;
+use self::erase::EngineEraser;
 use self::hosts::Hosts;
 use self::indices::Indices;
-use self::names::Names;
+use self::names::IndexNames;
 use self::retired::RetiredMonths;
-use self::search::Reader;
-pub use self::settings::{ElasticSettings, InvalidSetting, Search, Secret, Tenancy};
+use self::search::EngineReader;
+pub use self::settings::{ElasticSettings, InvalidSetting, SearchedTexts, Secret, Tenancy};
 pub use self::snapshots::{Repository, SnapshotCopies};
-use self::state::State;
-use self::watch::Watch;
+use self::state::StateAccess;
+use self::watch::RetiredWatch;
 use super::{
     self as store, BulkSink, Erasure, Remains, StateEntry, StateReader, StateStore, StateVersion, StoreAdmin,
     StoreError, StoreOverview,
@@ -62,9 +62,9 @@ use crate::domain::{BulkAction, Month, SinkFault, TenantId, Timestamp, Verdict};
 /// A cluster as a store.
 pub struct ElasticStore {
     hosts: Arc<Hosts>,
-    names: Names,
+    names: IndexNames,
     indices: Arc<Indices>,
-    watch: Watch,
+    watch: RetiredWatch,
     catalog: Catalog,
     retired: RetiredMonths,
     settings: ElasticSettings,
@@ -79,17 +79,17 @@ impl ElasticStore {
         settings.validate()?;
         Ok(Self {
             hosts: Arc::new(Hosts::new(&settings)?),
-            names: Names::new(&settings),
+            names: IndexNames::new(&settings),
             indices: Arc::new(Indices::new(&settings)),
-            watch: Watch::default(),
+            watch: RetiredWatch::default(),
             catalog: Catalog::default(),
             retired: RetiredMonths::default(),
             settings,
         })
     }
 
-    fn writer(&self) -> Writer<'_> {
-        Writer {
+    fn writer(&self) -> EngineWriter<'_> {
+        EngineWriter {
             hosts: &self.hosts,
             names: &self.names,
             indices: &self.indices,
@@ -105,16 +105,16 @@ impl ElasticStore {
         Admin { hosts: &self.hosts, names: &self.names, catalog: &self.catalog, settings: &self.settings }
     }
 
-    fn eraser(&self) -> Eraser<'_> {
-        Eraser { hosts: &self.hosts, names: &self.names, reader: self.reader() }
+    fn eraser(&self) -> EngineEraser<'_> {
+        EngineEraser { hosts: &self.hosts, names: &self.names, reader: self.reader() }
     }
 
-    fn state_index(&self) -> State<'_> {
-        State { hosts: &self.hosts, names: &self.names }
+    fn state_index(&self) -> StateAccess<'_> {
+        StateAccess { hosts: &self.hosts, names: &self.names }
     }
 
-    fn reader(&self) -> Reader<'_> {
-        Reader { hosts: &self.hosts, names: &self.names, catalog: &self.catalog, search: self.settings.search }
+    fn reader(&self) -> EngineReader<'_> {
+        EngineReader { hosts: &self.hosts, names: &self.names, catalog: &self.catalog, search: self.settings.search }
     }
 }
 

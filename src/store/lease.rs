@@ -36,13 +36,13 @@ impl Lease {
         holder: &str,
         duration: Duration,
         now: Timestamp,
-    ) -> Result<Result<Self, Held>, StoreError> {
+    ) -> Result<Result<Self, LeaseHolder>, StoreError> {
         let id = Uuid::new_v4();
         let value = value(holder, id, now, duration);
         loop {
             let found = state.state(key).await?;
             if let Some(held) =
-                found.as_ref().and_then(|entry| Held::read(&entry.value)).filter(|held| held.until > now)
+                found.as_ref().and_then(|entry| LeaseHolder::read(&entry.value)).filter(|held| held.until > now)
             {
                 return Ok(Err(held));
             }
@@ -113,13 +113,13 @@ fn is_of(entry: &Value, id: Uuid) -> bool {
 
 /// The holder of a name, and the end of its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Held {
+pub struct LeaseHolder {
     pub holder: String,
     #[serde(serialize_with = "as_text")]
     pub until: Timestamp,
 }
 
-impl Held {
+impl LeaseHolder {
     /// Returns the holder of a name at `now`; `None`: the name is free.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ mod tests {
         format!("2026-11-24T{time}").parse().unwrap()
     }
 
-    async fn acquire(state: &Arc<MemoryState>, now: Timestamp) -> Result<Lease, Held> {
+    async fn acquire(state: &Arc<MemoryState>, now: Timestamp) -> Result<Lease, LeaseHolder> {
         Lease::acquire(Arc::clone(state) as _, "lease/x", "a host", MINUTE, now).await.unwrap()
     }
 

@@ -71,9 +71,9 @@ use self::reader::Reads;
 pub use self::reader::SqliteReader;
 pub use self::settings::{SqliteSettings, Synchronous};
 use self::state::StateFile;
-use self::watch::Watch;
+use self::watch::FileWatch;
 use self::write::Request;
-use self::writer::{Command, Writer};
+use self::writer::{Command, WriterHandle};
 use super::{BulkSink, Eraser, Erasure, Remains, StateStore, StateVersion, StoreAdmin, StoreError};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Month, SinkFault, TenantId, Timestamp, Verdict};
@@ -90,11 +90,11 @@ const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 /// The store over one directory: the one that writes, and reads as well.
 pub struct SqliteStore {
     settings: SqliteSettings,
-    writer: Writer,
+    writer: WriterHandle,
     pool: Arc<ReadPool>,
     state: StateFile,
     reader: SqliteReader,
-    watch: Arc<Watch>,
+    watch: Arc<FileWatch>,
 }
 
 impl SqliteStore {
@@ -105,9 +105,9 @@ impl SqliteStore {
     pub fn new(settings: SqliteSettings) -> Result<Self, StoreError> {
         let pool = Arc::new(ReadPool::new(settings.clone()));
         let state = StateFile::new(settings.clone());
-        let watch = Arc::new(Watch::new(&settings.dir));
+        let watch = Arc::new(FileWatch::new(&settings.dir));
         let files = WriteFiles::new(settings.clone(), Arc::clone(&pool), state.clone(), Arc::clone(&watch));
-        let writer = Writer::spawn(files)
+        let writer = WriterHandle::spawn(files)
             .map_err(|error| StoreError::Unavailable(format!("the sqlite writer cannot start: {error}")))?;
         let reader = SqliteReader::within(settings.clone(), Arc::clone(&pool), state.clone());
         Ok(Self { settings, writer, pool, state, reader, watch })

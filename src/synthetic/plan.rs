@@ -19,7 +19,7 @@ pub(super) struct Step {
 }
 
 /// One app.
-pub(super) struct App {
+pub(super) struct PlannedApp {
     pub lang: &'static str,
     pub version: &'static str,
     pub steps: &'static [Step],
@@ -44,8 +44,8 @@ pub(super) const ERRORS: &[&str] = &[
     "Knowledge base 'handbook-{n}' is not reachable: connection timed out",
 ];
 
-pub(super) const APPS: &[App] = &[
-    App {
+pub(super) const APPS: &[PlannedApp] = &[
+    PlannedApp {
         lang: "en",
         version: "2026-11-12 09:30:11.123456",
         steps: &[
@@ -83,7 +83,7 @@ pub(super) const APPS: &[App] = &[
             "Returns are possible within 60 days, if the shoes were not worn outside.",
         ],
     },
-    App {
+    PlannedApp {
         lang: "zh-Hans",
         version: "2026-11-25 16:02:40.500000",
         steps: &[
@@ -106,7 +106,7 @@ pub(super) const APPS: &[App] = &[
             "发票已重新开具，请查收邮件。",
         ],
     },
-    App {
+    PlannedApp {
         lang: "en",
         version: "2026-10-30 11:11:11.000000",
         steps: &[
@@ -132,7 +132,7 @@ pub(super) const APPS: &[App] = &[
     },
 ];
 
-impl App {
+impl PlannedApp {
     /// The canvas, as Dify keeps it.
     pub(super) fn canvas(&self) -> JsonText {
         let (mut nodes, mut edges, mut x) = (Vec::<Value>::new(), Vec::<Value>::new(), 80);

@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::plan::{APPS, App, ERRORS, Step};
+use super::plan::{APPS, ERRORS, PlannedApp, Step};
 use crate::domain::{
     AppId, AppLog, JsonText, NodeExecution, NodeStatus, Record, RecordId, RunStatus, TenantId, Timestamp, WorkflowRun,
 };
@@ -107,7 +107,7 @@ impl Site {
         }
     }
 
-    fn started(&mut self, app: &App, number: usize) -> WorkflowRun {
+    fn started(&mut self, app: &PlannedApp, number: usize) -> WorkflowRun {
         let created_at = self.start();
         let question = pick(&mut self.rng, app.questions);
         let inputs = json!({ "query": question, "lang": app.lang, "sys.files": [], "sys.user_id": self.rng.random_range(1..40) });
@@ -244,7 +244,7 @@ impl Site {
         }
     }
 
-    fn end(&mut self, run: &mut WorkflowRun, app: &App, fate: Fate, clock: i64, nodes: &[NodeExecution]) {
+    fn end(&mut self, run: &mut WorkflowRun, app: &PlannedApp, fate: Fate, clock: i64, nodes: &[NodeExecution]) {
         run.total_steps = i64::try_from(nodes.len()).unwrap_or(i64::MAX);
         let of = |node: &NodeExecution| -> Option<i64> {
             let metadata = serde_json::from_str::<Value>(node.execution_metadata.as_ref()?.as_str()).ok()?;

@@ -3,13 +3,13 @@
 use super::*;
 use futures::FutureExt;
 
-fn admit(budget: &Arc<Budget>, bytes: usize) -> Result<Bytes, Vec<u8>> {
+fn admit(budget: &Arc<MemoryBudget>, bytes: usize) -> Result<Bytes, Vec<u8>> {
     budget.admit(vec![0; bytes], 0, &mut Reservation::default())
 }
 
 #[test]
 fn a_body_counts_until_its_last_clone_is_gone() {
-    let budget = Budget::new(100);
+    let budget = MemoryBudget::new(100);
     let body = admit(&budget, 30).unwrap();
     assert_eq!(budget.used(), 90);
     let part = body.slice(3..5);
@@ -22,7 +22,7 @@ fn a_body_counts_until_its_last_clone_is_gone() {
 
 #[test]
 fn a_body_heavier_than_the_budget_is_admitted_alone() {
-    let budget = Budget::new(100);
+    let budget = MemoryBudget::new(100);
     let small = admit(&budget, 1).unwrap();
     assert!(admit(&budget, 1000).is_err());
     drop(small);
@@ -34,7 +34,7 @@ fn a_body_heavier_than_the_budget_is_admitted_alone() {
 
 #[tokio::test]
 async fn waits_for_room() {
-    let budget = Budget::new(100);
+    let budget = MemoryBudget::new(100);
     drop(Arc::clone(&budget).reserve(1_000_000).await);
     let body = admit(&budget, 20).unwrap();
     let mut reserved = Arc::clone(&budget).reserve(40).await;
@@ -49,7 +49,7 @@ async fn waits_for_room() {
 
 #[tokio::test]
 async fn a_heavy_message_is_not_overtaken_by_light_ones() {
-    let budget = Budget::new(100);
+    let budget = MemoryBudget::new(100);
     let first = admit(&budget, 10).unwrap();
     let mut heavy = std::pin::pin!(Arc::clone(&budget).reserve(3_000));
     assert!(heavy.as_mut().now_or_never().is_none());
@@ -63,7 +63,7 @@ async fn a_heavy_message_is_not_overtaken_by_light_ones() {
 #[test]
 fn a_window_that_is_stuck_does_not_grow() {
     let (start, quiet) = (Instant::now(), Duration::from_secs(30));
-    let mut window = Window::new(1000, 300, quiet, start);
+    let mut window = PrefetchWindow::new(1000, 300, quiet, start);
     window.saw(10);
     window.overflowed(start);
     assert_eq!(window.prefetch(), 10);
@@ -79,7 +79,7 @@ fn a_window_that_is_stuck_does_not_grow() {
 fn the_window_narrows_at_once_and_grows_slowly() {
     let start = Instant::now();
     let quiet = Duration::from_secs(30);
-    let mut window = Window::new(1000, 3000, quiet, start);
+    let mut window = PrefetchWindow::new(1000, 3000, quiet, start);
     window.saw(1);
     assert_eq!((window.prefetch(), window.regrow_at()), (1000, None));
 
@@ -104,7 +104,7 @@ fn the_window_narrows_at_once_and_grows_slowly() {
 #[test]
 fn the_window_never_closes() {
     let now = Instant::now();
-    let mut window = Window::new(1000, 10, Duration::from_secs(1), now);
+    let mut window = PrefetchWindow::new(1000, 10, Duration::from_secs(1), now);
     window.saw(1_000_000);
     window.overflowed(now);
     assert_eq!(window.prefetch(), 1);

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::amqp::budget::{Budget, Reservation, Window};
+use crate::amqp::budget::{MemoryBudget, PrefetchWindow, Reservation};
 use crate::amqp::settings::QueueSettings;
 use crate::amqp::stats::Subscribed;
 use crate::pipeline::receipt::Delivery;
@@ -24,7 +24,7 @@ pub(super) enum Intake {
     /// The subscription is being cancelled; what was on its way still arrives.
     Ending {
         consumer: Consumer,
-        next: Next,
+        next: AfterSubscription,
     },
     /// Waits until the budget has room for a full window. Kept over turns: it is a place in a queue.
     Paused(Pin<Box<dyn Future<Output = Reservation> + Send>>),
@@ -34,14 +34,14 @@ pub(super) enum Intake {
 
 /// What follows when the subscription has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum AfterSubscription {
     Resubscribe,
     Stop,
 }
 
 impl Intake {
     /// Waits in order until the budget has room for so much.
-    pub(super) fn paused(budget: &Arc<Budget>, wanted: u64) -> Self {
+    pub(super) fn paused(budget: &Arc<MemoryBudget>, wanted: u64) -> Self {
         Self::Paused(Box::pin(Arc::clone(budget).reserve(wanted)))
     }
 }
@@ -69,10 +69,10 @@ pub(super) async fn next_event(intake: &mut Intake) -> Event {
 }
 
 /// The window of a session that begins; one message wide while messages are tried one by one.
-pub(super) fn window(queue: &QueueSettings, shared: &Shared, in_trial: bool) -> Window {
+pub(super) fn window(queue: &QueueSettings, shared: &Shared, in_trial: bool) -> PrefetchWindow {
     let share = shared.budget.limit() / (shared.consumers.max(1) as u64);
     let prefetch = if in_trial { 1 } else { queue.prefetch.get() };
-    Window::new(prefetch, share, shared.settings.regrow_after(), Instant::now())
+    PrefetchWindow::new(prefetch, share, shared.settings.regrow_after(), Instant::now())
 }
 
 /// Waits until the pipeline takes a delivery; returns false when it never will.

@@ -6,13 +6,13 @@ use super::super::error::AmqpError;
 use super::super::letter;
 use super::super::patience::patiently;
 use super::super::publisher::{Fate, GROUP, GROUP_BYTES, Outgoing, Publisher};
-use super::walk::{Step, Walk};
+use super::walk::{LetterWalk, WalkedLetter};
 use super::{DeadLetters, ReplayReport};
 use crate::rate::RateLimit;
 
 pub(super) struct Replay<'a> {
     pub letters: &'a DeadLetters,
-    pub walk: Walk<'a>,
+    pub walk: LetterWalk<'a>,
     publisher: Option<Publisher>,
     group: Vec<Pending>,
     bytes: usize,
@@ -28,7 +28,7 @@ struct Pending {
 }
 
 impl<'a> Replay<'a> {
-    pub fn new(letters: &'a DeadLetters, walk: Walk<'a>, rate: Option<NonZeroU32>) -> Self {
+    pub fn new(letters: &'a DeadLetters, walk: LetterWalk<'a>, rate: Option<NonZeroU32>) -> Self {
         let rate = RateLimit::new(rate);
         Self { letters, walk, publisher: None, group: Vec::new(), bytes: 0, rate, report: ReplayReport::default() }
     }
@@ -44,7 +44,7 @@ impl<'a> Replay<'a> {
 
     pub async fn add(
         &mut self,
-        step: Step,
+        step: WalkedLetter,
         queue: &str,
         progress: &mut (dyn FnMut(&ReplayReport) + Send),
     ) -> Result<(), AmqpError> {

@@ -17,13 +17,13 @@ use super::super::letter::{self, Heading, header_text};
 use super::super::publisher::in_order;
 use super::super::settings::QueueSettings;
 use super::super::topology::existing_queue;
-use super::{Found, Inspect};
+use super::{Inspect, LetterSummary};
 use crate::domain::document::ContentHash;
 
 /// Between two looks whether the held letters are back.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-pub(super) struct Walk<'a> {
+pub(super) struct LetterWalk<'a> {
     link: &'a Link,
     channel: Channel,
     queue: String,
@@ -37,13 +37,13 @@ pub(super) struct Walk<'a> {
 }
 
 /// One letter.
-pub(super) struct Step {
+pub(super) struct WalkedLetter {
     pub tag: u64,
-    pub found: Found,
+    pub found: LetterSummary,
     pub original: Original,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> LetterWalk<'a> {
     pub async fn begin(link: &'a Link, queue: &str, queues: &'a [QueueSettings]) -> Result<Self, AmqpError> {
         let channel = link.channel().await?;
         let Some(there) = existing_queue(&channel, queue).await? else {
@@ -54,7 +54,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The next letter; with `inspect`, its tenant and kind as well.
-    pub async fn next(&mut self, inspect: Option<Inspect<'_>>) -> Result<Option<Step>, AmqpError> {
+    pub async fn next(&mut self, inspect: Option<Inspect<'_>>) -> Result<Option<WalkedLetter>, AmqpError> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -75,7 +75,11 @@ impl<'a> Walk<'a> {
         let hash = ContentHash::new(Sha256::digest(&original.body).into());
         let (tenant, kind) = known.unzip();
         let doubt = letter::doubt(&heading, &original, self.queues);
-        Ok(Some(Step { tag, found: Found { position, hash, body_bytes, heading, tenant, kind, doubt }, original }))
+        Ok(Some(WalkedLetter {
+            tag,
+            found: LetterSummary { position, hash, body_bytes, heading, tenant, kind, doubt },
+            original,
+        }))
     }
 
     /// Messages of the start that were not met yet.

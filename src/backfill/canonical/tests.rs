@@ -80,7 +80,7 @@ fn the_seconds_of_what_has_not_ended_do_not_count() {
 fn what_stands_beside_a_record_counts_as_far_as_its_value_goes() {
     let record = Record::Node(Box::new(node()));
     let hash = |extra: &Extra| Hasher::default().hash(&record, extra, None);
-    let texts = |text: &str| crate::domain::extra::Texts::from([("inputs".into(), Some(text.into()))]);
+    let texts = |text: &str| crate::domain::extra::ColumnTexts::from([("inputs".into(), Some(text.into()))]);
     let plain = hash(&Extra::default());
     assert_ne!(plain, hash(&Extra { columns: texts("a"), ..Extra::default() }));
     assert_ne!(plain, hash(&Extra { changed: texts("{\"a\": NaN}"), ..Extra::default() }));

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Cleanup, Kept, Outcome, Stay};
-use crate::backfill::compare::{Standing, standing};
+use super::{Cleanup, CleanupOutcome, Kept, Stay};
+use crate::backfill::compare::{Comparison, standing};
 use crate::backfill::{LifeError, documents};
 use crate::domain::{Extra, Kind, Record, RecordId};
 use crate::postgres::{Batch, Catalogue, Client, Member};
@@ -22,7 +22,7 @@ impl Cleanup<'_> {
         catalogue: &Catalogue,
         kind: Kind,
         ids: &[RecordId],
-        outcome: &mut Outcome,
+        outcome: &mut CleanupOutcome,
     ) -> Result<(), LifeError> {
         let batch = Batch::begin(client, catalogue, self.plan.execute, self.plan.lock_timeout_ms).await?;
         let (members, mut stays) = self.gather(&batch, kind, ids).await?;
@@ -112,13 +112,13 @@ impl Cleanup<'_> {
     }
 
     /// Why a row stays that stands so to its document; `None`: it goes.
-    fn stay(&self, standing: &Standing, family: RecordId, notes: &mut Notes) -> Option<Stay> {
+    fn stay(&self, standing: &Comparison, family: RecordId, notes: &mut Notes) -> Option<Stay> {
         match standing {
-            Standing::Spelled(_) => notes.spelled.push(family),
-            Standing::Changed(_) if self.plan.allow_changed => notes.changed.push(family),
-            Standing::Changed(_) => return Some(Stay::Changed),
+            Comparison::Spelled(_) => notes.spelled.push(family),
+            Comparison::Changed(_) if self.plan.allow_changed => notes.changed.push(family),
+            Comparison::Changed(_) => return Some(Stay::Changed),
             // A row that is let go before its end is an older snapshot of its document.
-            Standing::Ahead if self.plan.unended_before.is_some() => {}
+            Comparison::Ahead if self.plan.unended_before.is_some() => {}
             other if other.holds() => {}
             _ => return Some(Stay::Different),
         }

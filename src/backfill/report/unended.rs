@@ -4,30 +4,30 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::AsText;
+use super::ReportText;
 use crate::domain::{Kind, Timestamp};
 
 /// Rows of one kind that have not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unended {
-    pub kind: AsText<Kind>,
+    pub kind: ReportText<Kind>,
     pub rows: u64,
     /// `created_at` of the oldest.
-    pub since: AsText<Timestamp>,
+    pub since: ReportText<Timestamp>,
 }
 
 impl Unended {
     /// None yet.
     #[must_use]
     pub const fn new(kind: Kind) -> Self {
-        Self { kind: AsText(kind), rows: 0, since: AsText(Timestamp::MAX) }
+        Self { kind: ReportText(kind), rows: 0, since: ReportText(Timestamp::MAX) }
     }
 
     /// Counts one.
     pub fn add(&mut self, created_at: Timestamp) {
         self.rows += 1;
-        self.since = self.since.min(AsText(created_at));
+        self.since = self.since.min(ReportText(created_at));
     }
 
     /// Adds what was counted elsewhere.

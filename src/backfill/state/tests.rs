@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicI64;
 use super::*;
 use crate::store::memory::MemoryState;
 
-fn scope(tenants: &[&str], from: Option<i64>, until: Option<i64>) -> Scope {
-    Scope {
+fn scope(tenants: &[&str], from: Option<i64>, until: Option<i64>) -> MigrationScope {
+    MigrationScope {
         server: "db:5432/dify".into(),
         database: None,
         tenants: tenants.iter().map(|t| (*t).to_owned()).collect(),
@@ -29,7 +29,7 @@ fn only_common_rows_overlap() {
     assert!(!scope(&["a"], None, None).overlaps(&scope(&["b"], None, None)));
     assert!(!scope(&[], None, Some(5)).overlaps(&scope(&[], Some(5), None)));
     assert!(scope(&[], None, Some(6)).overlaps(&scope(&[], Some(5), None)));
-    assert!(!all.overlaps(&Scope { server: "other".into(), ..all.clone() }));
+    assert!(!all.overlaps(&MigrationScope { server: "other".into(), ..all.clone() }));
 }
 
 const TEN_SECONDS: Duration = Duration::from_secs(10);
@@ -51,14 +51,14 @@ impl Scene {
             .unwrap()
     }
 
-    async fn held(&self) -> Option<Held> {
+    async fn held(&self) -> Option<LeaseHolder> {
         let now = Timestamp::from_micros(self.now.load(Ordering::Relaxed)).unwrap();
         migrations(&*self.store, now).await.unwrap().remove(0).held
     }
 }
 
 fn checkpoint(read: u64) -> Checkpoint {
-    Checkpoint { order: Order::PrimaryKey, after: None, done: false, tally: Tally { read, ..Tally::default() } }
+    Checkpoint { order: WalkOrder::PrimaryKey, after: None, done: false, tally: Tally { read, ..Tally::default() } }
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_checkpoint_is_written_again_after_its_answer_was_lost() {
         assert!(state.advance(Kind::AppLog, &checkpoint(read)).await.unwrap_err().is_retriable());
         // The chunk was copied once more, with another outcome.
         state.advance(Kind::AppLog, &checkpoint(read + 1)).await.unwrap();
-        let kept = state.checkpoint(Kind::AppLog, Order::PrimaryKey).await.unwrap();
+        let kept = state.checkpoint(Kind::AppLog, WalkOrder::PrimaryKey).await.unwrap();
         assert_eq!(kept, checkpoint(read + 1));
     }
 }
@@ -95,7 +95,7 @@ async fn a_process_that_was_overtaken_writes_nothing_more() {
     first.advance(Kind::AppLog, &checkpoint(1)).await.unwrap();
     scene.now.store(10_000_000, Ordering::Relaxed);
     let second = scene.process().await;
-    let kept = second.checkpoint(Kind::AppLog, Order::PrimaryKey).await.unwrap();
+    let kept = second.checkpoint(Kind::AppLog, WalkOrder::PrimaryKey).await.unwrap();
     second.advance(Kind::AppLog, &Checkpoint { done: true, ..kept }).await.unwrap();
     for overtaken in [first.renew().await, first.advance(Kind::AppLog, &checkpoint(2)).await] {
         assert!(matches!(overtaken, Err(MigrateError::Overtaken)), "{overtaken:?}");
@@ -103,5 +103,5 @@ async fn a_process_that_was_overtaken_writes_nothing_more() {
     first.release().await.unwrap();
     assert!(scene.held().await.is_some(), "another's lease is not given back");
     second.renew().await.unwrap();
-    assert!(second.checkpoint(Kind::AppLog, Order::PrimaryKey).await.unwrap().done);
+    assert!(second.checkpoint(Kind::AppLog, WalkOrder::PrimaryKey).await.unwrap().done);
 }

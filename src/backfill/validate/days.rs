@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::backfill::canonical::Sum;
-use crate::backfill::report::{AsText, Totals};
+use crate::backfill::report::{ReportText, Totals};
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId, Timestamp};
 
@@ -88,14 +88,14 @@ impl Days {
             *differing += u64::from(bucket.differs());
         }
         let lines = totals.into_iter().map(|((tenant_id, kind), (total, days, days_looked_into))| Totals {
-            tenant_id: AsText(tenant_id),
-            kind: AsText(kind),
+            tenant_id: ReportText(tenant_id),
+            kind: ReportText(kind),
             rows: total.rows,
             documents: total.documents,
             days,
             days_looked_into,
-            rows_hash: AsText(total.rows_sum.to_hash()),
-            documents_hash: AsText(total.documents_sum.to_hash()),
+            rows_hash: ReportText(total.rows_sum.to_hash()),
+            documents_hash: ReportText(total.documents_sum.to_hash()),
         });
         lines.collect()
     }

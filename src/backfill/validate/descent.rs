@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::days::{DayNumber, Days, day_of, span_of};
 use super::portions::Portions;
-use super::source::Source;
-use super::{PAGE, Request, Tally, Validation, cursor, light};
-use crate::backfill::compare::{Standing, standing};
-use crate::backfill::report::Fault;
+use super::source::SourceDatabase;
+use super::{PAGE, Tally, Validation, ValidationRequest, cursor, light};
+use crate::backfill::compare::{Comparison, standing};
+use crate::backfill::report::RecordFault;
 use crate::backfill::{LifeError, documents};
 use crate::domain::query::{Scan, TimeRange};
 use crate::domain::{Document, Extra, Kind, Record, RecordId, TenantId};
@@ -29,8 +29,8 @@ impl Validation<'_> {
     /// Names what differs in the days that do.
     pub(super) async fn look_into(
         &self,
-        source: &Source<'_>,
-        request: &Request,
+        source: &SourceDatabase<'_>,
+        request: &ValidationRequest,
         days: &Days,
         tally: &mut Tally,
     ) -> Result<(), LifeError> {
@@ -44,8 +44,8 @@ impl Validation<'_> {
 
     async fn rows_of_days(
         &self,
-        source: &Source<'_>,
-        request: &Request,
+        source: &SourceDatabase<'_>,
+        request: &ValidationRequest,
         kind: Kind,
         differing: &Differing,
         tally: &mut Tally,
@@ -77,8 +77,8 @@ impl Validation<'_> {
 
     async fn documents_of_days(
         &self,
-        source: &Source<'_>,
-        request: &Request,
+        source: &SourceDatabase<'_>,
+        request: &ValidationRequest,
         kind: Kind,
         differing: &Differing,
         tally: &mut Tally,
@@ -96,7 +96,7 @@ impl Validation<'_> {
                     let key = document.key();
                     if !present.contains(&(key.tenant_id, key.id)) {
                         let suspect = Suspect { kind, tenant_id: key.tenant_id, id: key.id };
-                        tally.suspect(suspect, Fault::Extra);
+                        tally.suspect(suspect, RecordFault::Extra);
                     }
                 }
             }
@@ -133,16 +133,16 @@ impl Validation<'_> {
     }
 
     async fn judge(&self, record: &Record, extra: &Extra, document: Option<&Document>) -> Result<Judgement, LifeError> {
-        let Some(document) = document else { return Ok(Judgement::Fault(Fault::Missing)) };
+        let Some(document) = document else { return Ok(Judgement::Fault(RecordFault::Missing)) };
         Ok(match standing(record, extra, document, self.store.texts).await? {
-            Standing::Different(columns) => Judgement::Fault(Fault::Different { columns }),
-            Standing::Changed(columns) => Judgement::Fault(Fault::Changed { columns }),
+            Comparison::Different(columns) => Judgement::Fault(RecordFault::Different { columns }),
+            Comparison::Changed(columns) => Judgement::Fault(RecordFault::Changed { columns }),
             harmless => Judgement::Harmless(harmless),
         })
     }
 
     /// The second look: both sides are read anew by id.
-    pub(super) async fn look_again(&self, source: &Source<'_>, tally: &mut Tally) -> Result<(), LifeError> {
+    pub(super) async fn look_again(&self, source: &SourceDatabase<'_>, tally: &mut Tally) -> Result<(), LifeError> {
         let mut suspects = std::mem::take(&mut tally.suspects);
         suspects.sort_unstable();
         suspects.dedup();
@@ -175,13 +175,13 @@ impl Validation<'_> {
             let fault = match (rows.get(&key), documents.get(&key)) {
                 (Some((record, extra)), document) => match self.judge(record, extra, document).await? {
                     Judgement::Fault(fault) => Some(fault),
-                    Judgement::Harmless(Standing::Same) => None,
+                    Judgement::Harmless(Comparison::Same) => None,
                     Judgement::Harmless(standing) => {
                         tally.harmless(&standing);
                         continue;
                     }
                 },
-                (None, Some(_)) => Some(Fault::Extra),
+                (None, Some(_)) => Some(RecordFault::Extra),
                 (None, None) => None,
             };
             match fault {
@@ -194,21 +194,21 @@ impl Validation<'_> {
 }
 
 impl Tally {
-    fn harmless(&mut self, standing: &Standing) {
+    fn harmless(&mut self, standing: &Comparison) {
         match standing {
-            Standing::Ahead => self.counts.ahead += 1,
-            Standing::Fuller(_) => self.counts.fuller += 1,
-            Standing::Poorer(_) => self.counts.poorer += 1,
-            Standing::Spelled(_) => self.counts.spelled += 1,
-            Standing::Same | Standing::Changed(_) | Standing::Different(_) => {}
+            Comparison::Ahead => self.counts.ahead += 1,
+            Comparison::Fuller(_) => self.counts.fuller += 1,
+            Comparison::Poorer(_) => self.counts.poorer += 1,
+            Comparison::Spelled(_) => self.counts.spelled += 1,
+            Comparison::Same | Comparison::Changed(_) | Comparison::Different(_) => {}
         }
     }
 }
 
 /// What a comparison means.
 enum Judgement {
-    Harmless(Standing),
-    Fault(Fault),
+    Harmless(Comparison),
+    Fault(RecordFault),
 }
 
 fn is_within(record: &Record, differing: &Differing) -> bool {

@@ -4,15 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{PAGE, Request, Tally, Validation, cursor, light};
+use super::{PAGE, Tally, Validation, ValidationRequest, cursor, light};
 use crate::backfill::LifeError;
-use crate::backfill::report::Fault;
+use crate::backfill::report::RecordFault;
 use crate::domain::query::Scan;
 use crate::domain::{Document, Kind, RecordId, TenantId};
 
 impl Validation<'_> {
     /// Names them. Costs two counts of each kind, and a walk over the documents of a kind up to the last that has a copy.
-    pub(super) async fn several(&self, request: &Request, tally: &mut Tally) -> Result<(), LifeError> {
+    pub(super) async fn several(&self, request: &ValidationRequest, tally: &mut Tally) -> Result<(), LifeError> {
         for kind in request.kinds.iter().copied() {
             let newest =
                 light(Scan { tenants: request.tenants.clone(), created: request.created, ..Scan::all(kind, PAGE) });
@@ -47,7 +47,7 @@ impl Validation<'_> {
 
 /// Names a record when the walk meets the first of its copies. Returns how many copies within the walk do not count.
 fn name(
-    request: &Request,
+    request: &ValidationRequest,
     (kind, tenant_id): (Kind, TenantId),
     copies: &[Document],
     is_met: impl Fn(&Document) -> bool,
@@ -57,6 +57,6 @@ fn name(
     let first = copies.iter().filter(within).min_by_key(|copy| copy.record.created_at());
     let Some(first) = first.filter(|first| copies.len() > 1 && is_met(first)) else { return 0 };
     let months = copies.iter().map(|copy| copy.month().to_string()).collect();
-    tally.fault(kind, Some(tenant_id), first.record.id(), Fault::Copies { months });
+    tally.fault(kind, Some(tenant_id), first.record.id(), RecordFault::Copies { months });
     copies.iter().skip(1).filter(within).count() as u64
 }

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt as _};
 use uuid::Uuid;
 
-use super::Request;
+use super::ValidationRequest;
 use crate::backfill::LifeError;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, RecordId, TenantId};
 use crate::postgres::{
-    Catalogue, Client, Database, Order, Place, PostgresError, Range, RowRecord, Selection, Walk, WalkRow, lookup,
+    Catalogue, Client, Database, Place, PostgresError, Range, RowRecord, RowSelection, TableWalk, WalkOrder, WalkRow,
+    lookup,
 };
 
 /// Entries of the index that one statement reads.
@@ -20,7 +21,7 @@ const PAGE_ROWS: usize = 500;
 const PAGE_BYTES: usize = 8 << 20;
 
 /// The database, with its catalogue as it was at the start.
-pub struct Source<'a> {
+pub struct SourceDatabase<'a> {
     database: &'a Database,
     pub catalogue: Catalogue,
     tenants: &'a [TenantId],
@@ -32,14 +33,14 @@ type Rows = Pin<Box<dyn Stream<Item = Result<WalkRow, PostgresError>> + Send>>;
 /// A walk over whole rows, as the server sends them.
 pub struct RowWalk {
     /// `None`: the database has no such table, or the walk is at its end.
-    walk: Option<Walk>,
+    walk: Option<TableWalk>,
     client: Client,
     after: Option<Place>,
     rows: Option<Rows>,
 }
 
-impl<'a> Source<'a> {
-    pub async fn open(database: &'a Database, request: &'a Request) -> Result<Self, LifeError> {
+impl<'a> SourceDatabase<'a> {
+    pub async fn open(database: &'a Database, request: &'a ValidationRequest) -> Result<Self, LifeError> {
         let catalogue = Catalogue::read(&database.client().await?).await?;
         let mut source = Self { database, catalogue, tenants: &request.tenants, plans: Vec::new() };
         for kind in request.kinds.iter().copied() {
@@ -50,14 +51,14 @@ impl<'a> Source<'a> {
         Ok(source)
     }
 
-    fn plan(&self, kind: Kind, created: TimeRange) -> Result<Option<Walk>, LifeError> {
-        let selection = Selection { tenants: self.tenants.to_vec(), created, changed_since: None, ids: None };
-        Ok(Walk::plan(kind, &self.catalogue, selection, false)?)
+    fn plan(&self, kind: Kind, created: TimeRange) -> Result<Option<TableWalk>, LifeError> {
+        let selection = RowSelection { tenants: self.tenants.to_vec(), created, changed_since: None, ids: None };
+        Ok(TableWalk::plan(kind, &self.catalogue, selection, false)?)
     }
 
     /// Whether a kind can be walked by time.
     pub fn walks_by_time(&self, kind: Kind) -> Result<bool, LifeError> {
-        Ok(self.plan(kind, TimeRange::default())?.is_some_and(|walk| walk.order() == Order::CreatedAt))
+        Ok(self.plan(kind, TimeRange::default())?.is_some_and(|walk| walk.order() == WalkOrder::CreatedAt))
     }
 
     pub async fn walk(&self, kind: Kind, created: TimeRange) -> Result<RowWalk, LifeError> {

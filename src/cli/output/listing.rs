@@ -18,9 +18,9 @@ const LINES: usize = 6;
 
 /// A cell of printable text.
 #[derive(Debug, Clone)]
-pub(in crate::cli) struct Cell(String);
+pub(in crate::cli) struct ListCell(String);
 
-impl Cell {
+impl ListCell {
     /// Texts under one another.
     pub fn lines<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Self {
         let lines: Vec<_> = texts.into_iter().map(|text| printable(text.as_ref()).into_owned()).collect();
@@ -42,7 +42,7 @@ impl Cell {
     }
 }
 
-impl<T: AsRef<str>> From<T> for Cell {
+impl<T: AsRef<str>> From<T> for ListCell {
     fn from(text: T) -> Self {
         Self(printable(text.as_ref()).into_owned())
     }
@@ -51,17 +51,17 @@ impl<T: AsRef<str>> From<T> for Cell {
 /// A table whose cells are printable. It displays without colours, for the terminal that standard output is.
 #[derive(Debug)]
 pub(in crate::cli) struct Listing {
-    header: Vec<Cell>,
-    rows: Vec<Vec<Cell>>,
+    header: Vec<ListCell>,
+    rows: Vec<Vec<ListCell>>,
 }
 
 /// An empty table.
 pub(in crate::cli) fn table(header: &[&str]) -> Listing {
-    Listing { header: header.iter().map(Cell::from).collect(), rows: Vec::new() }
+    Listing { header: header.iter().map(ListCell::from).collect(), rows: Vec::new() }
 }
 
 impl Listing {
-    pub fn add_row<T: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = T>) {
+    pub fn add_row<T: Into<ListCell>>(&mut self, cells: impl IntoIterator<Item = T>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
@@ -81,19 +81,19 @@ impl Listing {
         }
     }
 
-    fn column(&self, place: usize) -> impl Iterator<Item = &Cell> {
+    fn column(&self, place: usize) -> impl Iterator<Item = &ListCell> {
         self.header.get(place).into_iter().chain(self.rows.iter().filter_map(move |row| row.get(place)))
     }
 
     fn widths(&self) -> Vec<usize> {
-        (0..self.header.len()).map(|place| self.column(place).map(Cell::width).max().unwrap_or(0)).collect()
+        (0..self.header.len()).map(|place| self.column(place).map(ListCell::width).max().unwrap_or(0)).collect()
     }
 
     /// Widths that fit, the room shared evenly among those that want more; `None`: there is too little.
     fn shrunk(&self, natural: &[usize], room: usize) -> Option<Vec<usize>> {
         let least = |(place, natural): (usize, &usize)| {
-            let whole = self.column(place).any(Cell::holds_id);
-            let header = self.header.get(place).map_or(0, Cell::width);
+            let whole = self.column(place).any(ListCell::holds_id);
+            let header = self.header.get(place).map_or(0, ListCell::width);
             (*natural).min(header.max(if whole { ID } else { NARROW }))
         };
         let mut widths: Vec<usize> = natural.iter().enumerate().map(least).collect();
@@ -113,11 +113,12 @@ impl Listing {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED);
         let Some(widths) = widths else {
-            let texts = |row: &[Cell]| row.iter().map(|cell| cell.0.clone()).collect::<Vec<_>>();
+            let texts = |row: &[ListCell]| row.iter().map(|cell| cell.0.clone()).collect::<Vec<_>>();
             table.set_header(texts(&self.header)).add_rows(self.rows.iter().map(|row| texts(row)));
             return table.to_string();
         };
-        let cells = |row: &[Cell]| row.iter().zip(widths).map(|(cell, width)| cell.within(*width)).collect::<Vec<_>>();
+        let cells =
+            |row: &[ListCell]| row.iter().zip(widths).map(|(cell, width)| cell.within(*width)).collect::<Vec<_>>();
         table.set_header(cells(&self.header)).add_rows(self.rows.iter().map(|row| cells(row)));
         let column = |width: &usize| u16::try_from(width + 2).unwrap_or(u16::MAX);
         let constraint = |width: &usize| ColumnConstraint::Absolute(Width::Fixed(column(width)));
@@ -129,13 +130,13 @@ impl Listing {
     }
 
     fn paragraphs(&self, columns: usize) -> String {
-        let names = self.header.iter().map(Cell::width).max().unwrap_or(0);
+        let names = self.header.iter().map(ListCell::width).max().unwrap_or(0);
         let room = columns.saturating_sub(names + 1);
-        let line = |(name, cell): (&Cell, &Cell)| {
+        let line = |(name, cell): (&ListCell, &ListCell)| {
             let value = cut_to_width(&cell.0.replace('\n', " "), room);
             format!("{}{} {value}", name.0, " ".repeat(names.saturating_sub(name.width())))
         };
-        let paragraph = |row: &Vec<Cell>| self.header.iter().zip(row).map(line).collect::<Vec<_>>().join("\n");
+        let paragraph = |row: &Vec<ListCell>| self.header.iter().zip(row).map(line).collect::<Vec<_>>().join("\n");
         self.rows.iter().map(paragraph).collect::<Vec<_>>().join("\n\n")
     }
 }
@@ -227,7 +228,7 @@ mod tests {
     fn nothing_is_cut_in_a_file() {
         let mut shown = table(&["id", "texts"]);
         let long = "x".repeat(5000);
-        shown.add_row([Cell::from("1"), Cell::lines([&long, "two\nlines", "3", "4", "5", "6", "7", "8"])]);
+        shown.add_row([ListCell::from("1"), ListCell::lines([&long, "two\nlines", "3", "4", "5", "6", "7", "8"])]);
         let whole = shown.render(None);
         assert!(whole.contains(&long) && whole.contains("two\\nlines") && whole.contains(" 8 "), "{whole}");
         assert_eq!(whole.lines().count(), 12, "{whole}");

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::lexer::{Kind, Lexer, Token};
+use super::lexer::{JsonToken, Lexer, TokenKind};
 use super::{Caps, ELLIPSIS};
 
 /// Writes a text under its caps, in at most `budget` bytes whatever the caps.
@@ -48,19 +48,19 @@ struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    fn take(&mut self, token: &Token) -> Taken {
+    fn take(&mut self, token: &JsonToken) -> Taken {
         match token.kind {
-            Kind::Comma => {
+            TokenKind::Comma => {
                 if let Some(container) = self.open.last_mut() {
                     container.position += 1;
                 }
                 Taken::Fits
             }
-            Kind::Key => Taken::Fits,
-            Kind::Plain => self.write(token.range.clone(), ""),
-            Kind::Text => self.text_value(&token.range),
-            Kind::Open => self.container(token.range.clone()),
-            Kind::Close => {
+            TokenKind::Key => Taken::Fits,
+            TokenKind::Plain => self.write(token.range.clone(), ""),
+            TokenKind::Text => self.text_value(&token.range),
+            TokenKind::Open => self.container(token.range.clone()),
+            TokenKind::Close => {
                 self.close(self.pending..token.range.end);
                 Taken::Fits
             }
@@ -138,13 +138,13 @@ impl Cutter<'_> {
 }
 
 /// Skips to the end of the container that the tokens are in.
-fn end_of_container(tokens: &mut Lexer<'_>) -> Option<Token> {
+fn end_of_container(tokens: &mut Lexer<'_>) -> Option<JsonToken> {
     let mut depth = 0_usize;
     for token in tokens {
         match token.kind {
-            Kind::Open => depth += 1,
-            Kind::Close if depth == 0 => return Some(token),
-            Kind::Close => depth -= 1,
+            TokenKind::Open => depth += 1,
+            TokenKind::Close if depth == 0 => return Some(token),
+            TokenKind::Close => depth -= 1,
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::codec::python_json::string::find_special;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     Open,
     Close,
     Comma,
@@ -18,8 +18,8 @@ pub(super) enum Kind {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Token {
-    pub kind: Kind,
+pub(super) struct JsonToken {
+    pub kind: TokenKind,
     pub range: Range<usize>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// A string, and whether it is a key: then its colon is consumed as well.
-    fn string(&mut self) -> Kind {
+    fn string(&mut self) -> TokenKind {
         self.at += 1;
         loop {
             self.at = find_special(self.bytes, self.at);
@@ -61,32 +61,32 @@ impl<'a> Lexer<'a> {
         let end = self.at;
         if self.skip_white_space() == Some(b':') {
             self.at += 1;
-            return Kind::Key;
+            return TokenKind::Key;
         }
         self.at = end;
-        Kind::Text
+        TokenKind::Text
     }
 }
 
 impl Iterator for Lexer<'_> {
-    type Item = Token;
+    type Item = JsonToken;
 
-    fn next(&mut self) -> Option<Token> {
+    fn next(&mut self) -> Option<JsonToken> {
         let first = self.skip_white_space()?;
         let start = self.at;
         let kind = match first {
             b'"' => self.string(),
-            b'{' | b'[' => Kind::Open,
-            b'}' | b']' => Kind::Close,
-            b',' => Kind::Comma,
+            b'{' | b'[' => TokenKind::Open,
+            b'}' | b']' => TokenKind::Close,
+            b',' => TokenKind::Comma,
             _ => {
                 self.skip_while(|byte| !matches!(byte, b',' | b'}' | b']') && !byte.is_ascii_whitespace());
-                Kind::Plain
+                TokenKind::Plain
             }
         };
-        if matches!(kind, Kind::Open | Kind::Close | Kind::Comma) {
+        if matches!(kind, TokenKind::Open | TokenKind::Close | TokenKind::Comma) {
             self.at += 1;
         }
-        Some(Token { kind, range: start..self.at })
+        Some(JsonToken { kind, range: start..self.at })
     }
 }

@@ -1,6 +1,6 @@
 //! The first pass: how much of a text lies in long strings and in the tails of containers, and the caps that follow.
 
-use super::lexer::{Kind, Lexer};
+use super::lexer::{Lexer, TokenKind};
 use super::{Caps, SHORTEST_CAP, water_level};
 
 /// The caps under which a text over its budget fits, if any caps can do it.
@@ -37,16 +37,16 @@ impl Survey {
         let mut path: Vec<Frame> = Vec::new();
         let mut counted = 0;
         for token in Lexer::new(text) {
-            if token.kind == Kind::Close {
+            if token.kind == TokenKind::Close {
                 path.pop();
             }
-            if let (Kind::Comma, Some(frame)) = (token.kind, path.last_mut()) {
+            if let (TokenKind::Comma, Some(frame)) = (token.kind, path.last_mut()) {
                 frame.position += 1;
             }
             let position = path.last().map_or(0, |frame| frame.position.max(frame.above));
             let mut bytes = token.range.end - counted;
             counted = token.range.end;
-            if token.kind == Kind::Text {
+            if token.kind == TokenKind::Text {
                 let length = token.range.len() - 2;
                 if length > SHORTEST_CAP {
                     survey.long.push(length);
@@ -56,7 +56,7 @@ impl Survey {
             if let Some(bucket) = survey.by_position.get_mut(bucket_of(position)) {
                 *bucket += bytes;
             }
-            if token.kind == Kind::Open {
+            if token.kind == TokenKind::Open {
                 path.push(Frame { position: 0, above: position });
             }
         }

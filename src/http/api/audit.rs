@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::Api;
 use super::auth::Caller;
 use super::observe::RequestId;
-use crate::amqp::{ReplayReport, Selection};
+use crate::amqp::{LetterSelection, ReplayReport};
 use crate::domain::verdict::bounded;
 use crate::domain::{RecordId, TenantId, printable};
 use crate::http::connections::Connection;
@@ -101,7 +101,7 @@ pub(in crate::http) struct Operator {
 
 impl Operator {
     /// Logs which letters a replay or a purge is about. Of what was typed, only what is an id, a name of a list or an instant.
-    pub fn chose(&self, what: &'static str, selection: &Selection) {
+    pub fn chose(&self, what: &'static str, selection: &LetterSelection) {
         let Self { key, request_id } = self;
         let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let reason = selection.reason.as_ref().map(|reason| bounded(printable(reason).into_owned()));

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Ids, JsonBody, Operating, Params};
-use super::letters::{Chosen, LetterConditions};
+use super::letters::{ChosenLetters, LetterConditions};
 use super::problem::{Problem, ProblemBody, Problems};
 use super::search::ValueCount;
 use crate::amqp::dead_letter::{masked, masked_header};
-use crate::amqp::{Found, ReplayReport};
+use crate::amqp::{LetterSummary, ReplayReport};
 use crate::domain::document::ContentHash;
 use crate::domain::verdict::bounded;
 use crate::domain::{Kind, printable};
@@ -61,8 +61,8 @@ fn told(text: &str) -> String {
     bounded(printable(text).into_owned())
 }
 
-impl From<Found> for LetterView {
-    fn from(found: Found) -> Self {
+impl From<LetterSummary> for LetterView {
+    fn from(found: LetterSummary) -> Self {
         let heading = found.heading;
         Self {
             position: found.position,
@@ -177,7 +177,7 @@ pub(in crate::http) fn hash(ids: &Ids) -> Result<ContentHash, Problem> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Replaying {
-    selection: Chosen,
+    selection: ChosenLetters,
     /// Letters a second at most
     #[schema(value_type = Option<u32>, minimum = 1)]
     rate: Option<NonZeroU32>,
@@ -302,7 +302,7 @@ pub(super) async fn stop_replay(Operating(queue, _): Operating, ids: Ids) -> Res
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Purging {
-    selection: Chosen,
+    selection: ChosenLetters,
     /// How many letters are selected: another number than there are now deletes nothing
     expected: u64,
 }

@@ -5,7 +5,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::params::{id, instant, list};
 use super::problem::Problem;
-use crate::amqp::Selection;
+use crate::amqp::LetterSelection;
 use crate::domain::Kind;
 use crate::domain::document::ContentHash;
 
@@ -33,14 +33,14 @@ pub(in crate::http) struct LetterConditions {
 }
 
 impl LetterConditions {
-    pub(in crate::http) fn selection(&self) -> Result<Selection, Problem> {
+    pub(in crate::http) fn selection(&self) -> Result<LetterSelection, Problem> {
         let kind = self.kind.as_deref().map(str::parse::<Kind>).transpose();
         let hashes = list(self.sha256.as_deref());
         if hashes.len() > MAX_HASHES {
             return Err(Problem::param("sha256", "expected at most 1000"));
         }
         let hashes = hashes.iter().map(|hash| hash.parse::<ContentHash>()).collect::<Result<Vec<_>, _>>();
-        Ok(Selection {
+        Ok(LetterSelection {
             tenant: id("tenant_id", self.tenant_id.as_deref())?,
             kind: kind
                 .map_err(|_| Problem::param("kind", "expected workflow_run, node_execution, app_log or offload"))?,
@@ -56,7 +56,7 @@ impl LetterConditions {
 /// Which letters; without any condition: all.
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Chosen {
+pub(super) struct ChosenLetters {
     #[schema(value_type = Option<uuid::Uuid>)]
     tenant_id: Option<String>,
     /// workflow_run, node_execution, app_log or offload
@@ -71,8 +71,8 @@ pub(super) struct Chosen {
     sha256: Vec<String>,
 }
 
-impl Chosen {
-    pub(super) fn selection(self) -> Result<Selection, Problem> {
+impl ChosenLetters {
+    pub(super) fn selection(self) -> Result<LetterSelection, Problem> {
         let Self { tenant_id, kind, reason, since, until, doubtful, sha256 } = self;
         let hashes = (!sha256.is_empty()).then(|| sha256.join(","));
         if sha256.iter().any(String::is_empty) {

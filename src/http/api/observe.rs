@@ -29,7 +29,7 @@ impl RequestId {
 
 /// Why a request failed, for the log; the client gets words without hosts and paths.
 #[derive(Debug, Clone)]
-pub(in crate::http) struct Cause(pub String);
+pub(in crate::http) struct RefusalCause(pub String);
 
 /// The methods that are told apart; any other text of a client is one.
 fn label(method: &Method) -> Option<&'static str> {
@@ -73,7 +73,7 @@ pub(in crate::http) async fn observed(State(api): State<Api>, request: Request, 
     )
     .record(taken.as_secs_f64());
     let (request_id, millis) = (id.as_str(), taken.as_millis());
-    if let Some(Cause(cause)) = response.extensions_mut().remove() {
+    if let Some(RefusalCause(cause)) = response.extensions_mut().remove() {
         warn!(request_id, method, endpoint, status, cause, "request failed");
     }
     if millis >= u128::from(api.settings.slow_query_ms) {

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
-use super::observe::Cause;
+use super::observe::RefusalCause;
 use crate::amqp::AmqpError;
 use crate::http::dead_letters::LettersError;
 use crate::query::QueryError;
@@ -197,7 +197,7 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Json(body)).into_response();
         response.extensions_mut().insert(faced);
         if let Some(cause) = self.cause {
-            response.extensions_mut().insert(Cause(cause));
+            response.extensions_mut().insert(RefusalCause(cause));
         }
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -13,7 +13,7 @@ use super::problem::{Problem, Problems};
 use crate::domain::Document;
 use crate::domain::query::{Facet, FacetCount, HistogramBucket};
 use crate::query::columns::{Row, document};
-use crate::query::{Hit, Hits, QueryError, TenantLogs};
+use crate::query::{Hits, QueryError, SearchHit, TenantLogs};
 
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct SnippetView {
@@ -51,7 +51,7 @@ pub(in crate::http) struct FoundRow {
 }
 
 fn found<T>(hits: Hits<T>, row: impl Fn(&T) -> serde_json::Result<Box<serde_json::value::RawValue>>) -> Found {
-    let view = |hit: Hit<T>| {
+    let view = |hit: SearchHit<T>| {
         let snippets = hit.snippets.into_iter().map(|snippet| SnippetView {
             field: field_name(snippet.field),
             text: snippet.text,
@@ -108,7 +108,7 @@ impl ValueCount {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct ValueCounts {
+pub(in crate::http) struct ValueCountsBody {
     /// Most frequent first
     data: Vec<ValueCount>,
 }
@@ -147,8 +147,8 @@ impl FacetParams {
     }
 }
 
-fn counts(found: Vec<FacetCount>) -> Json<ValueCounts> {
-    Json(ValueCounts {
+fn counts(found: Vec<FacetCount>) -> Json<ValueCountsBody> {
+    Json(ValueCountsBody {
         data: found.into_iter().map(|FacetCount { value, count }| ValueCount { value, count }).collect(),
     })
 }
@@ -157,12 +157,12 @@ fn counts(found: Vec<FacetCount>) -> Json<ValueCounts> {
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/runs/facets", tag = "Search",
     params(("tenant_id" = uuid::Uuid, Path,), RunConditions, FacetParams),
-    responses((status = 200, body = ValueCounts), Problems)
+    responses((status = 200, body = ValueCountsBody), Problems)
 )]
 pub(in crate::http) async fn run_facets(
     Reading(logs): Reading,
     Params(conditions, params): Params<RunConditions, FacetParams>,
-) -> Result<Json<ValueCounts>, Problem> {
+) -> Result<Json<ValueCountsBody>, Problem> {
     let (facet, values) = params.facet(false)?;
     Ok(counts(logs.facet(&conditions.query()?, facet, values).await?))
 }
@@ -171,12 +171,12 @@ pub(in crate::http) async fn run_facets(
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/nodes/facets", tag = "Search",
     params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, FacetParams),
-    responses((status = 200, body = ValueCounts), Problems)
+    responses((status = 200, body = ValueCountsBody), Problems)
 )]
 pub(in crate::http) async fn node_facets(
     Reading(logs): Reading,
     Params(conditions, params): Params<NodeConditions, FacetParams>,
-) -> Result<Json<ValueCounts>, Problem> {
+) -> Result<Json<ValueCountsBody>, Problem> {
     let (facet, values) = params.facet(true)?;
     Ok(counts(logs.facet(&conditions.query()?, facet, values).await?))
 }
@@ -205,26 +205,26 @@ pub(in crate::http) struct SpanCount {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct SpanCounts {
+pub(in crate::http) struct SpanCountsBody {
     /// Oldest first; empty spans are absent
     data: Vec<SpanCount>,
 }
 
-fn spans(found: Vec<HistogramBucket>) -> Json<SpanCounts> {
+fn spans(found: Vec<HistogramBucket>) -> Json<SpanCountsBody> {
     let span = |bucket: HistogramBucket| SpanCount { from: bucket.from.to_string(), count: bucket.count };
-    Json(SpanCounts { data: found.into_iter().map(span).collect() })
+    Json(SpanCountsBody { data: found.into_iter().map(span).collect() })
 }
 
 /// Runs over time
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/runs/histogram", tag = "Search",
     params(("tenant_id" = uuid::Uuid, Path,), RunConditions, SpanParams),
-    responses((status = 200, body = SpanCounts), Problems)
+    responses((status = 200, body = SpanCountsBody), Problems)
 )]
 pub(in crate::http) async fn run_histogram(
     Reading(logs): Reading,
     Params(conditions, params): Params<RunConditions, SpanParams>,
-) -> Result<Json<SpanCounts>, Problem> {
+) -> Result<Json<SpanCountsBody>, Problem> {
     Ok(spans(logs.histogram(&conditions.query()?, params.seconds()?).await?))
 }
 
@@ -232,12 +232,12 @@ pub(in crate::http) async fn run_histogram(
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/nodes/histogram", tag = "Search",
     params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, SpanParams),
-    responses((status = 200, body = SpanCounts), Problems)
+    responses((status = 200, body = SpanCountsBody), Problems)
 )]
 pub(in crate::http) async fn node_histogram(
     Reading(logs): Reading,
     Params(conditions, params): Params<NodeConditions, SpanParams>,
-) -> Result<Json<SpanCounts>, Problem> {
+) -> Result<Json<SpanCountsBody>, Problem> {
     Ok(spans(logs.histogram(&conditions.query()?, params.seconds()?).await?))
 }
 

@@ -10,7 +10,7 @@ use crate::query::{Creators, QueryError};
 
 /// Why the request goes to Dify. Never an error to the caller.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum PassOnReason {
     /// A request that Dify answers as well or better.
     #[error("{0}")]
     Dify(&'static str),
@@ -20,7 +20,7 @@ pub(super) enum Fault {
     Query(#[from] QueryError),
 }
 
-impl Fault {
+impl PassOnReason {
     /// Returns whether an operator should hear of it: the store fails, or Dify's answers make no sense. The rest is how
     /// requests come to Dify every day.
     pub(super) const fn is_fault(&self) -> bool {
@@ -35,9 +35,9 @@ impl Fault {
 /// Returns the creators, if their names could be looked up.
 ///
 /// # Errors
-/// [`Fault::Dify`]: Dify knows them.
-pub(super) fn known(creators: Creators) -> Result<Creators, Fault> {
-    if creators.are_names_missing() { Err(Fault::Dify("names cannot be looked up now")) } else { Ok(creators) }
+/// [`PassOnReason::Dify`]: Dify knows them.
+pub(super) fn known(creators: Creators) -> Result<Creators, PassOnReason> {
+    if creators.are_names_missing() { Err(PassOnReason::Dify("names cannot be looked up now")) } else { Ok(creators) }
 }
 
 /// Returns a JSON answer that is not kept on the way.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
-use super::answer::Fault;
+use super::answer::PassOnReason;
 use crate::backfill::state::migrations;
 use crate::domain::{Kind, TenantId};
 use crate::store::ReadStore;
@@ -32,8 +32,8 @@ impl Coverage {
     ///
     /// # Errors
     /// [`Fault::Dify`] elsewhere.
-    pub(super) async fn need(&self, tenant_id: TenantId) -> Result<(), Fault> {
-        let fault = Fault::Dify("the store does not hold all of the tenant's past yet; see `difylog migrate`");
+    pub(super) async fn need(&self, tenant_id: TenantId) -> Result<(), PassOnReason> {
+        let fault = PassOnReason::Dify("the store does not hold all of the tenant's past yet; see `difylog migrate`");
         if self.is_whole(tenant_id).await { Ok(()) } else { Err(fault) }
     }
 

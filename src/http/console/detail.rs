@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::access::Access;
-use super::answer::{Fault, json, known};
+use super::answer::{PassOnReason, json, known};
 use super::upstream::{Credentials, Upstream};
 use crate::domain::{Document, Record, RecordId, Revision};
 use crate::http::api::views::{RunDetail, node_items};
@@ -21,10 +21,10 @@ const WITH_ICONS: [&str; 3] = ["tool", "datasource", "trigger-plugin"];
 
 /// Most bytes of cut payloads that one answer is made whole with.
 const MAX_WHOLE: u64 = 64 << 20;
-pub(super) const NOT_STORED: Fault = Fault::Dify("no such run in the store");
+pub(super) const NOT_STORED: PassOnReason = PassOnReason::Dify("no such run in the store");
 
 /// What a caller asks for.
-pub(super) struct Asked<'a> {
+pub(super) struct AskedRun<'a> {
     pub run_id: RecordId,
     /// Path and query as they came.
     pub path_and_query: &'a str,
@@ -36,7 +36,7 @@ struct DifyNodes {
 }
 
 /// What a source has of a run.
-pub(super) enum Found {
+pub(super) enum FoundRun {
     /// Whole, with the full texts of what was cut.
     Stored(Document),
     /// Dify's own answer.
@@ -48,26 +48,26 @@ pub(super) enum Found {
 /// # Errors
 /// [`Fault`] where Dify should answer: a run that the store does not have.
 pub(super) async fn whole_run(
-    asked: &Asked<'_>,
+    asked: &AskedRun<'_>,
     access: &Access,
     logs: &TenantLogs,
     dify: &Upstream,
     credentials: &Credentials,
-) -> Result<Found, Fault> {
+) -> Result<FoundRun, PassOnReason> {
     let document = stored_run(asked, access, logs).await?;
     if !has_ended(&document) {
         // Without a row all fields are null.
         let raw = dify.get(asked.path_and_query, credentials).await?;
         let knows = |run: Value| run.get("id").is_some_and(|id| !id.is_null());
         if raw.status != StatusCode::OK && raw.status != StatusCode::NOT_FOUND || raw.json().is_ok_and(knows) {
-            return Ok(Found::Difys(raw.into_response()));
+            return Ok(FoundRun::Difys(raw.into_response()));
         }
     }
     let whole: u64 = document.truncated.iter().map(|mark| mark.original_bytes).sum();
     if whole > MAX_WHOLE {
-        return Err(Fault::Dify("a run with payloads that are too large to put together here"));
+        return Err(PassOnReason::Dify("a run with payloads that are too large to put together here"));
     }
-    Ok(Found::Stored(logs.full(document).await?))
+    Ok(FoundRun::Stored(logs.full(document).await?))
 }
 
 /// Returns a run with its payloads and its graph.
@@ -75,15 +75,15 @@ pub(super) async fn whole_run(
 /// # Errors
 /// [`Fault`] where Dify should answer.
 pub(super) async fn run(
-    asked: &Asked<'_>,
+    asked: &AskedRun<'_>,
     access: &Access,
     logs: &TenantLogs,
     dify: &Upstream,
     credentials: &Credentials,
-) -> Result<Response, Fault> {
+) -> Result<Response, PassOnReason> {
     let document = match whole_run(asked, access, logs, dify, credentials).await? {
-        Found::Stored(document) => document,
-        Found::Difys(response) => return Ok(response),
+        FoundRun::Stored(document) => document,
+        FoundRun::Difys(response) => return Ok(response),
     };
     let Record::Run(run) = document.record else { return Err(NOT_STORED) };
     let creators = known(logs.creators([(&*run.created_by_role, run.created_by)]).await)?;
@@ -95,13 +95,13 @@ pub(super) async fn run(
 /// # Errors
 /// [`Fault`] where Dify should answer: a run that the store does not have.
 pub(super) async fn nodes(
-    asked: &Asked<'_>,
+    asked: &AskedRun<'_>,
     access: &Access,
     logs: &TenantLogs,
     dify: &Upstream,
     credentials: &Credentials,
     permit: OwnedSemaphorePermit,
-) -> Result<Response, Fault> {
+) -> Result<Response, PassOnReason> {
     let document = stored_run(asked, access, logs).await?;
     let light = logs.node_snapshots(Some(access.app_id), asked.run_id).await?;
     let is_whole = has_ended(&document) && !light.is_empty() && light.iter().all(|node| node.revision.has_ended());
@@ -128,7 +128,7 @@ pub(super) async fn nodes(
     Ok((headers, Body::from_stream(whole)).into_response())
 }
 
-async fn stored_run(asked: &Asked<'_>, access: &Access, logs: &TenantLogs) -> Result<Document, Fault> {
+async fn stored_run(asked: &AskedRun<'_>, access: &Access, logs: &TenantLogs) -> Result<Document, PassOnReason> {
     let found = logs.run(Some(access.app_id), asked.run_id).await?;
     found.ok_or(NOT_STORED)
 }

@@ -8,9 +8,9 @@ use quick_cache::sync::Cache;
 use serde_json::{Value, json as value};
 
 use super::access::Access;
-use super::answer::{Fault, json, known};
+use super::answer::{PassOnReason, json, known};
 use super::coverage::Coverage;
-use super::merge::{Place, Row, spliced};
+use super::merge::{ListRow, Place, spliced};
 use super::pages::{DifyPage, DifyRow, LARGEST, place_of};
 use super::query::{Query, with_query};
 use super::tables::Tables;
@@ -68,7 +68,7 @@ impl Newest {
         Self(Cache::new(REMEMBERED))
     }
 
-    async fn of(&self, access: &Access, logs: &TenantLogs) -> Result<Timestamp, Fault> {
+    async fn of(&self, access: &Access, logs: &TenantLogs) -> Result<Timestamp, PassOnReason> {
         let name = (access.tenant_id, access.app_id);
         if let Some((until, at)) = self.0.get(&name)
             && Instant::now() < until
@@ -88,7 +88,7 @@ impl Newest {
         };
         let newest = logs.app_log_rows(&everything, 0, 1).await?.rows.into_iter().next();
         let at = newest.map(|AppLogRow { log, .. }| log.created_at);
-        let at = at.ok_or(Fault::Dify("the store has no log of the app"))?;
+        let at = at.ok_or(PassOnReason::Dify("the store has no log of the app"))?;
         self.0.insert(name, (Instant::now() + AGE, at));
         Ok(at)
     }
@@ -98,7 +98,7 @@ impl Newest {
 ///
 /// # Errors
 /// [`Fault`] where Dify should answer.
-pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Response, Fault> {
+pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Response, PassOnReason> {
     query.only(&KNOWN)?;
     let detail = query.text("detail").map(str::to_lowercase);
     let is_detailed = detail.is_some_and(|detail| matches!(detail.as_str(), "1" | "true" | "yes" | "on"));
@@ -123,7 +123,7 @@ pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) 
         if let (true, Some(fields)) = (is_detailed, value.as_object_mut()) {
             fields.insert("details".to_owned(), value!({ "trigger_metadata": details }));
         }
-        Row { id: cursor.id, place: Place::Stored(cursor), value }
+        ListRow { id: cursor.id, place: Place::Stored(cursor), value }
     });
     let rows = spliced(begin, stored.collect(), extra, offset, asked.limit);
     let data: Vec<_> = rows.into_iter().map(|row| row.value).collect();
@@ -131,7 +131,7 @@ pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) 
     Ok(json(&value!({ "page": asked.page, "limit": asked.limit, "total": total, "has_more": has_more, "data": data })))
 }
 
-fn asked(query: &Query, access: &Access) -> Result<AppLogQuery, Fault> {
+fn asked(query: &Query, access: &Access) -> Result<AppLogQuery, PassOnReason> {
     let text = |name: &str| query.text(name).map(str::to_owned);
     Ok(AppLogQuery {
         app_id: access.app_id,
@@ -147,7 +147,7 @@ fn asked(query: &Query, access: &Access) -> Result<AppLogQuery, Fault> {
 }
 
 /// The logs that the same question finds in Dify's table and that the store does not have.
-async fn recent(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Vec<Row<Value>>, Fault> {
+async fn recent(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Vec<ListRow<Value>>, PassOnReason> {
     let newest = sources.newest.of(access, sources.logs).await?;
     let since = Timestamp::from_micros(newest.micros().saturating_sub(SHUFFLED_MICROS)).unwrap_or(Timestamp::MIN);
     let since = query.instant("created_at__after")?.map_or(since, |asked| asked.max(since));
@@ -162,13 +162,18 @@ async fn recent(query: &Query, access: &Access, sources: &Sources<'_>) -> Result
             return Ok(extra);
         }
         if page * LARGEST >= MAX_RECENT {
-            return Err(Fault::Dify("the store is far behind Dify's logs"));
+            return Err(PassOnReason::Dify("the store is far behind Dify's logs"));
         }
         page += 1;
     }
 }
 
-async fn dify_page(query: &Query, sources: &Sources<'_>, since: Timestamp, page: usize) -> Result<DifyPage, Fault> {
+async fn dify_page(
+    query: &Query,
+    sources: &Sources<'_>,
+    since: Timestamp,
+    page: usize,
+) -> Result<DifyPage, PassOnReason> {
     let (since, page, limit) = (since.to_string(), page.to_string(), LARGEST.to_string());
     let filters =
         ["keyword", "status", "created_at__before", "created_by_end_user_session_id", "created_by_account", "detail"];
@@ -182,7 +187,7 @@ async fn dify_page(query: &Query, sources: &Sources<'_>, since: Timestamp, page:
     Ok(raw.json()?)
 }
 
-fn rows(data: Vec<DifyRow>) -> Result<Vec<Row<Value>>, UpstreamFault> {
-    let row = |row: DifyRow| place_of(&row).map(|(id, place)| Row { id, place, value: Value::Object(row) });
+fn rows(data: Vec<DifyRow>) -> Result<Vec<ListRow<Value>>, UpstreamFault> {
+    let row = |row: DifyRow| place_of(&row).map(|(id, place)| ListRow { id, place, value: Value::Object(row) });
     data.into_iter().map(row).collect()
 }

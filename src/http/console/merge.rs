@@ -53,7 +53,7 @@ impl Place {
 
 /// A row of a list.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Row<T> {
+pub(super) struct ListRow<T> {
     pub id: RecordId,
     pub place: Place,
     pub value: T,
@@ -64,10 +64,10 @@ pub(super) struct Row<T> {
 /// keep Dify's order within a second.
 pub(super) fn merged<T>(
     start: Option<Place>,
-    stored: Vec<Row<T>>,
-    difys: Vec<Row<T>>,
+    stored: Vec<ListRow<T>>,
+    difys: Vec<ListRow<T>>,
     choose: impl Fn(T, T) -> T,
-) -> Vec<Row<T>> {
+) -> Vec<ListRow<T>> {
     let mut others: std::collections::HashMap<RecordId, T> = std::collections::HashMap::new();
     let own: HashSet<RecordId> = stored.iter().map(|row| row.id).collect();
     let mut seen = HashSet::new();
@@ -83,7 +83,7 @@ pub(super) fn merged<T>(
         if seen.insert(row.id) {
             let other = others.remove(&row.id);
             rows.push(match other {
-                Some(other) => Row { id: row.id, place: row.place, value: choose(row.value, other) },
+                Some(other) => ListRow { id: row.id, place: row.place, value: choose(row.value, other) },
                 None => row,
             });
         }
@@ -103,13 +103,13 @@ pub(super) fn merged<T>(
 /// `extra`, rows that the store does not have. `begin` must be 0 or at most `offset` less the number of `extra`.
 pub(super) fn spliced<T>(
     begin: u64,
-    window: Vec<Row<T>>,
-    extra: Vec<Row<T>>,
+    window: Vec<ListRow<T>>,
+    extra: Vec<ListRow<T>>,
     offset: u64,
     limit: usize,
-) -> Vec<Row<T>> {
+) -> Vec<ListRow<T>> {
     let first = window.first().map(|row| row.place);
-    let before = |row: &Row<T>| begin > 0 && first.is_none_or(|first| row.place.order(first) == Ordering::Greater);
+    let before = |row: &ListRow<T>| begin > 0 && first.is_none_or(|first| row.place.order(first) == Ordering::Greater);
     let (earlier, extra): (Vec<_>, Vec<_>) = extra.into_iter().partition(before);
     let start = begin + earlier.len() as u64;
     let skip = usize::try_from(offset.saturating_sub(start)).unwrap_or(usize::MAX);

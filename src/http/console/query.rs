@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use axum::http::Uri;
 
-use super::answer::Fault;
+use super::answer::PassOnReason;
 use crate::domain::{RecordId, Timestamp};
 
-pub(super) const JUDGE: Fault = Fault::Dify("parameters that Dify judges");
+pub(super) const JUDGE: PassOnReason = PassOnReason::Dify("parameters that Dify judges");
 
 /// Parameters by name.
 pub(super) struct Query(HashMap<String, String>);
@@ -15,7 +15,7 @@ pub(super) struct Query(HashMap<String, String>);
 impl Query {
     /// # Errors
     /// A parameter that is given twice.
-    pub(super) fn of(uri: &Uri) -> Result<Self, Fault> {
+    pub(super) fn of(uri: &Uri) -> Result<Self, PassOnReason> {
         let mut all = HashMap::new();
         for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             if all.insert(name.into_owned(), value.into_owned()).is_some() {
@@ -27,7 +27,7 @@ impl Query {
 
     /// # Errors
     /// A parameter that is not among `known`.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), Fault> {
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), PassOnReason> {
         if self.0.keys().all(|name| known.contains(&name.as_str())) { Ok(()) } else { Err(JUDGE) }
     }
 
@@ -40,7 +40,7 @@ impl Query {
     ///
     /// # Errors
     /// Anything else.
-    pub(super) fn number(&self, name: &str, default: usize, least: usize, most: usize) -> Result<usize, Fault> {
+    pub(super) fn number(&self, name: &str, default: usize, least: usize, most: usize) -> Result<usize, PassOnReason> {
         let Some(text) = self.0.get(name) else { return Ok(default) };
         let number = text.parse().ok().filter(|number| (least..=most).contains(number));
         number.ok_or(JUDGE)
@@ -50,7 +50,7 @@ impl Query {
     ///
     /// # Errors
     /// Anything else.
-    pub(super) fn one_of(&self, name: &str, values: &[&'static str]) -> Result<Option<&'static str>, Fault> {
+    pub(super) fn one_of(&self, name: &str, values: &[&'static str]) -> Result<Option<&'static str>, PassOnReason> {
         let Some(text) = self.0.get(name) else { return Ok(None) };
         values.iter().find(|value| *value == text).map(|value| Some(*value)).ok_or(JUDGE)
     }
@@ -59,7 +59,7 @@ impl Query {
     ///
     /// # Errors
     /// Anything else.
-    pub(super) fn id(&self, name: &str) -> Result<Option<RecordId>, Fault> {
+    pub(super) fn id(&self, name: &str) -> Result<Option<RecordId>, PassOnReason> {
         let Some(text) = self.text(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| JUDGE)
     }
@@ -68,7 +68,7 @@ impl Query {
     ///
     /// # Errors
     /// Anything else.
-    pub(super) fn instant(&self, name: &str) -> Result<Option<Timestamp>, Fault> {
+    pub(super) fn instant(&self, name: &str) -> Result<Option<Timestamp>, PassOnReason> {
         let Some(text) = self.text(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| JUDGE)
     }

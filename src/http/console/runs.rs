@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::access::Access;
-use super::answer::{Fault, json, known};
-use super::merge::{Place, Row, merged};
+use super::answer::{PassOnReason, json, known};
+use super::merge::{ListRow, Place, merged};
 use super::pages::{DifyPage, DifyRow, LARGEST, STATUSES, TRIGGERS, has_ended, place_of};
 use super::query::{Query, with_query};
 use super::tables::Tables;
@@ -35,7 +35,7 @@ pub(super) struct Request<'a> {
 /// What Dify has behind a place.
 #[derive(Default)]
 struct Difys {
-    rows: Vec<Row<DifyRow>>,
+    rows: Vec<ListRow<DifyRow>>,
     has_more: bool,
 }
 
@@ -58,7 +58,7 @@ pub(super) async fn page(
     dify: &Upstream,
     credentials: &Credentials,
     tables: &Tables,
-) -> Result<Response, Fault> {
+) -> Result<Response, PassOnReason> {
     let query = &request.query;
     query.only(&["last_id", "limit", "status", "triggered_from"])?;
     let limit = query.number("limit", 20, 1, 100)?;
@@ -81,7 +81,7 @@ pub(super) async fn page(
     let difys = source.difys(&start, wanted, oldest).await?;
     let creators = logs.creators(stored.iter().map(|run| (&*run.created_by_role, run.created_by))).await;
     let creators = known(creators)?;
-    let stored = stored.into_iter().map(|run| Row {
+    let stored = stored.into_iter().map(|run| ListRow {
         id: run.id,
         place: Place::Stored(run.cursor()),
         value: Entry {
@@ -91,7 +91,7 @@ pub(super) async fn page(
         },
     });
     let has_more = stored_more || difys.has_more;
-    let theirs = difys.rows.into_iter().map(|row| Row {
+    let theirs = difys.rows.into_iter().map(|row| ListRow {
         id: row.id,
         place: row.place,
         value: Entry { has_ended: has_ended(&row.value), is_stored: false, value: Value::Object(row.value) },
@@ -119,7 +119,7 @@ fn newer(stored: Entry, difys: Entry) -> Entry {
 }
 
 /// Which conversation and message a run answered is known to Dify's `messages` alone.
-async fn fill_messages(rows: &mut [Row<Entry>], app_id: AppId, tables: &Tables) -> Result<(), Fault> {
+async fn fill_messages(rows: &mut [ListRow<Entry>], app_id: AppId, tables: &Tables) -> Result<(), PassOnReason> {
     let unknown: Vec<_> = rows.iter().filter(|row| row.value.is_stored).map(|row| row.id.uuid()).collect();
     let found = tables.messages(app_id, &unknown).await?;
     let found: HashMap<_, _> = found.iter().map(|message| (message.run_id, message)).collect();
@@ -143,7 +143,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    async fn start(&self, last_id: Option<RecordId>) -> Result<Start, Fault> {
+    async fn start(&self, last_id: Option<RecordId>) -> Result<Start, PassOnReason> {
         let Some(id) = last_id else { return Ok(Start { place: None, last_id: None }) };
         if let Some(run) = self.logs.run_summaries(&[id]).await?.into_iter().find(|run| run.app_id == self.list.app_id)
         {
@@ -158,7 +158,7 @@ impl Source<'_> {
     }
 
     /// Dify's rows behind a place: enough for a page, or all down to `oldest`, beyond which the store's page does not reach.
-    async fn difys(&self, start: &Start, wanted: usize, oldest: Option<i64>) -> Result<Difys, Fault> {
+    async fn difys(&self, start: &Start, wanted: usize, oldest: Option<i64>) -> Result<Difys, PassOnReason> {
         let (mut cursor, mut asked) = match start.last_id {
             None => (None, None),
             Some(id) => match self.dify_page(Some(id), wanted.max(20)).await? {
@@ -185,11 +185,11 @@ impl Source<'_> {
             }
         }
         // Rows that were not reached could belong into the page.
-        Err(Fault::Dify("the place of the page is too far into Dify's own list"))
+        Err(PassOnReason::Dify("the place of the page is too far into Dify's own list"))
     }
 
     /// A run that Dify knows, shortly before a place that it does not know; `None`: the newest will do.
-    async fn known_before(&self, start: &Start) -> Result<Option<RecordId>, Fault> {
+    async fn known_before(&self, start: &Start) -> Result<Option<RecordId>, PassOnReason> {
         let second = start.place.map_or(i64::MIN, Place::second);
         let first = self.dify_page(None, LARGEST).await?.ok_or(UpstreamFault::Unexpected)?;
         let rows = self.placed(first.data).await?;
@@ -208,7 +208,7 @@ impl Source<'_> {
     }
 
     /// A page of Dify's own list; `None` if it does not know the run of the cursor.
-    async fn dify_page(&self, last_id: Option<RecordId>, limit: usize) -> Result<Option<DifyPage>, Fault> {
+    async fn dify_page(&self, last_id: Option<RecordId>, limit: usize) -> Result<Option<DifyPage>, PassOnReason> {
         let (limit, last_id) = (limit.min(LARGEST).to_string(), last_id.map(|id| id.to_string()));
         let triggers = self.list.triggered_from.iter().map(|trigger| ("triggered_from", &**trigger));
         let parameters = [("limit", &*limit)]
@@ -225,14 +225,14 @@ impl Source<'_> {
     }
 
     /// Dify's rows with their places: the store's own for each that it knows.
-    async fn placed(&self, data: Vec<DifyRow>) -> Result<Vec<Row<DifyRow>>, Fault> {
+    async fn placed(&self, data: Vec<DifyRow>) -> Result<Vec<ListRow<DifyRow>>, PassOnReason> {
         let places = data.iter().map(place_of).collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<_> = places.iter().map(|(id, _)| *id).collect();
         let known: HashMap<RecordId, Cursor> =
             self.logs.run_summaries(&ids).await?.into_iter().map(|run| (run.id, run.cursor())).collect();
         let row = |((id, place), value)| {
             let place = known.get(&id).map_or(place, |cursor| Place::Stored(*cursor));
-            Row { id, place, value }
+            ListRow { id, place, value }
         };
         Ok(places.into_iter().zip(data).map(row).collect())
     }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::access::Access;
-use super::answer::{Fault, json};
-use super::detail::{self, Asked};
+use super::answer::{PassOnReason, json};
+use super::detail::{self, AskedRun};
 use super::logs::{self, Sources};
 use super::memory::Memory;
 use super::query::Query;
@@ -29,11 +29,11 @@ const MAX_KEY: usize = 255;
 const STATUSES: [&str; 3] = ["succeeded", "failed", "stopped"];
 
 /// Knows what keys open, for a moment.
-pub(super) struct Keys {
+pub(super) struct ServiceKeys {
     memory: Memory,
 }
 
-impl Keys {
+impl ServiceKeys {
     pub(super) const fn new(memory: Memory) -> Self {
         Self { memory }
     }
@@ -42,8 +42,8 @@ impl Keys {
     ///
     /// # Errors
     /// [`Fault::Dify`] where Dify should answer: without a key that is plainly one, and whatever [`Tables`] do not know.
-    pub(super) async fn access(&self, credentials: &Credentials, tables: &Tables) -> Result<Arc<Access>, Fault> {
-        let key = key_of(credentials).ok_or(Fault::Dify("no plain key"))?;
+    pub(super) async fn access(&self, credentials: &Credentials, tables: &Tables) -> Result<Arc<Access>, PassOnReason> {
+        let key = key_of(credentials).ok_or(PassOnReason::Dify("no plain key"))?;
         let name = self.memory.name([key.as_bytes()]);
         if let Some(access) = self.memory.get(&name) {
             return Ok(access);
@@ -122,18 +122,19 @@ impl<'a> RunView<'a> {
 /// # Errors
 /// [`Fault`] where Dify should answer.
 pub(super) async fn run(
-    asked: &Asked<'_>,
+    asked: &AskedRun<'_>,
     version: Version,
     access: &Access,
     logs: &TenantLogs,
     dify: &Upstream,
     credentials: &Credentials,
-) -> Result<Response, Fault> {
+) -> Result<Response, PassOnReason> {
     let document = match detail::whole_run(asked, access, logs, dify, credentials).await? {
-        detail::Found::Stored(document) => document,
-        detail::Found::Difys(response) => return Ok(response),
+        detail::FoundRun::Stored(document) => document,
+        detail::FoundRun::Difys(response) => return Ok(response),
     };
-    let extra = Extra::of_json(document.extra.as_ref()).map_err(|_| Fault::Dify("a row that cannot be read back"))?;
+    let extra =
+        Extra::of_json(document.extra.as_ref()).map_err(|_| PassOnReason::Dify("a row that cannot be read back"))?;
     let Record::Run(run) = &document.record else { return Err(detail::NOT_STORED) };
     Ok(json(&RunView::new(run, &extra, version)))
 }
@@ -142,7 +143,7 @@ pub(super) async fn run(
 ///
 /// # Errors
 /// [`Fault`] where Dify should answer.
-pub(super) async fn logs(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Response, Fault> {
+pub(super) async fn logs(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Response, PassOnReason> {
     if query.text("detail").is_some() {
         return Err(super::query::JUDGE);
     }

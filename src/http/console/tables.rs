@@ -10,7 +10,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::access::Access;
-use super::answer::Fault;
+use super::answer::PassOnReason;
 use super::query::with_query;
 use crate::domain::{AppId, RecordId, TenantId};
 use crate::postgres::apps::{self, MessageRow};
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a database that did not answer is left alone.
 const REST: Duration = Duration::from_secs(5);
 
-const ABSENT: Fault = Fault::Dify("no [postgres] is given");
+const ABSENT: PassOnReason = PassOnReason::Dify("no [postgres] is given");
 
 /// Dify's PostgreSQL, if there is one to ask.
 pub(super) struct Tables {
@@ -40,10 +40,10 @@ impl Tables {
     ///
     /// # Errors
     /// [`Fault::Dify`] where Dify should answer: a key that opens nothing, too.
-    pub(super) async fn access_of_key(&self, key: &str) -> Result<Access, Fault> {
+    pub(super) async fn access_of_key(&self, key: &str) -> Result<Access, PassOnReason> {
         let database = self.database.as_ref().ok_or(ABSENT)?;
         let found = self.ask(async { apps::app_of_key(&database.client().await?, key).await }).await?;
-        let app = found.ok_or(Fault::Dify("a key that opens no app"))?;
+        let app = found.ok_or(PassOnReason::Dify("a key that opens no app"))?;
         let (tenant_id, app_id) = (TenantId::new(app.tenant_id), AppId::new(app.id));
         Ok(Access { tenant_id, app_id, mode: app.mode.into(), zone: None })
     }
@@ -52,7 +52,7 @@ impl Tables {
     ///
     /// # Errors
     /// [`Fault::Dify`] where Dify should answer.
-    pub(super) async fn messages(&self, app_id: AppId, runs: &[Uuid]) -> Result<Vec<MessageRow>, Fault> {
+    pub(super) async fn messages(&self, app_id: AppId, runs: &[Uuid]) -> Result<Vec<MessageRow>, PassOnReason> {
         let Some(database) = self.database.as_ref().filter(|_| !runs.is_empty()) else { return Ok(Vec::new()) };
         self.ask(async { apps::messages_of_runs(&database.client().await?, app_id.uuid(), runs).await }).await
     }
@@ -65,11 +65,12 @@ impl Tables {
         &self,
         access: &Access,
         runs: &[RecordId],
-    ) -> Result<HashMap<RecordId, Value>, Fault> {
+    ) -> Result<HashMap<RecordId, Value>, PassOnReason> {
         if runs.is_empty() {
             return Ok(HashMap::new());
         }
-        let database = self.database.as_ref().ok_or(Fault::Dify("details of triggers are in Dify's tables alone"))?;
+        let database =
+            self.database.as_ref().ok_or(PassOnReason::Dify("details of triggers are in Dify's tables alone"))?;
         let runs: Vec<Uuid> = runs.iter().map(|run| run.uuid()).collect();
         let (tenant, app) = (access.tenant_id.uuid(), access.app_id.uuid());
         let question = async { apps::trigger_metadata(&database.client().await?, tenant, app, &runs).await };
@@ -95,9 +96,9 @@ impl Tables {
         }
     }
 
-    async fn ask<T>(&self, question: impl Future<Output = Result<T, PostgresError>>) -> Result<T, Fault> {
+    async fn ask<T>(&self, question: impl Future<Output = Result<T, PostgresError>>) -> Result<T, PassOnReason> {
         if self.rests_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until) {
-            return Err(Fault::Dify("PostgreSQL did not answer a moment ago"));
+            return Err(PassOnReason::Dify("PostgreSQL did not answer a moment ago"));
         }
         match tokio::time::timeout(PATIENCE, question).await {
             Ok(Ok(found)) => return Ok(found),
@@ -105,6 +106,6 @@ impl Tables {
             Err(_) => warn!("Dify's tables do not answer in time; its service API answers"),
         }
         *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
-        Err(Fault::Dify("PostgreSQL does not answer"))
+        Err(PassOnReason::Dify("PostgreSQL does not answer"))
     }
 }

@@ -4,7 +4,7 @@
 use axum::response::Response;
 
 use super::access::Access;
-use super::answer::{Fault, json};
+use super::answer::{PassOnReason, json};
 use super::coverage::Coverage;
 use super::pages::{STATUSES, TRIGGERS};
 use super::query::{JUDGE, Query};
@@ -22,7 +22,7 @@ pub(super) async fn counts(
     access: &Access,
     logs: &TenantLogs,
     coverage: &Coverage,
-) -> Result<Response, Fault> {
+) -> Result<Response, PassOnReason> {
     query.only(&["status", "time_range", "triggered_from"])?;
     let status = query.one_of("status", &STATUSES)?;
     let triggered_from = query.one_of("triggered_from", &TRIGGERS)?.unwrap_or("debugging");
@@ -46,11 +46,11 @@ pub(super) async fn statistics(
     access: &Access,
     logs: &TenantLogs,
     coverage: &Coverage,
-) -> Result<Response, Fault> {
+) -> Result<Response, PassOnReason> {
     query.only(&["start", "end"])?;
-    let view = DayView::of(name).ok_or(Fault::Dify("a statistic that Dify knows"))?;
-    let zone = access.zone.ok_or(Fault::Dify("the caller has no time zone that is known"))?;
-    let instant = |name: &str| -> Result<Option<Timestamp>, Fault> {
+    let view = DayView::of(name).ok_or(PassOnReason::Dify("a statistic that Dify knows"))?;
+    let zone = access.zone.ok_or(PassOnReason::Dify("the caller has no time zone that is known"))?;
+    let instant = |name: &str| -> Result<Option<Timestamp>, PassOnReason> {
         let Some(text) = query.text(name).filter(|text| !text.trim().is_empty()) else { return Ok(None) };
         local_instant(text, zone).map(Some).ok_or(JUDGE)
     };

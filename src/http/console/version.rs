@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answer::Fault;
+use super::answer::PassOnReason;
 use super::upstream::{Credentials, Upstream};
 
 /// A path that everybody may ask, and that asks nothing of Dify's servers.
@@ -44,7 +44,7 @@ impl Versions {
     ///
     /// # Errors
     /// [`Fault`] where Dify should answer, because it does not tell.
-    pub(super) async fn current(&self) -> Result<Version, Fault> {
+    pub(super) async fn current(&self) -> Result<Version, PassOnReason> {
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((until, version)) = known
             && Instant::now() < until
@@ -53,7 +53,7 @@ impl Versions {
         }
         let raw = self.dify.get(PATH, &Credentials::none()).await?;
         let version = raw.headers.get(HEADER).and_then(|value| value.to_str().ok()).and_then(Version::parse);
-        let version = version.ok_or(Fault::Dify("Dify does not tell its version"))?;
+        let version = version.ok_or(PassOnReason::Dify("Dify does not tell its version"))?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now() + AGE, version));
         Ok(version)
     }

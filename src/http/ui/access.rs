@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use super::layout::{Frame, Screen};
-use super::state::State;
+use super::layout::{PageFrame, Screen};
+use super::state::AddressState;
 use super::viewer::Look;
 use crate::domain::{TenantId, Timestamp, WorkflowRun};
 use crate::http::api::Api;
@@ -34,15 +34,15 @@ impl FromRequestParts<Api> for Viewer {
 }
 
 impl Viewer {
-    pub(super) fn frame(&self, title: &str) -> Frame {
+    pub(super) fn frame(&self, title: &str) -> PageFrame {
         let operates = self.caller.may_operate();
-        let plain = Frame::plain(self.look, title, &self.here);
-        Frame { signed_in: true, is_admin: self.caller.is_admin(), operates, ..plain }
+        let plain = PageFrame::plain(self.look, title, &self.here);
+        PageFrame { signed_in: true, is_admin: self.caller.is_admin(), operates, ..plain }
     }
 }
 
 /// Somebody who may read the logs of the path's workspace.
-pub(super) struct Reader {
+pub(super) struct PageReader {
     pub viewer: Viewer,
     pub logs: TenantLogs,
     /// The name of the workspace, where it is known.
@@ -50,7 +50,7 @@ pub(super) struct Reader {
     dify_link: Option<String>,
 }
 
-impl FromRequestParts<Api> for Reader {
+impl FromRequestParts<Api> for PageReader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
@@ -63,7 +63,7 @@ impl FromRequestParts<Api> for Reader {
     }
 }
 
-impl Reader {
+impl PageReader {
     pub(super) fn tenant_id(&self) -> TenantId {
         self.logs.tenant_id()
     }
@@ -75,13 +75,13 @@ impl Reader {
     }
 
     /// The frame of a screen; `state` says which span and app the other screens open with.
-    pub(super) fn frame(&self, title: &str, screen: Screen, state: &State) -> Frame {
-        let mut carried = State::default();
+    pub(super) fn frame(&self, title: &str, screen: Screen, state: &AddressState) -> PageFrame {
+        let mut carried = AddressState::default();
         for name in ["range", "from", "until", "app_id"] {
             carried = carried.with(name, state.get(name));
         }
         let tenant_id = Some(self.tenant_id());
         let workspace = self.workspace.clone();
-        Frame { tenant_id, workspace, screen: Some(screen), carried, ..self.viewer.frame(title) }
+        PageFrame { tenant_id, workspace, screen: Some(screen), carried, ..self.viewer.frame(title) }
     }
 }

@@ -6,14 +6,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::choose_app::choose_app;
 use super::explore::View;
 use super::format::{count, line, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
 use super::person;
 use super::runs::creator;
-use super::state::State;
+use super::state::AddressState;
 use crate::domain::{AppId, Timestamp};
 use crate::http::api::params::id;
 use crate::http::api::problem::Problem;
@@ -25,7 +25,7 @@ const ROWS: usize = 50;
 const MOST_PAGES: u64 = 10_000;
 
 /// The page.
-pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Problem> {
+pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&KNOWN)?;
     let look = reader.viewer.look;
     let texts = look.texts();

@@ -6,8 +6,8 @@ use chrono_tz::Tz;
 use maud::{Markup, html};
 
 use super::format::{class, count, instant};
-use super::i18n::Texts;
-use super::state::State;
+use super::i18n::PageTexts;
+use super::state::AddressState;
 use crate::domain::Timestamp;
 use crate::domain::query::{HistogramBucket, TimeRange};
 
@@ -92,7 +92,14 @@ impl Bars {
     }
 
     /// The chart; every bar leads to its own span. Its table has the same links for those who do not point.
-    pub(super) fn markup(&self, texts: &Texts, caption: &str, state: &State, path: &str, zone: Tz) -> Markup {
+    pub(super) fn markup(
+        &self,
+        texts: &PageTexts,
+        caption: &str,
+        state: &AddressState,
+        path: &str,
+        zone: Tz,
+    ) -> Markup {
         let bars = self.bars();
         let highest = (0..bars).map(|bar| self.at(bar)).max().unwrap_or(0).max(1);
         let label = |bar: usize| instant(self.span(bar).0, zone, self.pattern());
@@ -115,13 +122,13 @@ impl Bars {
         }
     }
 
-    fn href(&self, bar: usize, state: &State, path: &str) -> String {
+    fn href(&self, bar: usize, state: &AddressState, path: &str) -> String {
         let (from, until) = self.span(bar);
         let text = |at: Timestamp| at.to_string().replace(".000000Z", "Z");
         state.spanning(Some(&text(from)), Some(&text(until))).href(path)
     }
 
-    fn bar(&self, bar: usize, highest: u64, texts: &Texts, state: &State, path: &str, zone: Tz) -> Markup {
+    fn bar(&self, bar: usize, highest: u64, texts: &PageTexts, state: &AddressState, path: &str, zone: Tz) -> Markup {
         let mut top = 100.0;
         let mut title = instant(self.span(bar).0, zone, "%Y-%m-%d %H:%M");
         let mut boxes = Vec::new();
@@ -147,7 +154,7 @@ impl Bars {
         }
     }
 
-    fn table(&self, texts: &Texts, state: &State, path: &str, zone: Tz) -> Markup {
+    fn table(&self, texts: &PageTexts, state: &AddressState, path: &str, zone: Tz) -> Markup {
         html! {
             details.behind {
                 summary { (texts.as_table) }
@@ -167,7 +174,7 @@ impl Bars {
 }
 
 /// A column per day, and its table. A point is its name, its height and its number as text.
-pub(super) fn columns(texts: &Texts, caption: &str, points: &[(String, f64, String)]) -> Markup {
+pub(super) fn columns(texts: &PageTexts, caption: &str, points: &[(String, f64, String)]) -> Markup {
     let highest = points.iter().map(|(_, value, _)| *value).fold(f64::MIN_POSITIVE, f64::max);
     let most = points.iter().find(|(_, value, _)| *value >= highest).map_or("", |(_, _, shown)| shown.as_str());
     html! {

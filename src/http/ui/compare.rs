@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::format::{count, line, seconds, short, status, time, took};
-use super::i18n::Texts;
+use super::i18n::PageTexts;
 use super::layout::{Screen, path};
 use crate::domain::query::{Direction, SortBy};
 use crate::domain::{Timestamp, WorkflowRun};
@@ -14,12 +14,12 @@ use crate::query::{Change, Comparison, NodePair, RunQuery, SearchPage};
 /// Earlier runs to choose from.
 const EARLIER: usize = 15;
 
-fn href(reader: &Reader, run: &WorkflowRun, with: impl std::fmt::Display) -> String {
+fn href(reader: &PageReader, run: &WorkflowRun, with: impl std::fmt::Display) -> String {
     format!("{}/{}?view=compare&with={with}", path(reader.tenant_id(), Screen::Runs), run.id)
 }
 
 /// The earlier runs of the same app, each a link to what differs.
-pub(super) async fn choice(reader: &Reader, run: &WorkflowRun) -> Result<Markup, Problem> {
+pub(super) async fn choice(reader: &PageReader, run: &WorkflowRun) -> Result<Markup, Problem> {
     let (texts, zone) = (reader.viewer.look.texts(), reader.viewer.look.zone);
     let mut query = RunQuery { app_id: Some(run.app_id), ..RunQuery::default() };
     query.created.until = Timestamp::from_micros(run.created_at.micros() + 1).ok();
@@ -53,7 +53,7 @@ pub(super) async fn choice(reader: &Reader, run: &WorkflowRun) -> Result<Markup,
 }
 
 /// What differs; this run is on the left.
-pub(super) fn differences(reader: &Reader, found: &Comparison) -> Markup {
+pub(super) fn differences(reader: &PageReader, found: &Comparison) -> Markup {
     let texts = reader.viewer.look.texts();
     html! {
         @if found.is_cut { p.note { (texts.compare_cut) } }
@@ -64,7 +64,7 @@ pub(super) fn differences(reader: &Reader, found: &Comparison) -> Markup {
     }
 }
 
-fn heads(reader: &Reader, found: &Comparison) -> Markup {
+fn heads(reader: &PageReader, found: &Comparison) -> Markup {
     let (texts, zone) = (reader.viewer.look.texts(), reader.viewer.look.zone);
     let (left, right) = (&found.left, &found.right);
     let runs = path(reader.tenant_id(), Screen::Runs);
@@ -94,7 +94,7 @@ fn heads(reader: &Reader, found: &Comparison) -> Markup {
     }
 }
 
-fn changes(texts: &Texts, found: &[Change]) -> Markup {
+fn changes(texts: &PageTexts, found: &[Change]) -> Markup {
     let side = |text: &Option<String>| html! { @match text { Some(text) => code { (line(text, 300)) }, None => span.faint { (texts.absent) } } };
     html! {
         @if found.is_empty() { p.faint { (texts.compare_same) } } @else {
@@ -107,7 +107,7 @@ fn changes(texts: &Texts, found: &[Change]) -> Markup {
     }
 }
 
-fn nodes(reader: &Reader, pairs: &[NodePair]) -> Markup {
+fn nodes(reader: &PageReader, pairs: &[NodePair]) -> Markup {
     let texts = reader.viewer.look.texts();
     let nodes = path(reader.tenant_id(), Screen::Nodes);
     let side = |node: &Option<crate::domain::query::NodeSummary>| {

@@ -5,10 +5,10 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::format::{clipped, count, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
-use super::state::State;
+use super::state::AddressState;
 use super::tree::text;
 use crate::domain::query::RunSummary;
 use crate::domain::{JsonText, Record, RecordId};
@@ -25,12 +25,12 @@ const SHOWN: usize = 2000;
 const PARSED: usize = 256 << 10;
 
 /// The address of a conversation.
-pub(super) fn href(reader: &Reader, id: RecordId) -> String {
+pub(super) fn href(reader: &PageReader, id: RecordId) -> String {
     format!("/ui/t/{}/conversations/{id}", reader.tenant_id())
 }
 
 /// The page.
-pub(super) async fn page(reader: Reader, ids: Ids, state: State) -> Result<Response, Problem> {
+pub(super) async fn page(reader: PageReader, ids: Ids, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&["page"])?;
     let id: RecordId = ids.get("conversation_id")?;
     known(&reader.logs)?;
@@ -56,10 +56,10 @@ pub(super) async fn page(reader: Reader, ids: Ids, state: State) -> Result<Respo
             @if turns.len() > number * PAGE { a.button rel="next" href=(at(number + 1)) { (texts.next) } }
         }
     };
-    Ok(whole_page(StatusCode::OK, &reader.frame(texts.conversation, Screen::Runs, &State::default()), &content))
+    Ok(whole_page(StatusCode::OK, &reader.frame(texts.conversation, Screen::Runs, &AddressState::default()), &content))
 }
 
-async fn one(reader: &Reader, turn: &Turn) -> Result<Markup, Problem> {
+async fn one(reader: &PageReader, turn: &Turn) -> Result<Markup, Problem> {
     let texts = reader.viewer.look.texts();
     let Some(run) = &turn.run else {
         return Ok(
@@ -83,7 +83,7 @@ async fn one(reader: &Reader, turn: &Turn) -> Result<Markup, Problem> {
     })
 }
 
-fn head(reader: &Reader, run: &RunSummary) -> Markup {
+fn head(reader: &PageReader, run: &RunSummary) -> Markup {
     let look = reader.viewer.look;
     html! {
         header {

@@ -11,10 +11,10 @@ pub(super) use self::act::{act, progress, stop};
 pub(super) use self::letter::letter;
 use super::access::Viewer;
 use super::format::{count, line, short, time};
-use super::i18n::Texts;
+use super::i18n::PageTexts;
 use super::layout::page as whole_page;
-use super::state::State;
-use crate::amqp::{Found, Selection};
+use super::state::AddressState;
+use crate::amqp::{LetterSelection, LetterSummary};
 use crate::domain::Kind;
 use crate::http::api::extract::Operating;
 use crate::http::api::letters::LetterConditions;
@@ -28,7 +28,7 @@ const ROWS: usize = 100;
 /// Values of a facet.
 const VALUES: usize = 12;
 
-fn selection(state: &State) -> Result<Selection, Problem> {
+fn selection(state: &AddressState) -> Result<LetterSelection, Problem> {
     let conditions = LetterConditions {
         tenant_id: state.owned("tenant_id"),
         kind: state.owned("kind"),
@@ -42,7 +42,11 @@ fn selection(state: &State) -> Result<Selection, Problem> {
 }
 
 /// The page. While a replay holds the letters, its progress.
-pub(super) async fn page(viewer: Viewer, Operating(queue, _): Operating, state: State) -> Result<Response, Problem> {
+pub(super) async fn page(
+    viewer: Viewer,
+    Operating(queue, _): Operating,
+    state: AddressState,
+) -> Result<Response, Problem> {
     let state = state.only(&KNOWN)?;
     if let Some(job) = queue.under_way() {
         return Ok(Redirect::to(&act::path(job.id)).into_response());
@@ -73,7 +77,7 @@ pub(super) async fn page(viewer: Viewer, Operating(queue, _): Operating, state: 
     Ok(whole_page(StatusCode::OK, &viewer.frame(texts.dead_letters), &content))
 }
 
-fn none(texts: &Texts, found: &LetterPage) -> Markup {
+fn none(texts: &PageTexts, found: &LetterPage) -> Markup {
     let is_empty = found.walked == 0;
     html! {
         section.state.none {
@@ -84,7 +88,7 @@ fn none(texts: &Texts, found: &LetterPage) -> Markup {
     }
 }
 
-fn chips(texts: &Texts, state: &State) -> Markup {
+fn chips(texts: &PageTexts, state: &AddressState) -> Markup {
     let names = [
         ("reason", texts.reason),
         ("tenant_id", texts.workspace),
@@ -104,7 +108,7 @@ fn chips(texts: &Texts, state: &State) -> Markup {
     }
 }
 
-fn facet(texts: &Texts, state: &State, name: &str, word: &str, found: &[(String, u64)]) -> Markup {
+fn facet(texts: &PageTexts, state: &AddressState, name: &str, word: &str, found: &[(String, u64)]) -> Markup {
     html! {
         section.facet {
             h2 { (word) }
@@ -125,7 +129,7 @@ fn facet(texts: &Texts, state: &State, name: &str, word: &str, found: &[(String,
     }
 }
 
-fn results(viewer: &Viewer, state: &State, found: &LetterPage) -> Markup {
+fn results(viewer: &Viewer, state: &AddressState, found: &LetterPage) -> Markup {
     let texts = viewer.look.texts();
     html! {
         div.above { p.total role="status" { strong { (count(found.selected.into())) } " " (texts.letters_found) } }
@@ -151,7 +155,7 @@ fn results(viewer: &Viewer, state: &State, found: &LetterPage) -> Markup {
     }
 }
 
-fn row(viewer: &Viewer, letter: &Found) -> Markup {
+fn row(viewer: &Viewer, letter: &LetterSummary) -> Markup {
     let texts = viewer.look.texts();
     let heading = &letter.heading;
     html! {
@@ -171,7 +175,7 @@ fn row(viewer: &Viewer, letter: &Found) -> Markup {
 }
 
 /// What can be done to the chosen letters, or to all of a view.
-fn controls(texts: &Texts, selected: u64) -> Markup {
+fn controls(texts: &PageTexts, selected: u64) -> Markup {
     html! {
         div.controls {
             p { (texts.chosen_or_all) " " strong { (count(selected.into())) } }

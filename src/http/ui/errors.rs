@@ -7,11 +7,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::explore::View;
 use super::format::{count, line, short, time};
 use super::layout::{Screen, page as whole_page, path};
-use super::state::{Span, State};
+use super::state::{AddressState, Span};
 use crate::domain::Timestamp;
 use crate::http::api::params::id;
 use crate::http::api::problem::Problem;
@@ -26,7 +26,7 @@ const MOST_GROUPS: usize = 100;
 const BARS: usize = 24;
 
 /// The page.
-pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Problem> {
+pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&KNOWN)?;
     let look = reader.viewer.look;
     let texts = look.texts();
@@ -116,8 +116,8 @@ fn small_chart(group: &ErrorGroup, begin: i64, end: i64) -> Markup {
 }
 
 /// The search that finds the runs of a group: by the longest part of its text that does not change.
-fn found_by(span: &Span, state: &State, group: &ErrorGroup) -> State {
-    let mut found = State::default().with("status", Some("failed")).with("app_id", state.get("app_id"));
+fn found_by(span: &Span, state: &AddressState, group: &ErrorGroup) -> AddressState {
+    let mut found = AddressState::default().with("status", Some("failed")).with("app_id", state.get("app_id"));
     found = match &span.preset {
         Some(preset) => found.with("range", Some(preset)),
         None => found.with("from", state.get("from")).with("until", state.get("until")),

@@ -7,13 +7,13 @@ use std::sync::OnceLock;
 use futures::future::try_join_all;
 use maud::{Markup, html};
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::charts::{Bars, width};
 use super::format::{count, instant, line, short};
-use super::i18n::Texts;
+use super::i18n::PageTexts;
 use super::layout::{Screen, path};
 use super::names;
-use super::state::{RANGES, Span, State};
+use super::state::{AddressState, RANGES, Span};
 use super::states::nothing;
 use crate::domain::query::{FacetCount, HistogramBucket, TimeRange, Total};
 use crate::domain::{AppId, Timestamp};
@@ -28,8 +28,8 @@ pub(super) const VALUES: usize = 8;
 
 /// One explorer with its state.
 pub(super) struct View<'a> {
-    pub reader: &'a Reader,
-    pub state: &'a State,
+    pub reader: &'a PageReader,
+    pub state: &'a AddressState,
     pub span: &'a Span,
     pub screen: Screen,
     /// What is searched in: name of the parameter's value, and the word for it.
@@ -55,7 +55,7 @@ pub(super) struct Results<'a> {
 }
 
 impl View<'_> {
-    pub(super) fn texts(&self) -> &'static Texts {
+    pub(super) fn texts(&self) -> &'static PageTexts {
         self.reader.viewer.look.texts()
     }
 
@@ -84,7 +84,7 @@ impl View<'_> {
         path(self.reader.tenant_id(), self.screen)
     }
 
-    pub(super) fn href(&self, state: &State) -> String {
+    pub(super) fn href(&self, state: &AddressState) -> String {
         state.href(&self.path())
     }
 
@@ -258,7 +258,7 @@ impl View<'_> {
         }
     }
 
-    fn switched(&self, name: &str, value: &str) -> State {
+    fn switched(&self, name: &str, value: &str) -> AddressState {
         // The API takes one app, and any of several statuses.
         if name == "app_id" {
             self.state.with(name, (!self.state.holds(name, value)).then_some(value))
@@ -313,7 +313,7 @@ fn shown(value: &str) -> String {
 }
 
 /// How many a search found.
-pub(super) fn total(texts: &Texts, total: Total) -> Markup {
+pub(super) fn total(texts: &PageTexts, total: Total) -> Markup {
     html! { p.total role="status" { @if !total.exact { (texts.at_least) " " } strong { (count(total.value.into())) } " " (texts.found) } }
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use maud::{Markup, html};
 
-use super::i18n::Texts;
+use super::i18n::PageTexts;
 use crate::domain::{Timestamp, printable};
 
 /// Digits in groups of three.
@@ -112,7 +112,7 @@ pub(super) fn class(status: &str) -> &'static str {
 }
 
 /// A status by shape, colour and word.
-pub(super) fn status(texts: &Texts, status: &str) -> Markup {
+pub(super) fn status(texts: &PageTexts, status: &str) -> Markup {
     html! { span.status.(class(status)) { (mark(status)) bdi { (texts.status(status)) } } }
 }
 

@@ -6,9 +6,9 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::format::{class, clipped};
-use super::i18n::Texts;
+use super::i18n::PageTexts;
 use super::layout::{Screen, path};
 use crate::domain::query::NodeSummary;
 use crate::domain::{RecordId, WorkflowRun, printable};
@@ -138,7 +138,7 @@ fn states(nodes: &[NodeSummary]) -> HashMap<&str, (&str, RecordId, usize)> {
     worst
 }
 
-pub(super) fn markup(reader: &Reader, run: &WorkflowRun, nodes: &[NodeSummary]) -> Markup {
+pub(super) fn markup(reader: &PageReader, run: &WorkflowRun, nodes: &[NodeSummary]) -> Markup {
     let texts = reader.viewer.look.texts();
     let (placed, edges) = read(run.graph.as_ref().map_or("", |graph| graph.as_str()));
     if placed.is_empty() {
@@ -172,7 +172,12 @@ fn curve(from: &Placed, to: &Placed) -> String {
     format!("M{x:.0} {y:.0}C{:.0} {y:.0} {:.0} {v:.0} {u:.0} {v:.0}", x + bend, u - bend)
 }
 
-fn one(reader: &Reader, texts: &Texts, node: &Placed, states: &HashMap<&str, (&str, RecordId, usize)>) -> Markup {
+fn one(
+    reader: &PageReader,
+    texts: &PageTexts,
+    node: &Placed,
+    states: &HashMap<&str, (&str, RecordId, usize)>,
+) -> Markup {
     let state = states.get(node.id.as_str());
     let word = state.map_or(texts.not_started.into(), |(status, ..)| texts.status(status));
     let title = printable(&clipped(&node.title, 26)).into_owned();

@@ -5,7 +5,7 @@ mod texts;
 
 use std::borrow::Cow;
 
-pub(super) use self::texts::Texts;
+pub(super) use self::texts::PageTexts;
 use self::texts::{EN, ZH};
 use crate::domain::printable;
 
@@ -57,7 +57,7 @@ impl Lang {
         header.split(',').take(16).find_map(known).unwrap_or(Self::En)
     }
 
-    pub(super) const fn texts(self) -> &'static Texts {
+    pub(super) const fn texts(self) -> &'static PageTexts {
         match self {
             Self::En => &EN,
             Self::Zh => &ZH,
@@ -65,7 +65,7 @@ impl Lang {
     }
 }
 
-impl Texts {
+impl PageTexts {
     /// The word of a status: as stored where there is no own word, without what acts.
     pub(super) fn status<'a>(&self, status: &'a str) -> Cow<'a, str> {
         match status.char_indices().nth(40) {

@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::assets::{ICON, SCRIPT, STYLE};
 use super::format::{clipped, line, short};
 use super::i18n::Lang;
-use super::state::State;
+use super::state::AddressState;
 use super::viewer::{Look, Theme};
 use crate::domain::{TenantId, printable};
 
@@ -53,7 +53,7 @@ pub(super) fn path(tenant_id: TenantId, screen: Screen) -> String {
 
 /// Where a page stands.
 #[derive(Clone)]
-pub(super) struct Frame {
+pub(super) struct PageFrame {
     pub look: Look,
     pub title: String,
     /// The address of the page, for what comes back to it.
@@ -67,10 +67,10 @@ pub(super) struct Frame {
     pub workspace: Option<Box<str>>,
     pub screen: Option<Screen>,
     /// Time range and app, which go along to the other screens.
-    pub carried: State,
+    pub carried: AddressState,
 }
 
-impl Frame {
+impl PageFrame {
     /// A page outside of any workspace.
     pub(super) fn plain(look: Look, title: &str, here: &str) -> Self {
         Self {
@@ -83,14 +83,14 @@ impl Frame {
             tenant_id: None,
             workspace: None,
             screen: None,
-            carried: State::default(),
+            carried: AddressState::default(),
         }
     }
 }
 
 /// A whole page.
-pub(super) fn page(status: StatusCode, frame: &Frame, content: &Markup) -> Response {
-    let Frame { look, title, .. } = frame;
+pub(super) fn page(status: StatusCode, frame: &PageFrame, content: &Markup) -> Response {
+    let PageFrame { look, title, .. } = frame;
     let texts = look.texts();
     let markup = html! {
         (DOCTYPE)
@@ -115,7 +115,7 @@ pub(super) fn page(status: StatusCode, frame: &Frame, content: &Markup) -> Respo
     (status, Html(markup.into_string())).into_response()
 }
 
-fn head(frame: &Frame) -> Markup {
+fn head(frame: &PageFrame) -> Markup {
     let look = frame.look;
     let texts = look.texts();
     html! {
@@ -146,7 +146,7 @@ fn head(frame: &Frame) -> Markup {
 }
 
 /// Language, colours, zone: forms, so that they work without a script.
-fn foot(frame: &Frame) -> Markup {
+fn foot(frame: &PageFrame) -> Markup {
     let look = &frame.look;
     let texts = look.texts();
     let theme_name = |theme| match theme {

@@ -6,13 +6,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::charts::Bars;
 use super::explore::{Results, VALUES, View, apps_of, snippet};
 use super::format::{line, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
 use super::runs::field_word;
-use super::state::State;
+use super::state::AddressState;
 use crate::domain::query::{Facet, FacetCount, NodeSummary};
 use crate::http::api::params::{NodeConditions, field_name};
 use crate::http::api::problem::Problem;
@@ -83,7 +83,7 @@ async fn find(view: &View<'_>, query: &NodeQuery) -> Result<Found, Problem> {
 }
 
 /// The page.
-pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Problem> {
+pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&KNOWN)?;
     let look = reader.viewer.look;
     let texts = look.texts();

@@ -6,11 +6,11 @@ use axum::response::{Html, IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::format::{bytes, line, seconds, status, time};
-use super::i18n::Texts;
+use super::i18n::PageTexts;
 use super::layout::{Screen, page, path};
-use super::state::State;
+use super::state::AddressState;
 use super::tree::{MOST_BYTES, text, tree};
 use crate::domain::document::{PayloadField, Truncation};
 use crate::domain::{Document, JsonText, NodeExecution, Record};
@@ -37,7 +37,7 @@ fn fields(record: &Record) -> Vec<(PayloadField, Option<&str>)> {
     }
 }
 
-fn word(texts: &Texts, field: PayloadField) -> &'static str {
+fn word(texts: &PageTexts, field: PayloadField) -> &'static str {
     match field {
         PayloadField::Inputs => texts.inputs,
         PayloadField::Outputs => texts.outputs,
@@ -49,7 +49,7 @@ fn word(texts: &Texts, field: PayloadField) -> &'static str {
 }
 
 /// The payloads of a document. `base` is the address of its data.
-pub(super) fn payloads(texts: &Texts, document: &Document, base: &str) -> Markup {
+pub(super) fn payloads(texts: &PageTexts, document: &Document, base: &str) -> Markup {
     html! {
         @for (field, payload) in fields(&document.record) {
             @if let Some(payload) = payload.filter(|payload| !matches!(*payload, "" | "null" | "{}" | "[]")) {
@@ -60,7 +60,7 @@ pub(super) fn payloads(texts: &Texts, document: &Document, base: &str) -> Markup
     }
 }
 
-fn one(texts: &Texts, field: PayloadField, payload: &str, mark: Option<&Truncation>, base: &str) -> Markup {
+fn one(texts: &PageTexts, field: PayloadField, payload: &str, mark: Option<&Truncation>, base: &str) -> Markup {
     let href = format!("{base}/text/{}{}", field.as_str(), if mark.is_some() { "?full=true" } else { "" });
     let size = payload.len() as u64;
     html! {
@@ -82,12 +82,12 @@ fn one(texts: &Texts, field: PayloadField, payload: &str, mark: Option<&Truncati
 }
 
 /// The address of a node execution's data.
-pub(super) fn node_data(reader: &Reader, id: impl std::fmt::Display) -> String {
+pub(super) fn node_data(reader: &PageReader, id: impl std::fmt::Display) -> String {
     format!("/ui/data/{}/nodes/{id}", reader.tenant_id())
 }
 
 /// One node execution: a page, or, for a script, the part that a timeline opens.
-pub(super) async fn node(reader: Reader, ids: Ids, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn node(reader: PageReader, ids: Ids, headers: HeaderMap) -> Result<Response, Problem> {
     let found = reader.logs.node(ids.get("node_execution_id")?).await?;
     let Some(document) = found else { return Err(Problem::not_found("no such record")) };
     let Record::Node(node) = &document.record else { return Err(Problem::not_found("no such record")) };
@@ -100,11 +100,11 @@ pub(super) async fn node(reader: Reader, ids: Ids, headers: HeaderMap) -> Result
         return Ok(Html(part.into_string()).into_response());
     }
     let content = html! { (head(&reader, node)) (shown) p.take { (texts.take_away) ": " a href=(base) { "JSON" } } };
-    let frame = reader.frame(&node.title, Screen::Nodes, &State::default());
+    let frame = reader.frame(&node.title, Screen::Nodes, &AddressState::default());
     Ok(page(StatusCode::OK, &frame, &content))
 }
 
-fn head(reader: &Reader, node: &NodeExecution) -> Markup {
+fn head(reader: &PageReader, node: &NodeExecution) -> Markup {
     let (look, texts) = (reader.viewer.look, reader.viewer.look.texts());
     html! {
         @if let Some(run_id) = node.workflow_run_id {

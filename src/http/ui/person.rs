@@ -6,12 +6,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::conversation::said;
 use super::explore::{View, apps_of};
 use super::format::{line, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
-use super::state::State;
+use super::state::AddressState;
 use crate::domain::query::{Direction, Facet, RunSummary, SortBy};
 use crate::domain::{Record, RecordId};
 use crate::http::api::extract::Ids;
@@ -25,12 +25,12 @@ const ROWS: usize = 30;
 const VALUES: usize = 20;
 
 /// The address of a creator's page.
-pub(super) fn href(reader: &Reader, id: RecordId) -> String {
+pub(super) fn href(reader: &PageReader, id: RecordId) -> String {
     format!("/ui/t/{}/people/{id}", reader.tenant_id())
 }
 
 /// The page.
-pub(super) async fn page(reader: Reader, ids: Ids, state: State) -> Result<Response, Problem> {
+pub(super) async fn page(reader: PageReader, ids: Ids, state: AddressState) -> Result<Response, Problem> {
     let mut state = state.only(&KNOWN)?;
     let id: RecordId = ids.get("person_id")?;
     if state.pairs().next().is_none() {
@@ -89,7 +89,7 @@ pub(super) async fn page(reader: Reader, ids: Ids, state: State) -> Result<Respo
             }
         }
     };
-    Ok(whole_page(StatusCode::OK, &reader.frame(texts.person, Screen::Runs, &State::default()), &content))
+    Ok(whole_page(StatusCode::OK, &reader.frame(texts.person, Screen::Runs, &AddressState::default()), &content))
 }
 
 fn name(creator: Option<&Creator>, id: RecordId) -> Markup {
@@ -118,7 +118,7 @@ fn facts(
     view: &View<'_>,
     creator: Option<&Creator>,
     id: RecordId,
-    newest: &[crate::query::Hit<RunSummary>],
+    newest: &[crate::query::SearchHit<RunSummary>],
     oldest: Option<&RunSummary>,
 ) -> Markup {
     let (texts, zone) = (view.texts(), view.reader.viewer.look.zone);

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::format::{class, count, line, seconds, short, status, time};
 use super::graph;
 use super::layout::{Screen, page as whole_page, path};
@@ -14,7 +14,7 @@ use super::names;
 use super::payload::{node_data, payloads};
 use super::person;
 use super::runs::creator;
-use super::state::State;
+use super::state::AddressState;
 use super::timeline::Timeline;
 use super::transcript;
 use super::{compare, conversation};
@@ -29,7 +29,7 @@ const MOST_ERRORS: usize = 20;
 const VIEWS: [&str; 5] = ["timeline", "transcript", "graph", "payloads", "compare"];
 
 /// The page.
-pub(super) async fn page(reader: Reader, ids: Ids, state: State) -> Result<Response, Problem> {
+pub(super) async fn page(reader: PageReader, ids: Ids, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&["view", "cursor", "with"])?;
     let run_id: RecordId = ids.get("run_id")?;
     let view = state.get("view").unwrap_or("timeline");
@@ -54,14 +54,14 @@ pub(super) async fn page(reader: Reader, ids: Ids, state: State) -> Result<Respo
     let content = html! { (head(&reader, &document, run).await) (tabs(&reader, run_id, view)) (body) (take_away(&reader, run_id)) };
     let texts = reader.viewer.look.texts();
     let title = format!("{} {}", texts.run, short(&run_id.to_string()));
-    Ok(whole_page(StatusCode::OK, &reader.frame(&title, Screen::Runs, &State::default()), &content))
+    Ok(whole_page(StatusCode::OK, &reader.frame(&title, Screen::Runs, &AddressState::default()), &content))
 }
 
-fn data(reader: &Reader, run_id: RecordId) -> String {
+fn data(reader: &PageReader, run_id: RecordId) -> String {
     format!("/ui/data/{}/runs/{run_id}", reader.tenant_id())
 }
 
-async fn timeline(reader: &Reader, run: &WorkflowRun, nodes: &[NodeSummary]) -> Result<Markup, Problem> {
+async fn timeline(reader: &PageReader, run: &WorkflowRun, nodes: &[NodeSummary]) -> Result<Markup, Problem> {
     let failed = nodes.iter().filter(|node| matches!(class(node.status.as_str()), "bad" | "warn"));
     let mut errors = HashMap::new();
     for node in failed.take(MOST_ERRORS) {
@@ -76,14 +76,14 @@ async fn timeline(reader: &Reader, run: &WorkflowRun, nodes: &[NodeSummary]) -> 
     Ok(html! { (drawn) @if nodes.len() > super::timeline::MOST { p.note { (texts.nodes_cut) } } })
 }
 
-async fn head(reader: &Reader, document: &Document, run: &WorkflowRun) -> Markup {
+async fn head(reader: &PageReader, document: &Document, run: &WorkflowRun) -> Markup {
     let (look, texts) = (reader.viewer.look, reader.viewer.look.texts());
     let runs = path(reader.tenant_id(), Screen::Runs);
     let creators = reader.logs.creators([(&*run.created_by_role, run.created_by)]).await;
     let apps = reader.logs.app_names([run.app_id]).await;
     // A page without it is better than none.
     let message = reader.logs.message_of_run(run.app_id, run.id).await.ok().flatten();
-    let of = |name: &str, id: &str| State::default().with(name, Some(id)).with("range", Some("all")).href(&runs);
+    let of = |name: &str, id: &str| AddressState::default().with(name, Some(id)).with("range", Some("all")).href(&runs);
     let app_id = run.app_id.to_string();
     html! {
         p.crumbs { a href=(runs) { (texts.runs) } }
@@ -116,7 +116,7 @@ async fn head(reader: &Reader, document: &Document, run: &WorkflowRun) -> Markup
     }
 }
 
-fn tabs(reader: &Reader, run_id: RecordId, current: &str) -> Markup {
+fn tabs(reader: &PageReader, run_id: RecordId, current: &str) -> Markup {
     let texts = reader.viewer.look.texts();
     let here = format!("{}/{run_id}", path(reader.tenant_id(), Screen::Runs));
     let words = [texts.timeline, texts.transcript, texts.graph, texts.payloads, texts.compare];
@@ -129,7 +129,7 @@ fn tabs(reader: &Reader, run_id: RecordId, current: &str) -> Markup {
     }
 }
 
-fn take_away(reader: &Reader, run_id: RecordId) -> Markup {
+fn take_away(reader: &PageReader, run_id: RecordId) -> Markup {
     let texts = reader.viewer.look.texts();
     let nodes = format!("/ui/data/{}/export/nodes?workflow_run_id={run_id}&order=asc", reader.tenant_id());
     html! {
@@ -142,6 +142,6 @@ fn take_away(reader: &Reader, run_id: RecordId) -> Markup {
 }
 
 /// The payloads of one node in a transcript.
-pub(super) fn node_payloads(reader: &Reader, document: &Document) -> Markup {
+pub(super) fn node_payloads(reader: &PageReader, document: &Document) -> Markup {
     payloads(reader.viewer.look.texts(), document, &node_data(reader, document.record.id()))
 }

@@ -6,12 +6,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::charts::Bars;
 use super::explore::{Results, VALUES, View, apps_of, snippet};
 use super::format::{clipped, count, line, short, status, time, took};
 use super::layout::{Screen, page as whole_page};
-use super::state::State;
+use super::state::AddressState;
 use crate::domain::query::{Facet, FacetCount, RunSummary};
 use crate::domain::{RecordId, printable};
 use crate::http::api::params::{RunConditions, field_name};
@@ -88,7 +88,7 @@ async fn find(view: &View<'_>, query: &RunQuery) -> Result<Found, Problem> {
 }
 
 /// The page.
-pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Problem> {
+pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&KNOWN)?;
     let look = reader.viewer.look;
     let texts = look.texts();

@@ -11,10 +11,10 @@ use maud::html;
 use serde::Deserialize;
 
 use super::i18n::Lang;
-use super::layout::{Frame, page};
+use super::layout::{PageFrame, page};
 use super::session::{SESSION, seal, unseal};
 use super::state::encoded;
-use super::states::Known;
+use super::states::SignedIn;
 use super::viewer::{Look, Theme, cookie};
 use crate::http::api::Api;
 use crate::http::api::audit::Refused;
@@ -55,7 +55,7 @@ pub(super) async fn signed_in(State(api): State<Api>, mut request: Request, next
     if let Some(caller) = caller(&api, request.headers()) {
         request.extensions_mut().insert(caller);
         let mut response = next.run(request).await;
-        response.extensions_mut().insert(Known);
+        response.extensions_mut().insert(SignedIn);
         return response;
     }
     let path = request.uri().path_and_query().map_or("/ui/", |path| path.as_str());
@@ -71,7 +71,7 @@ pub(super) async fn signed_in(State(api): State<Api>, mut request: Request, next
 }
 
 #[derive(Deserialize, Default)]
-pub(super) struct Asked {
+pub(super) struct SignInForm {
     #[serde(default)]
     next: String,
     #[serde(default)]
@@ -107,11 +107,11 @@ fn form(look: Look, next: &str, problem: Option<&str>, status: StatusCode) -> Re
         }
     };
     let here = format!("/ui/sign-in?next={}", encoded(local(next)));
-    page(status, &Frame::plain(look, texts.sign_in, &here), &content)
+    page(status, &PageFrame::plain(look, texts.sign_in, &here), &content)
 }
 
 /// The form.
-pub(super) async fn show(look: Look, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn show(look: Look, Query(asked): Query<SignInForm>) -> Response {
     let texts = look.texts();
     let problem = match asked.problem.as_str() {
         "link" => Some(texts.link_used),
@@ -160,7 +160,7 @@ fn entered(api: &Api, headers: &HeaderMap, sealed: &str, next: &str) -> Response
 }
 
 /// Where a sign-in leads: it sees whether the browser kept the cookie.
-pub(super) async fn kept(State(api): State<Api>, headers: HeaderMap, Query(asked): Query<Asked>) -> Redirect {
+pub(super) async fn kept(State(api): State<Api>, headers: HeaderMap, Query(asked): Query<SignInForm>) -> Redirect {
     match caller(&api, &headers) {
         Some(_) => Redirect::to(local(&asked.next)),
         None => Redirect::to("/ui/sign-in?problem=cookie"),
@@ -168,7 +168,7 @@ pub(super) async fn kept(State(api): State<Api>, headers: HeaderMap, Query(asked
 }
 
 #[derive(Deserialize)]
-pub(super) struct Token {
+pub(super) struct EntryToken {
     token: String,
 }
 
@@ -177,7 +177,7 @@ pub(super) async fn enter(
     State(api): State<Api>,
     connection: Option<axum::Extension<Connection>>,
     headers: HeaderMap,
-    Query(asked): Query<Token>,
+    Query(asked): Query<EntryToken>,
 ) -> Response {
     let here = connection.is_some_and(|connection| connection.0.address().to_canonical().is_loopback());
     let key = if here && is_loopback(&headers) { api.sessions.redeem(&asked.token) } else { None };

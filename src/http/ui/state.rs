@@ -27,9 +27,9 @@ const MOST: usize = 64;
 
 /// The parameters of an address, in their order, repeated ones joined by commas, empty ones left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct State(Vec<(String, String)>);
+pub(super) struct AddressState(Vec<(String, String)>);
 
-impl State {
+impl AddressState {
     /// A parameter's value.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
@@ -151,7 +151,7 @@ fn bound(name: &str, text: Option<&str>, zone: Tz) -> Result<Option<Timestamp>, 
     text.parse::<Timestamp>().map(Some).map_err(|_| expected())
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for State {
+impl<S: Send + Sync> FromRequestParts<S> for AddressState {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -183,8 +183,8 @@ impl<S: Send + Sync> FromRequestParts<S> for State {
 mod tests {
     use super::*;
 
-    fn state(pairs: &[(&str, &str)]) -> State {
-        State(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    fn state(pairs: &[(&str, &str)]) -> AddressState {
+        AddressState(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 
     #[test]

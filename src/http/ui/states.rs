@@ -6,11 +6,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 
-use super::layout::{Frame, Screen, page, path};
+use super::layout::{PageFrame, Screen, page, path};
 use super::viewer::Look;
 use crate::domain::TenantId;
 use crate::http::api::Api;
-use crate::http::api::observe::{Cause, RequestId};
+use crate::http::api::observe::{RefusalCause, RequestId};
 use crate::http::api::problem::{Faced, Problem};
 
 /// Answers a problem as a page. The parts of a page that a script asks for stay as they are.
@@ -22,8 +22,8 @@ pub(super) async fn faced(State(_): State<Api>, request: Request, next: Next) ->
     let is_part = request.uri().path().starts_with("/ui/data/") || request.headers().contains_key("x-part");
     let response = next.run(request).await;
     let Some(faced) = response.extensions().get::<Faced>().cloned().filter(|_| !is_part) else { return response };
-    let signed_in = response.extensions().get::<Known>().is_some();
-    let cause = response.extensions().get::<Cause>().cloned();
+    let signed_in = response.extensions().get::<SignedIn>().is_some();
+    let cause = response.extensions().get::<RefusalCause>().cloned();
     let reachable = tenant_id.filter(|_| signed_in && faced.status != StatusCode::NOT_FOUND);
     let mut answer = problem_page(look, &here, signed_in, reachable, &faced, request_id.as_str());
     if let Some(cause) = cause {
@@ -39,7 +39,7 @@ pub(super) async fn faced(State(_): State<Api>, request: Request, next: Next) ->
 
 /// Marks an answer to somebody who is signed in.
 #[derive(Clone)]
-pub(super) struct Known;
+pub(super) struct SignedIn;
 
 fn problem_page(
     look: Look,
@@ -63,7 +63,7 @@ fn problem_page(
         _ => (texts.problem, ""),
     };
     let is_passing = faced.status == StatusCode::SERVICE_UNAVAILABLE || faced.status == StatusCode::TOO_MANY_REQUESTS;
-    let frame = Frame { signed_in, tenant_id, ..Frame::plain(look, title, here) };
+    let frame = PageFrame { signed_in, tenant_id, ..PageFrame::plain(look, title, here) };
     let runs = tenant_id.map_or_else(|| "/ui/".to_owned(), |tenant_id| path(tenant_id, Screen::Runs));
     let content = html! {
         section.state.(if is_passing { "wait" } else { "stop" }) {

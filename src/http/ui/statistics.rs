@@ -7,13 +7,13 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::charts::columns;
 use super::choose_app::choose_app;
 use super::explore::View;
 use super::format::{count, seconds};
 use super::layout::{Screen, page as whole_page};
-use super::state::State;
+use super::state::AddressState;
 use super::states::nothing;
 use crate::domain::query::{Day, Facet, TimeRange};
 use crate::domain::{AppId, RunStatus};
@@ -26,7 +26,7 @@ const KNOWN: [&str; 5] = ["app_id", "range", "from", "until", "triggered_from"];
 const DAYS: usize = 400;
 
 /// The page.
-pub(super) async fn page(reader: Reader, state: State) -> Result<Response, Problem> {
+pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Response, Problem> {
     let mut state = state.only(&KNOWN)?;
     let look = reader.viewer.look;
     let texts = look.texts();

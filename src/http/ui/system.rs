@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::access::Viewer;
 use super::format::{bytes, count, line};
-use super::i18n::Texts;
+use super::i18n::PageTexts;
 use super::layout::page as whole_page;
 use crate::http::api::Api;
 use crate::http::api::extract::Everything;
@@ -40,7 +40,7 @@ fn seen(part: Option<&Value>) -> Option<&Value> {
     part.filter(|part| part.get("error").is_none() && !part.is_null())
 }
 
-fn parts(texts: &Texts, status: &Value) -> Markup {
+fn parts(texts: &PageTexts, status: &Value) -> Markup {
     let named = [
         ("store", texts.store),
         ("payloads", texts.payload_store),
@@ -69,7 +69,7 @@ fn rows(part: Option<&Value>) -> &[Value] {
     seen(part).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn queues(texts: &Texts, part: Option<&Value>) -> Markup {
+fn queues(texts: &PageTexts, part: Option<&Value>) -> Markup {
     let number = |row: &Value, name: &str| {
         row.get(name).and_then(Value::as_u64).map_or("–".to_owned(), |number| count(number.into()))
     };
@@ -96,7 +96,7 @@ struct Month<'a> {
 
 const KINDS: [&str; 3] = ["workflow_run", "node_execution", "app_log"];
 
-fn months(texts: &Texts, part: Option<&Value>) -> Markup {
+fn months(texts: &PageTexts, part: Option<&Value>) -> Markup {
     let mut months = BTreeMap::<&str, Month<'_>>::new();
     for row in rows(part) {
         let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 
 use super::format::{class, count, line, mark, seconds};
-use super::i18n::Texts;
+use super::i18n::PageTexts;
 use super::tree::text;
 use crate::domain::query::NodeSummary;
 use crate::domain::{RecordId, Timestamp};
@@ -19,7 +19,7 @@ const DEEPEST: usize = 6;
 
 /// Node executions with the span that they are drawn over.
 pub(super) struct Timeline<'a> {
-    texts: &'static Texts,
+    texts: &'static PageTexts,
     nodes: &'a [NodeSummary],
     /// Places of what ran inside a node execution, by its place.
     inside: HashMap<usize, Vec<usize>>,
@@ -40,7 +40,7 @@ fn end_of(node: &NodeSummary) -> i64 {
 impl<'a> Timeline<'a> {
     /// Of nodes in the order of their starts; `begin` is the start of the run.
     pub(super) fn new(
-        texts: &'static Texts,
+        texts: &'static PageTexts,
         nodes: &'a [NodeSummary],
         errors: &'a HashMap<RecordId, String>,
         begin: Timestamp,

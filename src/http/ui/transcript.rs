@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::access::Reader;
+use super::access::PageReader;
 use super::format::{line, seconds, status};
 use super::layout::{Screen, path};
 use super::run::node_payloads;
@@ -14,7 +14,7 @@ use crate::query::{NodeQuery, SearchPage};
 /// Nodes of a page. Their payloads may be large: a page of them is bounded by what a tree shows of each.
 const PAGE: usize = 25;
 
-pub(super) async fn markup(reader: &Reader, run: &WorkflowRun, cursor: Option<&str>) -> Result<Markup, Problem> {
+pub(super) async fn markup(reader: &PageReader, run: &WorkflowRun, cursor: Option<&str>) -> Result<Markup, Problem> {
     let texts = reader.viewer.look.texts();
     let query = NodeQuery { workflow_run_id: Some(run.id), ..NodeQuery::default() };
     let page = SearchPage {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::format::{clipped, count};
-use super::i18n::Texts;
+use super::i18n::PageTexts;
 use crate::domain::{printable, printable_block};
 
 /// Bytes of a payload that is shown as a tree; a larger one is behind its link.
@@ -16,7 +16,7 @@ const MOST_CHARACTERS: usize = 4000;
 const OPEN: usize = 2;
 
 /// The tree of a JSON text; of what is no JSON, its text.
-pub(super) fn tree(texts: &Texts, json: &str) -> Markup {
+pub(super) fn tree(texts: &PageTexts, json: &str) -> Markup {
     let mut left = MOST_ITEMS;
     match serde_json::from_str::<Value>(json) {
         Ok(Value::String(whole)) => text(&whole),
@@ -33,7 +33,7 @@ pub(super) fn text(whole: &str) -> Markup {
     html! { pre.text dir="auto" tabindex=[may_scroll.then_some("0")] { (printable_block(&clipped(whole, MOST_CHARACTERS))) } }
 }
 
-fn node(texts: &Texts, key: Option<&str>, value: &Value, depth: usize, left: &mut usize) -> Markup {
+fn node(texts: &PageTexts, key: Option<&str>, value: &Value, depth: usize, left: &mut usize) -> Markup {
     *left = left.saturating_sub(1);
     match value {
         Value::Object(members) if !members.is_empty() => {
@@ -49,7 +49,7 @@ fn node(texts: &Texts, key: Option<&str>, value: &Value, depth: usize, left: &mu
 }
 
 fn branch<'a>(
-    texts: &Texts,
+    texts: &PageTexts,
     key: Option<&str>,
     length: usize,
     brackets: (char, char),

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use chrono_tz::Tz;
 
-use super::i18n::{Lang, Texts};
+use super::i18n::{Lang, PageTexts};
 
 /// The colours of the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Look {
         }
     }
 
-    pub(super) const fn texts(self) -> &'static Texts {
+    pub(super) const fn texts(self) -> &'static PageTexts {
         self.lang.texts()
     }
 }

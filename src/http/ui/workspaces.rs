@@ -82,13 +82,13 @@ async fn list_of(api: &Api, viewer: &Viewer, workspaces: &[(TenantId, Option<u64
 }
 
 #[derive(Deserialize)]
-pub(super) struct Chosen {
+pub(super) struct ChosenWorkspace {
     #[serde(default)]
     tenant_id: String,
 }
 
 /// Opens a workspace by its id.
-pub(super) async fn open(Query(chosen): Query<Chosen>) -> Result<Redirect, Problem> {
+pub(super) async fn open(Query(chosen): Query<ChosenWorkspace>) -> Result<Redirect, Problem> {
     let tenant_id = chosen.tenant_id.trim().parse::<TenantId>();
     let tenant_id = tenant_id.map_err(|_| Problem::param("tenant_id", "expected a uuid"))?;
     Ok(Redirect::to(&path(tenant_id, Screen::Runs)))

@@ -30,7 +30,7 @@ async fn a_fault_of_any_kind_holds_the_batch_and_nothing_is_given_back() {
             flow.send_record(&record).await;
         }
         let outcomes = flow.settled_many(5).await;
-        assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack), "{kind}");
+        assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack), "{kind}");
         assert_eq!(flow.sink.documents().len(), 5, "{kind}");
     }
 }
@@ -43,7 +43,7 @@ async fn another_number_of_verdicts_than_actions_is_not_believed() {
         flow.send_record(&record).await;
     }
     let outcomes = flow.settled_many(3).await;
-    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
     assert_eq!((flow.sink.requests(), flow.sink.documents().len()), (2, 3));
 }
 
@@ -67,7 +67,7 @@ async fn an_open_breaker_stops_pulling_until_a_probe_succeeds() {
     assert!(sender.capacity() <= 54, "deliveries wait in the channel, the prefetch window is the pause");
     flow.sink.set_down(false);
     let outcomes = flow.settled_many(11).await;
-    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
     assert!(!flow.stats.is_breaker_open() && flow.gate.borrow().is_open());
 }
 
@@ -80,7 +80,7 @@ async fn a_long_outage_gives_everything_back_once_and_stops_consuming() {
         flow.send_record(record).await;
     }
     let outcomes = flow.settled_many(4).await;
-    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Requeue));
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Requeue));
     flow.gate.wait_for(|gate| !gate.is_open()).await.unwrap();
     flow.sink.set_down(false);
     flow.gate.wait_for(Gate::is_open).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_long_outage_gives_everything_back_once_and_stops_consuming() {
         flow.send_record(record).await;
     }
     let outcomes = flow.settled_many(4).await;
-    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +114,7 @@ async fn a_document_that_is_too_large_is_cut_harder_before_it_is_given_up() {
     inner.inputs = Some(crate::domain::JsonText::from_clean(format!(r#"{{"text": "{}"}}"#, "a".repeat(900_000))));
     flow.sink.refuse_requests_with(run.key(), 300_000);
     flow.send_record(&run).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
     let document = flow.sink.documents().remove(0);
     assert_eq!(document.truncated.len(), 1);
     assert!(document.truncated[0].original_bytes > 900_000, "the mark names the original");
@@ -128,7 +128,7 @@ async fn a_request_that_panics_holds_its_documents() {
         flow.send_record(&record).await;
     }
     let outcomes = flow.settled_many(5).await;
-    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
     assert_eq!(flow.sink.documents().len(), 5);
 }
 
@@ -142,7 +142,7 @@ async fn abandoning_gives_back_what_is_held() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     flow.abandon.cancel();
     let (outcomes, _) = flow.finish().await;
-    assert_eq!(outcomes.into_values().collect::<Vec<_>>(), vec![Outcome::Requeue; 3]);
+    assert_eq!(outcomes.into_values().collect::<Vec<_>>(), vec![LedgerAction::Requeue; 3]);
 }
 
 /// A removal of what no document names may come between the upload of a text and the document that names it.
@@ -160,7 +160,7 @@ async fn a_full_text_that_goes_before_its_document_is_stored_is_put_again() {
         Ok(vec![Verdict::Stored; actions.len()])
     }));
     flow.send_record(&run).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
     let document = flow.sink.documents().remove(0);
     let store = PayloadStore::open(&PayloadSettings { dir: payloads, s3: None }).unwrap();
     assert_eq!(store.has(document.tenant_id(), document.month(), document.truncated[0].sha256).await, Ok(true));

@@ -10,13 +10,13 @@ static DECODED: AtomicUsize = AtomicUsize::new(0);
 
 /// Takes what a Celery message unfolds to for a native event, so that a test need not write Celery's.
 fn unfolding(message: &Message, limits: DecodeLimits) -> Result<Decoded, Refusal> {
-    if message.source == Source::Native {
+    if message.source == QueueFormat::Native {
         return crate::codec::decode(message, limits);
     }
     DECODED.fetch_add(1, Ordering::Relaxed);
     let mut body = Vec::new();
     std::io::copy(&mut flate2::read::ZlibDecoder::new(&*message.body), &mut body).unwrap();
-    let message = Message { source: Source::Native, compression: None, body: body.into(), ..message.clone() };
+    let message = Message { source: QueueFormat::Native, compression: None, body: body.into(), ..message.clone() };
     crate::codec::decode(&message, limits)
 }
 
@@ -25,7 +25,7 @@ fn compressed(record: &Record) -> Message {
     encoder.write_all(&encode_native(record)).unwrap();
     let body = encoder.finish().unwrap().into();
     let compression = Some("application/x-gzip".into());
-    Message { source: Source::Celery, content_type: None, compression, task: None, body }
+    Message { source: QueueFormat::Celery, content_type: None, compression, task: None, body }
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn what_unfolds_is_decoded_only_as_far_as_memory_allows() {
     }
     let plain = distinct(400).into_iter().find(|record| matches!(record, Record::AppLog(_))).unwrap();
     flow.send_record(&plain).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack, "what is not heavy passes by");
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack, "what is not heavy passes by");
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     while !flow.stats.is_payload_breaker_open() {
         assert!(std::time::Instant::now() < deadline);
@@ -59,6 +59,6 @@ async fn what_unfolds_is_decoded_only_as_far_as_memory_allows() {
     std::fs::remove_file(&folder).unwrap();
     std::fs::create_dir(&folder).unwrap();
     let outcomes = flow.settled_many(6).await;
-    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
     assert_eq!((DECODED.load(Ordering::Relaxed), flow.sink.documents().len()), (6, 7));
 }

@@ -24,8 +24,8 @@ async fn months_far_from_now_are_dead_letters_and_make_no_place() {
     ] {
         flow.send_record(&run_of(created_at)).await;
         match (flow.settled().await.outcome, setting) {
-            (Outcome::Ack, None) => {}
-            (Outcome::DeadLetter(letter), Some(setting)) => {
+            (LedgerAction::Ack, None) => {}
+            (LedgerAction::DeadLetter(letter), Some(setting)) => {
                 let said = format!("{letter:?}");
                 assert!(said.contains(setting) && said.contains("DateOutOfRange"), "{created_at}: {said}");
             }

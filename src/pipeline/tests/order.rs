@@ -44,7 +44,7 @@ fn run_through(order: &[usize], records: &[Record], settings: PipelineSettings) 
         }
         let (outcomes, sink) = flow.finish().await;
         assert_eq!(outcomes.len(), order.len());
-        assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+        assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
         let stored: BTreeMap<_, _> = sink
             .documents()
             .into_iter()

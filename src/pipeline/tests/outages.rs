@@ -49,7 +49,7 @@ async fn a_store_that_takes_nothing_gets_everything_back_once_and_is_tried_by_wr
         flow.send_record(record).await;
     }
     let outcomes = flow.settled_many(40).await;
-    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Requeue));
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Requeue));
     let (mut open, requests) = (0, flow.sink.requests());
     for _ in 0..600 {
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -66,7 +66,7 @@ async fn a_store_that_takes_nothing_gets_everything_back_once_and_is_tried_by_wr
         flow.send_record(record).await;
     }
     let outcomes = flow.settled_many(40).await;
-    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
     assert!(mended.elapsed() < Duration::from_secs(15), "at full rate again: {:?}", mended.elapsed());
 }
 
@@ -78,7 +78,7 @@ async fn a_worker_takes_single_messages_until_the_store_has_judged_one() {
         flow.sink.set_blocked(true);
         let records = plain(3);
         flow.send_record(&records[0]).await;
-        assert_eq!(flow.settled().await.outcome, Outcome::Requeue, "given back after the release");
+        assert_eq!(flow.settled().await.outcome, LedgerAction::Requeue, "given back after the release");
         assert!(flow.gate.borrow().is_closed());
         flow.sink.set_blocked(false);
         if refuses {
@@ -87,7 +87,7 @@ async fn a_worker_takes_single_messages_until_the_store_has_judged_one() {
         // The trial writes what was kept.
         flow.gate.wait_for(Gate::is_open).await.unwrap();
         flow.send_record(&records[1]).await;
-        assert_eq!(flow.settled().await.outcome == Outcome::Ack, !refuses);
+        assert_eq!(flow.settled().await.outcome == LedgerAction::Ack, !refuses);
     }
     let mut flow = Flow::start_first(PipelineSettings::default());
     let records = plain(1);
@@ -111,7 +111,7 @@ async fn an_outage_of_the_payload_store_holds_only_what_has_full_texts() {
         flow.send_record(&record).await;
     }
     let outcomes = flow.settled_many(30).await;
-    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
     assert_eq!(flow.sink.documents().len(), 30, "no document before its full texts");
     let requests = flow.sink.requests();
     tokio::time::sleep(Duration::from_hours(2)).await;
@@ -119,7 +119,7 @@ async fn an_outage_of_the_payload_store_holds_only_what_has_full_texts() {
     assert!(flow.gate.borrow().is_open() && !flow.stats.is_breaker_open());
     payloads_away(&flow, false);
     let outcomes = flow.settled_many(10).await;
-    assert!(outcomes.values().all(|outcome| *outcome == Outcome::Ack));
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
     assert!(!flow.stats.is_payload_breaker_open());
 }
 
@@ -129,14 +129,14 @@ async fn what_was_given_back_often_stops_everything_rather_than_be_lost() {
     payloads_away(&flow, true);
     let record = &truncated(1)[0];
     let body: Bytes = encode_native(record).into();
-    let message = Message { source: Source::Native, content_type: None, compression: None, task: None, body };
+    let message = Message { source: QueueFormat::Native, content_type: None, compression: None, task: None, body };
     flow.send_message(message, 2).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Requeue);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Requeue);
     assert!(flow.gate.borrow().is_closed() && flow.stats.is_breaker_open());
     tokio::time::sleep(Duration::from_hours(2)).await;
     assert!(flow.gate.borrow().is_closed() && flow.ledger.try_recv().is_err());
     payloads_away(&flow, false);
     flow.gate.wait_for(Gate::is_open).await.unwrap();
     flow.send_record(record).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
 }

@@ -4,10 +4,10 @@ use super::*;
 use crate::pipeline::gate::Gate;
 use crate::pipeline::limit::RefusalLimits;
 
-fn outcomes_of(outcomes: &BTreeMap<u64, Outcome>) -> (usize, usize, usize) {
-    let count = |wanted: fn(&Outcome) -> bool| outcomes.values().filter(|outcome| wanted(outcome)).count();
-    let letters = count(|outcome| matches!(outcome, Outcome::DeadLetter(_)));
-    (count(|outcome| *outcome == Outcome::Ack), letters, count(|outcome| *outcome == Outcome::Requeue))
+fn outcomes_of(outcomes: &BTreeMap<u64, LedgerAction>) -> (usize, usize, usize) {
+    let count = |wanted: fn(&LedgerAction) -> bool| outcomes.values().filter(|outcome| wanted(outcome)).count();
+    let letters = count(|outcome| matches!(outcome, LedgerAction::DeadLetter(_)));
+    (count(|outcome| *outcome == LedgerAction::Ack), letters, count(|outcome| *outcome == LedgerAction::Requeue))
 }
 
 #[tokio::test(start_paused = true)]
@@ -23,7 +23,7 @@ async fn thousands_of_bad_events_in_one_message_are_one_letter_and_stop_nothing(
         }
         let outcomes = flow.settled_many(90).await;
         assert_eq!(outcomes_of(&outcomes), (30, 60, 0), "{bad}");
-        let Outcome::DeadLetter(letters) = &outcomes[&1] else { panic!("a letter") };
+        let LedgerAction::DeadLetter(letters) = &outcomes[&1] else { panic!("a letter") };
         assert!(letters.len() == 1 && letters[0].part.is_none(), "the whole body once");
         assert!(letters[0].refusal.detail.starts_with("9999 of 9999 events refused"), "{}", letters[0].refusal);
         assert!(flow.gate.borrow().is_open());
@@ -40,7 +40,7 @@ async fn events_of_one_message_that_the_store_refuses_count_once() {
     assert_eq!(class_of(&flow.settled().await.outcome), Some(RefusalClass::RefusedByStore));
     flow.sink.refuse_everything(None);
     flow.send_record(&distinct(1)[0]).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +104,7 @@ async fn one_refused_among_stored_documents_does_not_pause_again() {
     }));
     flow.gate.wait_for(Gate::is_open).await.unwrap();
     flow.send_record(&records[60]).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
 }
 
 /// Records of one kind and month, in two parts.
@@ -120,7 +120,7 @@ async fn poison_in_a_row_is_letters_where_the_store_takes_what_it_took_before() 
     let mut flow = Flow::start(PipelineSettings::default());
     let (good, poison) = of_one_place(1, 300);
     flow.send_record(&good[0]).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
     flow.sink.refuse_these(poison.iter().map(Record::key));
     let stored = flow.sink.documents();
     for record in &poison {
@@ -136,7 +136,7 @@ async fn what_was_stored_before_and_is_refused_now_says_that_the_store_is_at_fau
     let mut flow = Flow::start(PipelineSettings::default());
     let (good, others) = of_one_place(1, 200);
     flow.send_record(&good[0]).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
     flow.sink.refuse_everything(Some(refused()));
     let begin = tokio::time::Instant::now();
     for record in &others {
@@ -182,7 +182,7 @@ async fn more_poison_than_is_seen_at_once_does_not_stop_the_worker_for_ever() {
     assert!(begin.elapsed() > Duration::from_secs(13 * 60), "slowly: {:?}", begin.elapsed());
     flow.gate.wait_for(|gate| *gate == Gate::Trial).await.unwrap();
     flow.send_record(&good[0]).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
     flow.gate.wait_for(Gate::is_open).await.unwrap();
     // What the pause taught is used: the rest of the poison stops nothing again.
     for record in &poison[..] {
@@ -231,7 +231,7 @@ async fn what_was_given_back_for_it_before_is_a_letter_rather_than_given_back_ag
     flow.sink.refuse_these(poison.iter().map(Record::key));
     for record in &poison {
         let body = encode_native(record).into();
-        let message = Message { source: Source::Native, content_type: None, compression: None, task: None, body };
+        let message = Message { source: QueueFormat::Native, content_type: None, compression: None, task: None, body };
         flow.send_message(message, 2).await;
     }
     assert_eq!(outcomes_of(&flow.settled_many(80).await), (0, 80, 0));
@@ -254,7 +254,7 @@ async fn undecodable_messages_are_tried_one_by_one_and_nothing_goes_back_for_it(
     }
     flow.gate.wait_for(|gate| *gate == Gate::Trial).await.unwrap();
     flow.send_record(&distinct(1)[0]).await;
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
     flow.gate.wait_for(Gate::is_open).await.unwrap();
 }
 
@@ -274,7 +274,7 @@ async fn a_trial_of_one_queue_gives_nothing_of_another_back() {
     flow.gate.wait_for(Gate::is_closed).await.unwrap();
     flow.send_record(&distinct(1)[0]).await;
     flow.sink.set_blocked(false);
-    assert_eq!(flow.settled().await.outcome, Outcome::Ack);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
 }
 
 fn panicking(message: &Message, limits: crate::codec::DecodeLimits) -> Result<crate::codec::Decoded, Refusal> {

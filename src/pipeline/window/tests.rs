@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::{AppLog, Document, Record, RecordId, Revision, Timestamp};
-use crate::pipeline::receipt::{Outcome, Receipt, Settlement};
+use crate::pipeline::receipt::{LedgerAction, Receipt, Settlement};
 use proptest::prelude::*;
 use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -52,7 +52,7 @@ impl Maker {
         Envelope { payload, receipt }
     }
 
-    fn outcomes(&mut self) -> Vec<(u64, Outcome)> {
+    fn outcomes(&mut self) -> Vec<(u64, LedgerAction)> {
         std::iter::from_fn(|| self.ledger.try_recv().ok()).map(|one| (one.tag, one.outcome)).collect()
     }
 }
@@ -76,7 +76,7 @@ async fn the_newest_snapshot_wins_and_carries_all_receipts() {
     }
     let mut outcomes = maker.outcomes();
     outcomes.sort_by_key(|(tag, _)| *tag);
-    assert_eq!(outcomes, [(1, Outcome::Ack), (2, Outcome::Ack), (3, Outcome::Ack)]);
+    assert_eq!(outcomes, [(1, LedgerAction::Ack), (2, LedgerAction::Ack), (3, LedgerAction::Ack)]);
     assert!(window.is_empty() && window.bytes == 0);
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::query::directory::{DirectoryError, Known};
+use crate::query::directory::{DirectoryError, KnownNames};
 
 /// Values remembered of each sort.
 const REMEMBERED: usize = 10_000;
@@ -57,14 +57,14 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, Option<V>> {
         known: Vec<Option<V>>,
         asked: Vec<K>,
         found: Result<Vec<(K, V)>, DirectoryError>,
-    ) -> Known<V> {
+    ) -> KnownNames<V> {
         let mut all: Vec<V> = known.into_iter().flatten().collect();
         let Ok(found) = found else {
             let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let old: Vec<_> = asked.iter().filter_map(|key| cache.get(key)).map(|(_, value)| value.clone()).collect();
             let complete = old.len() == asked.len();
             all.extend(old.into_iter().flatten());
-            return Known { found: all, complete };
+            return KnownNames { found: all, complete };
         };
         let mut absent: HashSet<K> = asked.into_iter().collect();
         for (key, value) in found {
@@ -75,7 +75,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Cache<K, Option<V>> {
         for key in absent {
             self.remember(key, None);
         }
-        Known { found: all, complete: true }
+        KnownNames { found: all, complete: true }
     }
 }
 
@@ -93,8 +93,8 @@ mod tests {
             let (known, unknown) = cache.split(keys.iter().copied());
             cache.completed(known, unknown, away())
         };
-        assert_eq!(ask(&[1, 2]), Known { found: vec!["one"], complete: true });
-        assert_eq!(ask(&[1, 3]), Known { found: vec!["one"], complete: false });
+        assert_eq!(ask(&[1, 2]), KnownNames { found: vec!["one"], complete: true });
+        assert_eq!(ask(&[1, 3]), KnownNames { found: vec!["one"], complete: false });
     }
 
     #[tokio::test(start_paused = true)]

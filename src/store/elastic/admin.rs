@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::catalog::{Catalog, LENIENT, list, list_indices};
 use super::flavour::Flavour;
-use super::hosts::{Answer, Hosts, Method, Request};
+use super::hosts::{EngineAnswer, EngineRequest, Hosts, Method};
 use super::indices::mapping_versions;
-use super::names::{Family, Names, Place};
+use super::names::{Family, IndexNames, IndexPlace};
 use super::reason::Words;
 use super::rivals::{self, Rival};
-use super::search::{LENIENT_COUNT, Reader};
+use super::search::{EngineReader, LENIENT_COUNT};
 use super::settings::ElasticSettings;
 use super::state;
 use super::templates::{self, VERSION};
@@ -29,7 +29,7 @@ const NAMES_PER_REQUEST: usize = 30;
 /// What administration needs of the store.
 pub(super) struct Admin<'a> {
     pub(super) hosts: &'a Hosts,
-    pub(super) names: &'a Names,
+    pub(super) names: &'a IndexNames,
     pub(super) catalog: &'a Catalog,
     pub(super) settings: &'a ElasticSettings,
 }
@@ -69,11 +69,11 @@ impl Admin<'_> {
         let lagging = self.lagging().await?;
         for place in &lagging {
             let path = format!("/{}/_mapping", self.names.index(*place));
-            let request = Request::new(Method::Put, &path).json(&templates::mapping(place.family));
+            let request = EngineRequest::new(Method::Put, &path).json(&templates::mapping(place.family));
             self.hosts.send(&request).await?.success()?;
             let path = format!("/{}/_settings", self.names.index(*place));
             let settings = json!({ "index": { "gc_deletes": templates::GC_DELETES } });
-            self.hosts.send(&Request::new(Method::Put, &path).json(&settings)).await?.success()?;
+            self.hosts.send(&EngineRequest::new(Method::Put, &path).json(&settings)).await?.success()?;
         }
         if !lagging.is_empty() {
             lines.push(format!("mappings of {} existing indices brought to version {VERSION}", lagging.len()));
@@ -130,7 +130,7 @@ impl Admin<'_> {
     pub(super) async fn ready(&self) -> Result<(), SinkFault> {
         let path = format!("/_index_template/{}", self.names.everything());
         let query = [("filter_path", "index_templates.name,index_templates.index_template.version")];
-        let found = self.read_templates(&Request::new(Method::Get, &path).query(&query)).await?;
+        let found = self.read_templates(&EngineRequest::new(Method::Get, &path).query(&query)).await?;
         let lacking = Family::ALL.into_iter().map(|family| self.names.template(family)).find(|name| {
             let version = found.get(name).and_then(|template| template.get("version")).and_then(Value::as_u64);
             version.is_none_or(|version| version < VERSION)
@@ -152,8 +152,8 @@ impl Admin<'_> {
         }
         let query = json!({ "query": { "term": { "tenant_id": tenant.to_string() } } });
         for family in Family::ALL {
-            let path = format!("/{}/_count", self.names.index(Place { family, tenant: None, month }));
-            let answer = self.hosts.send(&Request::new(Method::Post, &path).query(&LENIENT).json(&query)).await?;
+            let path = format!("/{}/_count", self.names.index(IndexPlace { family, tenant: None, month }));
+            let answer = self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT).json(&query)).await?;
             let counted: Counted = answer.json()?;
             if counted.count > 0 {
                 return Ok(true);
@@ -163,11 +163,15 @@ impl Admin<'_> {
     }
 
     /// Drops a month, or one tenant's own indices of it.
-    pub(super) async fn drop_places(&self, month: Month, tenant: Option<TenantId>) -> Result<Vec<Place>, StoreError> {
+    pub(super) async fn drop_places(
+        &self,
+        month: Month,
+        tenant: Option<TenantId>,
+    ) -> Result<Vec<IndexPlace>, StoreError> {
         // Closed ones too: they are of the month as well. Only names that parse are deleted, each by its full name.
         let everywhere = [("expand_wildcards", "open,closed"), ("allow_no_indices", "true")];
         let listed = list_indices(self.hosts, self.names, &self.names.everything(), &everywhere).await?;
-        let is_meant = |place: Place| place.month == month && (tenant.is_none() || place.tenant == tenant);
+        let is_meant = |place: IndexPlace| place.month == month && (tenant.is_none() || place.tenant == tenant);
         let (mut places, mut indices) = (Vec::new(), BTreeSet::new());
         for found in listed.iter().filter(|found| is_meant(found.place)) {
             let holds_more = found.has_other_aliases
@@ -185,7 +189,7 @@ impl Admin<'_> {
         places.dedup();
         for chunk in indices.into_iter().collect::<Vec<_>>().chunks(NAMES_PER_REQUEST) {
             let path = format!("/{}", chunk.join(","));
-            let request = Request::new(Method::Delete, &path).query(&[("ignore_unavailable", "true")]);
+            let request = EngineRequest::new(Method::Delete, &path).query(&[("ignore_unavailable", "true")]);
             let answer = self.hosts.send(&request).await?;
             if answer.status != 404 {
                 answer.success()?;
@@ -205,7 +209,7 @@ impl Admin<'_> {
         list(self.hosts, self.names, &self.names.everything(), &LENIENT).await?;
         let path = format!("/_cat/indices/{}", self.names.everything());
         let query = [("format", "json"), ("h", "index,docs.count"), ("expand_wildcards", "open")];
-        let rows: Vec<Row> = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?.json()?;
+        let rows: Vec<Row> = self.hosts.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?.json()?;
         let tombstones = self.tombstones().await?;
         let mut sums = BTreeMap::<(Month, Family), u64>::new();
         for row in rows {
@@ -249,23 +253,23 @@ impl Admin<'_> {
             "aggs": { "indices": { "terms": { "field": "_index", "size": 10_000 } } },
         });
         let path = format!("/{}/_search", self.names.everything());
-        let request = Request::new(Method::Post, &path).query(&LENIENT_COUNT).json(&query);
+        let request = EngineRequest::new(Method::Post, &path).query(&LENIENT_COUNT).json(&query);
         let reader =
-            Reader { hosts: self.hosts, names: self.names, catalog: self.catalog, search: self.settings.search };
-        let answered: Answered = reader.read(&request, Answer::json).await?;
+            EngineReader { hosts: self.hosts, names: self.names, catalog: self.catalog, search: self.settings.search };
+        let answered: Answered = reader.read(&request, EngineAnswer::json).await?;
         let buckets = answered.aggregations.map(|found| found.indices.buckets).unwrap_or_default();
         Ok(buckets.into_iter().map(|bucket| (bucket.key, bucket.doc_count)).collect())
     }
 
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
         let path = format!("/{}/_refresh", self.names.everything());
-        Ok(self.hosts.send(&Request::new(Method::Post, &path).query(&LENIENT)).await?.success()?)
+        Ok(self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.success()?)
     }
 
     async fn has_state_index(&self) -> Result<bool, SinkFault> {
         let path = format!("/{}/_mapping", self.names.state());
         let query = [("filter_path", "*.mappings._meta")];
-        let answer = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?;
+        let answer = self.hosts.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?;
         if answer.status == 404 { Ok(false) } else { answer.success().map(|()| true) }
     }
 
@@ -275,7 +279,7 @@ impl Admin<'_> {
         if was_missing {
             let path = format!("/{}", self.names.state());
             let body = state::index(self.settings.replicas);
-            let answer = self.hosts.send(&Request::new(Method::Put, &path).json(&body)).await?;
+            let answer = self.hosts.send(&EngineRequest::new(Method::Put, &path).json(&body)).await?;
             let is_there = answer.status == 400 && Words::of_answer(&answer.body).kind == ALREADY_EXISTS;
             if !is_there {
                 answer.success()?;
@@ -284,17 +288,17 @@ impl Admin<'_> {
         // Another process may have created it a moment ago. (A status is no answer: a new index is yellow at once.)
         let path = format!("/_cluster/health/{}", self.names.state());
         let query = [("wait_for_active_shards", "1"), ("timeout", "20s")];
-        self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?.success()?;
+        self.hosts.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?.success()?;
         Ok(was_missing)
     }
 
     /// Every template of the prefix, by name.
     async fn templates(&self) -> Result<HashMap<String, Value>, SinkFault> {
         let path = format!("/_index_template/{}", self.names.everything());
-        self.read_templates(&Request::new(Method::Get, &path)).await
+        self.read_templates(&EngineRequest::new(Method::Get, &path)).await
     }
 
-    async fn read_templates(&self, request: &Request<'_>) -> Result<HashMap<String, Value>, SinkFault> {
+    async fn read_templates(&self, request: &EngineRequest<'_>) -> Result<HashMap<String, Value>, SinkFault> {
         #[derive(Deserialize)]
         struct Templates {
             #[serde(default)]
@@ -329,15 +333,15 @@ impl Admin<'_> {
     async fn put_template(&self, family: Family, done: &'static str) -> Result<&'static str, StoreError> {
         let path = format!("/_index_template/{}", self.names.template(family));
         let body = templates::template(family, self.names, self.settings);
-        self.hosts.send(&Request::new(Method::Put, &path).json(&body)).await?.success()?;
+        self.hosts.send(&EngineRequest::new(Method::Put, &path).json(&body)).await?.success()?;
         Ok(done)
     }
 
     /// Our indices whose mapping is of an older version.
-    async fn lagging(&self) -> Result<Vec<Place>, StoreError> {
+    async fn lagging(&self) -> Result<Vec<IndexPlace>, StoreError> {
         let path = format!("/{}/_mapping", self.names.everything());
         let query = [LENIENT.as_slice(), &[("filter_path", "*.mappings._meta")]].concat();
-        let answer = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?;
+        let answer = self.hosts.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?;
         let versions = mapping_versions(&answer)?;
         let older = versions.into_iter().filter(|(_, version)| *version < VERSION);
         let mut places: Vec<_> = older.filter_map(|(index, _)| self.names.parse(&index)).collect();

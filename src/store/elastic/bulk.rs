@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::catalog::Catalog;
-use super::hosts::{Hosts, Method, Request};
+use super::hosts::{EngineRequest, Hosts, Method};
 use super::indices::Indices;
-use super::names::{self, Names, Place};
+use super::names::{self, IndexNames, IndexPlace};
 use super::retired::RetiredMonths;
-use super::settings::Search;
-use super::state::State;
+use super::settings::SearchedTexts;
+use super::state::StateAccess;
 use super::verdicts::{self, Judgement};
 use super::{folded, rows};
 use crate::domain::{BulkAction, FaultKind, Refusal, RefusalClass, RetryCause, SinkFault, Verdict};
@@ -30,13 +30,13 @@ const LONG: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 1_000;
 
 /// What writing needs of the store.
-pub(super) struct Writer<'a> {
+pub(super) struct EngineWriter<'a> {
     pub(super) hosts: &'a Hosts,
-    pub(super) names: &'a Names,
+    pub(super) names: &'a IndexNames,
     pub(super) indices: &'a Indices,
     pub(super) catalog: &'a Catalog,
     pub(super) retired: &'a RetiredMonths,
-    pub(super) search: Search,
+    pub(super) search: SearchedTexts,
     pub(super) max_request_bytes: usize,
     /// How long the engine may wait for a shard; shorter than our own patience, so that its answer is heard.
     pub(super) shard_timeout: String,
@@ -46,7 +46,7 @@ pub(super) struct Writer<'a> {
 struct Verdicts {
     all: Vec<Verdict>,
     /// Indices whose very first operation was ours.
-    fresh: BTreeSet<Place>,
+    fresh: BTreeSet<IndexPlace>,
 }
 
 impl Verdicts {
@@ -62,12 +62,12 @@ impl Verdicts {
     }
 }
 
-impl Writer<'_> {
+impl EngineWriter<'_> {
     /// Writes all actions. An index that vanished meanwhile is created again, and its actions sent again, once.
     pub(super) async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault> {
         let begin = Instant::now();
         let mut verdicts = Verdicts::new(actions.len());
-        let state = State { hosts: self.hosts, names: self.names };
+        let state = StateAccess { hosts: self.hosts, names: self.names };
         let marks = self.retired.marks(&state).await?;
         let is_late = |action: &BulkAction| marks.cover(action.month(), action.tenant_id());
         for (position, _) in actions.iter().enumerate().filter(|(_, action)| is_late(action)) {
@@ -154,7 +154,7 @@ impl Writer<'_> {
         }
         let wanted = docs.len();
         let query = [("filter_path", "docs.found,docs._id")];
-        let request = Request::new(Method::Post, "/_mget").query(&query).json(&json!({ "docs": docs }));
+        let request = EngineRequest::new(Method::Post, "/_mget").query(&query).json(&json!({ "docs": docs }));
         let found: Found = self.hosts.send(&request).await?.json()?;
         if found.docs.len() != wanted {
             let detail = format!("the answer has {} documents for {wanted}", found.docs.len());
@@ -168,16 +168,16 @@ impl Writer<'_> {
         &self,
         actions: &[BulkAction],
         was_late: &impl Fn(&BulkAction) -> bool,
-        state: &State<'_>,
+        state: &StateAccess<'_>,
     ) -> Result<(), SinkFault> {
         self.retired.forget();
         let marks = self.retired.marks(state).await?;
         let is_retired = |action: &&BulkAction| !was_late(action) && marks.cover(action.month(), action.tenant_id());
-        let places: BTreeSet<Place> =
+        let places: BTreeSet<IndexPlace> =
             actions.iter().filter(is_retired).map(|action| self.names.place_of(action)).collect();
         for place in places {
             let path = format!("/{}", self.names.index(place));
-            let request = Request::new(Method::Delete, &path).query(&[("ignore_unavailable", "true")]);
+            let request = EngineRequest::new(Method::Delete, &path).query(&[("ignore_unavailable", "true")]);
             let answer = self.hosts.send(&request).await?;
             if answer.status != 404 {
                 answer.success()?;
@@ -207,13 +207,13 @@ impl Writer<'_> {
         actions: impl Iterator<Item = (usize, &'a BulkAction)> + Clone,
         verdicts: &mut Verdicts,
     ) -> Result<Vec<usize>, SinkFault> {
-        let places: BTreeSet<Place> = actions.clone().map(|(_, action)| self.names.place_of(action)).collect();
+        let places: BTreeSet<IndexPlace> = actions.clone().map(|(_, action)| self.names.place_of(action)).collect();
         let ensured = self.indices.ensure(self.hosts, self.names, places.iter().copied()).await?;
         if ensured.looked {
             self.catalog.forget();
         }
         let unready = ensured.unready;
-        let targets: HashMap<Place, String> =
+        let targets: HashMap<IndexPlace, String> =
             places.into_iter().map(|place| (place, self.names.index(place))).collect();
         let mut missing = Vec::new();
         let mut request = PendingRequest::default();
@@ -251,7 +251,7 @@ impl Writer<'_> {
     ) -> Result<(), SinkFault> {
         let PendingRequest { body, positions } = request;
         let query = [("filter_path", FILTER), ("timeout", self.shard_timeout.as_str())];
-        let answer = self.hosts.send(&Request::new(Method::Post, "/_bulk").query(&query).lines(body)).await?;
+        let answer = self.hosts.send(&EngineRequest::new(Method::Post, "/_bulk").query(&query).lines(body)).await?;
         answer.success()?;
         for ((position, place), outcome) in positions.iter().zip(verdicts::outcomes(&answer.body, positions.len())?) {
             if outcome.is_first() {
@@ -273,15 +273,15 @@ impl Writer<'_> {
 #[derive(Default)]
 struct PendingRequest {
     body: Vec<u8>,
-    positions: Vec<(usize, Place)>,
+    positions: Vec<(usize, IndexPlace)>,
 }
 
 /// Appends the two lines of an action. Every text in the first line is built from typed ids: none needs escaping.
 fn write_action(
     action: &BulkAction,
-    place: Place,
+    place: IndexPlace,
     index: &str,
-    search: Search,
+    search: SearchedTexts,
     body: &mut Vec<u8>,
 ) -> serde_json::Result<()> {
     match action {

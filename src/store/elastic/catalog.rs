@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::hosts::{Hosts, Method, Request};
-use super::names::{Family, Names, Place};
+use super::hosts::{EngineRequest, Hosts, Method};
+use super::names::{Family, IndexNames, IndexPlace};
 use crate::domain::query::TimeRange;
 use crate::domain::{Month, SinkFault, TenantId};
 
@@ -32,8 +32,8 @@ pub(super) const NAMES_BYTES: usize = 3_000;
 
 /// An index that holds a place's documents.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Listed {
-    pub(super) place: Place,
+pub(super) struct ListedIndex {
+    pub(super) place: IndexPlace,
     /// Its own name: the place's, or that which the place's name is an alias of.
     pub(super) index: String,
     /// Whether it has names that are none of ours.
@@ -52,7 +52,7 @@ struct Lists {
 }
 
 struct Known {
-    places: Arc<[Place]>,
+    places: Arc<[IndexPlace]>,
     read_at: Instant,
 }
 
@@ -77,10 +77,10 @@ impl Catalog {
     pub(super) async fn places(
         &self,
         hosts: &Hosts,
-        names: &Names,
+        names: &IndexNames,
         family: Family,
         tenant: TenantId,
-    ) -> Result<Arc<[Place]>, SinkFault> {
+    ) -> Result<Arc<[IndexPlace]>, SinkFault> {
         let fresh = |known: &&Known| known.read_at.elapsed() < FRESH;
         let forgotten = {
             let lists = self.lock();
@@ -92,7 +92,7 @@ impl Catalog {
         let read_at = Instant::now();
         let mut places = list(hosts, names, &names.readable(family, tenant), &LENIENT).await?;
         places.retain(|place| place.tenant.is_none_or(|owner| owner == tenant));
-        let places: Arc<[Place]> = places.into();
+        let places: Arc<[IndexPlace]> = places.into();
         let mut lists = self.lock();
         if lists.forgotten == forgotten {
             if lists.known.len() >= LISTS {
@@ -116,14 +116,14 @@ impl Catalog {
 }
 
 /// Whether a place may hold a document of a span.
-pub(super) fn overlaps(place: Place, span: TimeRange) -> bool {
+pub(super) fn overlaps(place: IndexPlace, span: TimeRange) -> bool {
     span.from.is_none_or(|from| from.month() <= place.month)
         && span.until.is_none_or(|until| place.month.start() < until)
 }
 
 /// The months of which a tenant has both an index of its own and a shared one: its tenancy was changed meanwhile, and a
 /// record may lie in both.
-pub(super) fn doubled(places: &[Place]) -> BTreeSet<Month> {
+pub(super) fn doubled(places: &[IndexPlace]) -> BTreeSet<Month> {
     let own: BTreeSet<Month> = places.iter().filter(|place| place.tenant.is_some()).map(|place| place.month).collect();
     places
         .iter()
@@ -133,7 +133,7 @@ pub(super) fn doubled(places: &[Place]) -> BTreeSet<Month> {
 }
 
 /// What asks for these places of a tenant; `None`: there is nothing to ask.
-pub(super) fn target(names: &Names, family: Family, tenant: TenantId, places: &[Place]) -> Option<Target> {
+pub(super) fn target(names: &IndexNames, family: Family, tenant: TenantId, places: &[IndexPlace]) -> Option<Target> {
     if places.is_empty() {
         return None;
     }
@@ -147,10 +147,10 @@ pub(super) fn target(names: &Names, family: Family, tenant: TenantId, places: &[
 /// The places that an expression covers, oldest month first, each once.
 pub(super) async fn list(
     hosts: &Hosts,
-    names: &Names,
+    names: &IndexNames,
     expression: &str,
     query: &[(&str, &str)],
-) -> Result<Vec<Place>, SinkFault> {
+) -> Result<Vec<IndexPlace>, SinkFault> {
     let mut places: Vec<_> =
         list_indices(hosts, names, expression, query).await?.into_iter().map(|listed| listed.place).collect();
     places.dedup();
@@ -160,17 +160,17 @@ pub(super) async fn list(
 /// The indices of ours that an expression covers, oldest month first. Learns which names are aliases.
 pub(super) async fn list_indices(
     hosts: &Hosts,
-    names: &Names,
+    names: &IndexNames,
     expression: &str,
     query: &[(&str, &str)],
-) -> Result<Vec<Listed>, SinkFault> {
+) -> Result<Vec<ListedIndex>, SinkFault> {
     #[derive(Deserialize)]
     struct Index {
         #[serde(default)]
         aliases: Map<String, Value>,
     }
     let path = format!("/{expression}/_alias");
-    let answer = hosts.send(&Request::new(Method::Get, &path).query(query)).await?;
+    let answer = hosts.send(&EngineRequest::new(Method::Get, &path).query(query)).await?;
     let indices: HashMap<String, Index> = answer.json()?;
     let mut listed = Vec::new();
     for (index, Index { aliases }) in indices {
@@ -181,7 +181,7 @@ pub(super) async fn list_indices(
             names.learn(&index, by_alias.first().copied());
         }
         let found = own.into_iter().chain(by_alias.into_iter().filter(|_| own.is_none()));
-        listed.extend(found.map(|place| Listed { place, index: index.clone(), has_other_aliases }));
+        listed.extend(found.map(|place| ListedIndex { place, index: index.clone(), has_other_aliases }));
     }
     listed.sort_unstable_by(|one, other| (one.place.month, one).cmp(&(other.place.month, other)));
     Ok(listed)

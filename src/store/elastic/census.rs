@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::admin::Admin;
 use super::catalog::{LENIENT, list};
 use super::copies::PAGE;
-use super::hosts::{Answer, Method, Request};
+use super::hosts::{EngineAnswer, EngineRequest, Method};
 use super::names::Family;
-use super::search::{LENIENT_COUNT, Reader};
+use super::search::{EngineReader, LENIENT_COUNT};
 use crate::domain::query::{MonthSize, TenantCount};
 use crate::domain::{FaultKind, Kind, Month, SinkFault, TenantId};
 use crate::store::StoreError;
@@ -35,7 +35,7 @@ impl Admin<'_> {
         let path = format!("/_cat/indices/{}", self.names.everything());
         let columns = ("h", "index,store.size,pri,rep");
         let query = [("format", "json"), ("bytes", "b"), columns, ("expand_wildcards", "open")];
-        let rows: Vec<Row> = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?.json()?;
+        let rows: Vec<Row> = self.hosts.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?.json()?;
         let mut sums = BTreeMap::<(Month, Family), (u64, u64)>::new();
         for row in rows {
             if let Some(place) = self.names.parse(&row.index) {
@@ -54,7 +54,7 @@ impl Admin<'_> {
     }
 }
 
-impl Reader<'_> {
+impl EngineReader<'_> {
     /// Documents per tenant and kind of a month; tombstones have no tenant and are not in it.
     pub(super) async fn tenant_counts(&self, month: Month) -> Result<Vec<TenantCount>, SinkFault> {
         let mut counts = BTreeMap::<(TenantId, Kind), u64>::new();
@@ -69,7 +69,7 @@ impl Reader<'_> {
                     after => json!({ "size": PAGE, "sources": sources, "after": after }),
                 };
                 let query = json!({ "size": 0, "aggs": { "tenants": { "composite": composite } } });
-                let request = Request::new(Method::Post, &path).query(&LENIENT_COUNT).json(&query);
+                let request = EngineRequest::new(Method::Post, &path).query(&LENIENT_COUNT).json(&query);
                 let Buckets { buckets, after_key } = self.read(&request, tenant_buckets).await?;
                 for bucket in &buckets {
                     let tenant = bucket
@@ -107,7 +107,7 @@ struct BucketKey {
     tenant: String,
 }
 
-fn tenant_buckets(answer: &Answer) -> Result<Buckets, SinkFault> {
+fn tenant_buckets(answer: &EngineAnswer) -> Result<Buckets, SinkFault> {
     #[derive(Deserialize)]
     struct Outer {
         // Absent where no index matches.

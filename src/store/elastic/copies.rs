@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::catalog::{self, LENIENT, NAMES_BYTES, Target, list};
 use super::hit::{Hit, hits};
-use super::hosts::{Method, Request};
-use super::names::{self, Family, Place};
+use super::hosts::{EngineRequest, Method};
+use super::names::{self, Family, IndexPlace};
 use super::queries::demanded;
-use super::search::{LENIENT_SEARCH, Reader, continue_after, nanoseconds};
+use super::search::{EngineReader, LENIENT_SEARCH, continue_after, nanoseconds};
 use crate::domain::query::{Cursor, Scan, TimeRange};
 use crate::domain::record::RecordKey;
 use crate::domain::{Kind, Month, NodeStatus, Precedence, RecordId, Revision, RunStatus, SinkFault, TenantId};
@@ -29,30 +29,30 @@ const NAMED_TENANTS: usize = 8;
 const NAMED_MONTHS: usize = 4;
 
 /// A copy of a record: what is known of it without its payloads.
-pub(super) struct Copy {
+pub(super) struct CopyVersion {
     pub(super) key: RecordKey,
     pub(super) revision: i64,
-    pub(super) place: Place,
+    pub(super) place: IndexPlace,
     pub(super) cursor: Cursor,
     pub(super) hit: Hit,
 }
 
-impl Copy {
+impl CopyVersion {
     /// Its rank among the copies of its record: the greatest counts.
-    pub(super) fn standing(&self) -> Standing {
-        Standing::new(self.revision, self.place)
+    pub(super) fn standing(&self) -> CopyRank {
+        CopyRank::new(self.revision, self.place)
     }
 }
 
 /// The order of a record's copies over all indices: months and revisions first, then which index of the month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Standing {
+pub(super) struct CopyRank {
     pub(super) precedence: Precedence,
-    pub(super) place: Place,
+    pub(super) place: IndexPlace,
 }
 
-impl Standing {
-    pub(super) fn new(revision: i64, place: Place) -> Self {
+impl CopyRank {
+    pub(super) fn new(revision: i64, place: IndexPlace) -> Self {
         Self { precedence: Precedence::new(Revision::from_stored(revision), place.month), place }
     }
 
@@ -63,7 +63,7 @@ impl Standing {
     }
 }
 
-impl Reader<'_> {
+impl EngineReader<'_> {
     /// The indices that a walk meets: those of the months of its span. `None`: there are none.
     pub(super) async fn scan_target(&self, scan: &Scan) -> Result<Option<Target>, SinkFault> {
         let family = Family::Records(scan.kind);
@@ -85,7 +85,7 @@ impl Reader<'_> {
                 return vec![format!("{stem}-*{}", month.dotted())];
             }
             let places = std::iter::once(None).chain(tenants.iter().copied().map(Some));
-            places.map(|tenant| self.names.index(Place { family, tenant, month: *month })).collect()
+            places.map(|tenant| self.names.index(IndexPlace { family, tenant, month: *month })).collect()
         };
         let named = months_of(span).map(|months| months.iter().flat_map(of_month).collect::<Vec<_>>().join(","));
         if let Some(named) = named.filter(|named| named.len() <= NAMES_BYTES) {
@@ -99,17 +99,22 @@ impl Reader<'_> {
         format!("{stem}-*,-{stem}-*-*,{}", own.join(","))
     }
 
-    pub(super) async fn copies(&self, scan: &Scan, query: &Value) -> Result<Vec<Copy>, SinkFault> {
+    pub(super) async fn copies(&self, scan: &Scan, query: &Value) -> Result<Vec<CopyVersion>, SinkFault> {
         match self.scan_target(scan).await? {
             Some(target) => self.copies_in(&target, scan.kind, query).await,
             None => Ok(Vec::new()),
         }
     }
 
-    pub(super) async fn copies_in(&self, target: &Target, kind: Kind, query: &Value) -> Result<Vec<Copy>, SinkFault> {
+    pub(super) async fn copies_in(
+        &self,
+        target: &Target,
+        kind: Kind,
+        query: &Value,
+    ) -> Result<Vec<CopyVersion>, SinkFault> {
         let path = format!("/{}/_search", target.expression);
         let options = target.options(&LENIENT_SEARCH);
-        let found = self.read(&Request::new(Method::Post, &path).query(&options).json(query), hits).await?;
+        let found = self.read(&EngineRequest::new(Method::Post, &path).query(&options).json(query), hits).await?;
         if found.iter().any(|hit| !self.names.is_known(&hit.index)) {
             // An index behind an alias, or one that only looks like ours: the list tells, and is remembered.
             list(self.hosts, self.names, &target.expression, &LENIENT).await?;
@@ -123,8 +128,8 @@ impl Reader<'_> {
         &self,
         kind: Kind,
         tenant: TenantId,
-        found: &[Copy],
-    ) -> Result<HashMap<RecordKey, Standing>, SinkFault> {
+        found: &[CopyVersion],
+    ) -> Result<HashMap<RecordKey, CopyRank>, SinkFault> {
         let mut by_index: HashMap<&str, Vec<RecordId>> = HashMap::new();
         for copy in found {
             by_index.entry(&copy.hit.index).or_default().push(copy.key.id);
@@ -134,7 +139,7 @@ impl Reader<'_> {
             json!({ "bool": { "filter": [ids], "must_not": [{ "term": { "_index": index } }] } })
         };
         let others: Vec<_> = by_index.iter().map(other).collect();
-        let mut standings: HashMap<RecordKey, Standing> = HashMap::new();
+        let mut standings: HashMap<RecordKey, CopyRank> = HashMap::new();
         if others.is_empty() {
             return Ok(standings);
         }
@@ -156,7 +161,7 @@ impl Reader<'_> {
     }
 
     /// A hit as a copy; `None` if it lies in an index that only looks like ours.
-    fn copy(&self, kind: Kind, hit: Hit) -> Result<Option<Copy>, SinkFault> {
+    fn copy(&self, kind: Kind, hit: Hit) -> Result<Option<CopyVersion>, SinkFault> {
         let Some(place) = self.names.parse(&hit.index) else { return Ok(None) };
         let (id, revision) = hit.version()?;
         let tenant_id = hit.tenant()?;
@@ -165,15 +170,20 @@ impl Reader<'_> {
             return Ok(None);
         }
         let created_at = hit.created_at()?;
-        Ok(Some(Copy { key, revision, place, cursor: Cursor { created_at, id }, hit }))
+        Ok(Some(CopyVersion { key, revision, place, cursor: Cursor { created_at, id }, hit }))
     }
 
     /// Leaves out copies that a newer one in another index replaces, and all but one of equal ones.
-    pub(super) async fn only_newest(&self, kind: Kind, copies: Vec<Copy>) -> Result<Vec<Copy>, SinkFault> {
+    pub(super) async fn only_newest(
+        &self,
+        kind: Kind,
+        copies: Vec<CopyVersion>,
+    ) -> Result<Vec<CopyVersion>, SinkFault> {
         let keys: BTreeSet<RecordKey> = copies.iter().map(|copy| copy.key).collect();
         let newest = self.newest_of(kind, &keys).await?;
         let mut seen = HashSet::new();
-        let is_replaced = |copy: &Copy| newest.get(&copy.key).is_some_and(|newest| newest.replaces(copy.standing()));
+        let is_replaced =
+            |copy: &CopyVersion| newest.get(&copy.key).is_some_and(|newest| newest.replaces(copy.standing()));
         Ok(copies.into_iter().filter(|copy| !is_replaced(copy) && seen.insert(copy.key)).collect())
     }
 
@@ -182,8 +192,8 @@ impl Reader<'_> {
         &self,
         kind: Kind,
         keys: &BTreeSet<RecordKey>,
-    ) -> Result<HashMap<RecordKey, Standing>, SinkFault> {
-        let mut newest: HashMap<RecordKey, Standing> = HashMap::new();
+    ) -> Result<HashMap<RecordKey, CopyRank>, SinkFault> {
+        let mut newest: HashMap<RecordKey, CopyRank> = HashMap::new();
         for copy in self.copies_of(kind, keys).await? {
             let standing = copy.standing();
             newest.entry(copy.key).and_modify(|known| *known = standing.max(*known)).or_insert(standing);
@@ -192,7 +202,7 @@ impl Reader<'_> {
     }
 
     /// Every copy of records, as far as searches see them.
-    async fn copies_of(&self, kind: Kind, keys: &BTreeSet<RecordKey>) -> Result<Vec<Copy>, SinkFault> {
+    async fn copies_of(&self, kind: Kind, keys: &BTreeSet<RecordKey>) -> Result<Vec<CopyVersion>, SinkFault> {
         let tenants: BTreeSet<TenantId> = keys.iter().map(|key| key.tenant_id).collect();
         let ids: BTreeSet<RecordId> = keys.iter().map(|key| key.id).collect();
         let mut scan = Scan::all(kind, PAGE);
@@ -220,15 +230,15 @@ impl Reader<'_> {
         &self,
         kind: Kind,
         keys: &BTreeSet<RecordKey>,
-    ) -> Result<HashMap<RecordKey, Vec<Copy>>, SinkFault> {
+    ) -> Result<HashMap<RecordKey, Vec<CopyVersion>>, SinkFault> {
         let tenants: BTreeSet<TenantId> = keys.iter().map(|key| key.tenant_id).collect();
         let tenants: Vec<_> = tenants.into_iter().collect();
         // What another process began a moment ago counts, too.
         self.catalog.forget();
         let everywhere = self.expression(Family::Records(kind), &tenants, TimeRange::default());
         let path = format!("/{everywhere}/_refresh");
-        self.hosts.send(&Request::new(Method::Post, &path).query(&LENIENT)).await?.success()?;
-        let mut copies: HashMap<RecordKey, Vec<Copy>> = HashMap::new();
+        self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.success()?;
+        let mut copies: HashMap<RecordKey, Vec<CopyVersion>> = HashMap::new();
         for copy in self.copies_of(kind, keys).await? {
             copies.entry(copy.key).or_default().push(copy);
         }

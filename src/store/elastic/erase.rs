@@ -13,11 +13,11 @@ use serde_json::json;
 use super::catalog::{LENIENT, list};
 use super::copies::PAGE;
 use super::hit::{Hit, hits};
-use super::hosts::{Hosts, Method, Request};
-use super::names::{Family, Names};
+use super::hosts::{EngineRequest, Hosts, Method};
+use super::names::{Family, IndexNames};
 use super::reason::Words;
 use super::rows;
-use super::search::{LENIENT_COUNT, Reader};
+use super::search::{EngineReader, LENIENT_COUNT};
 use crate::domain::record::RecordKey;
 use crate::domain::{Kind, Month, TenantId, Timestamp};
 use crate::store::{Erasure, Remains, StoreError};
@@ -32,10 +32,10 @@ const CLOCK_TICK: Duration = Duration::from_millis(500);
 const INDICES: usize = 30;
 
 /// What erasing needs of the store.
-pub(super) struct Eraser<'a> {
+pub(super) struct EngineEraser<'a> {
     pub(super) hosts: &'a Hosts,
-    pub(super) names: &'a Names,
-    pub(super) reader: Reader<'a>,
+    pub(super) names: &'a IndexNames,
+    pub(super) reader: EngineReader<'a>,
 }
 
 /// One line of a bulk request and what it was for.
@@ -50,7 +50,7 @@ struct Removal {
     is_conditional: bool,
 }
 
-impl Eraser<'_> {
+impl EngineEraser<'_> {
     pub(super) async fn erase(&self, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, StoreError> {
         let mut erased = HashSet::new();
         let mut by_kind = BTreeMap::<Kind, Vec<&Erasure>>::new();
@@ -77,7 +77,7 @@ impl Eraser<'_> {
         let mut removals = Vec::new();
         for erasure in erasures {
             let copies = found.remove(&erasure.key).unwrap_or_default();
-            let newest = copies.iter().map(super::copies::Copy::standing).max();
+            let newest = copies.iter().map(super::copies::CopyVersion::standing).max();
             let newest = newest.map(|newest| newest.precedence.revision());
             if erasure.revision.is_some() && erasure.revision != newest {
                 continue;
@@ -157,7 +157,7 @@ impl Eraser<'_> {
             return Ok(Vec::new());
         }
         let query = [("filter_path", "items.*.status,items.*.error.type,items.*.error.reason")];
-        let answer = self.hosts.send(&Request::new(Method::Post, "/_bulk").query(&query).lines(body)).await?;
+        let answer = self.hosts.send(&EngineRequest::new(Method::Post, "/_bulk").query(&query).lines(body)).await?;
         let answered: Answered = answer.json()?;
         let outcomes: Vec<Outcome> = answered.items.into_iter().flat_map(BTreeMap::into_values).collect();
         if outcomes.len() != actions {
@@ -176,7 +176,7 @@ impl Eraser<'_> {
 
     async fn refresh(&self, expression: &str) -> Result<(), StoreError> {
         let path = format!("/{expression}/_refresh");
-        Ok(self.hosts.send(&Request::new(Method::Post, &path).query(&LENIENT)).await?.success()?)
+        Ok(self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.success()?)
     }
 
     /// Waits until the engine has forgotten the versions of what was deleted: until then the same could not be written
@@ -189,7 +189,7 @@ impl Eraser<'_> {
     /// Removes the graphs of a tenant that lie in the shared index of a month.
     pub(super) async fn erase_graphs(&self, tenant: TenantId, month: Month) -> Result<u64, StoreError> {
         let mut removed = 0;
-        for place in Names::candidates(Family::Graphs, tenant, month) {
+        for place in IndexNames::candidates(Family::Graphs, tenant, month) {
             let index = self.names.index(place);
             let query = json!({ "bool": { "filter": [{ "term": { "tenant_id": tenant.to_string() } }] } });
             removed += self.delete_all(&index, &query).await?;
@@ -235,7 +235,7 @@ impl Eraser<'_> {
             let search =
                 json!({ "size": PAGE, "track_total_hits": false, "_source": false, "query": query, "sort": ["_doc"] });
             let path = format!("/{expression}/_search");
-            let request = Request::new(Method::Post, &path).query(&LENIENT_COUNT).json(&search);
+            let request = EngineRequest::new(Method::Post, &path).query(&LENIENT_COUNT).json(&search);
             let found: Vec<Hit> = self.reader.read(&request, hits).await?;
             let found: Vec<Hit> = found.into_iter().filter(|hit| self.names.parse(&hit.index).is_some()).collect();
             if found.is_empty() {

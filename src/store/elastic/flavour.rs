@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::hosts::{Answer, Hosts, Method, Request};
+use super::hosts::{EngineAnswer, EngineRequest, Hosts, Method};
 use crate::domain::{FaultKind, SinkFault};
 use crate::store::StoreError;
 
@@ -35,7 +35,7 @@ impl fmt::Display for Flavour {
 impl Flavour {
     /// Asks the server who it is; refuses what difylog does not run on.
     pub(super) async fn detect(hosts: &Hosts) -> Result<Self, StoreError> {
-        let answer = hosts.send(&Request::new(Method::Get, "/")).await?;
+        let answer = hosts.send(&EngineRequest::new(Method::Get, "/")).await?;
         let flavour = Self::read(&answer).map_err(|fault| match fault.kind {
             // The address is that of another server, or of another path of it.
             FaultKind::Malformed => StoreError::Corrupt(format!(
@@ -53,7 +53,7 @@ impl Flavour {
         Err(StoreError::Corrupt(format!("the server is {flavour}; {hint}")))
     }
 
-    fn read(answer: &Answer) -> Result<Self, SinkFault> {
+    fn read(answer: &EngineAnswer) -> Result<Self, SinkFault> {
         #[derive(Deserialize)]
         struct Root {
             version: Version,
@@ -89,7 +89,7 @@ mod tests {
 
     fn read(version: &str) -> Flavour {
         let body = format!(r#"{{"name":"n","version":{version},"tagline":"t"}}"#).into();
-        Flavour::read(&Answer { status: 200, retry_after: None, body, target: String::new() }).unwrap()
+        Flavour::read(&EngineAnswer { status: 200, retry_after: None, body, target: String::new() }).unwrap()
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
-use super::settings::Search;
+use super::settings::SearchedTexts;
 use crate::domain::query::fold::fold;
 use crate::domain::query::keyword::unescape;
 use crate::domain::{Document, JsonText, Record};
@@ -118,19 +118,19 @@ fn beyond_engine(text: &str) -> Option<String> {
 }
 
 /// The searched texts of a document that an engine cannot fold, by their columns.
-fn columns(document: &Document, search: Search) -> Map<String, Value> {
+fn columns(document: &Document, search: SearchedTexts) -> Map<String, Value> {
     let decoded = |text: &JsonText| beyond_engine(&unescape(text.as_str()));
     let json = |column, text: &Option<JsonText>| text.as_ref().and_then(decoded).map(|text| (column, text));
     let plain = |column, text: Option<&str>| text.and_then(beyond_engine).map(|text| (column, text));
     let columns: Vec<Option<(&str, String)>> = match (&document.record, search) {
-        (_, Search::Off) | (Record::Offload(_), _) => Vec::new(),
+        (_, SearchedTexts::Off) | (Record::Offload(_), _) => Vec::new(),
         (Record::Run(run), _) => {
             vec![json("inputs", &run.inputs), json("outputs", &run.outputs), plain("error", run.error.as_deref())]
         }
-        (Record::Node(node), Search::Runs) => {
+        (Record::Node(node), SearchedTexts::Runs) => {
             vec![plain("title", Some(&node.title)), plain("error", node.error.as_deref())]
         }
-        (Record::Node(node), Search::All) => vec![
+        (Record::Node(node), SearchedTexts::All) => vec![
             plain("title", Some(&node.title)),
             plain("error", node.error.as_deref()),
             json("inputs", &node.inputs),
@@ -143,7 +143,7 @@ fn columns(document: &Document, search: Search) -> Map<String, Value> {
 }
 
 /// Adds the folded texts of a document to its `_source`, which was just written.
-pub(super) fn append(document: &Document, search: Search, body: &mut Vec<u8>) -> serde_json::Result<()> {
+pub(super) fn append(document: &Document, search: SearchedTexts, body: &mut Vec<u8>) -> serde_json::Result<()> {
     let columns = columns(document, search);
     if !columns.is_empty() && body.pop_if(|last| *last == b'}').is_some() {
         body.extend_from_slice(format!(",\"{FOLDED}\":").as_bytes());

@@ -5,13 +5,13 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::hosts::{Answer, not_understood};
+use super::hosts::{EngineAnswer, not_understood};
 use super::reason::Words;
 use super::rows::AsText;
 use crate::domain::{FaultKind, RecordId, SinkFault, TenantId, Timestamp};
 
 /// Where one document lies.
-pub(super) struct Address {
+pub(super) struct DocumentAddress {
     pub(super) index: String,
     pub(super) id: String,
     pub(super) routing: Option<String>,
@@ -84,12 +84,12 @@ impl Hit {
         self.fields.payload_bytes.first().copied().unwrap_or(0)
     }
 
-    pub(super) fn address(self) -> Address {
-        Address { index: self.index, id: self.id, routing: self.routing }
+    pub(super) fn address(self) -> DocumentAddress {
+        DocumentAddress { index: self.index, id: self.id, routing: self.routing }
     }
 }
 
-impl Address {
+impl DocumentAddress {
     pub(super) fn to_json(&self) -> Value {
         match &self.routing {
             Some(routing) => json!({ "_index": self.index, "_id": self.id, "routing": routing }),
@@ -99,12 +99,12 @@ impl Address {
 }
 
 /// The documents of a multi-get that are there.
-pub(super) fn sources(answer: &Answer) -> Result<Vec<Box<RawValue>>, SinkFault> {
+pub(super) fn sources(answer: &EngineAnswer) -> Result<Vec<Box<RawValue>>, SinkFault> {
     Ok(located(answer)?.into_iter().map(|(_, source)| source).collect())
 }
 
 /// The documents of a multi-get that are there, and where they lie.
-pub(super) fn located(answer: &Answer) -> Result<Vec<(Address, Box<RawValue>)>, SinkFault> {
+pub(super) fn located(answer: &EngineAnswer) -> Result<Vec<(DocumentAddress, Box<RawValue>)>, SinkFault> {
     #[derive(Deserialize)]
     struct Found {
         docs: Vec<Doc>,
@@ -128,13 +128,13 @@ pub(super) fn located(answer: &Answer) -> Result<Vec<(Address, Box<RawValue>)>, 
         if let Some(words) = error.filter(|words| words.kind != "index_not_found_exception") {
             return Err(SinkFault::new(FaultKind::Overloaded, words.detail()));
         }
-        let address = Address { index: doc.index, id: doc.id, routing: doc.routing };
+        let address = DocumentAddress { index: doc.index, id: doc.id, routing: doc.routing };
         documents.extend(doc.source.map(|source| (address, source)));
     }
     Ok(documents)
 }
 
-pub(super) fn hits(answer: &Answer) -> Result<Vec<Hit>, SinkFault> {
+pub(super) fn hits(answer: &EngineAnswer) -> Result<Vec<Hit>, SinkFault> {
     #[derive(Deserialize)]
     struct Found {
         timed_out: bool,

@@ -46,23 +46,23 @@ impl Method {
 }
 
 /// A request, without a host.
-pub(super) struct Request<'a> {
+pub(super) struct EngineRequest<'a> {
     pub(super) method: Method,
     pub(super) path: &'a str,
     pub(super) query: &'a [(&'a str, &'a str)],
-    pub(super) body: Body,
+    pub(super) body: RequestBody,
 }
 
-pub(super) enum Body {
+pub(super) enum RequestBody {
     None,
     Json(Bytes),
     /// Lines of JSON.
     Lines(Bytes),
 }
 
-impl<'a> Request<'a> {
+impl<'a> EngineRequest<'a> {
     pub(super) const fn new(method: Method, path: &'a str) -> Self {
-        Self { method, path, query: &[], body: Body::None }
+        Self { method, path, query: &[], body: RequestBody::None }
     }
 
     pub(super) const fn query(mut self, query: &'a [(&'a str, &'a str)]) -> Self {
@@ -71,18 +71,18 @@ impl<'a> Request<'a> {
     }
 
     pub(super) fn json(mut self, value: &serde_json::Value) -> Self {
-        self.body = Body::Json(value.to_string().into());
+        self.body = RequestBody::Json(value.to_string().into());
         self
     }
 
     pub(super) fn lines(mut self, lines: Vec<u8>) -> Self {
-        self.body = Body::Lines(lines.into());
+        self.body = RequestBody::Lines(lines.into());
         self
     }
 }
 
 /// A complete answer.
-pub(super) struct Answer {
+pub(super) struct EngineAnswer {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: Bytes,
@@ -90,7 +90,7 @@ pub(super) struct Answer {
     pub(super) target: String,
 }
 
-impl Answer {
+impl EngineAnswer {
     /// The answer to a request that should have succeeded, read as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, SinkFault> {
         self.success()?;
@@ -150,7 +150,7 @@ impl Hosts {
 
     /// Sends to the next host, and on to others if it cannot be reached, stops answering, redirects or is no engine. Every
     /// request of the store may be repeated without harm. All tries together take no longer than the time-out.
-    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Answer, SinkFault> {
+    pub(super) async fn send(&self, request: &EngineRequest<'_>) -> Result<EngineAnswer, SinkFault> {
         let until = Instant::now() + self.timeout;
         let order = self.in_turn();
         let mut troubles: Vec<Trouble> = Vec::new();
@@ -182,11 +182,11 @@ impl Hosts {
     async fn try_host(
         &self,
         host: &Host,
-        request: &Request<'_>,
+        request: &EngineRequest<'_>,
         until: Instant,
         has_company: bool,
         has_others: bool,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<EngineAnswer, Trouble> {
         let silent = || Trouble {
             detail: format!("{}: accepts connections and does not answer", host.name),
             is_timeout: false,

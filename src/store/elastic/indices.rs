@@ -11,8 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 
-use super::hosts::{Answer, Hosts, Method, Request};
-use super::names::{Names, Place};
+use super::hosts::{EngineAnswer, EngineRequest, Hosts, Method};
+use super::names::{IndexNames, IndexPlace};
 use super::reason::Words;
 use super::settings::ElasticSettings;
 use super::shards::ShardBudget;
@@ -37,19 +37,19 @@ pub(super) struct Indices {
 /// What became of places that are about to be written to.
 pub(super) struct Ensured {
     /// Those that cannot be written to now.
-    pub(super) unready: HashMap<Place, RetryCause>,
+    pub(super) unready: HashMap<IndexPlace, RetryCause>,
     /// Whether some were new to this process.
     pub(super) looked: bool,
 }
 
 #[derive(Default)]
 struct Known {
-    young: HashSet<Place>,
-    old: HashSet<Place>,
+    young: HashSet<IndexPlace>,
+    old: HashSet<IndexPlace>,
 }
 
 impl Known {
-    fn contains(&mut self, place: Place) -> bool {
+    fn contains(&mut self, place: IndexPlace) -> bool {
         if self.young.contains(&place) {
             return true;
         }
@@ -60,14 +60,14 @@ impl Known {
         known
     }
 
-    fn insert(&mut self, place: Place) {
+    fn insert(&mut self, place: IndexPlace) {
         if self.young.len() >= GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(place);
     }
 
-    fn remove(&mut self, place: Place) {
+    fn remove(&mut self, place: IndexPlace) {
         self.young.remove(&place);
         self.old.remove(&place);
     }
@@ -86,10 +86,10 @@ impl Indices {
     pub(super) async fn ensure(
         &self,
         hosts: &Hosts,
-        names: &Names,
-        places: impl IntoIterator<Item = Place>,
+        names: &IndexNames,
+        places: impl IntoIterator<Item = IndexPlace>,
     ) -> Result<Ensured, SinkFault> {
-        let unknown: Vec<Place> = {
+        let unknown: Vec<IndexPlace> = {
             let mut known = self.lock();
             places.into_iter().filter(|place| !known.contains(*place)).collect()
         };
@@ -113,13 +113,13 @@ impl Indices {
     }
 
     /// Says that an index is gone, so that the next write looks again.
-    pub(super) fn forget(&self, place: Place) {
+    pub(super) fn forget(&self, place: IndexPlace) {
         self.lock().remove(place);
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The places that this process has found or made, as far as they are remembered.
-    pub(super) fn known(&self) -> Vec<Place> {
+    pub(super) fn known(&self) -> Vec<IndexPlace> {
         let known = self.lock();
         let mut places: Vec<_> = known.young.union(&known.old).copied().collect();
         places.sort_unstable();
@@ -136,13 +136,13 @@ impl Indices {
     pub(super) async fn look_again(
         &self,
         hosts: &Hosts,
-        names: &Names,
-        place: Place,
+        names: &IndexNames,
+        place: IndexPlace,
     ) -> Result<Result<(), RetryCause>, SinkFault> {
         let index = names.index(place);
         let path = format!("/{index}/_mapping");
         let query = [("filter_path", "*.mappings._meta")];
-        let answer = hosts.send(&Request::new(Method::Get, &path).query(&query)).await?;
+        let answer = hosts.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?;
         let looked = if answer.status == 200 { has_our_shape(&answer, &index) } else { unready(&answer, &index)? };
         if looked.is_err() {
             self.forget(place);
@@ -153,13 +153,13 @@ impl Indices {
     async fn ensure_one(
         &self,
         hosts: &Hosts,
-        names: &Names,
-        place: Place,
+        names: &IndexNames,
+        place: IndexPlace,
     ) -> Result<Result<(), RetryCause>, SinkFault> {
         let index = names.index(place);
         let path = format!("/{index}/_mapping");
         let query = [("filter_path", "*.mappings._meta")];
-        let answer = hosts.send(&Request::new(Method::Get, &path).query(&query)).await?;
+        let answer = hosts.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?;
         match answer.status {
             200 => Ok(has_our_shape(&answer, &index)),
             404 => match self.budget.claim(hosts).await? {
@@ -170,10 +170,10 @@ impl Indices {
         }
     }
 
-    async fn create(&self, hosts: &Hosts, place: Place, index: &str) -> Result<Result<(), RetryCause>, SinkFault> {
+    async fn create(&self, hosts: &Hosts, place: IndexPlace, index: &str) -> Result<Result<(), RetryCause>, SinkFault> {
         let path = format!("/{index}");
         let body = templates::index(place.family, &self.settings);
-        let answer = hosts.send(&Request::new(Method::Put, &path).json(&body)).await?;
+        let answer = hosts.send(&EngineRequest::new(Method::Put, &path).json(&body)).await?;
         match answer.status {
             200..=299 => {
                 self.generation.fetch_add(1, Ordering::AcqRel);
@@ -192,7 +192,7 @@ impl Indices {
 
 /// An index that something else created under our name has a mapping that nobody chose: writing to it would make
 /// fields out of data.
-fn has_our_shape(answer: &Answer, index: &str) -> Result<(), RetryCause> {
+fn has_our_shape(answer: &EngineAnswer, index: &str) -> Result<(), RetryCause> {
     // By an alias, the answer is of the index behind it.
     if mapping_versions(answer).ok().is_some_and(|versions| !versions.is_empty()) {
         return Ok(());
@@ -202,7 +202,7 @@ fn has_our_shape(answer: &Answer, index: &str) -> Result<(), RetryCause> {
 }
 
 /// The versions of the mappings in an answer, by index; indices without difylog's mark are left out.
-pub(super) fn mapping_versions(answer: &Answer) -> Result<HashMap<String, u64>, SinkFault> {
+pub(super) fn mapping_versions(answer: &EngineAnswer) -> Result<HashMap<String, u64>, SinkFault> {
     #[derive(Deserialize)]
     struct Index {
         mappings: Mappings,
@@ -226,7 +226,7 @@ pub(super) fn mapping_versions(answer: &Answer) -> Result<HashMap<String, u64>, 
 }
 
 /// An error about one index holds back its actions only; missing rights and a store in distress hold back all.
-fn unready(answer: &Answer, index: &str) -> Result<Result<(), RetryCause>, SinkFault> {
+fn unready(answer: &EngineAnswer, index: &str) -> Result<Result<(), RetryCause>, SinkFault> {
     let words = Words::of_answer(&answer.body);
     let remedy = verdicts::blameless(&words);
     match answer.success() {

@@ -52,7 +52,7 @@ impl Family {
 
 /// One index: a family, a month, and the tenant if it has the index for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct IndexPlace {
     pub(super) family: Family,
     pub(super) tenant: Option<TenantId>,
     pub(super) month: Month,
@@ -60,15 +60,15 @@ pub(super) struct Place {
 
 /// The naming rules of one configuration.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(super) struct IndexNames {
     prefix: String,
     tenancy: Tenancy,
     dedicated: Vec<TenantId>,
     /// Indices with foreign names, and the names of ours that are aliases of them, as far as they were listed.
-    aliased: Arc<Mutex<HashMap<String, Option<Place>>>>,
+    aliased: Arc<Mutex<HashMap<String, Option<IndexPlace>>>>,
 }
 
-impl Names {
+impl IndexNames {
     pub(super) fn new(settings: &ElasticSettings) -> Self {
         let mut dedicated = settings.dedicated_tenants.clone();
         dedicated.sort_unstable();
@@ -76,17 +76,17 @@ impl Names {
     }
 
     /// Where a tenant's documents of a month are written.
-    pub(super) fn place(&self, family: Family, tenant: TenantId, month: Month) -> Place {
+    pub(super) fn place(&self, family: Family, tenant: TenantId, month: Month) -> IndexPlace {
         let own = self.tenancy == Tenancy::Dedicated || self.dedicated.binary_search(&tenant).is_ok();
-        Place { family, tenant: own.then_some(tenant), month }
+        IndexPlace { family, tenant: own.then_some(tenant), month }
     }
 
-    pub(super) fn place_of(&self, action: &BulkAction) -> Place {
+    pub(super) fn place_of(&self, action: &BulkAction) -> IndexPlace {
         self.place(Family::of(action), action.tenant_id(), action.month())
     }
 
     /// `dify-workflow-runs-{tenant}-2026.11`, or without the tenant.
-    pub(super) fn index(&self, place: Place) -> String {
+    pub(super) fn index(&self, place: IndexPlace) -> String {
         let stem = self.template(place.family);
         match place.tenant {
             Some(tenant) => format!("{stem}-{tenant}-{}", place.month.dotted()),
@@ -95,7 +95,7 @@ impl Names {
     }
 
     /// The place that an index holds: by its name, or by an alias that was listed (`catalog`).
-    pub(super) fn parse(&self, index: &str) -> Option<Place> {
+    pub(super) fn parse(&self, index: &str) -> Option<IndexPlace> {
         self.parse_name(index).or_else(|| self.aliased().get(index).copied().flatten())
     }
 
@@ -105,7 +105,7 @@ impl Names {
     }
 
     /// Remembers which place an index holds whose own name says nothing; `None`: none of ours.
-    pub(super) fn learn(&self, index: &str, place: Option<Place>) {
+    pub(super) fn learn(&self, index: &str, place: Option<IndexPlace>) {
         let mut aliased = self.aliased();
         if aliased.len() >= ALIASED {
             aliased.clear();
@@ -113,19 +113,19 @@ impl Names {
         aliased.insert(index.to_owned(), place);
     }
 
-    fn aliased(&self) -> MutexGuard<'_, HashMap<String, Option<Place>>> {
+    fn aliased(&self) -> MutexGuard<'_, HashMap<String, Option<IndexPlace>>> {
         self.aliased.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The place that a name stands for; `None` for every name that [`Self::index`] cannot have built.
-    pub(super) fn parse_name(&self, index: &str) -> Option<Place> {
+    pub(super) fn parse_name(&self, index: &str) -> Option<IndexPlace> {
         Family::ALL.into_iter().find_map(|family| {
             let rest = index.strip_prefix(&self.template(family))?.strip_prefix('-')?;
             let (tenant, month) = match rest.rsplit_once('-') {
                 Some((tenant, month)) => (Some(tenant.parse().ok()?), month),
                 None => (None, rest),
             };
-            let place = Place { family, tenant, month: month.parse().ok()? };
+            let place = IndexPlace { family, tenant, month: month.parse().ok()? };
             (self.index(place) == index).then_some(place)
         })
     }
@@ -158,13 +158,13 @@ impl Names {
     }
 
     /// Both indices that may hold a tenant's documents of one month.
-    pub(super) fn candidates(family: Family, tenant: TenantId, month: Month) -> [Place; 2] {
-        [Place { family, tenant: Some(tenant), month }, Place { family, tenant: None, month }]
+    pub(super) fn candidates(family: Family, tenant: TenantId, month: Month) -> [IndexPlace; 2] {
+        [IndexPlace { family, tenant: Some(tenant), month }, IndexPlace { family, tenant: None, month }]
     }
 }
 
 /// The `_id` of a record. In a shared index the tenant is part of it: none can overwrite another's row by its id.
-pub(super) fn record_id(place: Place, key: RecordKey) -> String {
+pub(super) fn record_id(place: IndexPlace, key: RecordKey) -> String {
     match place.tenant {
         Some(_) => key.id.to_string(),
         None => format!("{}:{}", key.tenant_id, key.id),
@@ -172,7 +172,7 @@ pub(super) fn record_id(place: Place, key: RecordKey) -> String {
 }
 
 /// The `_id` of a graph.
-pub(super) fn graph_id(place: Place, tenant: TenantId, hash: GraphHash) -> String {
+pub(super) fn graph_id(place: IndexPlace, tenant: TenantId, hash: GraphHash) -> String {
     match place.tenant {
         Some(_) => hash.to_string(),
         None => format!("{tenant}:{hash}"),
@@ -185,8 +185,8 @@ mod tests {
 
     const TENANT: &str = "669dd85a-0949-4cda-99c9-4984b192aea0";
 
-    fn names(tenancy: Tenancy, dedicated: &[TenantId]) -> Names {
-        Names::new(&ElasticSettings { tenancy, dedicated_tenants: dedicated.into(), ..ElasticSettings::default() })
+    fn names(tenancy: Tenancy, dedicated: &[TenantId]) -> IndexNames {
+        IndexNames::new(&ElasticSettings { tenancy, dedicated_tenants: dedicated.into(), ..ElasticSettings::default() })
     }
 
     #[test]

@@ -18,15 +18,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use self::conditions::Question;
+use self::conditions::EngineQuestion;
 pub(super) use self::conditions::demanded;
 use super::ElasticStore;
 use super::catalog;
 use super::copies::{add_filter, may_be_superseded, walk};
 use super::hit::Hit;
-use super::hosts::{Answer, Method, Request};
-use super::names::{Family, Place};
-use super::search::{LENIENT_COUNT, LENIENT_SEARCH, Reader};
+use super::hosts::{EngineAnswer, EngineRequest, Method};
+use super::names::{Family, IndexPlace};
+use super::search::{EngineReader, LENIENT_COUNT, LENIENT_SEARCH};
 use crate::domain::document::ContentHash;
 use crate::domain::query::{
     AppLogFilter, AppLogPage, AppLogRow, Content, Cursor, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket,
@@ -61,11 +61,11 @@ impl LogReader for ElasticStore {
     }
 
     async fn page(&self, list: &ListFilter, page: &Page, count_to: Option<u64>) -> Result<Found<Summary>, StoreError> {
-        Ok(self.reader().page(&Question::of(list, self.settings.search)?, page, count_to).await?)
+        Ok(self.reader().page(&EngineQuestion::of(list, self.settings.search)?, page, count_to).await?)
     }
 
     async fn documents(&self, list: &ListFilter, page: &Page) -> Result<DocumentPage, StoreError> {
-        Ok(self.reader().listed_documents(&Question::of(list, self.settings.search)?, page).await?)
+        Ok(self.reader().listed_documents(&EngineQuestion::of(list, self.settings.search)?, page).await?)
     }
 
     async fn app_logs(&self, filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, StoreError> {
@@ -81,15 +81,15 @@ impl LogReader for ElasticStore {
     }
 
     async fn daily(&self, filter: &RunFilter, zone: Tz) -> Result<Vec<Day>, StoreError> {
-        Ok(self.reader().daily(Question::runs(filter, self.settings.search)?, zone).await?)
+        Ok(self.reader().daily(EngineQuestion::runs(filter, self.settings.search)?, zone).await?)
     }
 
     async fn facet(&self, list: &ListFilter, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError> {
-        Ok(self.reader().facet(Question::of(list, self.settings.search)?, facet, limit).await?)
+        Ok(self.reader().facet(EngineQuestion::of(list, self.settings.search)?, facet, limit).await?)
     }
 
     async fn histogram(&self, list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
-        Ok(self.reader().histogram(Question::of(list, self.settings.search)?, seconds).await?)
+        Ok(self.reader().histogram(EngineQuestion::of(list, self.settings.search)?, seconds).await?)
     }
 
     /// Not by the shared way: a change of the tenancy can leave a record in two indices of one month.
@@ -168,9 +168,9 @@ impl<T> Outcome<T> {
     }
 }
 
-impl Reader<'_> {
+impl EngineReader<'_> {
     /// The places that may hold what a question asks for, oldest month first.
-    async fn places_of(&self, question: &Question) -> Result<Vec<Place>, SinkFault> {
+    async fn places_of(&self, question: &EngineQuestion) -> Result<Vec<IndexPlace>, SinkFault> {
         self.places_within(question.kind, question.tenant, question.span).await
     }
 
@@ -180,13 +180,13 @@ impl Reader<'_> {
         kind: Kind,
         tenant: TenantId,
         span: TimeRange,
-    ) -> Result<Vec<Place>, SinkFault> {
+    ) -> Result<Vec<IndexPlace>, SinkFault> {
         let all = self.catalog.places(self.hosts, self.names, Family::Records(kind), tenant).await?;
         Ok(all.iter().copied().filter(|place| catalog::overlaps(*place, span)).collect())
     }
 
     /// Sends a search to the months of the question's span; its conditions are added to the body.
-    async fn ask<T: DeserializeOwned>(&self, question: &Question, body: Value) -> Result<Outcome<T>, SinkFault> {
+    async fn ask<T: DeserializeOwned>(&self, question: &EngineQuestion, body: Value) -> Result<Outcome<T>, SinkFault> {
         let places = self.places_of(question).await?;
         self.ask_in(&places, question, body).await
     }
@@ -194,8 +194,8 @@ impl Reader<'_> {
     /// As [`Self::ask`], in some places only.
     async fn ask_in<T: DeserializeOwned>(
         &self,
-        places: &[Place],
-        question: &Question,
+        places: &[IndexPlace],
+        question: &EngineQuestion,
         mut body: Value,
     ) -> Result<Outcome<T>, SinkFault> {
         let family = Family::Records(question.kind);
@@ -211,20 +211,20 @@ impl Reader<'_> {
         let is_sorted = body.get("sort").is_some();
         if !is_sorted || places.len() == 1 {
             let query = target.options(&LENIENT_COUNT);
-            let found = self.read(&Request::new(Method::Post, &path).query(&query).json(&body), outcome).await?;
+            let found = self.read(&EngineRequest::new(Method::Post, &path).query(&query).json(&body), outcome).await?;
             // One index most often has one shard, which alone brings its rows in order.
             if !is_sorted || found.shards.total < 2 {
                 return Ok(found);
             }
         }
         let query = target.options(&LENIENT_SEARCH);
-        self.read(&Request::new(Method::Post, &path).query(&query).json(&body), outcome).await
+        self.read(&EngineRequest::new(Method::Post, &path).query(&query).json(&body), outcome).await
     }
 
     /// Leaves superseded copies out of a question, by the index that each lies in, so that what the engine counts is right.
     /// Only what is not final in its month can be superseded, or what lies in a month whose tenancy was changed; each such
     /// record that the question finds is looked up in the other indices, thousands in one request.
-    async fn without_superseded(&self, mut question: Question) -> Result<Question, SinkFault> {
+    async fn without_superseded(&self, mut question: EngineQuestion) -> Result<EngineQuestion, SinkFault> {
         let family = Family::Records(question.kind);
         let all = self.catalog.places(self.hosts, self.names, family, question.tenant).await?;
         let asked = self.places_of(&question).await?;
@@ -233,7 +233,7 @@ impl Reader<'_> {
             return Ok(question);
         }
         let Some(target) = catalog::target(self.names, family, question.tenant, &asked) else { return Ok(question) };
-        let shared = |month: &Month| self.names.index(Place { family, tenant: None, month: *month });
+        let shared = |month: &Month| self.names.index(IndexPlace { family, tenant: None, month: *month });
         let doubled: Vec<String> = doubled.iter().map(shared).collect();
         let months =
             if question.can_move() { asked.iter().map(|place| place.month).collect() } else { BTreeSet::new() };
@@ -260,7 +260,7 @@ impl Reader<'_> {
     }
 }
 
-fn outcome<T: DeserializeOwned>(answer: &Answer) -> Result<Outcome<T>, SinkFault> {
+fn outcome<T: DeserializeOwned>(answer: &EngineAnswer) -> Result<Outcome<T>, SinkFault> {
     let outcome: Outcome<T> = answer.json()?;
     if outcome.timed_out {
         return Err(SinkFault::new(FaultKind::Overloaded, "the search timed out"));

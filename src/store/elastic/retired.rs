@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::rows::AsText;
-use super::state::State;
+use super::state::StateAccess;
 use crate::domain::{FaultKind, Month, SinkFault, TenantId, Timestamp};
 use crate::store::StoreError;
 
@@ -63,7 +63,7 @@ impl Marks {
 
 impl RetiredMonths {
     /// The marks, read again if they are not fresh.
-    pub(super) async fn marks(&self, state: &State<'_>) -> Result<Marks, SinkFault> {
+    pub(super) async fn marks(&self, state: &StateAccess<'_>) -> Result<Marks, SinkFault> {
         let now = Instant::now();
         if let Some(marks) = self.fresh(now) {
             return Ok(Marks(marks));
@@ -91,7 +91,7 @@ impl RetiredMonths {
 
 /// Marks a month, or one tenant's part of it.
 pub(super) async fn mark(
-    state: &State<'_>,
+    state: &StateAccess<'_>,
     month: Month,
     tenant_id: Option<TenantId>,
     at: Timestamp,
@@ -106,12 +106,12 @@ pub(super) async fn mark(
 }
 
 /// Removes marks older than an instant. Answers how many.
-pub(super) async fn purge(state: &State<'_>, before: Timestamp) -> Result<u64, StoreError> {
+pub(super) async fn purge(state: &StateAccess<'_>, before: Timestamp) -> Result<u64, StoreError> {
     change(state, |marks| marks.retain(|mark| mark.at.0 >= before)).await
 }
 
 /// Changes the marks; answers how many fewer there are. Writes nothing if nothing changes.
-async fn change(state: &State<'_>, change: impl Fn(&mut Vec<Mark>)) -> Result<u64, StoreError> {
+async fn change(state: &StateAccess<'_>, change: impl Fn(&mut Vec<Mark>)) -> Result<u64, StoreError> {
     for _ in 0..ATTEMPTS {
         let entry = state.get(KEY).await?;
         let before = entry.as_ref().map(|entry| read(&entry.value)).transpose()?.unwrap_or_default();

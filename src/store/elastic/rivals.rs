@@ -6,8 +6,8 @@
 
 use serde::Deserialize;
 
-use super::hosts::{Hosts, Method, Request};
-use super::names::{Family, Names, Place};
+use super::hosts::{EngineRequest, Hosts, Method};
+use super::names::{Family, IndexNames, IndexPlace};
 use super::settings::{ElasticSettings, Tenancy};
 use crate::domain::{Month, SinkFault, TenantId};
 
@@ -70,18 +70,22 @@ struct Template {
 }
 
 /// Finds them, the greatest priority first. One request; none is found where listing all templates is not allowed.
-pub(super) async fn find(hosts: &Hosts, names: &Names, settings: &ElasticSettings) -> Result<Vec<Rival>, SinkFault> {
+pub(super) async fn find(
+    hosts: &Hosts,
+    names: &IndexNames,
+    settings: &ElasticSettings,
+) -> Result<Vec<Rival>, SinkFault> {
     let shown = "index_templates.name,index_templates.index_template.index_patterns,\
                  index_templates.index_template.priority,index_templates.index_template.data_stream";
     let query = [("filter_path", shown)];
-    let answer = hosts.send(&Request::new(Method::Get, "/_index_template").query(&query)).await?;
+    let answer = hosts.send(&EngineRequest::new(Method::Get, "/_index_template").query(&query)).await?;
     if matches!(answer.status, 401 | 403 | 404) {
         return Ok(Vec::new());
     }
     Ok(among(answer.json()?, names, settings))
 }
 
-fn among(Templates { index_templates }: Templates, names: &Names, settings: &ElasticSettings) -> Vec<Rival> {
+fn among(Templates { index_templates }: Templates, names: &IndexNames, settings: &ElasticSettings) -> Vec<Rival> {
     let own: Vec<_> = Family::ALL.into_iter().map(|family| names.template(family)).collect();
     let mut rivals = Vec::new();
     for Named { name, index_template } in index_templates {
@@ -109,11 +113,11 @@ fn among(Templates { index_templates }: Templates, names: &Names, settings: &Ela
 }
 
 /// Names as the settings make them, of a month and a tenant like any other.
-fn samples(family: Family, names: &Names, settings: &ElasticSettings) -> Vec<String> {
+fn samples(family: Family, names: &IndexNames, settings: &ElasticSettings) -> Vec<String> {
     let Ok(month) = Month::new(2026, 11) else { return Vec::new() };
     let tenant = TenantId::new(uuid::Uuid::from_u128(0x0f0e_0d0c_0b0a_4908_8706_0504_0302_0100));
-    let own = names.index(Place { family, tenant: Some(tenant), month });
-    let shared = names.index(Place { family, tenant: None, month });
+    let own = names.index(IndexPlace { family, tenant: Some(tenant), month });
+    let shared = names.index(IndexPlace { family, tenant: None, month });
     match settings.tenancy {
         Tenancy::Dedicated => vec![own],
         Tenancy::Shared if settings.dedicated_tenants.is_empty() => vec![shared],
@@ -156,7 +160,7 @@ mod tests {
     fn found(template: &serde_json::Value) -> Vec<Rival> {
         let settings = ElasticSettings::default();
         let list = json!({ "index_templates": [{ "name": "house", "index_template": template }] });
-        among(serde_json::from_value(list).unwrap(), &Names::new(&settings), &settings)
+        among(serde_json::from_value(list).unwrap(), &IndexNames::new(&settings), &settings)
     }
 
     #[test]

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::catalog::{self, LENIENT, list};
-use super::copies::{Copy, PAGE, add_filter, conditions, may_be_superseded, walk};
-use super::hosts::{Answer, Method, Request};
+use super::copies::{CopyVersion, PAGE, add_filter, conditions, may_be_superseded, walk};
+use super::hosts::{EngineAnswer, EngineRequest, Method};
 use super::names::{self, Family};
 use super::rows;
-use super::search::{LENIENT_COUNT, Reader, continue_after, groups};
+use super::search::{EngineReader, LENIENT_COUNT, continue_after, groups};
 use crate::domain::query::{Content, Cursor, Scan, TimeRange};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId, Timestamp};
@@ -22,7 +22,7 @@ const ANSWER_BYTES: usize = 16 << 20;
 /// Graphs that were read already; `None`: not there.
 pub(super) type Graphs = HashMap<(TenantId, Month, GraphHash), Option<JsonText>>;
 
-impl Reader<'_> {
+impl EngineReader<'_> {
     pub(super) async fn scan(&self, scan: &Scan) -> Result<Vec<Document>, SinkFault> {
         let mut after = scan.after;
         loop {
@@ -65,8 +65,8 @@ impl Reader<'_> {
         behind(scan.after, &mut query);
         let path = format!("/{}/_search", target.expression);
         let options = target.options(&LENIENT_COUNT);
-        let request = Request::new(Method::Post, &path).query(&options).json(&query);
-        let counted: Counted = self.read(&request, Answer::json).await?;
+        let request = EngineRequest::new(Method::Post, &path).query(&options).json(&query);
+        let counted: Counted = self.read(&request, EngineAnswer::json).await?;
         Ok(counted.hits.total.value.saturating_sub(self.superseded(scan).await?))
     }
 
@@ -105,20 +105,20 @@ impl Reader<'_> {
     }
 
     /// How many of these copies do not count.
-    async fn replaced(&self, kind: Kind, copies: Vec<Copy>) -> Result<u64, SinkFault> {
+    async fn replaced(&self, kind: Kind, copies: Vec<CopyVersion>) -> Result<u64, SinkFault> {
         let all = copies.len();
         Ok((all - self.only_newest(kind, copies).await?.len()) as u64)
     }
 
     /// What finds the records that may lie in an index of their tenant and in the shared one of the same month.
-    fn in_two_indices(&self, scan: &Scan, places: &[names::Place]) -> Vec<Value> {
+    fn in_two_indices(&self, scan: &Scan, places: &[names::IndexPlace]) -> Vec<Value> {
         let doubled = catalog::doubled(places);
         let mut owners: BTreeMap<Month, Vec<TenantId>> = BTreeMap::new();
         for place in places.iter().filter(|place| doubled.contains(&place.month)) {
             owners.entry(place.month).or_default().extend(place.tenant);
         }
         let of_month = |(month, tenants): (Month, Vec<TenantId>)| {
-            let of = |tenant| names::Place { family: Family::Records(scan.kind), tenant, month };
+            let of = |tenant| names::IndexPlace { family: Family::Records(scan.kind), tenant, month };
             let indices: Vec<_> = std::iter::once(None).chain(tenants.iter().copied().map(Some)).map(of).collect();
             let indices: Vec<_> = indices.into_iter().map(|place| self.names.index(place)).collect();
             let tenants: Vec<_> = tenants.iter().map(ToString::to_string).collect();
@@ -128,7 +128,7 @@ impl Reader<'_> {
     }
 
     /// The next copies of a walk, in its order; all that share the last one's cursor.
-    async fn stretch(&self, scan: &Scan, after: Option<Cursor>) -> Result<Vec<Copy>, SinkFault> {
+    async fn stretch(&self, scan: &Scan, after: Option<Cursor>) -> Result<Vec<CopyVersion>, SinkFault> {
         let size = scan.limit.clamp(1, PAGE);
         let mut copies = self.copies(&Scan { after, ..scan.clone() }, &walk(scan, after, size)).await?;
         let Some(cursor) = copies.last().filter(|_| copies.len() == size).map(|copy| copy.cursor) else {
@@ -146,14 +146,14 @@ impl Reader<'_> {
     }
 
     /// The documents of copies, in their order, as many as fit an answer; those that share a cursor stay together.
-    async fn contents(&self, scan: &Scan, copies: Vec<Copy>) -> Result<Vec<Document>, SinkFault> {
+    async fn contents(&self, scan: &Scan, copies: Vec<CopyVersion>) -> Result<Vec<Document>, SinkFault> {
         if scan.content == Content::Light {
             return self.light(scan.kind, copies).await;
         }
         let mut documents: Vec<Document> = Vec::new();
         let mut graphs = Graphs::new();
         let mut bytes = 0;
-        let is_one_group = |last: &Copy, next: &Copy| last.cursor == next.cursor;
+        let is_one_group = |last: &CopyVersion, next: &CopyVersion| last.cursor == next.cursor;
         for group in groups(copies, |copy| copy.hit.payload_bytes(), is_one_group) {
             if bytes > ANSWER_BYTES && !documents.is_empty() {
                 break;
@@ -192,7 +192,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    async fn light(&self, kind: Kind, copies: Vec<Copy>) -> Result<Vec<Document>, SinkFault> {
+    async fn light(&self, kind: Kind, copies: Vec<CopyVersion>) -> Result<Vec<Document>, SinkFault> {
         let order: Vec<Place> = copies.iter().map(place).collect();
         let places = places(&copies);
         let addresses: Vec<_> = copies.into_iter().map(|copy| copy.hit.address()).collect();
@@ -210,11 +210,11 @@ impl Reader<'_> {
 /// Where a walk met a copy.
 type Place = (RecordKey, Timestamp);
 
-fn place(copy: &Copy) -> Place {
+fn place(copy: &CopyVersion) -> Place {
     (copy.key, copy.cursor.created_at)
 }
 
-fn places(copies: &[Copy]) -> HashSet<Place> {
+fn places(copies: &[CopyVersion]) -> HashSet<Place> {
     copies.iter().map(place).collect()
 }
 
@@ -225,7 +225,7 @@ fn is_in_place(document: &Document, places: &HashSet<Place>) -> bool {
 }
 
 /// The engine leaves the order of the tenants that share a cursor open.
-fn in_order(mut copies: Vec<Copy>) -> Vec<Copy> {
+fn in_order(mut copies: Vec<CopyVersion>) -> Vec<CopyVersion> {
     copies.sort_by_key(|copy| (copy.cursor, copy.key.tenant_id));
     copies
 }

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::catalog::{Catalog, LENIENT};
 use super::folded::FOLDED;
-use super::hit::{Address, Hit, located, sources};
-use super::hosts::{Answer, Hosts, Method, Request, not_understood};
-use super::names::{self, Family, Names, Place};
+use super::hit::{DocumentAddress, Hit, located, sources};
+use super::hosts::{EngineAnswer, EngineRequest, Hosts, Method, not_understood};
+use super::names::{self, Family, IndexNames, IndexPlace};
 use super::rows;
-use super::settings::Search;
+use super::settings::SearchedTexts;
 use crate::domain::{Document, FaultKind, GraphHash, JsonText, Kind, Month, SinkFault, TenantId, Timestamp};
 
 /// Hits of one search.
@@ -54,21 +54,21 @@ const VAIN_READS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What reading needs of the store.
-pub(super) struct Reader<'a> {
+pub(super) struct EngineReader<'a> {
     pub(super) hosts: &'a Hosts,
-    pub(super) names: &'a Names,
+    pub(super) names: &'a IndexNames,
     pub(super) catalog: &'a Catalog,
-    pub(super) search: Search,
+    pub(super) search: SearchedTexts,
 }
 
-impl Reader<'_> {
+impl EngineReader<'_> {
     pub(super) async fn graph(
         &self,
         tenant: TenantId,
         month: Month,
         hash: GraphHash,
     ) -> Result<Option<JsonText>, SinkFault> {
-        let addresses = Names::candidates(Family::Graphs, tenant, month)
+        let addresses = IndexNames::candidates(Family::Graphs, tenant, month)
             .map(|place| self.address(place, tenant, names::graph_id(place, tenant, hash)));
         for source in self.sources(&addresses, &[]).await? {
             let (owner, graph) = rows::read_graph(source.get()).map_err(|error| not_understood(&error))?;
@@ -89,7 +89,11 @@ impl Reader<'_> {
         Ok(documents)
     }
 
-    pub(super) async fn documents(&self, kind: Kind, addresses: &[Address]) -> Result<Vec<Document>, SinkFault> {
+    pub(super) async fn documents(
+        &self,
+        kind: Kind,
+        addresses: &[DocumentAddress],
+    ) -> Result<Vec<Document>, SinkFault> {
         self.documents_without(kind, addresses, &[]).await
     }
 
@@ -97,7 +101,7 @@ impl Reader<'_> {
     pub(super) async fn documents_without(
         &self,
         kind: Kind,
-        addresses: &[Address],
+        addresses: &[DocumentAddress],
         columns: &[&str],
     ) -> Result<Vec<Document>, SinkFault> {
         let read =
@@ -108,30 +112,32 @@ impl Reader<'_> {
     }
 
     /// Reads by address, in real time; what is not there is left out.
-    async fn sources(&self, addresses: &[Address], without: &[&str]) -> Result<Vec<Box<RawValue>>, SinkFault> {
+    async fn sources(&self, addresses: &[DocumentAddress], without: &[&str]) -> Result<Vec<Box<RawValue>>, SinkFault> {
         if addresses.is_empty() {
             return Ok(Vec::new());
         }
-        let docs: Vec<_> = addresses.iter().map(Address::to_json).collect();
+        let docs: Vec<_> = addresses.iter().map(DocumentAddress::to_json).collect();
         let columns = without.join(",");
         let excludes = [("_source_excludes", columns.as_str())];
         let query: &[_] = if without.is_empty() { &[] } else { &excludes };
-        self.read(&Request::new(Method::Post, "/_mget").query(query).json(&json!({ "docs": docs })), sources).await
+        self.read(&EngineRequest::new(Method::Post, "/_mget").query(query).json(&json!({ "docs": docs })), sources)
+            .await
     }
 
     /// Reads some columns by address, in real time; what is not there is left out.
     pub(super) async fn columns(
         &self,
-        addresses: &[Address],
+        addresses: &[DocumentAddress],
         columns: &[&str],
-    ) -> Result<Vec<(Address, Box<RawValue>)>, SinkFault> {
+    ) -> Result<Vec<(DocumentAddress, Box<RawValue>)>, SinkFault> {
         if addresses.is_empty() {
             return Ok(Vec::new());
         }
-        let docs: Vec<_> = addresses.iter().map(Address::to_json).collect();
+        let docs: Vec<_> = addresses.iter().map(DocumentAddress::to_json).collect();
         let columns = columns.join(",");
         let includes = [("_source_includes", columns.as_str())];
-        self.read(&Request::new(Method::Post, "/_mget").query(&includes).json(&json!({ "docs": docs })), located).await
+        self.read(&EngineRequest::new(Method::Post, "/_mget").query(&includes).json(&json!({ "docs": docs })), located)
+            .await
     }
 
     /// Reads, and reads again while shards come and go: those of an index that a worker created a moment ago (each month
@@ -139,8 +145,8 @@ impl Reader<'_> {
     /// fail the searches under way.
     pub(super) async fn read<T>(
         &self,
-        request: &Request<'_>,
-        parse: impl Fn(&Answer) -> Result<T, SinkFault> + Send,
+        request: &EngineRequest<'_>,
+        parse: impl Fn(&EngineAnswer) -> Result<T, SinkFault> + Send,
     ) -> Result<T, SinkFault> {
         let give_up = Instant::now() + PATIENCE;
         let (mut repeated, mut vain) = (0, 0);
@@ -175,21 +181,21 @@ impl Reader<'_> {
             ("timeout", SHARD_START),
             ("filter_path", "status"),
         ];
-        let answer = self.hosts.send(&Request::new(Method::Get, &path).query(&query)).await?;
+        let answer = self.hosts.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?;
         // 408: not within the time.
         let health = serde_json::from_slice::<Health>(&answer.body);
         Ok(health.is_ok_and(|health| health.status != "red"))
     }
 
-    pub(super) fn address(&self, place: Place, tenant: TenantId, id: String) -> Address {
+    pub(super) fn address(&self, place: IndexPlace, tenant: TenantId, id: String) -> DocumentAddress {
         let routing = place.tenant.is_none().then(|| tenant.to_string());
-        Address { index: self.names.index(place), id, routing }
+        DocumentAddress { index: self.names.index(place), id, routing }
     }
 }
 
 /// Whether an answer is a refusal that passes by itself: shards are missing. A server that has too much to do (429), or
 /// says when to come again, is not asked again at once.
-fn is_passing(answer: &Answer, fault: &SinkFault) -> bool {
+fn is_passing(answer: &EngineAnswer, fault: &SinkFault) -> bool {
     fault.kind == FaultKind::Overloaded && fault.retry_after.is_none() && matches!(answer.status, 200 | 400 | 404 | 503)
 }
 

@@ -48,7 +48,7 @@ pub enum Tenancy {
 /// Which texts are indexed for keyword search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Search {
+pub enum SearchedTexts {
     /// None: a keyword is an error.
     Off,
     /// Inputs, outputs and error of runs; title and error of nodes; creators of app logs.
@@ -91,7 +91,7 @@ pub struct ElasticSettings {
     /// Compress stored documents harder (`index.codec: best_compression`).
     pub best_compression: bool,
     /// Which texts are indexed for keyword search.
-    pub search: Search,
+    pub search: SearchedTexts,
     /// Largest body of a bulk request; a larger batch is sent in several. The engines refuse more than 100 MB.
     pub max_request_bytes: usize,
 }
@@ -114,7 +114,7 @@ impl Default for ElasticSettings {
             replicas: 1,
             refresh_interval: "5s".into(),
             best_compression: true,
-            search: Search::Runs,
+            search: SearchedTexts::Runs,
             max_request_bytes: 20 << 20,
         }
     }

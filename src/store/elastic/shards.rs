@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::hosts::{Answer, Hosts, Method, Request};
+use super::hosts::{EngineAnswer, EngineRequest, Hosts, Method};
 use super::settings::ElasticSettings;
 use crate::domain::SinkFault;
 
@@ -67,9 +67,9 @@ impl ShardBudget {
 /// Asks the cluster; `None` if it does not tell.
 async fn count(hosts: &Hosts, now: Instant) -> Result<Option<Count>, SinkFault> {
     let query = [("include_defaults", "true"), ("filter_path", "*.cluster.max_shards_per_node")];
-    let per_node = hosts.send(&Request::new(Method::Get, "/_cluster/settings").query(&query)).await?;
+    let per_node = hosts.send(&EngineRequest::new(Method::Get, "/_cluster/settings").query(&query)).await?;
     let query = [("filter_path", "active_shards,initializing_shards,unassigned_shards,number_of_data_nodes")];
-    let health = hosts.send(&Request::new(Method::Get, "/_cluster/health").query(&query)).await?;
+    let health = hosts.send(&EngineRequest::new(Method::Get, "/_cluster/health").query(&query)).await?;
     Ok(max_shards_per_node(&per_node).and_then(|per_node| {
         let health: Health = health.json().ok()?;
         let limit = per_node * health.number_of_data_nodes;
@@ -87,7 +87,7 @@ struct Health {
 }
 
 /// The setting in force: transient before persistent before the default. The engines write numbers as texts.
-fn max_shards_per_node(answer: &Answer) -> Option<i64> {
+fn max_shards_per_node(answer: &EngineAnswer) -> Option<i64> {
     #[derive(Deserialize)]
     struct Settings {
         transient: Option<Scope>,
@@ -122,7 +122,7 @@ mod tests {
             ("{}", None),
             ("<html>", None),
         ] {
-            let answer = Answer { status: 200, retry_after: None, body: body.into(), target: String::new() };
+            let answer = EngineAnswer { status: 200, retry_after: None, body: body.into(), target: String::new() };
             assert_eq!(max_shards_per_node(&answer), expected, "{body}");
         }
     }

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 
-use super::catalog::{LENIENT, Listed, list, list_indices};
-use super::hosts::{Answer, Method, Request};
+use super::catalog::{LENIENT, ListedIndex, list, list_indices};
+use super::hosts::{EngineAnswer, EngineRequest, Method};
 use super::reason::Words;
 use super::settings::{ElasticSettings, InvalidSetting};
-use super::{ElasticStore, names::Place};
+use super::{ElasticStore, names::IndexPlace};
 use crate::domain::document::ContentHash;
 use crate::domain::{Month, SinkFault};
 use crate::store::copies::{CopyName, Mark, MonthCopies, MonthState};
@@ -72,7 +72,7 @@ impl SnapshotCopies {
         let invalid = |error: InvalidSetting| StoreError::Corrupt(format!("store.elastic.{error}"));
         let mut store = ElasticStore::new(self.settings.clone()).map_err(invalid)?;
         let settings = ElasticSettings { prefix: self.reading_prefix(), ..self.settings.clone() };
-        store.names = super::Names::new(&settings);
+        store.names = super::IndexNames::new(&settings);
         store.settings = settings;
         Ok(store)
     }
@@ -81,13 +81,13 @@ impl SnapshotCopies {
         format!("{}-copy-that-is-being-read", self.settings.prefix)
     }
 
-    async fn send(&self, request: &Request<'_>) -> Result<Answer, SinkFault> {
+    async fn send(&self, request: &EngineRequest<'_>) -> Result<EngineAnswer, SinkFault> {
         self.store.hosts.send(request).await
     }
 
     /// Sends what the cluster refuses while it still works on the same snapshots, as it does for a moment after a
     /// restoration, and for as long as another program makes or deletes some.
-    async fn send_when_free(&self, request: &Request<'_>) -> Result<Answer, SinkFault> {
+    async fn send_when_free(&self, request: &EngineRequest<'_>) -> Result<EngineAnswer, SinkFault> {
         let mut looks = 0;
         loop {
             let answer = self.send(request).await?;
@@ -100,7 +100,7 @@ impl SnapshotCopies {
         }
     }
 
-    async fn places(&self, month: Month) -> Result<Vec<Place>, SinkFault> {
+    async fn places(&self, month: Month) -> Result<Vec<IndexPlace>, SinkFault> {
         let (hosts, names) = (&self.store.hosts, &self.store.names);
         let mut places = list(hosts, names, &names.everything(), &LENIENT).await?;
         places.retain(|place| place.month == month);
@@ -117,7 +117,7 @@ impl SnapshotCopies {
             )));
         };
         let body = json!({ "type": "fs", "settings": { "location": location, "compress": true } });
-        let answer = self.send(&Request::new(Method::Put, &self.repository_path()).json(&body)).await?;
+        let answer = self.send(&EngineRequest::new(Method::Put, &self.repository_path()).json(&body)).await?;
         match answer.status {
             200..=299 => Ok(()),
             401 | 403 => Err(answer.success().err().map_or(StoreError::Unauthorized(String::new()), Into::into)),
@@ -145,7 +145,7 @@ impl SnapshotCopies {
         let mut looks = 0;
         loop {
             looks += 1;
-            let found: Snapshots = self.send(&Request::new(Method::Get, &path)).await?.json()?;
+            let found: Snapshots = self.send(&EngineRequest::new(Method::Get, &path)).await?.json()?;
             match found.snapshots.first() {
                 Some(snapshot) if snapshot.state == "SUCCESS" => return Ok(()),
                 Some(snapshot) if snapshot.state == "IN_PROGRESS" => pause(looks).await,
@@ -187,7 +187,7 @@ impl SnapshotCopies {
             bodies.push(body(&index, &format!("^\\Q{index}\\E$"), &format!("{prefix}{rest}")));
         }
         for body in bodies {
-            self.send_when_free(&Request::new(Method::Post, &path).json(&body)).await?.success()?;
+            self.send_when_free(&EngineRequest::new(Method::Post, &path).json(&body)).await?.success()?;
         }
         self.readable(&format!("{prefix}-workflow-*{}", name.month.dotted())).await
     }
@@ -209,7 +209,7 @@ impl SnapshotCopies {
             difylog_aliases: BTreeMap<String, String>,
         }
         let path = self.snapshot_path(name);
-        let found: Snapshots = self.send(&Request::new(Method::Get, &path)).await?.json()?;
+        let found: Snapshots = self.send(&EngineRequest::new(Method::Get, &path)).await?.json()?;
         let metadata = found.snapshots.into_iter().next().and_then(|snapshot| snapshot.metadata);
         Ok(metadata.map(|metadata| metadata.difylog_aliases).unwrap_or_default())
     }
@@ -231,7 +231,7 @@ impl SnapshotCopies {
         let query = [("level", "indices"), shown];
         let (mut looks, mut active) = (0, 0);
         loop {
-            let Health { indices } = self.send(&Request::new(Method::Get, &path).query(&query)).await?.json()?;
+            let Health { indices } = self.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?.json()?;
             let now: u64 = indices.values().map(|index| index.active_primary_shards).sum();
             if now == indices.values().map(|index| index.number_of_shards).sum::<u64>() {
                 return Ok(());
@@ -256,7 +256,7 @@ async fn pause(looks: u32) {
 #[async_trait]
 impl MonthCopies for SnapshotCopies {
     async fn prepare(&self) -> Result<(), StoreError> {
-        let answer = self.send(&Request::new(Method::Get, &self.repository_path())).await?;
+        let answer = self.send(&EngineRequest::new(Method::Get, &self.repository_path())).await?;
         if answer.status == 404 { self.register().await } else { Ok(answer.success()?) }
     }
 
@@ -272,7 +272,7 @@ impl MonthCopies for SnapshotCopies {
             // The number of the last operation of each shard grows with every write.
             query.push(("level", "shards"));
             query.push(("filter_path", "indices.*.uuid,indices.*.shards.*.routing.primary,indices.*.shards.*.seq_no"));
-            let told: Value = self.send(&Request::new(Method::Get, &path).query(&query)).await?.json()?;
+            let told: Value = self.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?.json()?;
             states.push(MonthState { month, mark: mark(&told) });
         }
         Ok(states)
@@ -286,7 +286,7 @@ impl MonthCopies for SnapshotCopies {
         if indices.is_empty() {
             return Ok(false);
         }
-        let alias = |found: &Listed| (found.index.clone(), names.index(found.place));
+        let alias = |found: &ListedIndex| (found.index.clone(), names.index(found.place));
         let aliases: BTreeMap<String, String> =
             listed.iter().map(alias).filter(|(index, alias)| index != alias).collect();
         let body = json!({
@@ -299,7 +299,7 @@ impl MonthCopies for SnapshotCopies {
         });
         let path = self.snapshot_path(name);
         let query = [("wait_for_completion", "false")];
-        self.send_when_free(&Request::new(Method::Put, &path).query(&query).json(&body)).await?.success()?;
+        self.send_when_free(&EngineRequest::new(Method::Put, &path).query(&query).json(&body)).await?.success()?;
         self.finished(name).await?;
         Ok(true)
     }
@@ -315,7 +315,7 @@ impl MonthCopies for SnapshotCopies {
         }
         // All of the repository: a pattern that matches nothing would be an error of its own.
         let path = format!("{}/_all", self.repository_path());
-        let request = Request::new(Method::Get, &path).query(&[("verbose", "false")]);
+        let request = EngineRequest::new(Method::Get, &path).query(&[("verbose", "false")]);
         let found: Snapshots = self.send(&request).await?.json()?;
         let own = |name: &str| name.strip_prefix(&self.source)?.strip_prefix('-')?.parse().ok();
         let mut names: Vec<CopyName> = found.snapshots.iter().filter_map(|snapshot| own(&snapshot.snapshot)).collect();
@@ -344,7 +344,7 @@ impl MonthCopies for SnapshotCopies {
 
     async fn delete(&self, name: &CopyName) -> Result<(), StoreError> {
         let path = self.snapshot_path(name);
-        let answer = self.send_when_free(&Request::new(Method::Delete, &path)).await?;
+        let answer = self.send_when_free(&EngineRequest::new(Method::Delete, &path)).await?;
         if answer.status == 404 { Ok(()) } else { Ok(answer.success()?) }
     }
 }

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::hosts::{Answer, Hosts, Method, Request, not_understood};
-use super::names::Names;
+use super::hosts::{EngineAnswer, EngineRequest, Hosts, Method, not_understood};
+use super::names::IndexNames;
 use super::reason::Words;
 use crate::domain::{FaultKind, SinkFault};
 use crate::store::{StateEntry, StateVersion, StoreError};
@@ -28,9 +28,9 @@ pub(super) fn index(replicas: u32) -> Value {
 }
 
 /// What access to the state needs of the store.
-pub(super) struct State<'a> {
+pub(super) struct StateAccess<'a> {
     pub(super) hosts: &'a Hosts,
-    pub(super) names: &'a Names,
+    pub(super) names: &'a IndexNames,
 }
 
 #[derive(Deserialize)]
@@ -60,9 +60,9 @@ struct Written {
     term: u64,
 }
 
-impl State<'_> {
+impl StateAccess<'_> {
     pub(super) async fn get(&self, key: &str) -> Result<Option<StateEntry>, SinkFault> {
-        let answer = self.hosts.send(&Request::new(Method::Get, &self.path("_doc", key))).await?;
+        let answer = self.hosts.send(&EngineRequest::new(Method::Get, &self.path("_doc", key))).await?;
         if answer.status == 404 {
             self.there(&answer)?;
             return Ok(None);
@@ -72,7 +72,7 @@ impl State<'_> {
 
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<StateEntry>, StoreError> {
         let index = self.names.state();
-        let refreshed = self.hosts.send(&Request::new(Method::Post, &format!("/{index}/_refresh"))).await?;
+        let refreshed = self.hosts.send(&EngineRequest::new(Method::Post, &format!("/{index}/_refresh"))).await?;
         self.there(&refreshed)?;
         refreshed.success()?;
         let mut entries = Vec::new();
@@ -88,7 +88,8 @@ impl State<'_> {
             super::search::continue_after(&mut query, &after);
             let path = format!("/{index}/_search");
             let parameters = [("allow_partial_search_results", "false"), ("filter_path", "hits.hits")];
-            let answer = self.hosts.send(&Request::new(Method::Post, &path).query(&parameters).json(&query)).await?;
+            let answer =
+                self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&parameters).json(&query)).await?;
             let page = hits(&answer)?;
             let is_last = page.len() < PAGE;
             after = page.last().map_or(Value::Null, |hit| Value::Array(hit.sort.clone()));
@@ -114,7 +115,7 @@ impl State<'_> {
         let condition = expected.map(condition).unwrap_or_default();
         let condition: Vec<_> = condition.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let path = self.path(if expected.is_some() { "_doc" } else { "_create" }, key);
-        let answer = self.hosts.send(&Request::new(Method::Put, &path).query(&condition).json(&body)).await?;
+        let answer = self.hosts.send(&EngineRequest::new(Method::Put, &path).query(&condition).json(&body)).await?;
         match answer.status {
             // Another version is there, or none.
             409 => Ok(None),
@@ -135,7 +136,8 @@ impl State<'_> {
         }
         let condition = condition(expected);
         let condition: Vec<_> = condition.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let answer = self.hosts.send(&Request::new(Method::Delete, &self.path("_doc", key)).query(&condition)).await?;
+        let answer =
+            self.hosts.send(&EngineRequest::new(Method::Delete, &self.path("_doc", key)).query(&condition)).await?;
         match answer.status {
             409 => Ok(false),
             404 => Ok(self.there(&answer).map(|()| false)?),
@@ -149,7 +151,7 @@ impl State<'_> {
     }
 
     /// Tells an entry that is not there from an index that is not.
-    fn there(&self, answer: &Answer) -> Result<(), SinkFault> {
+    fn there(&self, answer: &EngineAnswer) -> Result<(), SinkFault> {
         if answer.status == 404 && Words::of_answer(&answer.body).kind == "index_not_found_exception" {
             let detail = format!("index {} is missing", self.names.state());
             return Err(SinkFault::new(FaultKind::NotSetUp, detail));
@@ -179,7 +181,7 @@ fn entry(found: Found) -> Result<StateEntry, SinkFault> {
     Ok(StateEntry { key, value, version: version(found.sequence, found.term) })
 }
 
-fn hits(answer: &Answer) -> Result<Vec<Found>, SinkFault> {
+fn hits(answer: &EngineAnswer) -> Result<Vec<Found>, SinkFault> {
     #[derive(Deserialize)]
     struct Outer {
         #[serde(default)]

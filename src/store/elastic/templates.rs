@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::names::{Family, Names};
+use super::names::{Family, IndexNames};
 use super::settings::ElasticSettings;
 use super::text;
 use crate::domain::Kind;
@@ -111,7 +111,7 @@ pub(super) fn index(family: Family, settings: &ElasticSettings) -> Value {
 }
 
 /// The composable template of a family.
-pub(super) fn template(family: Family, names: &Names, settings: &ElasticSettings) -> Value {
+pub(super) fn template(family: Family, names: &IndexNames, settings: &ElasticSettings) -> Value {
     json!({
         "index_patterns": [names.pattern(family)],
         "priority": settings.template_priority,

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::folded::{self, FOLDED};
 use super::names::Family;
-use super::settings::{ElasticSettings, Search};
+use super::settings::{ElasticSettings, SearchedTexts};
 use crate::domain::query::fold::fold;
 use crate::domain::query::{TextField, TextFilter};
 use crate::domain::{FaultKind, Kind, SinkFault};
@@ -25,11 +25,11 @@ const END: &str = "\u{ffff}";
 /// # Errors
 /// If a field that is asked for is not indexed by the settings.
 pub(super) fn condition(
-    search: Search,
+    search: SearchedTexts,
     kind: Kind,
     text: &TextFilter,
 ) -> Result<(Value, Vec<&'static str>), SinkFault> {
-    if search == Search::Off {
+    if search == SearchedTexts::Off {
         return Err(not_indexed("runs"));
     }
     let is_node = kind == Kind::NodeExecution;
@@ -39,7 +39,7 @@ pub(super) fn condition(
             TextField::Error => "error",
             TextField::Title if is_node => "title.text",
             TextField::Title | TextField::ProcessData if !is_node => continue,
-            _ if is_node && search != Search::All => return Err(not_indexed("all")),
+            _ if is_node && search != SearchedTexts::All => return Err(not_indexed("all")),
             TextField::Inputs => "inputs",
             TextField::Outputs => "outputs",
             TextField::Title | TextField::ProcessData => "process_data",
@@ -86,13 +86,13 @@ fn phrase(column: &str, folded: &str) -> Value {
 
 /// Adds the searched texts to a mapping.
 pub(super) fn add_texts(mappings: &mut Value, family: Family, settings: &ElasticSettings) {
-    if settings.search == Search::Off {
+    if settings.search == SearchedTexts::Off {
         return;
     }
     let Some(properties) = mappings.get_mut("properties").and_then(Value::as_object_mut) else { return };
     let (json_columns, plain, within): (&[&str], &[&str], &[&str]) = match family {
         Family::Records(Kind::WorkflowRun) => (&["inputs", "outputs"], &["error"], &[]),
-        Family::Records(Kind::NodeExecution) if settings.search == Search::All => {
+        Family::Records(Kind::NodeExecution) if settings.search == SearchedTexts::All => {
             (&["inputs", "outputs", "process_data"], &["error"], &["title"])
         }
         Family::Records(Kind::NodeExecution) => (&[], &["error"], &["title"]),

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::catalog::LENIENT;
 use super::hit::{Hit, hits};
-use super::hosts::{Answer, Method, Request};
-use super::names::{Family, Names};
+use super::hosts::{EngineAnswer, EngineRequest, Method};
+use super::names::{Family, IndexNames};
 use super::rows::AsText;
-use super::search::{LENIENT_COUNT, LENIENT_SEARCH, Reader, continue_after};
+use super::search::{EngineReader, LENIENT_COUNT, LENIENT_SEARCH, continue_after};
 use crate::domain::document::ContentHash;
 use crate::domain::{Kind, Month, SinkFault, TenantId};
 
@@ -33,7 +33,7 @@ struct Mark {
     sha256: AsText<ContentHash>,
 }
 
-impl Reader<'_> {
+impl EngineReader<'_> {
     pub(super) async fn named_texts(
         &self,
         tenant: TenantId,
@@ -43,7 +43,8 @@ impl Reader<'_> {
         let wanted: HashSet<ContentHash> = wanted.iter().copied().collect();
         let mut named = HashSet::new();
         for kind in Kind::ALL {
-            let indices = Names::candidates(Family::Records(kind), tenant, month).map(|place| self.names.index(place));
+            let indices =
+                IndexNames::candidates(Family::Records(kind), tenant, month).map(|place| self.names.index(place));
             let expression = indices.join(",");
             self.refresh_some(&expression).await?;
             let missing: Vec<ContentHash> = wanted.difference(&named).copied().collect();
@@ -75,7 +76,7 @@ impl Reader<'_> {
             "aggs": { "named": { "terms": { "field": "truncated.sha256", "include": hashes, "size": hashes.len() } } },
         });
         let path = format!("/{expression}/_search");
-        self.read(&Request::new(Method::Post, &path).query(&LENIENT_COUNT).json(&query), named_buckets).await
+        self.read(&EngineRequest::new(Method::Post, &path).query(&LENIENT_COUNT).json(&query), named_buckets).await
     }
 
     /// Looks for hashes among the documents that were written before there was a column for them.
@@ -121,7 +122,7 @@ impl Reader<'_> {
                 "sort": [{ "created_at": "asc" }, { "id": "asc" }, { "tenant_id": "asc" }, { "_index": "asc" }],
             });
             continue_after(&mut search, &after);
-            let request = Request::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&search);
+            let request = EngineRequest::new(Method::Post, &path).query(&LENIENT_SEARCH).json(&search);
             let found: Vec<Hit> = self.read(&request, hits).await?;
             for hit in &found {
                 for mark in hit.columns::<Marks>()?.truncated {
@@ -140,11 +141,11 @@ impl Reader<'_> {
     /// Makes what was written visible to searches of some indices.
     async fn refresh_some(&self, expression: &str) -> Result<(), SinkFault> {
         let path = format!("/{expression}/_refresh");
-        self.hosts.send(&Request::new(Method::Post, &path).query(&LENIENT)).await?.success()
+        self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.success()
     }
 }
 
-fn named_buckets(answer: &Answer) -> Result<Vec<ContentHash>, SinkFault> {
+fn named_buckets(answer: &EngineAnswer) -> Result<Vec<ContentHash>, SinkFault> {
     #[derive(Deserialize)]
     struct Outer {
         // Absent where no index matches.

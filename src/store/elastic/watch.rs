@@ -10,9 +10,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::catalog::LENIENT;
-use super::hosts::{Hosts, Method, Request};
+use super::hosts::{EngineRequest, Hosts, Method};
 use super::indices::Indices;
-use super::names::{Names, Place};
+use super::names::{IndexNames, IndexPlace};
 use crate::domain::SinkFault;
 
 /// How often it looks: an index that was deleted is noticed within this time.
@@ -26,9 +26,9 @@ const REQUESTS: usize = 4;
 
 /// The task that looks, from the first write on; one that ended is started again.
 #[derive(Default)]
-pub(super) struct Watch(Mutex<Option<AbortHandle>>);
+pub(super) struct RetiredWatch(Mutex<Option<AbortHandle>>);
 
-impl Drop for Watch {
+impl Drop for RetiredWatch {
     fn drop(&mut self) {
         if let Some(task) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner) {
             task.abort();
@@ -36,8 +36,8 @@ impl Drop for Watch {
     }
 }
 
-impl Watch {
-    pub(super) fn begin(&self, hosts: &Arc<Hosts>, names: &Names, indices: &Arc<Indices>) {
+impl RetiredWatch {
+    pub(super) fn begin(&self, hosts: &Arc<Hosts>, names: &IndexNames, indices: &Arc<Indices>) {
         let mut task = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if task.as_ref().is_none_or(AbortHandle::is_finished) {
             let seen = Seen { indices: Arc::clone(indices), uuids: Mutex::default() };
@@ -49,10 +49,10 @@ impl Watch {
 /// The identities of indices, as they were met first.
 struct Seen {
     indices: Arc<Indices>,
-    uuids: Mutex<HashMap<Place, String>>,
+    uuids: Mutex<HashMap<IndexPlace, String>>,
 }
 
-async fn look_always(hosts: Arc<Hosts>, names: Names, seen: Seen) {
+async fn look_always(hosts: Arc<Hosts>, names: IndexNames, seen: Seen) {
     let mut ticks = tokio::time::interval_at(Instant::now() + EVERY, EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next = 0;
@@ -62,7 +62,7 @@ async fn look_always(hosts: Arc<Hosts>, names: Names, seen: Seen) {
         if known.is_empty() {
             continue;
         }
-        let wanted: Vec<Place> =
+        let wanted: Vec<IndexPlace> =
             known.iter().cycle().skip(next % known.len()).take(known.len().min(AT_ONCE * REQUESTS)).copied().collect();
         next = (next + wanted.len()) % known.len();
         for places in wanted.chunks(AT_ONCE) {
@@ -75,7 +75,11 @@ async fn look_always(hosts: Arc<Hosts>, names: Names, seen: Seen) {
 }
 
 /// The identities of those indices that are there.
-async fn identities(hosts: &Hosts, names: &Names, places: &[Place]) -> Result<HashMap<Place, String>, SinkFault> {
+async fn identities(
+    hosts: &Hosts,
+    names: &IndexNames,
+    places: &[IndexPlace],
+) -> Result<HashMap<IndexPlace, String>, SinkFault> {
     #[derive(Deserialize)]
     struct Index {
         settings: Settings,
@@ -93,14 +97,14 @@ async fn identities(hosts: &Hosts, names: &Names, places: &[Place]) -> Result<Ha
     // A closed index is there.
     let [unavailable, allowed, _] = LENIENT;
     let query = [unavailable, allowed, ("expand_wildcards", "open,closed")];
-    let answer = hosts.send(&Request::new(Method::Get, &path).query(&query)).await?;
+    let answer = hosts.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?;
     let found: HashMap<String, Index> = answer.json()?;
     let identity = |(name, index): (String, Index)| Some((names.parse(&name)?, index.settings.index.uuid));
     Ok(found.into_iter().filter_map(identity).collect())
 }
 
 impl Seen {
-    fn compare(&self, places: &[Place], mut found: HashMap<Place, String>) {
+    fn compare(&self, places: &[IndexPlace], mut found: HashMap<IndexPlace, String>) {
         let mut uuids = self.uuids.lock().unwrap_or_else(PoisonError::into_inner);
         for place in places {
             let now = found.remove(place);

@@ -14,7 +14,7 @@ use reqwest::{Certificate, Client, Response};
 use tokio::time::Instant;
 use url::Url;
 
-use super::hosts::{Answer, Body, Method, Request};
+use super::hosts::{EngineAnswer, EngineRequest, Method, RequestBody};
 use super::settings::{ElasticSettings, InvalidSetting, Secret};
 use crate::domain::{FaultKind, SinkFault};
 
@@ -90,7 +90,7 @@ impl Host {
     }
 
     /// Sends a request and reads the whole answer, within a time.
-    pub(super) async fn exchange(&self, request: &Request<'_>, time: Duration) -> Result<Answer, Trouble> {
+    pub(super) async fn exchange(&self, request: &EngineRequest<'_>, time: Duration) -> Result<EngineAnswer, Trouble> {
         let trouble = |detail| Trouble {
             detail: format!("{}: {detail}", self.name),
             is_timeout: false,
@@ -106,9 +106,9 @@ impl Host {
             sent = sent.basic_auth(username, Some(password.expose()));
         }
         sent = match &request.body {
-            Body::None => sent.header(CONTENT_TYPE, "application/json"),
-            Body::Json(json) => self.with_body(sent.header(CONTENT_TYPE, "application/json"), json),
-            Body::Lines(lines) => self.with_body(sent.header(CONTENT_TYPE, "application/x-ndjson"), lines),
+            RequestBody::None => sent.header(CONTENT_TYPE, "application/json"),
+            RequestBody::Json(json) => self.with_body(sent.header(CONTENT_TYPE, "application/json"), json),
+            RequestBody::Lines(lines) => self.with_body(sent.header(CONTENT_TYPE, "application/x-ndjson"), lines),
         };
         let response = sent.send().await.map_err(|error| self.trouble(&error))?;
         let target = format!("{} {}", request.method.spelled(), request.path);
@@ -117,7 +117,7 @@ impl Host {
 
     /// Whether it answers something small, whatever it says.
     pub(super) async fn answers(&self, time: Duration) -> bool {
-        let asked = self.exchange(&Request::new(Method::Get, "/"), time).await;
+        let asked = self.exchange(&EngineRequest::new(Method::Get, "/"), time).await;
         asked.is_ok_and(|answer| !answer.is_garbage())
     }
 
@@ -133,7 +133,7 @@ impl Host {
         }
     }
 
-    async fn read(&self, mut response: Response, target: String) -> Result<Answer, Trouble> {
+    async fn read(&self, mut response: Response, target: String) -> Result<EngineAnswer, Trouble> {
         let status = response.status();
         if status.is_redirection() {
             return Err(self.redirected(&response));
@@ -158,7 +158,7 @@ impl Host {
         if body.starts_with(BOM) {
             body = body.slice(BOM.len()..);
         }
-        Ok(Answer { status: status.as_u16(), retry_after: retry_after.map(Duration::from_secs), body, target })
+        Ok(EngineAnswer { status: status.as_u16(), retry_after: retry_after.map(Duration::from_secs), body, target })
     }
 
     fn redirected(&self, response: &Response) -> Trouble {

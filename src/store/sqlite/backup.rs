@@ -12,7 +12,7 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::fault::Fault;
 use super::lock::DirLock;
-use super::question::Question;
+use super::question::SqliteQuestion;
 use super::{SqliteReader, SqliteSettings, blocking, months, private};
 use crate::domain::Month;
 use crate::store::copies::{CopyName, Mark, MonthCopies, MonthState};
@@ -57,7 +57,7 @@ impl MonthCopies for SqliteCopies {
         let settings = self.settings.clone();
         let now = u64::try_from((self.clock)().micros())
             .map_or(UNIX_EPOCH, |micros| UNIX_EPOCH.checked_add(Duration::from_micros(micros)).unwrap_or(UNIX_EPOCH));
-        let states = move |question: &Question| {
+        let states = move |question: &SqliteQuestion| {
             let mut states = Vec::new();
             for month in question.months()?.into_iter().rev() {
                 let mark = mark(&settings.dir, month, now).map_err(|error| Fault::of_io(&error, &settings.dir))?;
@@ -71,7 +71,7 @@ impl MonthCopies for SqliteCopies {
     async fn copy(&self, name: &CopyName) -> Result<bool, StoreError> {
         let month = name.month;
         let (folder, file) = (self.folder_of(name), self.file_of(name));
-        let copying = move |question: &Question| {
+        let copying = move |question: &SqliteQuestion| {
             let io = |error: &io::Error| Fault::of_io(error, &folder);
             private::create_dir(&folder).map_err(|error| io(&error))?;
             let copied = question.read(month, |source| Ok(copy(source, &file)))?.transpose()?;

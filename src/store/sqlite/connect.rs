@@ -51,9 +51,9 @@ fn immutable(path: &Path) -> String {
 }
 
 /// The right to have one more connection open.
-pub struct Slot(Arc<AtomicUsize>);
+pub struct ConnectionSlot(Arc<AtomicUsize>);
 
-impl Slot {
+impl ConnectionSlot {
     /// A slot while fewer than `limit` are taken.
     pub fn take(taken: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         let more = |count| (count < limit).then_some(count + 1);
@@ -62,7 +62,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -76,7 +76,7 @@ pub struct Connected {
     pub is_tidy: bool,
     pub connection: Connection,
     pub idle_since: Instant,
-    _slot: Slot,
+    _slot: ConnectionSlot,
 }
 
 impl Connected {
@@ -86,7 +86,7 @@ impl Connected {
         month: Month,
         busy: Duration,
         through_log: bool,
-        slot: Slot,
+        slot: ConnectionSlot,
     ) -> Result<Option<Self>, Fault> {
         let stamp = match Stamp::of(path) {
             Ok(stamp) => stamp,

@@ -3,7 +3,7 @@
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 
 use super::tables::{self, Stored};
-use super::text::{self, Frame};
+use super::text::{self, StoredText};
 use crate::domain::schema::{self, Role};
 use crate::domain::{BulkAction, Document, JsonText, Record, Truncation};
 
@@ -11,7 +11,7 @@ use crate::domain::{BulkAction, Document, JsonText, Record, Truncation};
 pub struct Row {
     action: BulkAction,
     /// In the order of [`texts`].
-    frames: Vec<Option<Frame>>,
+    frames: Vec<Option<StoredText>>,
 }
 
 impl Row {

@@ -13,7 +13,7 @@ use super::files::WriteFiles;
 use super::pool::ReadPool;
 use super::requests::{ErasureRequest, PREFIX, Step};
 use super::state::StateFile;
-use super::watch::Watch;
+use super::watch::FileWatch;
 use super::{SqliteSettings, blocking, erase};
 use crate::domain::record::RecordKey;
 use crate::domain::{Month, TenantId, Timestamp};
@@ -59,7 +59,7 @@ impl SqliteEraser {
         let eraser = self.clone();
         self.pool.look_after();
         blocking(move || {
-            let watch = Arc::new(Watch::new(&eraser.settings.dir));
+            let watch = Arc::new(FileWatch::new(&eraser.settings.dir));
             let (settings, pool, state) = (eraser.settings.clone(), Arc::clone(&eraser.pool), eraser.state.clone());
             let mut files = WriteFiles::new(settings, pool, state, watch);
             if !files.try_claim()? {

@@ -16,9 +16,9 @@ use super::lock::DirLock;
 use super::month_file::MonthFile;
 use super::months;
 use super::pool::ReadPool;
-use super::question::Question;
+use super::question::SqliteQuestion;
 use super::state::StateFile;
-use super::watch::Watch;
+use super::watch::FileWatch;
 use super::{SqliteSettings, private, requests, schema, search};
 use crate::domain::record::RecordKey;
 use crate::domain::{Month, Timestamp};
@@ -42,7 +42,7 @@ pub struct WriteFiles {
     /// Months whose search index is known to be up to date, or cannot be brought there.
     indexed: HashSet<Month>,
     /// Knows where months were written.
-    watch: Arc<Watch>,
+    watch: Arc<FileWatch>,
     /// Months whose log may still hold what was erased.
     erased: HashSet<Month>,
     /// When requests of other processes were last looked through, and what the state was then.
@@ -51,7 +51,7 @@ pub struct WriteFiles {
 }
 
 impl WriteFiles {
-    pub fn new(settings: SqliteSettings, readers: Arc<ReadPool>, state: StateFile, watch: Arc<Watch>) -> Self {
+    pub fn new(settings: SqliteSettings, readers: Arc<ReadPool>, state: StateFile, watch: Arc<FileWatch>) -> Self {
         Self {
             settings,
             readers,
@@ -159,8 +159,8 @@ impl WriteFiles {
     }
 
     /// Asks about what is committed.
-    pub fn question(&self) -> Question {
-        Question::of_writer(Arc::clone(&self.readers))
+    pub fn question(&self) -> SqliteQuestion {
+        SqliteQuestion::of_writer(Arc::clone(&self.readers))
     }
 
     /// Deletes a month. Answers whether there was one.

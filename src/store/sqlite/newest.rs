@@ -68,12 +68,16 @@ const KEYS: usize = 1_000;
 pub const CHANGING: usize = 10_000;
 
 /// A copy of a record, and the month that it lies in.
-pub type Copy = (RecordKey, Precedence);
+pub type MonthCopy = (RecordKey, Precedence);
 
 /// Those of copies, of any months and of one kind, of which another month holds a newer one. Each month is opened once, and
 /// answers a thousand copies with one statement. Copies that are final cost nothing.
-pub fn superseded(months: &[OpenMonth], kind: Kind, copies: &[Copy]) -> Result<HashSet<(Month, RecordKey)>, Fault> {
-    let changing: Vec<&Copy> = copies.iter().filter(|(_, copy)| !copy.is_final()).collect();
+pub fn superseded(
+    months: &[OpenMonth],
+    kind: Kind,
+    copies: &[MonthCopy],
+) -> Result<HashSet<(Month, RecordKey)>, Fault> {
+    let changing: Vec<&MonthCopy> = copies.iter().filter(|(_, copy)| !copy.is_final()).collect();
     let mut superseded = HashSet::new();
     if changing.is_empty() {
         return Ok(superseded);
@@ -82,7 +86,7 @@ pub fn superseded(months: &[OpenMonth], kind: Kind, copies: &[Copy]) -> Result<H
         let elsewhere: Vec<_> = changing.iter().filter(|(_, copy)| copy.month() != file.month).collect();
         for copies in elsewhere.chunks(KEYS) {
             let others = revisions_in(file, kind, copies.iter().map(|(key, _)| *key))?;
-            let is_newer = |(key, copy): &&&&Copy| {
+            let is_newer = |(key, copy): &&&&MonthCopy| {
                 others.get(key).is_some_and(|revision| Precedence::new(*revision, file.month) > *copy)
             };
             superseded.extend(copies.iter().filter(is_newer).map(|(key, copy)| (copy.month(), *key)));

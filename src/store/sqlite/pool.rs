@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::SqliteSettings;
-use super::connect::{Connected, Slot};
+use super::connect::{Connected, ConnectionSlot};
 use super::fault::Fault;
 use super::lock::missing_directory;
 use super::months;
@@ -109,11 +109,11 @@ impl ReadPool {
             return Ok(Some(connected));
         }
         let slot = loop {
-            if let Some(slot) = Slot::take(&self.taken, self.connections) {
+            if let Some(slot) = ConnectionSlot::take(&self.taken, self.connections) {
                 break slot;
             }
             if !self.close_oldest() && !let_go() {
-                match Slot::take(&self.taken, usize::MAX) {
+                match ConnectionSlot::take(&self.taken, usize::MAX) {
                     Some(slot) => break slot,
                     None => return Err(Fault::Unavailable(String::from("too many open files"))),
                 }

@@ -42,14 +42,14 @@ impl GivenUp {
 }
 
 /// A question, on the thread that answers it.
-pub struct Question {
+pub struct SqliteQuestion {
     pool: Arc<ReadPool>,
     given_up: GivenUp,
     /// One of so many questions at once; kept until the thread has ended, whether or not anybody still waits for it.
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Question {
+impl SqliteQuestion {
     pub fn new(pool: Arc<ReadPool>, given_up: GivenUp, permit: OwnedSemaphorePermit) -> Self {
         Self { pool, given_up, _permit: Some(permit) }
     }

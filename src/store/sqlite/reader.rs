@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::fault::Fault;
 use super::pool::ReadPool;
-use super::question::{GivenUp, Question};
+use super::question::{GivenUp, SqliteQuestion};
 use super::state::StateFile;
 use super::{SqliteSettings, admin, blocking};
 use crate::domain::query::{MonthCount, MonthSize};
@@ -58,11 +58,11 @@ impl SqliteReader {
     /// Runs a question on a thread that may wait for the disk.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        answer: impl FnOnce(&Question) -> Result<T, Fault> + Send + 'static,
+        answer: impl FnOnce(&SqliteQuestion) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = self.pool.permit().await?;
         let asker = Asker(GivenUp::default());
-        let question = Question::new(Arc::clone(&self.pool), asker.0.clone(), permit);
+        let question = SqliteQuestion::new(Arc::clone(&self.pool), asker.0.clone(), permit);
         let answered = blocking(move || answer(&question)).await;
         self.pool.look_after();
         answered
@@ -150,7 +150,7 @@ mod tests {
         let reader = SqliteReader::new(settings);
         let all = reader.pool.free_questions();
         let (begun, begins) = std::sync::mpsc::channel();
-        let endless = move |question: &Question| {
+        let endless = move |question: &SqliteQuestion| {
             question.ask(|months| {
                 begun.send(()).unwrap();
                 months.first().unwrap().ask(|connection| connection.query_row(ENDLESS, (), |row| row.get::<_, i64>(0)))

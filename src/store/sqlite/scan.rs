@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 use super::conditions::{Conditions, blob};
 use super::fault::Fault;
 use super::newest::Superseded;
-use super::question::{OpenMonth, Question};
+use super::question::{OpenMonth, SqliteQuestion};
 use super::{decode, read, tables};
 use crate::domain::query::{Condition, Content, Cursor, Scan, TenantCount, TimeRange};
 use crate::domain::record::RecordKey;
@@ -33,7 +33,7 @@ pub fn walk(months: &[OpenMonth], scan: &Scan) -> Result<Vec<Document>, Fault> {
 }
 
 /// See [`LogReader::scan_count`](crate::store::LogReader::scan_count).
-pub fn count(question: &Question, scan: &Scan) -> Result<u64, Fault> {
+pub fn count(question: &SqliteQuestion, scan: &Scan) -> Result<u64, Fault> {
     question.ask(|months| {
         let one_tenant = match scan.tenants.as_slice() {
             [tenant] => Some(*tenant),
@@ -61,7 +61,7 @@ pub fn count(question: &Question, scan: &Scan) -> Result<u64, Fault> {
 }
 
 /// See [`LogReader::scan_end`](crate::store::LogReader::scan_end).
-pub fn end(question: &Question, scan: &Scan) -> Result<Option<Cursor>, Fault> {
+pub fn end(question: &SqliteQuestion, scan: &Scan) -> Result<Option<Cursor>, Fault> {
     let scan = Scan { after: None, ..scan.clone() };
     let (sql, values) = last(&scan);
     question.ask(|months| {
@@ -87,7 +87,7 @@ fn last(scan: &Scan) -> (String, Vec<Value>) {
 }
 
 /// See [`LogReader::owners`](crate::store::LogReader::owners).
-pub fn owners(question: &Question, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, Fault> {
+pub fn owners(question: &SqliteQuestion, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, Fault> {
     let sql = format!("SELECT DISTINCT tenant_id FROM {} WHERE id = ?1", tables::of(kind).name);
     question.ask(|months| {
         let mut owners = Vec::new();
@@ -105,7 +105,7 @@ pub fn owners(question: &Question, kind: Kind, id: RecordId) -> Result<Vec<Tenan
 }
 
 /// See [`LogReader::children`](crate::store::LogReader::children).
-pub fn children(question: &Question, tenant_id: TenantId, runs: &[RecordId]) -> Result<Vec<RecordKey>, Fault> {
+pub fn children(question: &SqliteQuestion, tenant_id: TenantId, runs: &[RecordId]) -> Result<Vec<RecordKey>, Fault> {
     question.ask(|months| {
         let nodes = ids_by(months, Kind::NodeExecution, tenant_id, "workflow_run_id", runs)?;
         let offloads = ids_by(months, Kind::Offload, tenant_id, "node_execution_id", &nodes)?;
@@ -148,7 +148,7 @@ fn ids_by(
 }
 
 /// See [`LogReader::tenant_counts`](crate::store::LogReader::tenant_counts).
-pub fn tenant_counts(question: &Question, month: Month) -> Result<Vec<TenantCount>, Fault> {
+pub fn tenant_counts(question: &SqliteQuestion, month: Month) -> Result<Vec<TenantCount>, Fault> {
     let mut counts = BTreeMap::new();
     for kind in Kind::ALL {
         // Counted along the index of identities.

@@ -103,12 +103,12 @@ pub const fn is_json(field: TextField) -> bool {
 
 /// A keyword as a question to the index.
 #[derive(Debug, Clone)]
-pub struct Search {
+pub struct IndexSearch {
     kind: Kind,
     expression: String,
 }
 
-impl Search {
+impl IndexSearch {
     /// `None` if the index cannot help: not all of the fields are in it, or the keyword is empty.
     pub fn new(kind: Kind, fields: &[TextField], keyword: &str) -> Option<Self> {
         let is_indexed = !fields.is_empty() && fields.iter().all(|field| indexed(kind).contains(field));

@@ -1,5 +1,5 @@
 //! The tables of records, out of the domain's columns, and the statements made of them. `encode` binds and `decode` reads
-//! in the order of [`Table::stored`].
+//! in the order of [`RecordTable::stored`].
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use crate::domain::schema::{self, Column, Role, Type};
 use crate::domain::{Kind, NodeExecution};
 
 /// One table of records.
-pub struct Table {
+pub struct RecordTable {
     kind: Kind,
     pub name: &'static str,
     /// What lists show, in the order in which `decode` reads it.
@@ -104,8 +104,8 @@ const fn name_of(kind: Kind) -> &'static str {
 }
 
 /// The table of a kind.
-pub fn of(kind: Kind) -> &'static Table {
-    static TABLES: LazyLock<[Table; 4]> = LazyLock::new(|| Kind::ALL.map(Table::new));
+pub fn of(kind: Kind) -> &'static RecordTable {
+    static TABLES: LazyLock<[RecordTable; 4]> = LazyLock::new(|| Kind::ALL.map(RecordTable::new));
     let [runs, nodes, logs, offloads] = &*TABLES;
     match kind {
         Kind::WorkflowRun => runs,
@@ -142,7 +142,7 @@ pub fn create(kind: Kind) -> String {
     )
 }
 
-impl Table {
+impl RecordTable {
     fn new(kind: Kind) -> Self {
         let name = name_of(kind);
         let mut table = Self {

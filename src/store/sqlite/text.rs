@@ -30,7 +30,7 @@ struct Packer {
 }
 
 /// A text as a zstd frame.
-pub type Frame = Box<[u8]>;
+pub type StoredText = Box<[u8]>;
 
 thread_local! {
     static PACKER: RefCell<Packer> = const { RefCell::new(Packer { compressor: None, buffer: Vec::new() }) };
@@ -38,16 +38,16 @@ thread_local! {
 }
 
 /// Compresses a text, unless it is short or does not get smaller.
-pub fn pack(text: &str) -> Option<Frame> {
+pub fn pack(text: &str) -> Option<StoredText> {
     pack_at(LEVEL, text)
 }
 
 /// Compresses a graph.
-pub fn pack_graph(text: &str) -> Option<Frame> {
+pub fn pack_graph(text: &str) -> Option<StoredText> {
     pack_at(GRAPH_LEVEL, text)
 }
 
-fn pack_at(level: i32, text: &str) -> Option<Frame> {
+fn pack_at(level: i32, text: &str) -> Option<StoredText> {
     if text.len() < COMPRESS_FROM {
         return None;
     }
@@ -56,7 +56,7 @@ fn pack_at(level: i32, text: &str) -> Option<Frame> {
 
 impl Packer {
     /// `None` also where zstd has no memory for a context: the text is then stored as it is.
-    fn pack(&mut self, level: i32, text: &[u8]) -> Option<Frame> {
+    fn pack(&mut self, level: i32, text: &[u8]) -> Option<StoredText> {
         let compressor = match &mut self.compressor {
             Some(compressor) => compressor,
             none => none.insert(Compressor::new(level).ok()?),

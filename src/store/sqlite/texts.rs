@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 use super::conditions::blob;
 use super::fault::Fault;
-use super::question::Question;
+use super::question::SqliteQuestion;
 use super::{decode, tables};
 use crate::domain::document::ContentHash;
 use crate::domain::{Kind, Month, RecordId, TenantId};
@@ -17,7 +17,7 @@ const IDS: usize = 500;
 
 /// See [`LogReader::texts_of`](crate::store::LogReader::texts_of).
 pub fn of(
-    question: &Question,
+    question: &SqliteQuestion,
     tenant_id: TenantId,
     kind: Kind,
     ids: &[RecordId],
@@ -43,7 +43,7 @@ pub fn of(
 
 /// See [`LogReader::named_texts`](crate::store::LogReader::named_texts).
 pub fn named(
-    question: &Question,
+    question: &SqliteQuestion,
     tenant_id: TenantId,
     month: Month,
     wanted: &[ContentHash],

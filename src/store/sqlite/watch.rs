@@ -15,7 +15,7 @@ use crate::domain::Month;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The files that this process wrote into.
-pub struct Watch {
+pub struct FileWatch {
     dir: PathBuf,
     seen: Mutex<Seen>,
 }
@@ -26,7 +26,7 @@ struct Seen {
     looked: Instant,
 }
 
-impl Watch {
+impl FileWatch {
     pub fn new(dir: &Path) -> Self {
         let seen = Seen { files: HashMap::new(), generation: 0, looked: Instant::now() };
         Self { dir: dir.to_owned(), seen: Mutex::new(seen) }

@@ -14,14 +14,14 @@ use super::tables;
 use crate::domain::{BulkAction, Month, Refusal, RetryCause, SinkFault, Verdict};
 
 /// The answer to one request.
-pub type Answer = Result<Vec<Verdict>, SinkFault>;
+pub type WriteAnswer = Result<Vec<Verdict>, SinkFault>;
 
 /// The rows of one `apply`, and where its answer goes.
 pub struct Request {
     pub rows: Vec<Row>,
     /// Bytes of text in the rows, about.
     pub weight: usize,
-    pub answer: oneshot::Sender<Answer>,
+    pub answer: oneshot::Sender<WriteAnswer>,
 }
 
 /// A row's place in the group: its request, and its position there.
@@ -33,7 +33,8 @@ struct Place {
 
 /// Writes a group and answers each of its requests.
 pub fn write_group(files: &mut WriteFiles, group: Vec<Request>) {
-    let mut answers: Vec<Answer> = group.iter().map(|request| Ok(vec![unanswered(); request.rows.len()])).collect();
+    let mut answers: Vec<WriteAnswer> =
+        group.iter().map(|request| Ok(vec![unanswered(); request.rows.len()])).collect();
     let retired = files.retired();
     for (month, places) in by_month(&group) {
         let rows = || places.iter().filter_map(|place| group.get(place.request)?.rows.get(place.position));
@@ -72,7 +73,7 @@ fn by_month(group: &[Request]) -> BTreeMap<Month, Vec<Place>> {
     months
 }
 
-fn place_verdicts(answers: &mut [Answer], places: &[Place], verdicts: impl IntoIterator<Item = Verdict>) {
+fn place_verdicts(answers: &mut [WriteAnswer], places: &[Place], verdicts: impl IntoIterator<Item = Verdict>) {
     for (place, verdict) in places.iter().zip(verdicts) {
         if let Some(Ok(answer)) = answers.get_mut(place.request)
             && let Some(slot) = answer.get_mut(place.position)
@@ -82,7 +83,7 @@ fn place_verdicts(answers: &mut [Answer], places: &[Place], verdicts: impl IntoI
     }
 }
 
-fn place_fault(answers: &mut [Answer], places: &[Place], fault: &SinkFault) {
+fn place_fault(answers: &mut [WriteAnswer], places: &[Place], fault: &SinkFault) {
     for place in places {
         if let Some(answer) = answers.get_mut(place.request) {
             *answer = Err(fault.clone());

@@ -63,14 +63,14 @@ pub enum Command {
 }
 
 /// The way to the writer thread.
-pub struct Writer {
+pub struct WriterHandle {
     commands: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<()>>,
     /// Cancelled when the thread ends, however it does.
     ended: CancellationToken,
 }
 
-impl Writer {
+impl WriterHandle {
     pub fn spawn(files: WriteFiles) -> io::Result<Self> {
         let (commands, queue) = mpsc::channel(QUEUE);
         let builder = thread::Builder::new().name(String::from("sqlite-writer"));
@@ -103,7 +103,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for WriterHandle {
     /// Waits until the files are closed: whoever opens the directory next finds them tidy and unlocked.
     fn drop(&mut self) {
         drop(self.commands.take());

@@ -2,7 +2,7 @@
 
 use difylog::domain::query::TimeRange;
 use difylog::domain::{Kind, TenantId};
-use difylog::postgres::{Catalogue, Database, Order, Selection, Walk};
+use difylog::postgres::{Catalogue, Database, RowSelection, TableWalk, WalkOrder};
 
 use crate::support::postgres::{Postgres, Schema};
 
@@ -38,16 +38,16 @@ async fn no_statement_sorts_or_scans_a_table() {
             until: Some("2025-04-01T00:00:00".parse().unwrap()),
         };
         let selections = [
-            Selection::default(),
-            Selection { ids: None, tenants: vec![tenant], created: span, changed_since: None },
-            Selection { ids: None, changed_since: span.from, ..Selection::default() },
+            RowSelection::default(),
+            RowSelection { ids: None, tenants: vec![tenant], created: span, changed_since: None },
+            RowSelection { ids: None, changed_since: span.from, ..RowSelection::default() },
         ];
         for (kind, selection) in
             Kind::ALL.into_iter().flat_map(|kind| selections.clone().map(|selection| (kind, selection)))
         {
-            let walk = Walk::plan(kind, &catalogue, selection, true).unwrap().unwrap();
+            let walk = TableWalk::plan(kind, &catalogue, selection, true).unwrap().unwrap();
             let by_time = schema == Schema::V12 && kind == Kind::WorkflowRun;
-            assert_eq!(walk.order(), if by_time { Order::CreatedAt } else { Order::PrimaryKey });
+            assert_eq!(walk.order(), if by_time { WalkOrder::CreatedAt } else { WalkOrder::PrimaryKey });
             for statement in walk.statements() {
                 let plan = plan(&database, &statement).await;
                 let text = plan.join("\n");
@@ -75,7 +75,7 @@ async fn an_operator_s_own_index_is_used() {
     );
     let client = postgres.database().client().await.unwrap();
     let catalogue = Catalogue::read(&client).await.unwrap();
-    let order = |kind| Walk::plan(kind, &catalogue, Selection::default(), false).unwrap().unwrap().order();
-    assert_eq!(order(Kind::NodeExecution), Order::CreatedAt);
-    assert_eq!((order(Kind::AppLog), order(Kind::WorkflowRun)), (Order::PrimaryKey, Order::PrimaryKey));
+    let order = |kind| TableWalk::plan(kind, &catalogue, RowSelection::default(), false).unwrap().unwrap().order();
+    assert_eq!(order(Kind::NodeExecution), WalkOrder::CreatedAt);
+    assert_eq!((order(Kind::AppLog), order(Kind::WorkflowRun)), (WalkOrder::PrimaryKey, WalkOrder::PrimaryKey));
 }

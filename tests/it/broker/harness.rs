@@ -8,7 +8,7 @@ use difylog::amqp::{AmqpSettings, BrokerStats, Consumption, QueueSettings, Queue
 use difylog::codec::Message;
 use difylog::domain::{Disposition, Refusal, RefusalClass};
 use difylog::pipeline::gate::{GateKeeper, gate};
-use difylog::pipeline::receipt::{Content, Delivery};
+use difylog::pipeline::receipt::{Delivery, DeliveryContent};
 use difylog::telemetry::Clock;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -229,8 +229,8 @@ pub fn account(stats: &BrokerStats) -> String {
 /// The message of a delivery.
 pub fn message(delivery: &Delivery) -> &Message {
     match &delivery.content {
-        Content::Message(message) => message,
-        Content::Prepared(_) => panic!("a broker delivers messages"),
+        DeliveryContent::Message(message) => message,
+        DeliveryContent::Prepared(_) => panic!("a broker delivers messages"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use difylog::amqp::{DeadLetters, Found, Pace, Patience, Selection, letter};
+use difylog::amqp::{DeadLetters, LetterSelection, LetterSummary, Patience, ReplayPace, letter};
 use difylog::codec::Message;
 use difylog::domain::{Disposition, Kind, Refusal, RefusalClass, TenantId};
 use lapin::BasicProperties;
@@ -59,13 +59,13 @@ async fn where_queues_are_quorum_queues() -> (Site, String) {
 
 async fn reasons(letters: &DeadLetters) -> BTreeMap<String, u64> {
     let mut reasons = BTreeMap::new();
-    let mut count = |found: Found| *reasons.entry(found.heading.reason).or_default() += 1;
-    letters.list(&Selection::default(), &inspect, &mut count).await.unwrap();
+    let mut count = |found: LetterSummary| *reasons.entry(found.heading.reason).or_default() += 1;
+    letters.list(&LetterSelection::default(), &inspect, &mut count).await.unwrap();
     reasons
 }
 
-fn by_reason(reason: RefusalClass) -> Selection {
-    Selection { reason: Some(reason.to_string()), ..Selection::default() }
+fn by_reason(reason: RefusalClass) -> LetterSelection {
+    LetterSelection { reason: Some(reason.to_string()), ..LetterSelection::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +75,7 @@ async fn a_list_changes_nothing() {
         let expected = BTreeMap::from([("invalid-id".to_owned(), 10), ("missing-field".to_owned(), 20)]);
         assert_eq!(reasons(&letters).await, expected);
     }
-    let selection = Selection { tenant: Some(TENANT.parse().unwrap()), ..by_reason(RefusalClass::InvalidId) };
+    let selection = LetterSelection { tenant: Some(TENANT.parse().unwrap()), ..by_reason(RefusalClass::InvalidId) };
     let mut positions = Vec::new();
     let listed = letters.list(&selection, &inspect, &mut |found| positions.push(found.position)).await.unwrap();
     assert_eq!((listed.walked, listed.selected), (30, 5));
@@ -92,7 +92,7 @@ async fn a_list_changes_nothing() {
 async fn a_look_ends_when_all_letters_are_back() {
     let (_site, letters) = with_letters(30).await;
     for _ in 0..400 {
-        let listed = letters.list(&Selection::default(), &inspect, &mut |_| {}).await.unwrap();
+        let listed = letters.list(&LetterSelection::default(), &inspect, &mut |_| {}).await.unwrap();
         assert_eq!(listed.walked, 30);
     }
 }
@@ -116,15 +116,15 @@ async fn letters_outlive_any_number_of_looks() {
 async fn a_replay_moves_what_is_selected_and_counts_the_next_refusal() {
     let (site, letters) = with_letters(30).await;
     let selection = by_reason(RefusalClass::InvalidId);
-    let dry = Pace { dry_run: true, ..Pace::default() };
+    let dry = ReplayPace { dry_run: true, ..ReplayPace::default() };
     let report = letters.replay(&selection, dry, &inspect, &mut |_| {}).await.unwrap();
     assert_eq!((report.selected, report.replayed), (10, 0));
     assert_eq!((site.ready(site.queue()).await, reasons(&letters).await.len()), (0, 2));
 
-    let few = Pace { limit: Some(4), rate: NonZeroU32::new(100), ..Pace::default() };
+    let few = ReplayPace { limit: Some(4), rate: NonZeroU32::new(100), ..ReplayPace::default() };
     let report = letters.replay(&selection, few, &inspect, &mut |_| {}).await.unwrap();
     assert_eq!((report.selected, report.replayed), (4, 4));
-    let report = letters.replay(&selection, Pace::default(), &inspect, &mut |_| {}).await.unwrap();
+    let report = letters.replay(&selection, ReplayPace::default(), &inspect, &mut |_| {}).await.unwrap();
     assert_eq!((report.walked, report.selected, report.replayed), (26, 6, 6));
     assert_eq!(reasons(&letters).await, BTreeMap::from([("missing-field".to_owned(), 20)]));
 
@@ -135,7 +135,10 @@ async fn a_replay_moves_what_is_selected_and_counts_the_next_refusal() {
     worker.eventually("settled", |stats| stats.acked() == 9 && stats.dead_lettered() == 1).await;
     worker.stop().await;
     let mut attempts = Vec::new();
-    letters.list(&Selection::default(), &inspect, &mut |found| attempts.push(found.heading.attempts)).await.unwrap();
+    letters
+        .list(&LetterSelection::default(), &inspect, &mut |found| attempts.push(found.heading.attempts))
+        .await
+        .unwrap();
     assert_eq!((attempts.len(), attempts.iter().max()), (21, Some(&2)));
 }
 
@@ -144,7 +147,7 @@ async fn a_crash_between_confirm_and_ack_loses_nothing() {
     let (site, letters) = with_letters(20).await;
     let crash = tokio::spawn(async move {
         let mut die = |_: &_| panic!("the power went");
-        letters.replay(&Selection::default(), Pace::default(), &inspect, &mut die).await
+        letters.replay(&LetterSelection::default(), ReplayPace::default(), &inspect, &mut die).await
     });
     assert!(tokio::time::timeout(PATIENCE, crash).await.unwrap().unwrap_err().is_panic());
     // Confirmed, so they are in the queue; not acked, so their letters are still there.
@@ -152,7 +155,8 @@ async fn a_crash_between_confirm_and_ack_loses_nothing() {
     site.ready_is(&site.settings.dead_letter_queue, 20).await;
 
     let letters = DeadLetters::new(&site.settings, patience()).unwrap();
-    let report = letters.replay(&Selection::default(), Pace::default(), &inspect, &mut |_| {}).await.unwrap();
+    let report =
+        letters.replay(&LetterSelection::default(), ReplayPace::default(), &inspect, &mut |_| {}).await.unwrap();
     assert_eq!(report.replayed, 20);
     assert_eq!(site.ready(&site.settings.dead_letter_queue).await, 0);
     // Each message twice, the same: the store keeps one.
@@ -170,7 +174,8 @@ async fn a_crash_between_confirm_and_ack_loses_nothing() {
 async fn a_letter_whose_queue_is_gone_stays() {
     let (site, letters) = with_letters(5).await;
     site.channel.queue_delete(site.queue().into(), QueueDeleteOptions::default()).await.unwrap();
-    let report = letters.replay(&Selection::default(), Pace::default(), &inspect, &mut |_| {}).await.unwrap();
+    let report =
+        letters.replay(&LetterSelection::default(), ReplayPace::default(), &inspect, &mut |_| {}).await.unwrap();
     assert_eq!((report.replayed, report.refused, report.complaints.len()), (0, 5, 5));
     assert!(report.complaints[0].1.contains(site.queue()));
     assert_eq!(site.ready(&site.settings.dead_letter_queue).await, 5);
@@ -197,7 +202,8 @@ async fn letters_of_the_broker_itself_can_be_replayed() {
 
     let letters = DeadLetters::new(&site.settings, patience()).unwrap();
     assert_eq!(reasons(&letters).await, BTreeMap::from([("broker:rejected".to_owned(), 1)]));
-    let report = letters.replay(&Selection::default(), Pace::default(), &inspect, &mut |_| {}).await.unwrap();
+    let report =
+        letters.replay(&LetterSelection::default(), ReplayPace::default(), &inspect, &mut |_| {}).await.unwrap();
     assert_eq!(report.replayed, 1);
     assert_eq!(site.take(site.queue()).await.data, b"0");
 }
@@ -234,11 +240,12 @@ async fn only_letters_of_the_settings_queues_are_replayed() {
     publish_on(&site.channel, &dead_letters, [ours.data], &properties).await;
     site.take(&format!("{foreign}.cc")).await;
 
-    let doubtful = Selection { doubtful: true, ..Selection::default() };
+    let doubtful = LetterSelection { doubtful: true, ..LetterSelection::default() };
     let mut doubts = Vec::new();
     letters.list(&doubtful, &inspect, &mut |found| doubts.push(found.doubt.unwrap())).await.unwrap();
     assert_eq!(doubts.len(), 5, "{doubts:?}");
-    let report = letters.replay(&Selection::default(), Pace::default(), &inspect, &mut |_| {}).await.unwrap();
+    let report =
+        letters.replay(&LetterSelection::default(), ReplayPace::default(), &inspect, &mut |_| {}).await.unwrap();
     assert_eq!((report.selected, report.replayed, report.skipped, report.refused), (9, 4, 5, 0));
     assert_eq!(report.doubt.unwrap().0, 4, "the first that was skipped");
     assert_eq!((site.ready(site.queue()).await, site.ready(&dead_letters).await), (4, 5));
@@ -265,7 +272,8 @@ async fn a_replay_goes_on_after_a_letter_that_the_broker_does_not_take() {
     .await
     .unwrap();
     let letters = DeadLetters::new(&site.settings, patience()).unwrap();
-    let report = letters.replay(&Selection::default(), Pace::default(), &inspect, &mut |_| {}).await.unwrap();
+    let report =
+        letters.replay(&LetterSelection::default(), ReplayPace::default(), &inspect, &mut |_| {}).await.unwrap();
     assert_eq!((report.selected, report.replayed, report.refused), (20, 19, 1));
     let (position, why) = &report.complaints[0];
     assert!(*position == 8 && why.contains("larger than"), "{position}: {why}");

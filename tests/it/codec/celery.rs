@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use difylog::codec::{Cleaned, Content, DecodeLimits, Message, Source, decode};
+use difylog::codec::{Cleaned, DecodeLimits, DecodedEvents, Message, QueueFormat, decode};
 use difylog::domain::{JsonText, NodeExecution, Record, RefusalClass, WorkflowRun};
 
 pub const RUN_TASK: &str = "tasks.workflow_execution_tasks.save_workflow_execution_task";
@@ -11,7 +11,7 @@ pub const ID: &str = "669dd85a-0949-4cda-99c9-4984b192aea0";
 
 pub fn message(task: &str, body: impl Into<Vec<u8>>) -> Message {
     Message {
-        source: Source::Celery,
+        source: QueueFormat::Celery,
         content_type: Some("application/json".into()),
         compression: None,
         task: Some(task.into()),
@@ -49,8 +49,8 @@ pub fn node_data(more: &str) -> String {
 fn decoded(message: &Message) -> (Record, Cleaned) {
     let decoded = decode(message, DecodeLimits::default()).unwrap();
     match decoded.content {
-        Content::One(record) => (record, decoded.cleaned),
-        Content::Parts(_) => panic!("a Celery message holds one record"),
+        DecodedEvents::One(record) => (record, decoded.cleaned),
+        DecodedEvents::Parts(_) => panic!("a Celery message holds one record"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use difylog::codec::{Content, DecodeLimits, decode};
+use difylog::codec::{DecodeLimits, DecodedEvents, decode};
 use difylog::domain::record::RecordKey;
 use difylog::domain::{Record, Revision};
 use rand::SeedableRng;
@@ -14,8 +14,8 @@ use crate::support::expected_rows::{Deviation, compare};
 
 fn records(name: &str) -> Vec<Record> {
     let decode_one = |message| match decode(&message, DecodeLimits::default()).unwrap().content {
-        Content::One(record) => record,
-        Content::Parts(_) => panic!("a Celery message holds one record"),
+        DecodedEvents::One(record) => record,
+        DecodedEvents::Parts(_) => panic!("a Celery message holds one record"),
     };
     corpus::lines(name).iter().map(corpus::message).map(decode_one).collect()
 }

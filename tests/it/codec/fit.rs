@@ -2,7 +2,7 @@
 
 use difylog::codec::python_json::{Scanner, TypedLeaves};
 use difylog::codec::truncate::{Limits, fit, take_graph, truncate};
-use difylog::codec::{Content, DecodeLimits, decode};
+use difylog::codec::{DecodeLimits, DecodedEvents, decode};
 use difylog::domain::document::PayloadField;
 use difylog::domain::{JsonText, Record, WorkflowRun};
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ use crate::support::corpus;
 
 fn run(more: &str) -> WorkflowRun {
     match decode(&native::message(native::run_event(more)), DecodeLimits::default()).unwrap().content {
-        Content::One(Record::Run(run)) => *run,
+        DecodedEvents::One(Record::Run(run)) => *run,
         other => panic!("{other:?}"),
     }
 }
@@ -99,7 +99,7 @@ fn the_two_megabytes_of_the_corpus_are_cut_to_one() {
         .map(corpus::message)
         .max_by_key(|message| message.body.len())
         .unwrap();
-    let Content::One(mut record) = decode(&large, DecodeLimits::default()).unwrap().content else { panic!() };
+    let DecodedEvents::One(mut record) = decode(&large, DecodeLimits::default()).unwrap().content else { panic!() };
     let cuts = fit(&mut record, &Limits::default());
     let Record::Node(node) = record else { panic!() };
     let outputs = node.outputs.unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use difylog::codec::{Content, DecodeLimits, Decoded, Message, Source, decode};
+use difylog::codec::{DecodeLimits, Decoded, DecodedEvents, Message, QueueFormat, decode};
 use difylog::domain::Refusal;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,7 +23,7 @@ static SEEDS: LazyLock<Vec<Message>> = LazyLock::new(|| {
 
 /// Parts lie within the body, in order, apart from each other.
 fn check(message: &Message, decoded: Result<Decoded, Refusal>) -> Result<(), TestCaseError> {
-    if let Ok(Decoded { content: Content::Parts(parts), .. }) = decoded {
+    if let Ok(Decoded { content: DecodedEvents::Parts(parts), .. }) = decoded {
         let mut end = 0;
         for part in parts {
             prop_assert!(end <= part.range.start && part.range.start < part.range.end, "{:?}", part.range);
@@ -55,7 +55,7 @@ proptest! {
     #[test]
     fn random_bytes(body in vec(any::<u8>(), 0..200), native in any::<bool>(), node in any::<bool>(),
         compression in select(vec![None, Some("application/x-gzip"), Some("application/x-bz2")])) {
-        let source = if native { Source::Native } else { Source::Celery };
+        let source = if native { QueueFormat::Native } else { QueueFormat::Celery };
         let task = Some(if node { NODE_TASK } else { RUN_TASK }.into());
         let message = Message { source, content_type: None, compression: compression.map(Box::from), task, body: body.into() };
         check(&message, decode(&message, DecodeLimits { message_bytes: 1 << 20 }))?;

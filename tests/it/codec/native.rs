@@ -1,13 +1,13 @@
 //! Native events: every spelling that is accepted, arrays that fail in parts, and the way back.
 
-use difylog::codec::{Cleaned, Content, DecodeLimits, MAX_EVENTS, Message, Source, decode, encode_native};
+use difylog::codec::{Cleaned, DecodeLimits, DecodedEvents, MAX_EVENTS, Message, QueueFormat, decode, encode_native};
 use difylog::domain::{JsonText, Record, Refusal, RefusalClass, WorkflowRun};
 use proptest::prelude::*;
 
 use crate::codec::generate;
 
 pub fn message(body: impl Into<Vec<u8>>) -> Message {
-    Message { source: Source::Native, content_type: None, compression: None, task: None, body: body.into().into() }
+    Message { source: QueueFormat::Native, content_type: None, compression: None, task: None, body: body.into().into() }
 }
 
 pub const ID: &str = "669dd85a-0949-4cda-99c9-4984b192aea0";
@@ -24,7 +24,7 @@ pub fn run_event(more: &str) -> String {
 fn run(body: &str) -> (WorkflowRun, Cleaned) {
     let decoded = decode(&message(body), DecodeLimits::default()).unwrap();
     match decoded.content {
-        Content::One(Record::Run(run)) => (*run, decoded.cleaned),
+        DecodedEvents::One(Record::Run(run)) => (*run, decoded.cleaned),
         other => panic!("{other:?}"),
     }
 }
@@ -95,7 +95,7 @@ fn an_array_is_refused_in_parts() {
     let body = [b"[ ", good.as_bytes(), b",\n\"\xff\",", bad.as_bytes(), b" , ", good.as_bytes(), b"]"].concat();
     let decoded = decode(&message(body.clone()), DecodeLimits::default()).unwrap();
     assert_eq!(decoded.cleaned, Cleaned { invalid_utf8: 1, ..Cleaned::default() });
-    let Content::Parts(parts) = decoded.content else { panic!("an array") };
+    let DecodedEvents::Parts(parts) = decoded.content else { panic!("an array") };
     let found: Vec<&[u8]> = parts.iter().map(|part| &body[part.range.clone()]).collect();
     assert_eq!(found, [good.as_bytes(), b"\"\xff\"", bad.as_bytes(), good.as_bytes()]);
     let classes: Vec<_> = parts.iter().map(|part| part.record.as_ref().err().map(|refusal| refusal.class)).collect();
@@ -105,7 +105,7 @@ fn an_array_is_refused_in_parts() {
 #[test]
 fn an_array_may_be_empty_but_not_endless() {
     let decoded = decode(&message("[]"), DecodeLimits::default()).unwrap();
-    assert_eq!(decoded.content, Content::Parts(Vec::new()));
+    assert_eq!(decoded.content, DecodedEvents::Parts(Vec::new()));
     let events = |count| message(format!("[{}]", vec!["1"; count].join(",")));
     assert!(decode(&events(MAX_EVENTS), DecodeLimits::default()).is_ok());
     let refusal = decode(&events(MAX_EVENTS + 1), DecodeLimits::default()).unwrap_err();
@@ -124,8 +124,8 @@ fn decoded(record: &Record) -> Result<Record, Refusal> {
     let decoded = decode(&message(encode_native(record)), DecodeLimits::default())?;
     assert_eq!(decoded.cleaned, Cleaned::default());
     match decoded.content {
-        Content::One(record) => Ok(record),
-        Content::Parts(_) => panic!("one event"),
+        DecodedEvents::One(record) => Ok(record),
+        DecodedEvents::Parts(_) => panic!("one event"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use difylog::domain::{AppId, BulkAction, Record, TenantId};
 use difylog::http::api::{Api, ServeSettings};
 use difylog::http::console::Bridge;
-use difylog::postgres::Order;
+use difylog::postgres::WalkOrder;
 use difylog::query::{LogService, NoDirectory, Ports};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::{BulkSink as _, ReadStore, StateStore as _, StoreAdmin as _};
@@ -72,12 +72,16 @@ async fn state(migrated: bool) -> (Arc<dyn ReadStore>, tempfile::TempDir) {
     store.install().await.unwrap();
     if migrated {
         let id = uuid::Uuid::new_v4();
-        let scope = difylog::backfill::state::Scope::new("a server", &[], difylog::domain::query::TimeRange::default());
+        let scope = difylog::backfill::state::MigrationScope::new(
+            "a server",
+            &[],
+            difylog::domain::query::TimeRange::default(),
+        );
         let entry = difylog::backfill::state::MigrationEntry { scope, started_at: 1 };
         let entry = serde_json::to_value(entry).unwrap();
         store.put_state(&format!("migration/{id}"), &entry, None).await.unwrap();
         // A walk that has ended.
-        let done = json!({ "order": Order::PrimaryKey, "after": null, "done": true, "tally": {} });
+        let done = json!({ "order": WalkOrder::PrimaryKey, "after": null, "done": true, "tally": {} });
         for kind in ["workflow_run", "app_log"] {
             store.put_state(&format!("migration/{id}/{kind}"), &done, None).await.unwrap();
         }

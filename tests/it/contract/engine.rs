@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use difylog::store::StoreAdmin as _;
-use difylog::store::elastic::{ElasticSettings, ElasticStore, Search, Tenancy};
+use difylog::store::elastic::{ElasticSettings, ElasticStore, SearchedTexts, Tenancy};
 use uuid::Uuid;
 
 use crate::contract::subject::Subject;
@@ -30,7 +30,7 @@ async fn subject(tenancy: Tenancy) -> Subject {
     let purpose = if tenancy == Tenancy::Shared { "shared" } else { "dedicated" };
     let purpose = format!("{purpose}{}", NEXT.fetch_add(1, Ordering::Relaxed) % STORES);
     // The cases look for keywords in every text.
-    let settings = ElasticSettings { search: Search::All, ..settings(&purpose, tenancy) };
+    let settings = ElasticSettings { search: SearchedTexts::All, ..settings(&purpose, tenancy) };
     let store = Arc::new(ElasticStore::new(settings).unwrap());
     store.install().await.unwrap();
     Subject { store, _guard: Box::new(()) }

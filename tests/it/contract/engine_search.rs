@@ -5,7 +5,7 @@ use std::sync::Arc;
 use difylog::domain::document::{PayloadField, Truncation};
 use difylog::domain::query::{AppLogFilter, Keyword, LogKeyword, NodeQuery, Page, RunQuery, TextField, TextFilter};
 use difylog::domain::{BulkAction, JsonText, Record, RecordId, TenantId, WorkflowRun};
-use difylog::store::elastic::{ElasticSettings, ElasticStore, Search, Tenancy};
+use difylog::store::elastic::{ElasticSettings, ElasticStore, SearchedTexts, Tenancy};
 use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
 
 use crate::contract::engine::settings;
@@ -124,7 +124,7 @@ async fn keywords_are_substrings_of_decoded_text() {
 
 #[tokio::test]
 async fn what_is_not_indexed_is_said() {
-    let off = store("unsearched", |settings| settings.search = Search::Off).await;
+    let off = store("unsearched", |settings| settings.search = SearchedTexts::Off).await;
     let filter = RunQuery { text: Some(text("x", TextField::Inputs)), ..RunQuery::default() }.within(tenant());
     let Err(StoreError::NotSetUp(words)) = off.runs(&filter, &Page::newest(1)).await else { panic!("it was answered") };
     assert!(words.contains("store.elastic.search = \"runs\""), "{words}");

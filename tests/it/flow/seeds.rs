@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use difylog::app::Stores;
 use difylog::pipeline::gate::gate;
-use difylog::pipeline::receipt::{Outcome, Receipt, Settlement};
+use difylog::pipeline::receipt::{LedgerAction, Receipt, Settlement};
 use difylog::pipeline::stats::PipelineStats;
-use difylog::pipeline::{Content, Delivery, Pipeline, PipelineSettings, Ports};
+use difylog::pipeline::{Delivery, DeliveryContent, Pipeline, PipelinePorts, PipelineSettings};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::sqlite::{SqliteSettings, SqliteStore};
@@ -60,7 +60,7 @@ async fn run_seed(stores: &Stores, messages: &[Value], expected: &[Value], seed:
     let mut workers = Vec::new();
     let mut queues = Vec::new();
     for number in 0..WORKERS {
-        let ports = Ports {
+        let ports = PipelinePorts {
             sink: Arc::clone(&stores.store) as _,
             payloads: Arc::clone(&stores.payloads),
             gate: gate().0,
@@ -77,7 +77,7 @@ async fn run_seed(stores: &Stores, messages: &[Value], expected: &[Value], seed:
     for (tag, capture) in order.iter().enumerate() {
         let receipt = Receipt::new(tag as u64, settlements.clone());
         let queue = &queues[rng.random_range(0..WORKERS)];
-        let content = Content::Message(message(capture));
+        let content = DeliveryContent::Message(message(capture));
         queue.send(Delivery { content, receipt }).await.unwrap_or_else(|_| panic!("the flow ended"));
     }
     drop((queues, settlements));
@@ -86,7 +86,7 @@ async fn run_seed(stores: &Stores, messages: &[Value], expected: &[Value], seed:
     }
     let mut settled = 0;
     while let Some(Settlement { outcome, .. }) = ledger.recv().await {
-        assert_eq!(outcome, Outcome::Ack, "seed {seed}");
+        assert_eq!(outcome, LedgerAction::Ack, "seed {seed}");
         settled += 1;
     }
     assert_eq!(settled, order.len(), "seed {seed}");

@@ -11,7 +11,7 @@ use crate::support::postgres::Schema;
 const OPEN_RUNS: &str = "FROM workflow_runs r WHERE r.status IN ('running', 'paused') \
      OR EXISTS (SELECT FROM workflow_pauses p WHERE p.workflow_run_id = r.id)";
 
-fn freed(outcome: &cleanup::Outcome) -> [u64; 4] {
+fn freed(outcome: &cleanup::CleanupOutcome) -> [u64; 4] {
     Kind::ALL.map(|kind| outcome.freed.get(&kind).map_or(0, |freed| freed.rows))
 }
 
@@ -118,7 +118,7 @@ async fn rows_that_another_session_holds_are_passed_over() {
     let lock = |table: &str, id: &str| format!("SELECT id FROM {table} WHERE id = '{}' FOR UPDATE", id.trim());
     holding.batch_execute(&lock("workflow_runs", &id)).await.unwrap();
     holding.batch_execute(&lock("workflow_node_executions", &node)).await.unwrap();
-    let outcome = pair.clean(&cleanup::Plan { batch: 5, ..Pair::plan(true) }).await;
+    let outcome = pair.clean(&cleanup::CleanupPlan { batch: 5, ..Pair::plan(true) }).await;
     let held = outcome.stayed[&Stay::Held];
     assert!((2..=6).contains(&held), "{:?}", outcome.stayed);
     assert_eq!(pair.postgres.number(&format!("SELECT count(*) FROM workflow_runs WHERE id = '{}'", id.trim())), 1);
@@ -134,7 +134,7 @@ async fn tenant_and_span_are_kept_to_and_a_stop_is_heeded() {
     let pair = Pair::sample(Schema::V12).await;
     let tenant = "bd9c66b3-ad3c-4d6d-9a3d-1fa7bc8960a9";
     let until = "2025-11-01T00:00:00Z".parse().unwrap();
-    let plan = cleanup::Plan {
+    let plan = cleanup::CleanupPlan {
         tenants: vec![tenant.parse().unwrap()],
         created: TimeRange { from: None, until: Some(until) },
         ..Pair::plan(true)

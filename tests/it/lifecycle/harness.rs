@@ -1,8 +1,8 @@
 //! A database with the sample, and a store that holds what a migration of it stored.
 
 use difylog::backfill::cleanup::{self, Cleanup};
-use difylog::backfill::report::Report;
-use difylog::backfill::validate::{Request, Validation};
+use difylog::backfill::report::ValidationReport;
+use difylog::backfill::validate::{Validation, ValidationRequest};
 use difylog::codec::truncate::Limits;
 use difylog::domain::query::TimeRange;
 use difylog::domain::{Kind, Origin, Timestamp};
@@ -44,8 +44,8 @@ impl Pair {
         Self { postgres, database, store, limits }
     }
 
-    pub fn request() -> Request {
-        Request {
+    pub fn request() -> ValidationRequest {
+        ValidationRequest {
             tenants: Vec::new(),
             kinds: Kind::ALL.to_vec(),
             created: TimeRange::default(),
@@ -55,7 +55,7 @@ impl Pair {
         }
     }
 
-    pub async fn validate(&self, request: Request) -> Report {
+    pub async fn validate(&self, request: ValidationRequest) -> ValidationReport {
         let validation = Validation {
             database: &self.database,
             store: self.store.side(),
@@ -67,8 +67,8 @@ impl Pair {
         validation.run(request).await.unwrap()
     }
 
-    pub fn plan(execute: bool) -> cleanup::Plan {
-        cleanup::Plan {
+    pub fn plan(execute: bool) -> cleanup::CleanupPlan {
+        cleanup::CleanupPlan {
             tenants: Vec::new(),
             created: TimeRange { from: None, until: Some(now()) },
             batch: 100,
@@ -82,7 +82,7 @@ impl Pair {
         }
     }
 
-    pub async fn clean(&self, plan: &cleanup::Plan) -> cleanup::Outcome {
+    pub async fn clean(&self, plan: &cleanup::CleanupPlan) -> cleanup::CleanupOutcome {
         let cleanup =
             Cleanup { database: &self.database, store: self.store.side(), plan, progress: &|_| {}, stop: &|| false };
         cleanup.run().await.unwrap()

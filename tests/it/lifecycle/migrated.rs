@@ -10,7 +10,7 @@ use difylog::backfill::compare::FullTexts;
 use difylog::codec::truncate::{self, Limits};
 use difylog::domain::document::ContentHash;
 use difylog::domain::{Document, JsonText, Kind, Month, Origin, Record, Revision, TenantId};
-use difylog::postgres::{Catalogue, Database, Range, Selection, Walk};
+use difylog::postgres::{Catalogue, Database, Range, RowSelection, TableWalk};
 use difylog::store::payload::PayloadError;
 use futures::StreamExt as _;
 
@@ -37,7 +37,7 @@ impl Migrated {
         let client = database.client().await.unwrap();
         let catalogue = Catalogue::read(&client).await.unwrap();
         for kind in Kind::ALL {
-            let walk = Walk::plan(kind, &catalogue, Selection::default(), false).unwrap().unwrap();
+            let walk = TableWalk::plan(kind, &catalogue, RowSelection::default(), false).unwrap().unwrap();
             let everything = Range { after: None, through: None };
             let rows: Vec<_> = walk.read(&client, everything).await.unwrap().collect().await;
             for row in rows {

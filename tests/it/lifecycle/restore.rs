@@ -1,6 +1,6 @@
 //! What was cleaned up comes back equal, and what is there is never touched.
 
-use difylog::backfill::restore::{Outcome, Plan, Restore};
+use difylog::backfill::restore::{Outcome, Restore, RestorePlan};
 use difylog::codec::truncate::Limits;
 use difylog::domain::Kind;
 use difylog::domain::query::TimeRange;
@@ -8,8 +8,8 @@ use difylog::domain::query::TimeRange;
 use crate::lifecycle::harness::Pair;
 use crate::support::postgres::{Postgres, Schema};
 
-fn plan(execute: bool) -> Plan {
-    Plan {
+fn plan(execute: bool) -> RestorePlan {
+    RestorePlan {
         tenants: Vec::new(),
         kinds: Kind::ALL.to_vec(),
         created: TimeRange::default(),
@@ -19,7 +19,7 @@ fn plan(execute: bool) -> Plan {
     }
 }
 
-async fn restore(pair: &Pair, plan: &Plan) -> Outcome {
+async fn restore(pair: &Pair, plan: &RestorePlan) -> Outcome {
     let restore =
         Restore { database: &pair.database, store: pair.store.side(), plan, progress: &|_| {}, stop: &|| false };
     restore.run().await.unwrap()

@@ -1,6 +1,6 @@
 //! Validation names exactly what differs, on either side, and nothing else.
 
-use difylog::backfill::report::{AsText, Counts, Fault, Finding, Tolerated};
+use difylog::backfill::report::{Counts, Finding, RecordFault, ReportText, Tolerated};
 use difylog::codec::truncate::Limits;
 use difylog::domain::query::TimeRange;
 use difylog::domain::{Kind, Record, RecordId, TenantId};
@@ -9,17 +9,17 @@ use uuid::Uuid;
 use crate::lifecycle::harness::Pair;
 use crate::support::postgres::{Postgres, Schema};
 
-fn finding(kind: Kind, tenant_id: &str, id: &str, fault: Fault) -> Finding {
+fn finding(kind: Kind, tenant_id: &str, id: &str, fault: RecordFault) -> Finding {
     Finding {
-        kind: AsText(kind),
-        tenant_id: Some(AsText(tenant_id.parse().unwrap())),
-        id: AsText(id.parse().unwrap()),
+        kind: ReportText(kind),
+        tenant_id: Some(ReportText(tenant_id.parse().unwrap())),
+        id: ReportText(id.parse().unwrap()),
         fault,
     }
 }
 
-fn different(columns: &[&str]) -> Fault {
-    Fault::Different { columns: columns.iter().map(|column| (*column).to_owned()).collect() }
+fn different(columns: &[&str]) -> RecordFault {
+    RecordFault::Different { columns: columns.iter().map(|column| (*column).to_owned()).collect() }
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn faults_in_the_store_are_named() {
     let is_node =
         |document: &difylog::domain::Document, id| document.kind() == Kind::NodeExecution && document.record.id() == id;
     let gone = pair.store.take(|document| is_node(document, deleted)).pop().unwrap().key();
-    expected.push(finding(gone.kind, &gone.tenant_id.to_string(), &deleted.to_string(), Fault::Missing));
+    expected.push(finding(gone.kind, &gone.tenant_id.to_string(), &deleted.to_string(), RecordFault::Missing));
     let mut altered = pair.store.take(|document| is_node(document, changed)).pop().unwrap();
     let (kind, tenant) = (altered.kind(), altered.tenant_id().to_string());
     let Record::Node(node) = &mut altered.record else { panic!() };
@@ -59,7 +59,7 @@ async fn faults_in_the_store_are_named() {
     node.id = inserted;
     pair.store.put(altered);
     expected.push(finding(kind, &tenant, &changed.to_string(), different(&["title"])));
-    expected.push(finding(kind, &tenant, &inserted.to_string(), Fault::Extra));
+    expected.push(finding(kind, &tenant, &inserted.to_string(), RecordFault::Extra));
     expected.sort_by_key(|finding| (finding.kind, finding.tenant_id, finding.id));
     let report = pair.validate(Pair::request()).await;
     assert!(!report.passed);
@@ -90,12 +90,13 @@ async fn faults_in_postgresql_are_named() {
         let report = pair.validate(Pair::request()).await;
         let mut expected = vec![
             finding(Kind::WorkflowRun, &changed.0, &changed.1, different(&["outputs", "total_tokens"])),
-            finding(Kind::NodeExecution, &inserted.0, &inserted.1, Fault::Missing),
-            finding(Kind::AppLog, &deleted.0, &deleted.1, Fault::Extra),
+            finding(Kind::NodeExecution, &inserted.0, &inserted.1, RecordFault::Missing),
+            finding(Kind::AppLog, &deleted.0, &deleted.1, RecordFault::Extra),
         ];
         expected.sort_by_key(|finding| (finding.kind, finding.tenant_id, finding.id));
         assert_eq!(report.findings, expected);
-        let tolerant = difylog::backfill::validate::Request { tolerated: vec![Tolerated::Extra], ..Pair::request() };
+        let tolerant =
+            difylog::backfill::validate::ValidationRequest { tolerated: vec![Tolerated::Extra], ..Pair::request() };
         assert!(!pair.validate(tolerant).await.passed);
     }
 }
@@ -168,7 +169,8 @@ async fn rows_that_are_no_records_fail_a_report_unless_it_is_told_otherwise() {
     let report = pair.validate(Pair::request()).await;
     assert_eq!(report.counts, Counts { unreadable: 2, ..Counts::default() }, "{:?}", report.findings);
     assert!(!report.passed);
-    let tolerant = difylog::backfill::validate::Request { tolerated: vec![Tolerated::Unreadable], ..Pair::request() };
+    let tolerant =
+        difylog::backfill::validate::ValidationRequest { tolerated: vec![Tolerated::Unreadable], ..Pair::request() };
     assert!(pair.validate(tolerant).await.passed);
 }
 
@@ -180,7 +182,7 @@ async fn a_range_and_a_tenant_are_kept_to() {
         from: Some("2025-06-01T00:00:00Z".parse().unwrap()),
         until: Some("2025-09-15T12:00:00Z".parse().unwrap()),
     };
-    let request = difylog::backfill::validate::Request {
+    let request = difylog::backfill::validate::ValidationRequest {
         tenants: vec![tenant],
         kinds: vec![Kind::WorkflowRun],
         created,
@@ -201,7 +203,7 @@ async fn a_range_and_a_tenant_are_kept_to() {
 #[tokio::test]
 async fn a_sample_finds_a_store_that_lost_everything() {
     let pair = Pair::sample(Schema::V10).await;
-    let sampled = || difylog::backfill::validate::Request { sample: Some(50), ..Pair::request() };
+    let sampled = || difylog::backfill::validate::ValidationRequest { sample: Some(50), ..Pair::request() };
     assert!(pair.validate(sampled()).await.passed);
     pair.store.take(|_| true);
     let report = pair.validate(sampled()).await;

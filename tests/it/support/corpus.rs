@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use difylog::codec::python_json::{Scanner, TypedLeaves};
-use difylog::codec::{Message, Source};
+use difylog::codec::{Message, QueueFormat};
 use serde_json::Value;
 
 /// A captured file, one JSON value a line. Python wrote it, and one header holds half a surrogate pair, so each line is
@@ -25,7 +25,7 @@ pub fn message(captured: &Value) -> Message {
         None => BASE64_STANDARD.decode(captured["body_base64"].as_str().unwrap()).unwrap(),
     };
     Message {
-        source: Source::Celery,
+        source: QueueFormat::Celery,
         content_type: text(&captured["properties"]["content_type"]),
         compression: text(&captured["headers"]["compression"]),
         task: text(&captured["headers"]["task"]),

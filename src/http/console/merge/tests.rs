@@ -2,29 +2,29 @@ use proptest::prelude::*;
 
 use super::*;
 
-type Source = Vec<Row<&'static str>>;
+type Source = Vec<ListRow<&'static str>>;
 
 fn id(number: u128) -> RecordId {
     RecordId::new(uuid::Uuid::from_u128(number))
 }
 
-fn stored(number: u128, micros: i64) -> Row<&'static str> {
+fn stored(number: u128, micros: i64) -> ListRow<&'static str> {
     let created_at = Timestamp::from_micros(micros).unwrap();
-    Row { id: id(number), place: Place::Stored(Cursor { created_at, id: id(number) }), value: "stored" }
+    ListRow { id: id(number), place: Place::Stored(Cursor { created_at, id: id(number) }), value: "stored" }
 }
 
-fn difys(number: u128, second: i64) -> Row<&'static str> {
-    Row { id: id(number), place: Place::Second(second), value: "dify" }
+fn difys(number: u128, second: i64) -> ListRow<&'static str> {
+    ListRow { id: id(number), place: Place::Second(second), value: "dify" }
 }
 
-fn ids(rows: &[Row<&'static str>]) -> Vec<u128> {
+fn ids(rows: &[ListRow<&'static str>]) -> Vec<u128> {
     rows.iter().map(|row| row.id.uuid().as_u128()).collect()
 }
 
 #[test]
 fn both_sources_in_one_order_each_row_once() {
     let own = vec![stored(9, 5_000_000), stored(7, 3_400_000), stored(6, 3_100_000)];
-    let theirs = vec![difys(8, 4), difys(5, 3), Row { value: "dify", ..stored(7, 3_400_000) }];
+    let theirs = vec![difys(8, 4), difys(5, 3), ListRow { value: "dify", ..stored(7, 3_400_000) }];
     let rows = merged(None, own, theirs, |_, dify| dify);
     assert_eq!(ids(&rows), [9, 8, 5, 7, 6]);
     assert_eq!(rows.iter().map(|row| row.value).collect::<Vec<_>>(), ["stored", "dify", "dify", "dify", "stored"]);
@@ -70,7 +70,7 @@ fn own_page(world: &[Made], after: Option<Cursor>, limit: usize) -> Source {
     rows.into_iter().filter(|row| after.is_none_or(|after| cursor(row) < after)).take(limit).collect()
 }
 
-fn cursor(row: &Row<&'static str>) -> Cursor {
+fn cursor(row: &ListRow<&'static str>) -> Cursor {
     match row.place {
         Place::Stored(cursor) => cursor,
         Place::Second(_) => unreachable!("the store knows the instant"),
@@ -84,7 +84,7 @@ fn difys_page(world: &[Made], after: Option<u128>) -> Source {
     let skip = after.map_or(0, |after| made.iter().position(|made| made.number == after).map_or(0, |at| at + 1));
     let row = |made: &&Made| {
         if made.in_store {
-            Row { value: "dify", ..stored(made.number, made.micros) }
+            ListRow { value: "dify", ..stored(made.number, made.micros) }
         } else {
             difys(made.number, made.micros / 1_000_000)
         }

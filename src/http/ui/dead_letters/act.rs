@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use uuid::Uuid;
 
 use super::PATH;
-use crate::amqp::{ReplayReport, Selection};
+use crate::amqp::{LetterSelection, ReplayReport};
 use crate::domain::printable;
 use crate::http::api::dead_letters::no_such_replay;
 use crate::http::api::extract::{Ids, Operating};
@@ -18,8 +18,8 @@ use crate::http::api::problem::Problem;
 use crate::http::dead_letters::{ReplayJob, ReplayState};
 use crate::http::ui::access::Viewer;
 use crate::http::ui::format::{count, line};
-use crate::http::ui::i18n::Texts;
-use crate::http::ui::layout::{Frame, page as whole_page};
+use crate::http::ui::i18n::PageTexts;
+use crate::http::ui::layout::{PageFrame, page as whole_page};
 
 /// The fields of a form that say which letters.
 const SELECTING: [&str; 7] = ["reason", "tenant_id", "kind", "since", "until", "doubtful", "sha256"];
@@ -48,7 +48,7 @@ impl Fields {
             .transpose()
     }
 
-    fn selection(&self) -> Result<Selection, Problem> {
+    fn selection(&self) -> Result<LetterSelection, Problem> {
         let hashes: Vec<_> =
             self.0.iter().filter(|(name, _)| name == "sha256").map(|(_, hash)| hash.as_str()).collect();
         let conditions = LetterConditions {
@@ -115,7 +115,7 @@ fn dry_run(viewer: &Viewer, fields: &Fields, report: &ReplayReport) -> Response 
         }
     };
     // The address of the form is none to come back to.
-    let frame = Frame { here: PATH.to_owned(), ..viewer.frame(texts.dry_run) };
+    let frame = PageFrame { here: PATH.to_owned(), ..viewer.frame(texts.dry_run) };
     whole_page(StatusCode::OK, &frame, &content)
 }
 
@@ -138,7 +138,7 @@ pub(in crate::http::ui) async fn progress(
     Ok(whole_page(StatusCode::OK, &viewer.frame(texts.replay), &content))
 }
 
-fn told(texts: &Texts, job: &ReplayJob) -> Markup {
+fn told(texts: &PageTexts, job: &ReplayJob) -> Markup {
     let ReplayReport { replayed, refused, complaints, .. } = &job.report;
     let title = match &job.state {
         ReplayState::Running => texts.replaying,

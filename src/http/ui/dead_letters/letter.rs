@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::PATH;
 use crate::amqp::dead_letter::{masked, masked_header};
-use crate::amqp::{Found, Shown};
+use crate::amqp::{LetterSummary, Shown};
 use crate::domain::Kind;
 use crate::http::api::dead_letters::hash;
 use crate::http::api::extract::{Ids, Operating};
@@ -40,7 +40,7 @@ pub(in crate::http::ui) async fn letter(
     Ok(whole_page(StatusCode::OK, &viewer.frame(texts.letter), &content))
 }
 
-fn facts(viewer: &Viewer, found: &Found) -> Markup {
+fn facts(viewer: &Viewer, found: &LetterSummary) -> Markup {
     let texts = viewer.look.texts();
     let heading = &found.heading;
     html! {

@@ -3,12 +3,12 @@
 macro_rules! texts {
     ($($name:ident: $en:literal, $zh:literal;)+) => {
         /// Every text of the pages.
-        pub(in crate::http::ui) struct Texts {
+        pub(in crate::http::ui) struct PageTexts {
             $(pub(in crate::http::ui) $name: &'static str,)+
         }
 
-        pub(super) const EN: Texts = Texts { $($name: $en,)+ };
-        pub(super) const ZH: Texts = Texts { $($name: $zh,)+ };
+        pub(super) const EN: PageTexts = PageTexts { $($name: $en,)+ };
+        pub(super) const ZH: PageTexts = PageTexts { $($name: $zh,)+ };
     };
 }
 

@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::super::search::Reader;
+use super::super::search::EngineReader;
 use super::Outcome;
-use super::conditions::Question;
+use super::conditions::EngineQuestion;
 use crate::domain::SinkFault;
 
 /// Buckets of one answer; the engines allow 65,535.
@@ -57,11 +57,11 @@ impl Stats {
 /// Where the next page of buckets begins: after this key.
 pub(super) type AfterKey = Value;
 
-impl Reader<'_> {
+impl EngineReader<'_> {
     /// A page of buckets, and where the next one begins; `None`: it is the last.
     pub(super) async fn buckets<K: DeserializeOwned>(
         &self,
-        question: &Question,
+        question: &EngineQuestion,
         sources: &Value,
         aggregations: Option<&Value>,
         after: Option<&AfterKey>,
@@ -84,7 +84,7 @@ impl Reader<'_> {
     /// Walks all buckets.
     pub(super) async fn each_bucket<K: DeserializeOwned>(
         &self,
-        question: &Question,
+        question: &EngineQuestion,
         sources: &Value,
         aggregations: Option<&Value>,
         mut each: impl FnMut(Bucket<K>) + Send,

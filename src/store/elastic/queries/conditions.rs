@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value, json};
 
-use super::super::settings::Search;
+use super::super::settings::SearchedTexts;
 use super::super::text::{condition, holds};
 use super::IDS;
 use crate::domain::query::{AppLogFilter, Bounds, Condition, Demand, ListFilter, LogKeyword, RunFilter, TimeRange};
@@ -13,7 +13,7 @@ use crate::domain::{Kind, RecordId, SinkFault, TenantId, Timestamp};
 
 /// What is asked of one tenant's records of a kind.
 #[derive(Clone)]
-pub(super) struct Question {
+pub(super) struct EngineQuestion {
     pub(super) kind: Kind,
     pub(super) tenant: TenantId,
     filters: Vec<Value>,
@@ -27,14 +27,14 @@ pub(super) struct Question {
     pub(super) is_of_run: bool,
 }
 
-impl Question {
+impl EngineQuestion {
     fn new(kind: Kind, tenant: TenantId) -> Self {
         let filters = vec![term("tenant_id", tenant)];
         let (superseded, span) = (BTreeMap::new(), TimeRange::default());
         Self { kind, tenant, filters, text: None, superseded, span, is_of_run: false }
     }
 
-    pub(super) fn of(list: &ListFilter, search: Search) -> Result<Self, SinkFault> {
+    pub(super) fn of(list: &ListFilter, search: SearchedTexts) -> Result<Self, SinkFault> {
         let mut question = Self::new(list.kind(), list.tenant_id());
         question.demand(&list.conditions());
         question.is_of_run = matches!(list, ListFilter::Nodes(filter) if filter.workflow_run_id.is_some());
@@ -42,7 +42,7 @@ impl Question {
         Ok(question)
     }
 
-    pub(super) fn runs(filter: &RunFilter, search: Search) -> Result<Self, SinkFault> {
+    pub(super) fn runs(filter: &RunFilter, search: SearchedTexts) -> Result<Self, SinkFault> {
         Self::of(&ListFilter::Runs(filter.clone()), search)
     }
 

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::rows::AsText;
-use super::super::search::Reader;
-use super::super::settings::Search;
+use super::super::search::EngineReader;
+use super::super::settings::SearchedTexts;
 use super::buckets::Bucket;
-use super::conditions::{self, Question, either, terms};
+use super::conditions::{self, EngineQuestion, either, terms};
 use super::logs::WINDOW;
 use super::{IDS, Outcome};
 use crate::domain::query::{AppLogFilter, RunQuery, TextField, TextFilter};
@@ -30,15 +30,15 @@ const STRETCH: usize = 200;
 /// What a filter asks of a log's run, and instead of its run.
 pub(super) struct Join {
     /// The runs whose logs are found.
-    runs: Question,
+    runs: EngineQuestion,
     /// What finds a log by itself.
     log: Option<Value>,
     /// The runs that a log found by itself must have one of; `None`: any, or none.
-    status: Option<Question>,
+    status: Option<EngineQuestion>,
 }
 
 impl Join {
-    pub(super) fn of(filter: &AppLogFilter, search: Search) -> Result<Option<Self>, SinkFault> {
+    pub(super) fn of(filter: &AppLogFilter, search: SearchedTexts) -> Result<Option<Self>, SinkFault> {
         let keyword = filter.keyword.as_ref();
         if keyword.is_none() && filter.run_status.is_none() {
             return Ok(None);
@@ -49,10 +49,10 @@ impl Join {
             fields: vec![TextField::Inputs, TextField::Outputs],
         });
         let both = keyword.is_some() && filter.run_status.is_some();
-        let status = both.then(|| Question::runs(&of_status.clone().within(filter.tenant_id), search));
+        let status = both.then(|| EngineQuestion::runs(&of_status.clone().within(filter.tenant_id), search));
         Ok(Some(Self {
             status: status.transpose()?,
-            runs: Question::runs(&RunQuery { text, ..of_status }.within(filter.tenant_id), search)?,
+            runs: EngineQuestion::runs(&RunQuery { text, ..of_status }.within(filter.tenant_id), search)?,
             log: keyword.map(conditions::log_itself),
         }))
     }
@@ -78,10 +78,10 @@ struct IndexBucket {
     key: String,
 }
 
-impl Reader<'_> {
+impl EngineReader<'_> {
     pub(super) async fn joined_page(
         &self,
-        logs: Question,
+        logs: EngineQuestion,
         mut join: Join,
         offset: u64,
         limit: usize,
@@ -118,7 +118,7 @@ impl Reader<'_> {
     }
 
     /// The ids of all records that a question finds, if they are at most so many.
-    async fn few(&self, question: &Question, most: u64) -> Result<Option<Vec<RecordId>>, SinkFault> {
+    async fn few(&self, question: &EngineQuestion, most: u64) -> Result<Option<Vec<RecordId>>, SinkFault> {
         if !self.count(question, most).await?.exact {
             return Ok(None);
         }
@@ -129,7 +129,7 @@ impl Reader<'_> {
     }
 
     /// How many logs the join lets pass: those by their runs, and those by themselves without the ones that are both.
-    async fn walked_total(&self, logs: &Question, join: &Join) -> Result<u64, SinkFault> {
+    async fn walked_total(&self, logs: &EngineQuestion, join: &Join) -> Result<u64, SinkFault> {
         let by_runs = self.count_joined(logs, &join.runs).await?;
         let Some(condition) = &join.log else { return Ok(by_runs) };
         let themselves = logs.and(condition.clone());
@@ -142,7 +142,7 @@ impl Reader<'_> {
     }
 
     /// How many logs have a run that a question finds.
-    async fn count_joined(&self, logs: &Question, runs: &Question) -> Result<u64, SinkFault> {
+    async fn count_joined(&self, logs: &EngineQuestion, runs: &EngineQuestion) -> Result<u64, SinkFault> {
         let by_run = json!([{ "id": { "terms": { "field": "workflow_run_id" } } }]);
         let (mut total, mut after) = (0, None);
         loop {
@@ -165,7 +165,7 @@ impl Reader<'_> {
     }
 
     /// How many of at most [`WINDOW`] ids a question finds.
-    async fn count_of(&self, question: &Question, ids: &[RecordId]) -> Result<u64, SinkFault> {
+    async fn count_of(&self, question: &EngineQuestion, ids: &[RecordId]) -> Result<u64, SinkFault> {
         let by_index = json!({ "indices": { "terms": { "field": "_index", "size": INDICES } } });
         let body = json!({ "size": 0, "track_total_hits": true, "aggs": by_index });
         let outcome: Outcome<ByIndex> = self.ask(&question.and(terms("id", ids)), body).await?;
@@ -182,7 +182,7 @@ impl Reader<'_> {
     /// Walks logs, newest first, as far as the page needs, and keeps those that the join lets pass.
     async fn walked_page(
         &self,
-        logs: &Question,
+        logs: &EngineQuestion,
         join: &Join,
         offset: u64,
         limit: usize,
@@ -214,7 +214,7 @@ impl Reader<'_> {
     /// Which of a page of logs, each with its run, the join lets pass.
     async fn passing(
         &self,
-        logs: &Question,
+        logs: &EngineQuestion,
         join: &Join,
         page: &[(RecordId, RecordId)],
     ) -> Result<HashSet<RecordId>, SinkFault> {
@@ -235,7 +235,7 @@ impl Reader<'_> {
     }
 
     /// Which of at most [`WINDOW`] ids a question finds.
-    async fn those_of(&self, question: &Question, ids: &[RecordId]) -> Result<HashSet<RecordId>, SinkFault> {
+    async fn those_of(&self, question: &EngineQuestion, ids: &[RecordId]) -> Result<HashSet<RecordId>, SinkFault> {
         if ids.is_empty() {
             return Ok(HashSet::new());
         }

@@ -6,14 +6,14 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::super::catalog;
-use super::super::copies::{PAGE, Standing};
+use super::super::copies::{CopyRank, PAGE};
 use super::super::hit::Hit;
-use super::super::names::Place;
+use super::super::names::IndexPlace;
 use super::super::rows::{NodeRow, RunRow, summary_columns};
 use super::super::scan::Graphs;
-use super::super::search::{Reader, continue_after, nanoseconds, portions};
+use super::super::search::{EngineReader, continue_after, nanoseconds, portions};
 use super::Outcome;
-use super::conditions::Question;
+use super::conditions::EngineQuestion;
 use crate::domain::query::{Direction, DocumentPage, Found, Page, Position, SortBy, Summary, Total};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, SinkFault};
@@ -22,9 +22,13 @@ use crate::store::STRETCH_BYTES;
 /// The engines count in 32 bits.
 const COUNTABLE: u64 = 1 << 30;
 
-impl Reader<'_> {
+impl EngineReader<'_> {
     /// A stretch of a list with the documents behind its rows.
-    pub(super) async fn listed_documents(&self, question: &Question, page: &Page) -> Result<DocumentPage, SinkFault> {
+    pub(super) async fn listed_documents(
+        &self,
+        question: &EngineQuestion,
+        page: &Page,
+    ) -> Result<DocumentPage, SinkFault> {
         let rows = self.located(question, page).await?;
         let mut next = rows.last().filter(|_| rows.len() == page.limit).map(|(row, _)| row.position());
         let (mut documents, mut graphs, mut bytes) = (Vec::new(), Graphs::new(), 0);
@@ -47,7 +51,7 @@ impl Reader<'_> {
         Ok(DocumentPage { documents, next })
     }
 
-    async fn located(&self, question: &Question, page: &Page) -> Result<Vec<(Summary, Hit)>, SinkFault> {
+    async fn located(&self, question: &EngineQuestion, page: &Page) -> Result<Vec<(Summary, Hit)>, SinkFault> {
         let asked = self.places_of(question).await?;
         let doubled = catalog::doubled(&asked);
         let mut list = List { rows: Vec::new(), seen: HashSet::new(), after: page.after, doubled };
@@ -63,8 +67,8 @@ impl Reader<'_> {
     /// not final, which is most often none.
     async fn continue_list(
         &self,
-        places: &[Place],
-        question: &Question,
+        places: &[IndexPlace],
+        question: &EngineQuestion,
         page: &Page,
         list: &mut List,
     ) -> Result<(), SinkFault> {
@@ -77,11 +81,11 @@ impl Reader<'_> {
                 continue_after(&mut body, &search_after(page.sort, &after));
             }
             let outcome: Outcome<IgnoredAny> = self.ask_in(places, question, body).await?;
-            let mut found: Vec<(Summary, Hit, Standing)> = Vec::new();
+            let mut found: Vec<(Summary, Hit, CopyRank)> = Vec::new();
             for hit in outcome.hits.hits {
                 let row = row(question.kind, &hit)?;
                 let Some(place) = self.names.parse(&hit.index) else { continue };
-                let standing = Standing::new(row.revision().value(), place);
+                let standing = CopyRank::new(row.revision().value(), place);
                 found.push((row, hit, standing));
             }
             list.after = found.last().map(|(row, ..)| row.position()).or(list.after);
@@ -103,7 +107,7 @@ impl Reader<'_> {
     /// A stretch of a list; with `count_to` also how many rows there are in all.
     pub(super) async fn page(
         &self,
-        question: &Question,
+        question: &EngineQuestion,
         page: &Page,
         count_to: Option<u64>,
     ) -> Result<Found<Summary>, SinkFault> {
@@ -123,13 +127,13 @@ impl Reader<'_> {
         Ok(Found { rows: rows.into_iter().map(|(row, _)| row).collect(), total, text_truncated })
     }
 
-    pub(super) async fn total(&self, question: Question, count_to: u64) -> Result<Total, SinkFault> {
+    pub(super) async fn total(&self, question: EngineQuestion, count_to: u64) -> Result<Total, SinkFault> {
         let question = self.without_superseded(question).await?;
         self.count(&question, count_to).await
     }
 
     /// Counts what a question finds, older copies too unless it leaves them out.
-    pub(super) async fn count(&self, question: &Question, count_to: u64) -> Result<Total, SinkFault> {
+    pub(super) async fn count(&self, question: &EngineQuestion, count_to: u64) -> Result<Total, SinkFault> {
         // One more than wanted: an engine that stops counting at its bound does not tell whether that was all.
         let bound = count_to.min(COUNTABLE) + 1;
         let body = json!({ "size": 0, "track_total_hits": bound });
@@ -141,14 +145,14 @@ impl Reader<'_> {
     /// The copies that count of those rows that another month may supersede.
     async fn newest_of_changing(
         &self,
-        question: &Question,
-        rows: &[(Summary, Hit, Standing)],
+        question: &EngineQuestion,
+        rows: &[(Summary, Hit, CopyRank)],
         doubled: &BTreeSet<Month>,
-    ) -> Result<HashMap<RecordId, Standing>, SinkFault> {
+    ) -> Result<HashMap<RecordId, CopyRank>, SinkFault> {
         let is_changing =
-            |standing: &Standing| !standing.precedence.is_final() || doubled.contains(&standing.place.month);
+            |standing: &CopyRank| !standing.precedence.is_final() || doubled.contains(&standing.place.month);
         let changing = rows.iter().filter(|(.., standing)| is_changing(standing));
-        let key = |(row, ..): &(Summary, Hit, Standing)| RecordKey {
+        let key = |(row, ..): &(Summary, Hit, CopyRank)| RecordKey {
             tenant_id: question.tenant,
             kind: question.kind,
             id: row.id(),
@@ -170,11 +174,11 @@ struct List {
 
 /// The places of a list in the order in which they are asked. A list by time most often ends within its first month, so
 /// that one is asked alone, and all others, if need be, together. Months behind the page's beginning are not asked.
-fn stretches(places: &[Place], question: &Question, page: &Page) -> Vec<Vec<Place>> {
+fn stretches(places: &[IndexPlace], question: &EngineQuestion, page: &Page) -> Vec<Vec<IndexPlace>> {
     if page.sort != SortBy::CreatedAt {
         return vec![places.to_vec()];
     }
-    let is_ahead = |place: &Place| match (page.after, page.direction) {
+    let is_ahead = |place: &IndexPlace| match (page.after, page.direction) {
         (None, _) => true,
         (Some(after), Direction::Descending) => place.month.start() <= after.cursor.created_at,
         (Some(after), Direction::Ascending) => after.cursor.created_at <= place.month.end(),

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::super::copies::PAGE;
 use super::super::hit::Hit;
 use super::super::rows::LogRow;
-use super::super::search::{Reader, continue_after};
+use super::super::search::{EngineReader, continue_after};
 use super::Outcome;
-use super::conditions::{Question, terms};
+use super::conditions::{EngineQuestion, terms};
 use super::joins::Join;
 use crate::domain::query::AppLogFilter;
 use crate::domain::{AppLog, RecordId, SinkFault};
@@ -16,7 +16,7 @@ use crate::domain::{AppLog, RecordId, SinkFault};
 /// How deep the engines page by offset, and the largest page.
 pub(super) const WINDOW: usize = 10_000;
 
-impl Reader<'_> {
+impl EngineReader<'_> {
     /// A page of logs, and how many there are in all.
     pub(super) async fn app_logs(
         &self,
@@ -24,7 +24,7 @@ impl Reader<'_> {
         offset: u64,
         limit: usize,
     ) -> Result<(Vec<AppLog>, u64), SinkFault> {
-        let question = Question::logs(filter);
+        let question = EngineQuestion::logs(filter);
         match Join::of(filter, self.search)? {
             None => self.log_page(question, offset, limit).await,
             Some(join) => self.joined_page(question, join, offset, limit).await,
@@ -34,7 +34,7 @@ impl Reader<'_> {
     /// A page of the logs that satisfy conditions of their own only.
     pub(super) async fn log_page(
         &self,
-        question: Question,
+        question: EngineQuestion,
         offset: u64,
         limit: usize,
     ) -> Result<(Vec<AppLog>, u64), SinkFault> {
@@ -76,7 +76,11 @@ impl Reader<'_> {
         Ok((logs, total))
     }
 
-    pub(super) async fn logs_by_id(&self, question: &Question, ids: &[RecordId]) -> Result<Vec<AppLog>, SinkFault> {
+    pub(super) async fn logs_by_id(
+        &self,
+        question: &EngineQuestion,
+        ids: &[RecordId],
+    ) -> Result<Vec<AppLog>, SinkFault> {
         let mut logs = Vec::new();
         for ids in ids.chunks(PAGE) {
             let body = json!({ "size": PAGE, "_source": true, "sort": newest_first() });
@@ -92,7 +96,7 @@ impl Reader<'_> {
     /// Ids and places in the list, newest first, and more columns.
     pub(super) async fn log_hits(
         &self,
-        question: &Question,
+        question: &EngineQuestion,
         size: usize,
         after: &Value,
         columns: &[&str],

@@ -10,12 +10,12 @@ use crate::domain::query::{Content, Lookup};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Precedence, RecordId, Revision, SinkFault, TenantId};
 use crate::store::elastic::catalog::{LENIENT, list};
-use crate::store::elastic::hit::Address;
+use crate::store::elastic::hit::DocumentAddress;
 use crate::store::elastic::hosts::not_understood;
-use crate::store::elastic::names::{self, Family, Place};
+use crate::store::elastic::names::{self, Family, IndexPlace};
 use crate::store::elastic::rows::{AsText, payload_columns};
 use crate::store::elastic::scan::Graphs;
-use crate::store::elastic::search::{Reader, portions};
+use crate::store::elastic::search::{EngineReader, portions};
 
 /// Addresses of one request: ids times the indices that may hold them.
 const ADDRESSES: usize = 5_000;
@@ -34,17 +34,17 @@ struct Version {
 
 /// A copy of a record, as far as it was read.
 struct Found {
-    standing: (Precedence, Place),
+    standing: (Precedence, IndexPlace),
     payload_bytes: u64,
-    address: Address,
+    address: DocumentAddress,
 }
 
-impl Reader<'_> {
+impl EngineReader<'_> {
     pub(super) async fn lookup(&self, lookup: &Lookup) -> Result<Vec<Document>, SinkFault> {
         let expression = self.names.readable(Family::Records(lookup.kind), lookup.tenant_id);
         let mut places = list(self.hosts, self.names, &expression, &LENIENT).await?;
         places.retain(|place| place.tenant.is_none_or(|owner| owner == lookup.tenant_id));
-        let is_near = |place: &Place| lookup.near.is_empty() || lookup.near.contains(&place.month);
+        let is_near = |place: &IndexPlace| lookup.near.is_empty() || lookup.near.contains(&place.month);
         let (near, far): (Vec<_>, Vec<_>) = places.into_iter().partition(is_near);
         let mut found = self.lookup_at(&near, lookup, &lookup.ids).await?;
         if !far.is_empty() {
@@ -60,7 +60,12 @@ impl Reader<'_> {
         Ok(found)
     }
 
-    async fn lookup_at(&self, places: &[Place], lookup: &Lookup, ids: &[RecordId]) -> Result<Vec<Document>, SinkFault> {
+    async fn lookup_at(
+        &self,
+        places: &[IndexPlace],
+        lookup: &Lookup,
+        ids: &[RecordId],
+    ) -> Result<Vec<Document>, SinkFault> {
         let mut found = Vec::new();
         if places.is_empty() {
             return Ok(found);
@@ -92,8 +97,8 @@ impl Reader<'_> {
     }
 
     /// The copies whose payloads are to be read: of each record the newest, or all.
-    async fn versions(&self, addresses: &[Address], lookup: &Lookup) -> Result<Vec<Found>, SinkFault> {
-        let mut copies: HashMap<(RecordId, Option<Place>), Found> = HashMap::new();
+    async fn versions(&self, addresses: &[DocumentAddress], lookup: &Lookup) -> Result<Vec<Found>, SinkFault> {
+        let mut copies: HashMap<(RecordId, Option<IndexPlace>), Found> = HashMap::new();
         for (address, source) in self.columns(addresses, &VERSION_COLUMNS).await? {
             let version: Version = serde_json::from_str(source.get()).map_err(|error| not_understood(&error))?;
             let (Some(id), Some(owner), Some(revision)) = (version.id, version.tenant_id, version.revision) else {

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::rows::AsText;
-use super::super::search::Reader;
+use super::super::search::EngineReader;
 use super::Outcome;
 use super::buckets::{BUCKETS, Bucket, Stats};
-use super::conditions::Question;
+use super::conditions::EngineQuestion;
 use super::zones::{self, Stretch};
 use crate::domain::query::{Day, DayTallies, Facet, FacetCount, HistogramBucket, SpanCounts, ValueCounts};
 use crate::domain::{FaultKind, Kind, RecordId, SinkFault, Timestamp};
@@ -53,8 +53,8 @@ struct SpanKey {
     span: i64,
 }
 
-impl Reader<'_> {
-    pub(super) async fn daily(&self, question: Question, zone: Tz) -> Result<Vec<Day>, SinkFault> {
+impl EngineReader<'_> {
+    pub(super) async fn daily(&self, question: EngineQuestion, zone: Tz) -> Result<Vec<Day>, SinkFault> {
         let question = self.without_superseded(question).await?;
         let Some((first, last)) = self.ends(&question).await? else { return Ok(Vec::new()) };
         let mut days = DayTallies::default();
@@ -67,7 +67,12 @@ impl Reader<'_> {
     }
 
     /// Adds up a stretch of time, by day and user.
-    async fn tally(&self, question: &Question, stretch: &Stretch, days: &mut DayTallies) -> Result<(), SinkFault> {
+    async fn tally(
+        &self,
+        question: &EngineQuestion,
+        stretch: &Stretch,
+        days: &mut DayTallies,
+    ) -> Result<(), SinkFault> {
         let day = day_source(stretch);
         let user = json!({ "user": { "terms": { "field": "created_by" } } });
         let stats = json!({ "tokens": { "stats": { "field": "total_tokens" } } });
@@ -99,7 +104,7 @@ impl Reader<'_> {
     }
 
     /// The first and the last `created_at` that a question finds, to the millisecond.
-    async fn ends(&self, question: &Question) -> Result<Option<(Timestamp, Timestamp)>, SinkFault> {
+    async fn ends(&self, question: &EngineQuestion) -> Result<Option<(Timestamp, Timestamp)>, SinkFault> {
         let of = |end: &str| json!({ end: { "field": "created_at" } });
         let body = json!({ "size": 0, "aggs": { "first": of("min"), "last": of("max") } });
         let outcome: Outcome<Ends> = self.ask(question, body).await?;
@@ -117,7 +122,7 @@ impl Reader<'_> {
 
     pub(super) async fn facet(
         &self,
-        question: Question,
+        question: EngineQuestion,
         facet: Facet,
         limit: usize,
     ) -> Result<Vec<FacetCount>, SinkFault> {
@@ -143,7 +148,11 @@ impl Reader<'_> {
         Ok(counts.most_frequent(limit))
     }
 
-    pub(super) async fn histogram(&self, question: Question, seconds: u32) -> Result<Vec<HistogramBucket>, SinkFault> {
+    pub(super) async fn histogram(
+        &self,
+        question: EngineQuestion,
+        seconds: u32,
+    ) -> Result<Vec<HistogramBucket>, SinkFault> {
         let question = self.without_superseded(question).await?;
         let interval = format!("{}s", seconds.max(1));
         let span = json!({ "date_histogram": { "field": "created_at", "fixed_interval": interval } });

@@ -55,7 +55,7 @@ fn add(total: &mut Total, more: u64, bound: u64) {
 }
 
 /// How many copies no other month has newer. Takes them.
-fn newest_among(months: &[OpenMonth], kind: Kind, copies: &mut Vec<newest::Copy>) -> Result<u64, Fault> {
+fn newest_among(months: &[OpenMonth], kind: Kind, copies: &mut Vec<newest::MonthCopy>) -> Result<u64, Fault> {
     let copies = std::mem::take(copies);
     let superseded = newest::superseded(months, kind, &copies)?;
     Ok((copies.len() - superseded.len()) as u64)

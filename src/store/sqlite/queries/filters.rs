@@ -8,7 +8,7 @@ use crate::domain::{Kind, TenantId};
 use crate::store::sqlite::conditions::{Conditions, blob};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::question::OpenMonth;
-use crate::store::sqlite::search::{Search, is_json};
+use crate::store::sqlite::search::{IndexSearch, is_json};
 
 /// Rows of one kind that a filter demands, in every month.
 pub struct Rows {
@@ -17,7 +17,7 @@ pub struct Rows {
     pub created: TimeRange,
     pub conditions: Conditions,
     /// Finds the rows that a keyword may be in, where an index knows.
-    search: Option<Search>,
+    search: Option<IndexSearch>,
     /// Looks for the keyword in the texts themselves.
     text: Conditions,
 }
@@ -75,7 +75,7 @@ impl Rows {
         let Some(filter) = filter else { return self };
         let is_column = |field: &&TextField| columns(self.kind).iter().any(|column| column.name == field.column());
         let fields: Vec<_> = filter.fields.iter().filter(is_column).copied().collect();
-        self.search = Search::new(self.kind, &fields, &filter.keyword);
+        self.search = IndexSearch::new(self.kind, &fields, &filter.keyword);
         let keywords = fields.iter().map(|_| Value::Text(filter.keyword.clone()));
         let holds: Vec<_> = fields.iter().copied().map(holds).collect();
         let any = if holds.is_empty() { String::from("FALSE") } else { format!("({})", holds.join(" OR ")) };

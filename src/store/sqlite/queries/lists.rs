@@ -214,7 +214,7 @@ mod tests {
     use crate::domain::query::{NodeFilter, NodeQuery, RunFilter, RunQuery, TextField};
     use crate::domain::{AppId, RecordId, TenantId};
     use crate::store::sqlite::schema;
-    use crate::store::sqlite::search::Search;
+    use crate::store::sqlite::search::IndexSearch;
 
     /// How SQLite goes about a list by time.
     fn plan(rows: &Rows, direction: Direction) -> String {
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn few_hits_lead_to_their_rows_and_many_do_not() {
         let tenant_id = TenantId::new(Uuid::from_u128(1));
-        let search = Search::new(Kind::WorkflowRun, &[TextField::Inputs], "refund").unwrap();
+        let search = IndexSearch::new(Kind::WorkflowRun, &[TextField::Inputs], "refund").unwrap();
         for (few, expected) in
             [(true, "SEARCH r USING INTEGER PRIMARY KEY (rowid=?)"), (false, "USING INDEX workflow_runs_by_time")]
         {

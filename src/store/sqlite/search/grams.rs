@@ -71,7 +71,7 @@ fn longest(characters: &[char], place: usize) -> Option<Gram<'_>> {
 
 /// What a keyword demands of a text: all of these words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Demand {
+pub struct GramDemand {
     pub words: Vec<String>,
     /// Words that merely begin so count too.
     pub is_prefix: bool,
@@ -80,7 +80,7 @@ pub struct Demand {
 }
 
 /// `None`: every text holds the empty keyword.
-pub fn of_keyword(keyword: &str) -> Option<Demand> {
+pub fn of_keyword(keyword: &str) -> Option<GramDemand> {
     let folded: Vec<char> = fold(keyword).chars().collect();
     let is_wide = |gram: Gram<'_>| gram.iter().any(|character| *character >= WIDE);
     let (grams, is_prefix): (Vec<Gram<'_>>, bool) = match folded.as_slice() {
@@ -106,7 +106,7 @@ pub fn of_keyword(keyword: &str) -> Option<Demand> {
     let mut words: Vec<String> = grams.iter().step_by(step).map(word).collect();
     words.sort_unstable();
     words.dedup();
-    Some(Demand { words, is_prefix, is_exact })
+    Some(GramDemand { words, is_prefix, is_exact })
 }
 
 /// Whether no other characters are spelled alike.
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     /// What the index answers.
-    fn finds(demand: &Demand, text: &str) -> bool {
+    fn finds(demand: &GramDemand, text: &str) -> bool {
         let words = of_text(&fold(text));
         let words: Vec<&str> = words.split(' ').collect();
         let is_met = |wanted: &String| {
