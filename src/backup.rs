@@ -19,9 +19,9 @@ mod verify;
 
 use std::sync::Arc;
 
-use self::manifest::Source;
+use self::manifest::BackupSource;
 pub use self::settings::BackupSettings;
-pub use self::verify::{Differences, MonthCheck, Named, Outcome};
+pub use self::verify::{Differences, MonthCheck, Named, VerifyOutcome};
 use crate::domain::{Month, Timestamp};
 use crate::store::copies::{BackupId, MonthCopies};
 use crate::store::payload::{PayloadError, PayloadStore};
@@ -70,7 +70,7 @@ pub struct Backup {
     /// Manifests, and the payloads of all backups.
     pub vault: PayloadStore,
     /// What the copies are of.
-    pub source: Source,
+    pub source: BackupSource,
     pub clock: Clock,
     /// Shown to other processes while this one is at work.
     pub holder: String,

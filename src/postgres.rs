@@ -28,4 +28,4 @@ pub use insert::{NamedRow, insert};
 pub use pool::{Client, Database};
 pub use row::{RowRecord, record_of, select_list, table_of};
 pub use settings::{PostgresSettings, PostgresUrl};
-pub use walk::{Place, Range, RowSelection, TableWalk, WalkOrder, WalkRow};
+pub use walk::{Range, RowSelection, TableWalk, WalkOrder, WalkPlace, WalkRow};

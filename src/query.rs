@@ -55,7 +55,7 @@ use crate::store::{Eraser, LogReader, StoreError};
 use crate::telemetry::Clock;
 
 /// What the answers are made of.
-pub struct Ports {
+pub struct ServicePorts {
     pub logs: Arc<dyn LogReader>,
     pub eraser: Arc<dyn Eraser>,
     pub payloads: Arc<PayloadStore>,
@@ -65,11 +65,11 @@ pub struct Ports {
 
 /// The entrance. Cheap to clone; holds no state.
 #[derive(Clone)]
-pub struct LogService(Arc<Ports>);
+pub struct LogService(Arc<ServicePorts>);
 
 impl LogService {
     #[must_use]
-    pub fn new(ports: Ports) -> Self {
+    pub fn new(ports: ServicePorts) -> Self {
         Self(Arc::new(ports))
     }
 
@@ -95,7 +95,7 @@ impl LogService {
 /// The logs of one tenant. No method can reach another tenant's.
 #[derive(Clone)]
 pub struct TenantLogs {
-    ports: Arc<Ports>,
+    ports: Arc<ServicePorts>,
     tenant_id: TenantId,
     mask: Option<Arc<Mask>>,
 }

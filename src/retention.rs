@@ -26,7 +26,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::Clock;
 
 pub use apply::StepReport;
-pub use plan::{MonthContent, Plan, RetentionStep, What};
+pub use plan::{MonthContent, RetentionPlan, RetentionStep, What};
 pub use settings::RetentionSettings;
 pub use sweep::{Swept, SweptMonth};
 
@@ -67,11 +67,11 @@ impl Retention {
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
-    pub async fn plan(&self) -> Result<Plan, RetentionError> {
+    pub async fn plan(&self) -> Result<RetentionPlan, RetentionError> {
         let now = (self.clock)();
         let counts = self.store.counts().await?;
         let stored = counts.iter().filter(|count| count.kind.parse::<Kind>().is_ok()).map(|count| count.documents);
-        let mut plan = Plan { at: now, steps: Vec::new(), stored: stored.sum() };
+        let mut plan = RetentionPlan { at: now, steps: Vec::new(), stored: stored.sum() };
         let Some(latest) = self.settings.latest_cutoff(now) else { return Ok(plan) };
         let mut texts = self.texts_past_their_days(now).await?;
         let mut months: Vec<Month> = counts.iter().map(|count| count.month).chain(texts.keys().copied()).collect();

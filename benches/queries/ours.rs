@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use difylog::domain::query::{Bounds, Direction, SortBy, TextField, TextFilter, TimeRange};
-use difylog::query::{AppLogQuery, DailyQuery, LogService, NoDirectory, Ports, RunList, RunQuery, SearchPage};
+use difylog::query::{AppLogQuery, DailyQuery, LogService, NoDirectory, RunList, RunQuery, SearchPage, ServicePorts};
 use difylog::store::Store;
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::telemetry::system_clock;
@@ -21,7 +21,7 @@ pub struct Ours {
 impl Ours {
     pub fn new(store: Arc<dyn Store>) -> Self {
         let dir = std::env::temp_dir().join("difylog-bench-payloads");
-        let ports = Ports {
+        let ports = ServicePorts {
             logs: store.clone(),
             eraser: store,
             payloads: Arc::new(PayloadStore::open(&PayloadSettings { dir, s3: None }).unwrap()),

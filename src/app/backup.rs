@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{AppError, Stores, holder, open_stores};
 use crate::backup::Backup;
-use crate::backup::manifest::Source;
+use crate::backup::manifest::BackupSource;
 use crate::config::{Settings, StoreKind};
 use crate::store::Capability;
 use crate::store::copies::MonthCopies;
@@ -26,7 +26,7 @@ pub fn open_vault(settings: &Settings) -> Result<PayloadStore, AppError> {
 ///
 /// # Errors
 /// Settings that cannot be used, and copies of another kind of store.
-pub fn open_backup(settings: &Settings, at: Option<&str>, source: Option<&Source>) -> Result<Backup, AppError> {
+pub fn open_backup(settings: &Settings, at: Option<&str>, source: Option<&BackupSource>) -> Result<Backup, AppError> {
     let mut settings = settings.clone();
     if let Some(at) = at {
         match settings.store.kind {
@@ -35,21 +35,21 @@ pub fn open_backup(settings: &Settings, at: Option<&str>, source: Option<&Source
         }
     }
     let own = match settings.store.kind {
-        StoreKind::Sqlite => Source::Sqlite,
-        StoreKind::Elastic => Source::Elastic { prefix: settings.store.elastic.prefix.clone() },
+        StoreKind::Sqlite => BackupSource::Sqlite,
+        StoreKind::Elastic => BackupSource::Elastic { prefix: settings.store.elastic.prefix.clone() },
     };
     let source = source.unwrap_or(&own);
     let copies: Box<dyn MonthCopies> = match (settings.store.kind, source) {
-        (StoreKind::Sqlite, Source::Sqlite) => {
+        (StoreKind::Sqlite, BackupSource::Sqlite) => {
             let (store, months) = (settings.store.sqlite.clone(), settings.backup.months_dir());
             Box::new(SqliteCopies::new(store, months, system_clock()))
         }
-        (StoreKind::Elastic, Source::Elastic { prefix }) => {
+        (StoreKind::Elastic, BackupSource::Elastic { prefix }) => {
             let (store, repository) = (settings.store.elastic.clone(), settings.backup.repository());
             Box::new(SnapshotCopies::new(store, repository, prefix.clone())?)
         }
         (_, other) => {
-            let kind = if matches!(other, Source::Sqlite) { "sqlite" } else { "elastic" };
+            let kind = if matches!(other, BackupSource::Sqlite) { "sqlite" } else { "elastic" };
             return Err(AppError::Other(format!("the backup is of another store: set store.kind = \"{kind}\"")));
         }
     };

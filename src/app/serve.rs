@@ -13,7 +13,7 @@ use crate::config::{Settings, StoreKind};
 use crate::http::api::{Api, Entry};
 use crate::http::console::Bridge;
 use crate::postgres::{Database, PostgresSettings};
-use crate::query::{DifyDirectory, Directory, LogService, NoDirectory, Ports};
+use crate::query::{DifyDirectory, Directory, LogService, NoDirectory, ServicePorts};
 use crate::store::elastic::ElasticStore;
 use crate::store::sqlite::{SqliteEraser, SqliteReader};
 use crate::store::{Eraser, ReadStore};
@@ -41,7 +41,7 @@ pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn ReadStore>)
     } else {
         Arc::new(NoDirectory)
     };
-    let ports = Ports { logs: store.clone(), eraser, payloads, directory, clock: system_clock() };
+    let ports = ServicePorts { logs: store.clone(), eraser, payloads, directory, clock: system_clock() };
     Ok((LogService::new(ports), store))
 }
 

@@ -41,13 +41,13 @@ pub struct Recopied {
 
 /// What a recopy did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct RecopyOutcome {
     pub kinds: BTreeMap<Kind, Recopied>,
     /// The first 1,000 rows that were not copied, with the reason.
     pub named: Vec<(Kind, RecordId, &'static str)>,
 }
 
-impl Outcome {
+impl RecopyOutcome {
     fn of(&mut self, kind: Kind) -> &mut Recopied {
         self.kinds.entry(kind).or_default()
     }
@@ -102,12 +102,12 @@ impl Recopy<'_> {
     ///
     /// # Errors
     /// [`MigrateError`]; the same call goes on.
-    pub async fn run(&self, findings: &[Finding]) -> Result<Outcome, MigrateError> {
+    pub async fn run(&self, findings: &[Finding]) -> Result<RecopyOutcome, MigrateError> {
         self.migration.holding(self.all(findings)).await
     }
 
-    async fn all(&self, findings: &[Finding]) -> Result<Outcome, MigrateError> {
-        let mut outcome = Outcome::default();
+    async fn all(&self, findings: &[Finding]) -> Result<RecopyOutcome, MigrateError> {
+        let mut outcome = RecopyOutcome::default();
         let catalogue = Catalogue::read(&self.migration.database().client().await?).await?;
         for kind in Kind::ALL {
             let mut ids: Vec<RecordId> = findings
@@ -136,7 +136,7 @@ impl Recopy<'_> {
         kind: Kind,
         ids: &[RecordId],
         rows: Vec<RowRecord>,
-        outcome: &mut Outcome,
+        outcome: &mut RecopyOutcome,
     ) -> Result<(), MigrateError> {
         outcome.of(kind).gone += (ids.len() - rows.len().min(ids.len())) as u64;
         let mut chosen = self.choose(kind, rows, outcome).await?;
@@ -150,7 +150,12 @@ impl Recopy<'_> {
     }
 
     /// The rows that their documents do not hold, with the revision of these.
-    async fn choose(&self, kind: Kind, rows: Vec<RowRecord>, outcome: &mut Outcome) -> Result<Chosen, MigrateError> {
+    async fn choose(
+        &self,
+        kind: Kind,
+        rows: Vec<RowRecord>,
+        outcome: &mut RecopyOutcome,
+    ) -> Result<Chosen, MigrateError> {
         let mut chosen = Vec::new();
         let records = Self::records(kind, rows, outcome);
         let stored = documents(self.store, kind, records.iter().map(|(record, _)| key_of(record))).await?;
@@ -191,7 +196,7 @@ impl Recopy<'_> {
         Ok(several)
     }
 
-    fn records(kind: Kind, rows: Vec<RowRecord>, outcome: &mut Outcome) -> Vec<(Record, Extra)> {
+    fn records(kind: Kind, rows: Vec<RowRecord>, outcome: &mut RecopyOutcome) -> Vec<(Record, Extra)> {
         let mut records = Vec::with_capacity(rows.len());
         for row in rows {
             match (row.record, row.key.parse()) {
@@ -216,7 +221,7 @@ impl Recopy<'_> {
     }
 
     /// Erases the documents that are to be replaced; rows of those that a newer one has replaced are taken out.
-    async fn erase(&self, kind: Kind, chosen: &mut Chosen, outcome: &mut Outcome) -> Result<(), MigrateError> {
+    async fn erase(&self, kind: Kind, chosen: &mut Chosen, outcome: &mut RecopyOutcome) -> Result<(), MigrateError> {
         let key = |record: &Record| record.key();
         if self.lift_tombstones {
             let absent: Vec<RecordKey> =
@@ -246,7 +251,7 @@ impl Recopy<'_> {
     }
 
     /// Tells what the rows that were sent have become.
-    async fn judge(&self, kind: Kind, rows: Vec<RowRecord>, outcome: &mut Outcome) -> Result<(), MigrateError> {
+    async fn judge(&self, kind: Kind, rows: Vec<RowRecord>, outcome: &mut RecopyOutcome) -> Result<(), MigrateError> {
         let records = Self::records(kind, rows, outcome);
         let stored = documents(self.store, kind, records.iter().map(|(record, _)| key_of(record))).await?;
         for (record, extra) in records {

@@ -70,7 +70,7 @@ pub struct Failed {
 
 /// What a restore did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct RestoreOutcome {
     pub restored: BTreeMap<Kind, Restored>,
     /// The first 1,000.
     pub named: Vec<Failed>,
@@ -78,7 +78,7 @@ pub struct Outcome {
     pub left_out: BTreeMap<String, u64>,
 }
 
-impl Outcome {
+impl RestoreOutcome {
     fn fail(&mut self, document: &Document, reason: String) {
         let key = document.key();
         self.restored.entry(key.kind).or_default().failed += 1;
@@ -94,7 +94,7 @@ pub struct Restore<'a> {
     pub store: StoreSide<'a>,
     pub plan: &'a RestorePlan,
     /// Told after each statement.
-    pub progress: &'a (dyn Fn(&Outcome) + Sync),
+    pub progress: &'a (dyn Fn(&RestoreOutcome) + Sync),
     /// Asked before each page; `true` ends the restore there.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
@@ -104,9 +104,9 @@ impl Restore<'_> {
     ///
     /// # Errors
     /// [`LifeError`] if either side cannot be used; another call goes on.
-    pub async fn run(&self) -> Result<Outcome, LifeError> {
+    pub async fn run(&self) -> Result<RestoreOutcome, LifeError> {
         self.store.overview.refresh().await?;
-        let mut outcome = Outcome::default();
+        let mut outcome = RestoreOutcome::default();
         let rate = RateLimit::new(self.plan.rate);
         let mut client = self.database.client().await?;
         let catalogue = Catalogue::read(&client).await?;
@@ -138,7 +138,7 @@ impl Restore<'_> {
         catalogue: &Catalogue,
         kind: Kind,
         page: &[Document],
-        outcome: &mut Outcome,
+        outcome: &mut RestoreOutcome,
     ) -> Result<(), LifeError> {
         let ids: Vec<RecordId> = page.iter().map(|document| document.record.id()).collect();
         let present: HashSet<RecordId> =
@@ -226,7 +226,7 @@ async fn write(
     kind: Kind,
     rows: &[NamedRow],
     documents: &[&Document],
-    outcome: &mut Outcome,
+    outcome: &mut RestoreOutcome,
 ) -> Result<(), LifeError> {
     if rows.is_empty() {
         return Ok(());
@@ -254,7 +254,7 @@ async fn write(
 }
 
 /// Counts what a row has and its table does not.
-fn note_left_out(catalogue: &Catalogue, kind: Kind, row: &NamedRow, outcome: &mut Outcome) {
+fn note_left_out(catalogue: &Catalogue, kind: Kind, row: &NamedRow, outcome: &mut RestoreOutcome) {
     let Some(table) = catalogue.table(crate::postgres::table_of(kind)) else { return };
     let is_known = |name: &str| schema::columns(kind).iter().any(|column| column.name == name);
     // Older databases lack columns of newer versions, which have nothing to say there.
@@ -265,7 +265,7 @@ fn note_left_out(catalogue: &Catalogue, kind: Kind, row: &NamedRow, outcome: &mu
     }
 }
 
-fn written(outcome: &Outcome, kind: Kind) -> u64 {
+fn written(outcome: &RestoreOutcome, kind: Kind) -> u64 {
     outcome.restored.get(&kind).map_or(0, |restored| restored.inserted)
 }
 

@@ -36,14 +36,14 @@ pub struct Rollback<'a> {
     /// `false`: everything but the removal.
     pub execute: bool,
     /// Told after each page.
-    pub progress: &'a (dyn Fn(&Outcome) + Sync),
+    pub progress: &'a (dyn Fn(&RollbackOutcome) + Sync),
     /// Asked before each page; `true` ends the rollback there.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// What a rollback did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct RollbackOutcome {
     /// Documents that went, or would go.
     pub removed: BTreeMap<Kind, u64>,
     /// Documents that stay, because PostgreSQL does not have their rows.
@@ -61,9 +61,9 @@ impl Rollback<'_> {
     ///
     /// # Errors
     /// [`LifeError`] if either side cannot be used; another call goes on.
-    pub async fn run(&self) -> Result<Outcome, LifeError> {
+    pub async fn run(&self) -> Result<RollbackOutcome, LifeError> {
         self.overview.refresh().await?;
-        let mut outcome = Outcome::default();
+        let mut outcome = RollbackOutcome::default();
         let client = self.database.client().await?;
         let catalogue = Catalogue::read(&client).await?;
         for kind in Kind::ALL {
@@ -89,7 +89,7 @@ impl Rollback<'_> {
         catalogue: &Catalogue,
         kind: Kind,
         page: &[Document],
-        outcome: &mut Outcome,
+        outcome: &mut RollbackOutcome,
     ) -> Result<(), LifeError> {
         let ids: Vec<RecordId> = page.iter().map(|document| document.record.id()).collect();
         let present: HashSet<_> = lookup::present(client, catalogue, kind, &ids).await?.into_iter().collect();

@@ -15,7 +15,7 @@ use super::error::MigrateError;
 use super::tally::Tally;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId, Timestamp};
-use crate::postgres::{Place, WalkOrder};
+use crate::postgres::{WalkOrder, WalkPlace};
 use crate::store::lease::{Lease, LeaseHolder};
 use crate::store::{StateReader, StateStore, StoreError};
 use crate::telemetry::Clock;
@@ -98,7 +98,7 @@ pub struct MigrationEntry {
 pub struct Checkpoint {
     pub order: WalkOrder,
     /// Everything up to here is settled.
-    pub after: Option<Place>,
+    pub after: Option<WalkPlace>,
     pub done: bool,
     pub tally: Tally,
 }

@@ -22,7 +22,7 @@ const FORMAT: u32 = 1;
 /// Which store the copies are of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "store", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Source {
+pub enum BackupSource {
     Sqlite,
     Elastic { prefix: String },
 }
@@ -35,7 +35,7 @@ pub struct Manifest {
     pub id: ReportText<BackupId>,
     /// The version of difylog that made it.
     pub difylog: String,
-    pub source: Source,
+    pub source: BackupSource,
     pub began: ReportText<Timestamp>,
     pub ended: ReportText<Timestamp>,
     /// Oldest first.
@@ -104,7 +104,7 @@ impl MonthCopy {
 }
 
 impl Manifest {
-    pub(super) fn new(id: BackupId, source: Source, began: Timestamp) -> Self {
+    pub(super) fn new(id: BackupId, source: BackupSource, began: Timestamp) -> Self {
         Self {
             format: FORMAT,
             id: ReportText(id),

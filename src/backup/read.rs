@@ -54,12 +54,12 @@ impl DocumentHasher {
 }
 
 /// A walk over all copies of a kind within a month.
-pub(super) struct Walk<'s> {
+pub(super) struct CopyWalk<'s> {
     scans: &'s dyn LogReader,
     scan: Scan,
 }
 
-impl<'s> Walk<'s> {
+impl<'s> CopyWalk<'s> {
     pub(super) fn new(scans: &'s dyn LogReader, month: Month, kind: Kind) -> Self {
         let created = TimeRange { from: Some(month.start()), until: Some(month.end()) };
         Self { scans, scan: Scan { created, superseded_too: true, ..Scan::all(kind, PAGE) } }
@@ -85,7 +85,7 @@ pub(super) async fn contents(
     let mut hasher = DocumentHasher::default();
     let mut kinds = BTreeMap::new();
     for kind in Kind::ALL {
-        let mut walk = Walk::new(scans, month, kind);
+        let mut walk = CopyWalk::new(scans, month, kind);
         let (mut documents, mut sum) = (0, Sum::default());
         loop {
             let page = walk.next().await?;

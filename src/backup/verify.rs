@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::manifest::{Manifest, MonthCopy};
-use super::read::{self, DocumentHasher, Payloads, Walk};
+use super::read::{self, CopyWalk, DocumentHasher, Payloads};
 use super::{Backup, BackupError};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId};
@@ -18,12 +18,12 @@ pub struct MonthCheck {
     pub month: Month,
     /// Documents of the backup.
     pub documents: u64,
-    pub outcome: Outcome,
+    pub outcome: VerifyOutcome,
 }
 
 /// What a comparison found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum VerifyOutcome {
     /// The same documents, and every payload that the backup has.
     Equal,
     /// The store was written to, or lost something.
@@ -66,7 +66,7 @@ impl Named {
     }
 }
 
-impl Outcome {
+impl VerifyOutcome {
     /// Whether everything in the backup is in the store, as it was or newer.
     #[must_use]
     pub const fn holds(&self) -> bool {
@@ -92,7 +92,7 @@ impl Backup {
         for copy in &manifest.months {
             let contents = read::contents(&*self.store, copy.month.0, &Payloads::Check(&self.payloads)).await?;
             let outcome = if contents == copy.contents {
-                Outcome::Equal
+                VerifyOutcome::Equal
             } else {
                 self.differences(copy, contents.documents()).await?
             };
@@ -112,20 +112,20 @@ impl Backup {
             let opened = self.copies.open(&copy.name()).await?;
             let contents = read::contents(&*opened, copy.month.0, &Payloads::Check(&self.vault)).await;
             self.copies.close(copy.month.0).await?;
-            let outcome = if contents? == copy.contents { Outcome::Equal } else { Outcome::Damaged };
+            let outcome = if contents? == copy.contents { VerifyOutcome::Equal } else { VerifyOutcome::Damaged };
             checks.push(MonthCheck { month: copy.month.0, documents: copy.contents.documents(), outcome });
         }
         Ok(checks)
     }
 
-    async fn differences(&self, copy: &MonthCopy, stored: u64) -> Result<Outcome, BackupError> {
+    async fn differences(&self, copy: &MonthCopy, stored: u64) -> Result<VerifyOutcome, BackupError> {
         let opened = self.copies.open(&copy.name()).await?;
         let found = self.compare(&*opened, copy.month.0).await;
         self.copies.close(copy.month.0).await?;
         let mut found = found?;
         let common = copy.contents.documents().saturating_sub(found.missing.count);
         found.added = stored.saturating_sub(common);
-        Ok(Outcome::Differs(found))
+        Ok(VerifyOutcome::Differs(found))
     }
 
     /// Looks every document of a copy up in the store.
@@ -133,7 +133,7 @@ impl Backup {
         let mut found = Differences::default();
         let mut hasher = DocumentHasher::default();
         for kind in Kind::ALL {
-            let mut walk = Walk::new(copy, month, kind);
+            let mut walk = CopyWalk::new(copy, month, kind);
             loop {
                 let page = walk.next().await?;
                 if page.is_empty() {

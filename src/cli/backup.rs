@@ -7,7 +7,7 @@ use super::Failure;
 use super::output::{ListCell, say, say_json, table};
 use crate::app::{self, AppError};
 use crate::backup::manifest::{Manifest, Manifests};
-use crate::backup::{Backup, BackupError, Differences, MonthCheck, Named, Outcome};
+use crate::backup::{Backup, BackupError, Differences, MonthCheck, Named, VerifyOutcome};
 use crate::config::{Loaded, Settings};
 use crate::domain::Month;
 use crate::store::copies::BackupId;
@@ -157,8 +157,8 @@ fn print_manifests(manifests: &[Manifest]) {
         let absent: u64 = manifest.months.iter().map(|copy| copy.contents.absent_payloads).sum();
         let payloads = if absent == 0 { payloads.to_string() } else { format!("{payloads}, {absent} absent") };
         let of = match &manifest.source {
-            crate::backup::manifest::Source::Sqlite => "sqlite".to_owned(),
-            crate::backup::manifest::Source::Elastic { prefix } => format!("elastic {prefix}"),
+            crate::backup::manifest::BackupSource::Sqlite => "sqlite".to_owned(),
+            crate::backup::manifest::BackupSource::Elastic { prefix } => format!("elastic {prefix}"),
         };
         shown.add_row([
             manifest.id.0.to_string(),
@@ -188,11 +188,11 @@ fn print_checks(checks: &[MonthCheck], json: bool) {
     say!("{shown}");
 }
 
-fn words(outcome: &Outcome) -> String {
+fn words(outcome: &VerifyOutcome) -> String {
     match outcome {
-        Outcome::Equal => "equal".to_owned(),
-        Outcome::Damaged => "DAMAGED: the copy is not what the manifest says".to_owned(),
-        Outcome::Differs(found) => {
+        VerifyOutcome::Equal => "equal".to_owned(),
+        VerifyOutcome::Damaged => "DAMAGED: the copy is not what the manifest says".to_owned(),
+        VerifyOutcome::Differs(found) => {
             let Differences { newer, added, missing, different, absent_payloads, absent } = found;
             let counts = [
                 (*newer, "newer"),
@@ -223,9 +223,9 @@ fn line(check: &MonthCheck) -> Value {
         json!({ "count": named.count, "first": first.collect::<Vec<_>>() })
     };
     let outcome = match &check.outcome {
-        Outcome::Equal => json!("equal"),
-        Outcome::Damaged => json!("damaged"),
-        Outcome::Differs(found) => json!({
+        VerifyOutcome::Equal => json!("equal"),
+        VerifyOutcome::Damaged => json!("damaged"),
+        VerifyOutcome::Differs(found) => json!({
             "newer": found.newer,
             "added": found.added,
             "missing": named(&found.missing),

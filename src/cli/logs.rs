@@ -10,7 +10,7 @@ use crate::app;
 use crate::config::Loaded;
 use crate::domain::query::RunSummary;
 use crate::domain::{AppId, Document, Record, RecordId, TenantId, Timestamp};
-use crate::query::columns::{self, Row};
+use crate::query::columns::{self, RecordRow};
 use crate::query::{After, AppLogQuery, Creator, RunList};
 
 #[derive(Debug, Subcommand)]
@@ -208,7 +208,7 @@ pub(super) async fn logs(arguments: LogsArguments, loaded: &Loaded) -> Result<()
             None => None,
         };
         if arguments.json {
-            let run = row.run.as_ref().map(Row::of);
+            let run = row.run.as_ref().map(RecordRow::of);
             let line = serde_json::json!({
                 "id": row.log.id.to_string(), "created_at": row.log.created_at.to_string(),
                 "created_from": row.log.created_from, "created_by_role": row.log.created_by_role,
@@ -283,7 +283,7 @@ pub(super) fn show_runs(runs: &[RunSummary], json: bool) {
     let mut shown = table(&["created_at", "id", "status", "seconds", "tokens", "steps", "from"]);
     for run in runs {
         if json {
-            say_json!("{}", serde_json::json!(Row::of(run)));
+            say_json!("{}", serde_json::json!(RecordRow::of(run)));
             continue;
         }
         shown.add_row([

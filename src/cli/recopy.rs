@@ -9,7 +9,7 @@ use super::Failure;
 use super::migrate::MigrateArguments;
 use super::output::{say, say_json, table};
 use crate::app::{AppError, MigrationRun};
-use crate::backfill::recopy::{Outcome, Recopy};
+use crate::backfill::recopy::{Recopy, RecopyOutcome};
 use crate::backfill::report::{Finding, MAX_NAMED, ValidationReport};
 use crate::backfill::validate::{Validation, ValidationRequest};
 use crate::codec::truncate::Limits;
@@ -64,7 +64,7 @@ async fn copy(
     run: &MigrationRun,
     source: RecopySource,
     limits: Limits,
-) -> Result<Outcome, Failure> {
+) -> Result<RecopyOutcome, Failure> {
     let (store, eraser) = run.side().ok_or_else(|| Failure::Other("a dry run copies nothing".into()))?;
     let recopy = Recopy { migration: &run.migration, store, eraser, lift_tombstones: arguments.lifts_tombstones() };
     let copy =
@@ -73,7 +73,7 @@ async fn copy(
         RecopySource::Report(path) => return copy(&findings(&path, run)?).await,
         RecopySource::Changed { tenants, created, kinds } => (tenants, created, kinds),
     };
-    let mut total = Outcome::default();
+    let mut total = RecopyOutcome::default();
     loop {
         let validation = Validation {
             database: run.migration.database(),
@@ -111,7 +111,7 @@ fn findings(path: &Path, run: &MigrationRun) -> Result<Vec<Finding>, Failure> {
     Ok(report.findings)
 }
 
-fn value(outcome: &Outcome) -> Value {
+fn value(outcome: &RecopyOutcome) -> Value {
     let kinds: serde_json::Map<String, Value> = outcome
         .kinds
         .iter()
@@ -134,7 +134,7 @@ fn value(outcome: &Outcome) -> Value {
     json!({"kinds": kinds, "not_copied": named})
 }
 
-fn shown(outcome: &Outcome) -> String {
+fn shown(outcome: &RecopyOutcome) -> String {
     let mut rows = table(&["kind", "copied again", "held already", "not in PostgreSQL", "erased", "not copied"]);
     for (kind, found) in &outcome.kinds {
         let counts = [found.copied, found.held, found.gone, found.erased, found.left].map(|count| count.to_string());

@@ -11,7 +11,7 @@ use super::output::{say, say_json, table};
 use super::scope::{ScopeArguments, spinner};
 use super::signals::until_signals;
 use crate::app::{self, AppError, Use};
-use crate::backfill::restore::{Outcome, Restore, RestorePlan};
+use crate::backfill::restore::{Restore, RestoreOutcome, RestorePlan};
 use crate::config::Loaded;
 use crate::domain::printable;
 use crate::postgres::table_of;
@@ -56,7 +56,7 @@ pub(super) async fn run(arguments: RestoreArguments, loaded: &Loaded) -> Result<
         execute: arguments.execute,
     };
     let bar = spinner();
-    let progress = |outcome: &Outcome| {
+    let progress = |outcome: &RestoreOutcome| {
         let sum = |of: fn(&crate::backfill::restore::Restored) -> u64| outcome.restored.values().map(of).sum::<u64>();
         bar.set_message(format!("{} documents, {} rows absent", sum(|kind| kind.documents), sum(|kind| kind.inserted)));
     };
@@ -83,7 +83,7 @@ pub(super) async fn run(arguments: RestoreArguments, loaded: &Loaded) -> Result<
     Err(Failure::Other(format!("{failed} rows could not be written")))
 }
 
-fn value(arguments: &RestoreArguments, outcome: &Outcome) -> Value {
+fn value(arguments: &RestoreArguments, outcome: &RestoreOutcome) -> Value {
     let kinds: serde_json::Map<String, Value> = outcome
         .restored
         .iter()
@@ -112,7 +112,7 @@ fn value(arguments: &RestoreArguments, outcome: &Outcome) -> Value {
     json!({"executed": arguments.execute, "kinds": kinds, "failed": failed, "columns_left_out": outcome.left_out})
 }
 
-fn shown(arguments: &RestoreArguments, outcome: &Outcome) -> String {
+fn shown(arguments: &RestoreArguments, outcome: &RestoreOutcome) -> String {
     let inserted = if arguments.execute { "inserted" } else { "would be inserted" };
     let mut rows = table(&["table", "documents", "present", inserted, "failed"]);
     for (kind, restored) in &outcome.restored {

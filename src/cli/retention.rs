@@ -11,7 +11,7 @@ use super::signals::until_signals;
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::Kind;
-use crate::retention::{Plan, Retention, RetentionError, RetentionStep, StepReport, Swept, SweptMonth};
+use crate::retention::{Retention, RetentionError, RetentionPlan, RetentionStep, StepReport, Swept, SweptMonth};
 use crate::store::payload::Removed;
 
 #[derive(Debug, Subcommand)]
@@ -140,7 +140,7 @@ fn swept_line(found: &SweptMonth, execute: bool) -> Value {
     })
 }
 
-fn print_plan(plan: &Plan, json: bool) {
+fn print_plan(plan: &RetentionPlan, json: bool) {
     if json {
         for step in &plan.steps {
             say_json!("{}", line(step, "records", &step.records));

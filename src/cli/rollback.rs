@@ -10,7 +10,7 @@ use super::output::{say, say_json, table};
 use super::scope::spinner;
 use super::signals::until_signals;
 use crate::app::{self, AppError, Stores, Use};
-use crate::backfill::rollback::{Outcome, Rollback, forget, refuse_running};
+use crate::backfill::rollback::{Rollback, RollbackOutcome, forget, refuse_running};
 use crate::config::Loaded;
 use crate::domain::Origin;
 use crate::telemetry::system_clock;
@@ -53,7 +53,8 @@ pub(super) async fn run(arguments: RollbackArguments, loaded: &Loaded) -> Result
     let state = &*store;
     refuse_running(state, arguments.migration, system_clock()()).await.map_err(AppError::from)?;
     let bar = spinner();
-    let progress = |outcome: &Outcome| bar.set_message(format!("{} documents", outcome.removed.values().sum::<u64>()));
+    let progress =
+        |outcome: &RollbackOutcome| bar.set_message(format!("{} documents", outcome.removed.values().sum::<u64>()));
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let store = &*store;
@@ -86,7 +87,7 @@ pub(super) async fn run(arguments: RollbackArguments, loaded: &Loaded) -> Result
     Err(Failure::Other(format!("{} documents stay: PostgreSQL does not have their rows", outcome.without_row)))
 }
 
-fn value(arguments: &RollbackArguments, outcome: &Outcome) -> Value {
+fn value(arguments: &RollbackArguments, outcome: &RollbackOutcome) -> Value {
     let removed: serde_json::Map<String, Value> =
         outcome.removed.iter().map(|(kind, count)| (kind.to_string(), (*count).into())).collect();
     let stay: Vec<Value> = outcome
@@ -104,7 +105,7 @@ fn value(arguments: &RollbackArguments, outcome: &Outcome) -> Value {
     })
 }
 
-fn shown(arguments: &RollbackArguments, outcome: &Outcome) -> String {
+fn shown(arguments: &RollbackArguments, outcome: &RollbackOutcome) -> String {
     let removed = if arguments.execute { "removed" } else { "would be removed" };
     let mut rows = table(&["kind", removed]);
     for (kind, count) in &outcome.removed {

@@ -10,7 +10,7 @@ use crate::app;
 use crate::config::Loaded;
 use crate::domain::query::{Direction, SortBy, TextField, TextFilter, TimeRange};
 use crate::domain::{AppId, TenantId, Timestamp};
-use crate::query::columns::Row;
+use crate::query::columns::RecordRow;
 use crate::query::{Hits, NodeQuery, RunQuery, SearchPage, Snippet};
 
 #[derive(Debug, Args)]
@@ -98,14 +98,14 @@ pub(super) async fn search(arguments: SearchArguments, loaded: &Loaded) -> Resul
         let found = logs.search_nodes(&query, &page).await?;
         print(&found, arguments.json, |node| {
             let cells = [node.created_at.to_string(), node.id.to_string(), node.status.as_str().to_owned()];
-            (cells, json!(Row::of(node)))
+            (cells, json!(RecordRow::of(node)))
         });
     } else {
         let query = RunQuery { app_id, statuses, created, text, ..RunQuery::default() };
         let found = logs.search_runs(&query, &page).await?;
         print(&found, arguments.json, |run| {
             let cells = [run.created_at.to_string(), run.id.to_string(), run.status.as_str().to_owned()];
-            (cells, json!(Row::of(run)))
+            (cells, json!(RecordRow::of(run)))
         });
     }
     Ok(())

@@ -219,7 +219,7 @@ impl Parts {
         let question = |run_id| detail::AskedRun { run_id, path_and_query };
         match endpoint {
             Endpoint::Runs { is_chat } => {
-                let request = runs::Request { path, query, is_chat };
+                let request = runs::PageRequest { path, query, is_chat };
                 runs::page(&request, &access, logs, dify, credentials, &self.tables).await
             }
             Endpoint::Counts { .. } => totals::counts(&query, &access, logs, &self.coverage).await,

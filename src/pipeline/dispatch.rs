@@ -33,7 +33,7 @@ pub struct Destination {
 }
 
 /// A batch, before it is known which of it can be sent.
-pub struct Request {
+pub struct BulkRequest {
     envelopes: Vec<Envelope<Prepared>>,
     /// Positions of runs whose graph is known to be durable, and is not sent.
     without_graph: HashSet<usize>,
@@ -95,7 +95,7 @@ pub fn graph_key(graph: &Graph) -> GraphKey {
     (graph.tenant_id, graph.month, graph.hash)
 }
 
-impl Request {
+impl BulkRequest {
     /// A request for a batch. `is_durable` says which graphs need not be sent again, as of `generation` of the store.
     pub fn new(envelopes: Vec<Envelope<Prepared>>, generation: u64, is_durable: impl Fn(&GraphKey) -> bool) -> Self {
         let known = |envelope: &Envelope<Prepared>| {

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::limit::Cause;
 use super::prepare::Envelope;
 use super::stats::PipelineStats;
-use super::suspicion::{Place, Suspicion};
+use super::suspicion::{MappingPlace, Suspicion};
 use super::worker::Pipeline;
 use crate::domain::Refusal;
 
@@ -79,7 +79,7 @@ impl Pipeline {
 
     /// Dead-letters what the store refused, unless refusals are too many: then it is parked until it is known whose fault
     /// they are. `in_a_row`: nothing of the same request was stored.
-    pub(super) fn refuse_document(&mut self, refused: Envelope<Refusal>, place: Place, in_a_row: bool) {
+    pub(super) fn refuse_document(&mut self, refused: Envelope<Refusal>, place: MappingPlace, in_a_row: bool) {
         let first = refused.receipt.is_first_refusal();
         match &mut self.paused {
             None => {

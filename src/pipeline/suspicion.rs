@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::dispatch::{EnvelopeResult, Request, RequestResult};
+use super::dispatch::{BulkRequest, EnvelopeResult, RequestResult};
 use super::limit::Excess;
 use super::prepare::{Envelope, Prepared};
 use super::receipt::Receipt;
@@ -27,9 +27,9 @@ const CONTROL_BYTES: usize = 256 << 10;
 const CONTROL_AGE: Duration = Duration::from_secs(3_600);
 
 /// What has a mapping of its own in a store.
-pub(super) type Place = (Kind, Month);
+pub(super) type MappingPlace = (Kind, Month);
 
-pub(super) fn place(prepared: &Prepared) -> Place {
+pub(super) fn place(prepared: &Prepared) -> MappingPlace {
     (prepared.document.kind(), prepared.document.month())
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Suspicion {
     until: Instant,
     excess: Excess,
     parked: Vec<Envelope<Refusal>>,
-    places: BTreeSet<Place>,
+    places: BTreeSet<MappingPlace>,
     /// Controls were written, or there are none.
     tried: bool,
 }
@@ -51,7 +51,7 @@ impl Suspicion {
 
 impl Pipeline {
     /// Parks the refusal that was one too many, and those after it.
-    pub(super) fn suspect(&mut self, refused: Envelope<Refusal>, place: Place, excess: Excess) {
+    pub(super) fn suspect(&mut self, refused: Envelope<Refusal>, place: MappingPlace, excess: Excess) {
         let suspicion = self.suspicion.get_or_insert_with(|| {
             error!(latest = %refused.payload, "many refusals: looking whether the store takes others");
             let until = Instant::now() + PATIENCE;
@@ -99,7 +99,7 @@ impl Pipeline {
     }
 
     /// Documents that were stored in these places, so old that writing them changes nothing.
-    pub(super) fn controls(&self, places: &BTreeSet<Place>) -> Vec<Prepared> {
+    pub(super) fn controls(&self, places: &BTreeSet<MappingPlace>) -> Vec<Prepared> {
         let now = Instant::now();
         let fresh = |kept: &&Prepared| {
             places.contains(&place(kept)) && now.saturating_duration_since(kept.received) < CONTROL_AGE
@@ -122,7 +122,7 @@ impl Pipeline {
             return;
         }
         let of_nothing = |payload| Envelope { payload, receipt: Receipt::of_nothing() };
-        let request = Request::new(controls.into_iter().map(of_nothing).collect(), self.generation, |_| true);
+        let request = BulkRequest::new(controls.into_iter().map(of_nothing).collect(), self.generation, |_| true);
         let destination = self.destination.clone();
         self.tasks.spawn(async move { TaskResult::Control(Box::new(request.send(&destination).await)) });
     }

@@ -12,12 +12,12 @@ use futures::FutureExt as _;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::dispatch::{EnvelopeResult, ItemResult, Request, RequestResult};
+use super::dispatch::{BulkRequest, EnvelopeResult, ItemResult, RequestResult};
 use super::gate::Gate;
 use super::limit::Cause;
 use super::prepare::{Envelope, Prepared};
 use super::receipt::Receipt;
-use super::suspicion::{Place, place};
+use super::suspicion::{MappingPlace, place};
 use super::worker::{Pipeline, TaskResult};
 use crate::domain::{FaultKind, RetryCause, SinkFault, Verdict};
 use crate::store::payload::PayloadError;
@@ -76,7 +76,7 @@ impl Pipeline {
             return;
         }
         let of_nothing = |payload| Envelope { payload, receipt: Receipt::of_nothing() };
-        let request = Request::new(documents.into_iter().map(of_nothing).collect(), self.generation, |_| false);
+        let request = BulkRequest::new(documents.into_iter().map(of_nothing).collect(), self.generation, |_| false);
         self.tasks.spawn(async move { TaskResult::Trial(Box::new(request.send(&destination).await)) });
     }
 
@@ -319,7 +319,7 @@ fn durable(results: &[EnvelopeResult]) -> impl Iterator<Item = &Prepared> {
 /// Whether a trial shows that the store works: most of it is stored, or others of the same kind and month are, wherever one
 /// is refused. What is still refused is poison then.
 fn exonerates(results: &[EnvelopeResult]) -> bool {
-    let places: BTreeSet<Place> = durable(results).map(place).collect();
+    let places: BTreeSet<MappingPlace> = durable(results).map(place).collect();
     let mut refused = results.iter().filter(|one| !one.is_durable());
     durable(results).count() * 2 > results.len() || refused.all(|one| places.contains(&place(&one.envelope.payload)))
 }

@@ -17,7 +17,7 @@ use tracing::error;
 
 use super::breaker::Breaker;
 use super::cache::DurableCache;
-use super::dispatch::{Destination, GraphKey, Request, RequestResult};
+use super::dispatch::{BulkRequest, Destination, GraphKey, RequestResult};
 use super::gate::{Gate, GateKeeper};
 use super::intake::UnfoldBudget;
 use super::limit::RefusalLimit;
@@ -221,7 +221,7 @@ impl Pipeline {
         while self.may_send() && self.pace.next_start() <= now {
             self.readmit_held(now);
             let Some((batch, uploads)) = self.next_batch(now) else { break };
-            let request = Request::new(batch, self.generation, |graph| self.durable_graphs.holds(graph, ()));
+            let request = BulkRequest::new(batch, self.generation, |graph| self.durable_graphs.holds(graph, ()));
             let destination = self.destination.clone();
             self.pace.started(now);
             self.requests_out += 1;

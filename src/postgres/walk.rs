@@ -45,7 +45,7 @@ pub enum WalkOrder {
 
 /// A place in a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct WalkPlace {
     /// Only in walks by time, as PostgreSQL counts: microseconds since 2000.
     pub created_at: Option<i64>,
     pub id: Uuid,
@@ -54,8 +54,8 @@ pub struct Place {
 /// Rows after one place, up to another; `None`: from the start, to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    pub after: Option<Place>,
-    pub through: Option<Place>,
+    pub after: Option<WalkPlace>,
+    pub through: Option<WalkPlace>,
 }
 
 /// A row, with where Dify put the full texts of its payloads: the payload's column and the object's key (empty if the file
@@ -162,17 +162,19 @@ impl TableWalk {
     pub async fn boundary(
         &self,
         client: &Client,
-        after: Option<Place>,
+        after: Option<WalkPlace>,
         rows: u32,
-    ) -> Result<Option<Place>, PostgresError> {
+    ) -> Result<Option<WalkPlace>, PostgresError> {
         let (statement, parameters) = self.boundary_statement(after, rows);
         let statement = client.prepare_cached(&statement).await?;
         let mut found = std::pin::pin!(client.query_raw(&statement, parameters).await?);
         let Some(row) = found.next().await else { return Ok(None) };
         let row = row?;
         Ok(Some(match self.order {
-            WalkOrder::CreatedAt => Place { created_at: Some(row.try_get::<_, Instant>(0)?.0), id: row.try_get(1)? },
-            WalkOrder::PrimaryKey => Place { created_at: None, id: row.try_get(0)? },
+            WalkOrder::CreatedAt => {
+                WalkPlace { created_at: Some(row.try_get::<_, Instant>(0)?.0), id: row.try_get(1)? }
+            }
+            WalkOrder::PrimaryKey => WalkPlace { created_at: None, id: row.try_get(0)? },
         }))
     }
 
@@ -212,7 +214,7 @@ impl TableWalk {
     #[must_use]
     pub fn statements(&self) -> Vec<String> {
         let place =
-            Place { created_at: (self.order == WalkOrder::CreatedAt).then_some(0), id: Uuid::from_u128(1 << 127) };
+            WalkPlace { created_at: (self.order == WalkOrder::CreatedAt).then_some(0), id: Uuid::from_u128(1 << 127) };
         let range = Range { after: Some(place), through: Some(place) };
         let first = Range { after: None, through: Some(place) };
         vec![
@@ -230,7 +232,7 @@ impl TableWalk {
         }
     }
 
-    fn boundary_statement(&self, after: Option<Place>, rows: u32) -> (String, Parameters) {
+    fn boundary_statement(&self, after: Option<WalkPlace>, rows: u32) -> (String, Parameters) {
         let mut clauses = Clauses::default();
         self.bounds(&mut clauses, Range { after, through: None });
         let offset = clauses.add(i64::from(rows.saturating_sub(1)));

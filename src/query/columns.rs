@@ -19,16 +19,16 @@ pub fn document(document: &Document) -> serde_json::Result<String> {
 
 /// A record without payloads: a row of a list.
 #[derive(Debug, Clone, Copy)]
-pub struct Row<'a>(RecordRef<'a>);
+pub struct RecordRow<'a>(RecordRef<'a>);
 
-impl<'a> Row<'a> {
+impl<'a> RecordRow<'a> {
     #[must_use]
     pub fn of(record: impl Into<RecordRef<'a>>) -> Self {
         Self(record.into())
     }
 }
 
-impl Serialize for Row<'_> {
+impl Serialize for RecordRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (column, value) in self.0.columns() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::{LEASE, Plan, Retention, RetentionError, RetentionStep, What};
+use super::{LEASE, Retention, RetentionError, RetentionPlan, RetentionStep, What};
 use crate::domain::document::ContentHash;
 use crate::domain::{Document, Kind, TenantId};
 use crate::rate::RateLimit;
@@ -35,7 +35,7 @@ impl Retention {
     ///
     /// # Errors
     /// [`RetentionError`]; running it again continues.
-    pub async fn apply(&self, plan: &Plan, max_share: Option<f64>) -> Result<Vec<StepReport>, RetentionError> {
+    pub async fn apply(&self, plan: &RetentionPlan, max_share: Option<f64>) -> Result<Vec<StepReport>, RetentionError> {
         if plan.share() > max_share.unwrap_or(self.settings.max_share) {
             let share = plan.share() * 100.0;
             return Err(RetentionError::TooMuch { removed: plan.total(), stored: plan.stored, share });
@@ -48,7 +48,7 @@ impl Retention {
         done
     }
 
-    async fn steps(&self, plan: &Plan, lease: &mut Lease) -> Result<Vec<StepReport>, RetentionError> {
+    async fn steps(&self, plan: &RetentionPlan, lease: &mut Lease) -> Result<Vec<StepReport>, RetentionError> {
         let mut reports = Vec::new();
         for step in &plan.steps {
             self.keep(lease).await?;

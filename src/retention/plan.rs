@@ -8,7 +8,7 @@ use crate::domain::{Kind, Month, TenantId, Timestamp};
 
 /// Everything that is due at an instant, oldest month first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct RetentionPlan {
     pub at: Timestamp,
     pub steps: Vec<RetentionStep>,
     /// Records in the store, due or not.
@@ -54,7 +54,7 @@ impl RetentionStep {
     }
 }
 
-impl Plan {
+impl RetentionPlan {
     /// Records that it removes.
     #[must_use]
     pub fn total(&self) -> u64 {

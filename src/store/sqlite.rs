@@ -62,9 +62,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::backup::SqliteCopies;
-use self::encode::Row;
+use self::encode::EncodedRow;
 pub use self::eraser::SqliteEraser;
-use self::fault::Fault;
+use self::fault::SqliteFault;
 use self::files::WriteFiles;
 use self::pool::ReadPool;
 use self::reader::Reads;
@@ -72,7 +72,7 @@ pub use self::reader::SqliteReader;
 pub use self::settings::{SqliteSettings, Synchronous};
 use self::state::StateFile;
 use self::watch::FileWatch;
-use self::write::Request;
+use self::write::WriteRequest;
 use self::writer::{Command, WriterHandle};
 use super::{BulkSink, Eraser, Erasure, Remains, StateStore, StateVersion, StoreAdmin, StoreError};
 use crate::domain::record::RecordKey;
@@ -116,7 +116,7 @@ impl SqliteStore {
     /// Changes the state on a thread that may wait for the disk.
     async fn with_state<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&StateFile) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&StateFile) -> Result<T, SqliteFault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let state = self.state.clone();
         blocking(move || work(&state)).await
@@ -130,7 +130,7 @@ impl Reads for SqliteStore {
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    work: impl FnOnce() -> Result<T, SqliteFault> + Send + 'static,
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => Ok(answer?),
@@ -139,14 +139,14 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Compresses the texts of a request, on the caller's side of the queue: the writer thread is the bottleneck.
-async fn rows(actions: &[BulkAction], weight: usize, compress: bool) -> Result<Vec<Row>, Fault> {
+async fn rows(actions: &[BulkAction], weight: usize, compress: bool) -> Result<Vec<EncodedRow>, SqliteFault> {
     let actions = actions.to_vec();
-    let compressed = move || actions.into_iter().map(|action| Row::new(action, compress)).collect();
+    let compressed = move || actions.into_iter().map(|action| EncodedRow::new(action, compress)).collect();
     if weight <= INLINE_BYTES {
         return Ok(compressed());
     }
     let task = tokio::task::spawn_blocking(compressed);
-    task.await.map_err(|error| Fault::Unavailable(format!("compression ended early: {}", how_it_ended(&error))))
+    task.await.map_err(|error| SqliteFault::Unavailable(format!("compression ended early: {}", how_it_ended(&error))))
 }
 
 #[async_trait]
@@ -154,7 +154,7 @@ impl BulkSink for SqliteStore {
     async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault> {
         let weight = actions.iter().map(encode::weight).sum();
         let rows = rows(actions, weight, self.settings.compress).await?;
-        self.writer.ask(|answer| Command::Write(Request { rows, weight, answer })).await?
+        self.writer.ask(|answer| Command::Write(WriteRequest { rows, weight, answer })).await?
     }
 
     async fn ended(&self) -> &'static str {
@@ -177,7 +177,7 @@ impl StoreAdmin for SqliteStore {
         let until = tokio::time::Instant::now() + CLAIM;
         loop {
             match self.writer.ask(Command::Claim).await? {
-                Err(Fault::Unavailable(_)) if tokio::time::Instant::now() < until => {
+                Err(SqliteFault::Unavailable(_)) if tokio::time::Instant::now() < until => {
                     tokio::time::sleep(CLAIM_PAUSE).await;
                 }
                 claimed => return Ok(claimed?),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::domain::JsonText;
 
 /// One node of a canvas.
-pub(super) struct Step {
+pub(super) struct CanvasNode {
     pub id: &'static str,
     pub kind: &'static str,
     pub title: &'static str,
@@ -15,24 +15,36 @@ pub(super) struct Step {
     pub output: &'static str,
     /// An iteration: rounds at most, and what each holds.
     pub rounds: u32,
-    pub inside: &'static [Step],
+    pub inside: &'static [CanvasNode],
 }
 
 /// One app.
 pub(super) struct PlannedApp {
     pub lang: &'static str,
     pub version: &'static str,
-    pub steps: &'static [Step],
+    pub steps: &'static [CanvasNode],
     pub questions: &'static [&'static str],
     pub answers: &'static [&'static str],
 }
 
-const fn step(id: &'static str, kind: &'static str, title: &'static str, millis: i64, output: &'static str) -> Step {
-    Step { id, kind, title, millis, can_fail: false, output, rounds: 0, inside: &[] }
+const fn step(
+    id: &'static str,
+    kind: &'static str,
+    title: &'static str,
+    millis: i64,
+    output: &'static str,
+) -> CanvasNode {
+    CanvasNode { id, kind, title, millis, can_fail: false, output, rounds: 0, inside: &[] }
 }
 
-const fn fragile(id: &'static str, kind: &'static str, title: &'static str, millis: i64, output: &'static str) -> Step {
-    Step { can_fail: true, ..step(id, kind, title, millis, output) }
+const fn fragile(
+    id: &'static str,
+    kind: &'static str,
+    title: &'static str,
+    millis: i64,
+    output: &'static str,
+) -> CanvasNode {
+    CanvasNode { can_fail: true, ..step(id, kind, title, millis, output) }
 }
 
 /// What goes wrong; `{n}` is another number each time.
@@ -112,7 +124,7 @@ pub(super) const APPS: &[PlannedApp] = &[
         steps: &[
             step("start", "start", "Start", 4, "ok"),
             step("outline", "llm", "Make an outline", 2800, "1. Sales 2. Returns 3. Outlook"),
-            Step {
+            CanvasNode {
                 rounds: 6,
                 inside: &[
                     step("draft", "llm", "Draft a section", 2400, "Sales grew by 4 % over the quarter before."),

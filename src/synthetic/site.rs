@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::plan::{APPS, ERRORS, PlannedApp, Step};
+use super::plan::{APPS, CanvasNode, ERRORS, PlannedApp};
 use crate::domain::{
     AppId, AppLog, JsonText, NodeExecution, NodeStatus, Record, RecordId, RunStatus, TenantId, Timestamp, WorkflowRun,
 };
@@ -132,7 +132,7 @@ impl Site {
     /// Adds the executions of a step; returns whether the run goes on.
     fn step(
         &mut self,
-        step: &Step,
+        step: &CanvasNode,
         fate: Fate,
         run: &WorkflowRun,
         clock: &mut i64,
@@ -174,7 +174,13 @@ impl Site {
     }
 
     /// An iteration: its own execution, and its inner steps once per round.
-    fn rounds(&mut self, step: &Step, run: &WorkflowRun, clock: &mut i64, nodes: &mut Vec<NodeExecution>) -> bool {
+    fn rounds(
+        &mut self,
+        step: &CanvasNode,
+        run: &WorkflowRun,
+        clock: &mut i64,
+        nodes: &mut Vec<NodeExecution>,
+    ) -> bool {
         let begin = *clock;
         let mut own = self.node(step, run, begin, nodes.len(), None);
         let holder = nodes.len();
@@ -196,7 +202,7 @@ impl Site {
 
     fn node(
         &mut self,
-        step: &Step,
+        step: &CanvasNode,
         run: &WorkflowRun,
         begin: i64,
         index: usize,

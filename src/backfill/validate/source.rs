@@ -10,8 +10,8 @@ use crate::backfill::LifeError;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, RecordId, TenantId};
 use crate::postgres::{
-    Catalogue, Client, Database, Place, PostgresError, Range, RowRecord, RowSelection, TableWalk, WalkOrder, WalkRow,
-    lookup,
+    Catalogue, Client, Database, PostgresError, Range, RowRecord, RowSelection, TableWalk, WalkOrder, WalkPlace,
+    WalkRow, lookup,
 };
 
 /// Entries of the index that one statement reads.
@@ -35,7 +35,7 @@ pub struct RowWalk {
     /// `None`: the database has no such table, or the walk is at its end.
     walk: Option<TableWalk>,
     client: Client,
-    after: Option<Place>,
+    after: Option<WalkPlace>,
     rows: Option<Rows>,
 }
 

@@ -9,7 +9,7 @@ use super::extract::{Ids, Reading};
 use super::problem::{Problem, Problems};
 use crate::domain::query::NodeSummary;
 use crate::domain::{Record, WorkflowRun};
-use crate::query::columns::Row;
+use crate::query::columns::RecordRow;
 use crate::query::{Change, Comparison, NodePair, TenantLogs};
 
 /// A place of a payload that differs.
@@ -79,7 +79,7 @@ fn pair(pair: &NodePair) -> Option<PairView> {
 }
 
 fn columns(run: Box<WorkflowRun>) -> Option<Box<RawValue>> {
-    to_raw_value(&Row::of(&Record::Run(run))).ok()
+    to_raw_value(&RecordRow::of(&Record::Run(run))).ok()
 }
 
 /// Two runs of one app.

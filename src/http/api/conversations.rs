@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::extract::{Ids, Reading};
 use super::problem::{Problem, Problems};
 use crate::domain::Record;
-use crate::query::columns::Row;
+use crate::query::columns::RecordRow;
 use crate::query::{Answered, TenantLogs};
 
 #[derive(Serialize, ToSchema)]
@@ -68,7 +68,7 @@ pub(super) async fn conversation(Reading(logs): Reading, ids: Ids) -> Result<Jso
     }
     let data = turns.into_iter().map(|turn| TurnView {
         message: turn.answered.into(),
-        run: turn.run.as_ref().and_then(|run| to_raw_value(&Row::of(run)).ok()),
+        run: turn.run.as_ref().and_then(|run| to_raw_value(&RecordRow::of(run)).ok()),
     });
     Ok(Json(ConversationView { data: data.collect() }))
 }

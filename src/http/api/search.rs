@@ -12,7 +12,7 @@ use super::params::{NodeConditions, Paging, RunConditions, field_name};
 use super::problem::{Problem, Problems};
 use crate::domain::Document;
 use crate::domain::query::{Facet, FacetCount, HistogramBucket};
-use crate::query::columns::{Row, document};
+use crate::query::columns::{RecordRow, document};
 use crate::query::{Hits, QueryError, SearchHit, TenantLogs};
 
 #[derive(Serialize, ToSchema)]
@@ -33,7 +33,7 @@ pub(in crate::http) struct TotalView {
 
 /// What a search found. A row has the columns of its table, `tenant_id` among them, without payloads.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct Found {
+pub(in crate::http) struct FoundRecords {
     total: TotalView,
     /// Some text was longer than what is searched of a field: there may be more
     text_truncated: bool,
@@ -50,7 +50,7 @@ pub(in crate::http) struct FoundRow {
     snippets: Vec<SnippetView>,
 }
 
-fn found<T>(hits: Hits<T>, row: impl Fn(&T) -> serde_json::Result<Box<serde_json::value::RawValue>>) -> Found {
+fn found<T>(hits: Hits<T>, row: impl Fn(&T) -> serde_json::Result<Box<serde_json::value::RawValue>>) -> FoundRecords {
     let view = |hit: SearchHit<T>| {
         let snippets = hit.snippets.into_iter().map(|snippet| SnippetView {
             field: field_name(snippet.field),
@@ -59,7 +59,7 @@ fn found<T>(hits: Hits<T>, row: impl Fn(&T) -> serde_json::Result<Box<serde_json
         });
         Some(FoundRow { row: row(&hit.row).ok()?, snippets: snippets.collect() })
     };
-    Found {
+    FoundRecords {
         total: TotalView { value: hits.total.value, exact: hits.total.exact },
         text_truncated: hits.text_truncated,
         next: hits.next,
@@ -71,28 +71,28 @@ fn found<T>(hits: Hits<T>, row: impl Fn(&T) -> serde_json::Result<Box<serde_json
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/runs", tag = "Search",
     params(("tenant_id" = uuid::Uuid, Path,), RunConditions, Paging),
-    responses((status = 200, body = Found), Problems)
+    responses((status = 200, body = FoundRecords), Problems)
 )]
 pub(in crate::http) async fn runs(
     Reading(logs): Reading,
     Params(conditions, paging): Params<RunConditions, Paging>,
-) -> Result<Json<Found>, Problem> {
+) -> Result<Json<FoundRecords>, Problem> {
     let hits = logs.search_runs(&conditions.query()?, &paging.page()?).await?;
-    Ok(Json(found(hits, |run| serde_json::value::to_raw_value(&Row::of(run)))))
+    Ok(Json(found(hits, |run| serde_json::value::to_raw_value(&RecordRow::of(run)))))
 }
 
 /// Search node executions
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/nodes", tag = "Search",
     params(("tenant_id" = uuid::Uuid, Path,), NodeConditions, Paging),
-    responses((status = 200, body = Found), Problems)
+    responses((status = 200, body = FoundRecords), Problems)
 )]
 pub(in crate::http) async fn nodes(
     Reading(logs): Reading,
     Params(conditions, paging): Params<NodeConditions, Paging>,
-) -> Result<Json<Found>, Problem> {
+) -> Result<Json<FoundRecords>, Problem> {
     let hits = logs.search_nodes(&conditions.query()?, &paging.page()?).await?;
-    Ok(Json(found(hits, |node| serde_json::value::to_raw_value(&Row::of(node)))))
+    Ok(Json(found(hits, |node| serde_json::value::to_raw_value(&RecordRow::of(node)))))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -299,6 +299,6 @@ pub(in crate::http) struct Snapshots {
 )]
 pub(in crate::http) async fn run_nodes(Reading(logs): Reading, ids: Ids) -> Result<Json<Snapshots>, Problem> {
     let nodes = logs.node_snapshots(None, ids.get("run_id")?).await?;
-    let row = |node| serde_json::value::to_raw_value(&Row::of(node)).ok();
+    let row = |node| serde_json::value::to_raw_value(&RecordRow::of(node)).ok();
     Ok(Json(Snapshots { data: nodes.iter().filter_map(row).collect() }))
 }

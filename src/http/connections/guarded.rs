@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tower::Layer as _;
 
-use super::registry::{Busy, Connection, Place, Registry};
+use super::registry::{Busy, Connection, ConnectionPlace, Registry};
 use crate::telemetry::names;
 
 /// Admits connections.
@@ -62,7 +62,7 @@ impl Guard {
 /// See the module.
 pub(super) struct Guarded {
     stream: TcpStream,
-    place: Place,
+    place: ConnectionPlace,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     write: Duration,
     /// Runs while the client takes nothing.

@@ -40,7 +40,7 @@ pub(in crate::http) struct Connection {
 }
 
 /// The place of a connection; dropping it gives the place back.
-pub(super) struct Place(Connection);
+pub(super) struct ConnectionPlace(Connection);
 
 /// A request that is being answered.
 pub(super) struct Busy(Connection);
@@ -60,7 +60,7 @@ impl Registry {
 
     /// Returns a place for a connection, and what tells it to close. Where there is none left, the connection without a
     /// request that rests longest is closed for it; `None`: every one has a request.
-    pub fn admit(&self, address: IpAddr) -> Option<(Place, CancellationToken)> {
+    pub fn admit(&self, address: IpAddr) -> Option<(ConnectionPlace, CancellationToken)> {
         let mut open = self.open();
         let of_address = open.entries.values().filter(|entry| entry.address == address).count();
         let made = if of_address >= open.max_per_address {
@@ -74,7 +74,7 @@ impl Registry {
         }
         let (id, closing) = (open.next(), CancellationToken::new());
         open.entries.insert(id, Entry { address, requests: 0, rests_since: id, closing: closing.clone() });
-        Some((Place(Connection { registry: self.clone(), id, address }), closing))
+        Some((ConnectionPlace(Connection { registry: self.clone(), id, address }), closing))
     }
 }
 
@@ -110,13 +110,13 @@ impl Connection {
     }
 }
 
-impl Place {
+impl ConnectionPlace {
     pub fn connection(&self) -> Connection {
         self.0.clone()
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.0.registry.open().entries.remove(&self.0.id);
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json as value};
 use super::access::Access;
 use super::answer::{PassOnReason, json, known};
 use super::coverage::Coverage;
-use super::merge::{ListRow, Place, spliced};
+use super::merge::{ListRow, RowPlace, spliced};
 use super::pages::{DifyPage, DifyRow, LARGEST, place_of};
 use super::query::{Query, with_query};
 use super::tables::Tables;
@@ -123,7 +123,7 @@ pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) 
         if let (true, Some(fields)) = (is_detailed, value.as_object_mut()) {
             fields.insert("details".to_owned(), value!({ "trigger_metadata": details }));
         }
-        ListRow { id: cursor.id, place: Place::Stored(cursor), value }
+        ListRow { id: cursor.id, place: RowPlace::Stored(cursor), value }
     });
     let rows = spliced(begin, stored.collect(), extra, offset, asked.limit);
     let data: Vec<_> = rows.into_iter().map(|row| row.value).collect();

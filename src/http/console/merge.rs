@@ -13,14 +13,14 @@ use crate::http::api::views::seconds;
 
 /// Where a row stands. Greater is newer, and comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RowPlace {
     /// Known to the store.
     Stored(Cursor),
     /// Known to Dify alone, by the second.
     Second(i64),
 }
 
-impl Place {
+impl RowPlace {
     /// Returns the second since the epoch that the row was created in.
     pub(super) fn second(self) -> i64 {
         match self {
@@ -55,7 +55,7 @@ impl Place {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ListRow<T> {
     pub id: RecordId,
-    pub place: Place,
+    pub place: RowPlace,
     pub value: T,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct ListRow<T> {
 /// row, `choose` gets the store's and Dify's. Each source must be in the order of its own list; rows that only Dify has
 /// keep Dify's order within a second.
 pub(super) fn merged<T>(
-    start: Option<Place>,
+    start: Option<RowPlace>,
     stored: Vec<ListRow<T>>,
     difys: Vec<ListRow<T>>,
     choose: impl Fn(T, T) -> T,
@@ -90,7 +90,7 @@ pub(super) fn merged<T>(
     }
     rows.retain(|row| match (start, row.place) {
         // Rows behind one that only Dify has come by Dify's own cursor, those of the same second included.
-        (Some(start @ Place::Second(_)), place @ Place::Second(_)) => place.second() <= start.second(),
+        (Some(start @ RowPlace::Second(_)), place @ RowPlace::Second(_)) => place.second() <= start.second(),
         (Some(start), place) => place.order(start) == Ordering::Less,
         (None, _) => true,
     });

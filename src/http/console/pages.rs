@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::merge::Place;
+use super::merge::RowPlace;
 use super::upstream::UpstreamFault;
 use crate::domain::{RecordId, RunStatus};
 
@@ -28,9 +28,9 @@ pub(super) struct DifyPage {
 ///
 /// # Errors
 /// [`UpstreamFault::Unexpected`] if it has none.
-pub(super) fn place_of(row: &DifyRow) -> Result<(RecordId, Place), UpstreamFault> {
+pub(super) fn place_of(row: &DifyRow) -> Result<(RecordId, RowPlace), UpstreamFault> {
     let id = row.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
-    let second = row.get("created_at").and_then(Value::as_i64).map(Place::Second);
+    let second = row.get("created_at").and_then(Value::as_i64).map(RowPlace::Second);
     id.zip(second).ok_or(UpstreamFault::Unexpected)
 }
 

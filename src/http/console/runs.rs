@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::access::Access;
 use super::answer::{PassOnReason, json, known};
-use super::merge::{ListRow, Place, merged};
+use super::merge::{ListRow, RowPlace, merged};
 use super::pages::{DifyPage, DifyRow, LARGEST, STATUSES, TRIGGERS, has_ended, place_of};
 use super::query::{Query, with_query};
 use super::tables::Tables;
@@ -24,7 +24,7 @@ const WALK: usize = 5;
 const CANDIDATES: usize = 100;
 
 /// A request for a page.
-pub(super) struct Request<'a> {
+pub(super) struct PageRequest<'a> {
     /// The path as the caller asked for it.
     pub path: &'a str,
     pub query: Query,
@@ -41,7 +41,7 @@ struct Difys {
 
 /// Where a page begins, in both sources.
 struct Start {
-    place: Option<Place>,
+    place: Option<RowPlace>,
     /// Dify's own cursor, where it knows the run.
     last_id: Option<RecordId>,
 }
@@ -52,7 +52,7 @@ struct Start {
 /// [`Fault`] where only Dify should answer: parameters that it judges, a source that fails, or a place that cannot be found
 /// in both.
 pub(super) async fn page(
-    request: &Request<'_>,
+    request: &PageRequest<'_>,
     access: &Access,
     logs: &TenantLogs,
     dify: &Upstream,
@@ -75,15 +75,15 @@ pub(super) async fn page(
     let last_id = query.id("last_id")?;
     let start = source.start(last_id).await?;
     let wanted = limit + 1;
-    let stored = logs.runs_after(&list, start.place.and_then(Place::cursor), wanted).await?;
+    let stored = logs.runs_after(&list, start.place.and_then(RowPlace::cursor), wanted).await?;
     let stored_more = stored.len() == wanted;
-    let oldest = stored.last().filter(|_| stored_more).map(|run| Place::Stored(run.cursor()).second());
+    let oldest = stored.last().filter(|_| stored_more).map(|run| RowPlace::Stored(run.cursor()).second());
     let difys = source.difys(&start, wanted, oldest).await?;
     let creators = logs.creators(stored.iter().map(|run| (&*run.created_by_role, run.created_by))).await;
     let creators = known(creators)?;
     let stored = stored.into_iter().map(|run| ListRow {
         id: run.id,
-        place: Place::Stored(run.cursor()),
+        place: RowPlace::Stored(run.cursor()),
         value: Entry {
             has_ended: run.revision.has_ended(),
             is_stored: true,
@@ -147,14 +147,14 @@ impl Source<'_> {
         let Some(id) = last_id else { return Ok(Start { place: None, last_id: None }) };
         if let Some(run) = self.logs.run_summaries(&[id]).await?.into_iter().find(|run| run.app_id == self.list.app_id)
         {
-            return Ok(Start { place: Some(Place::Stored(run.cursor())), last_id });
+            return Ok(Start { place: Some(RowPlace::Stored(run.cursor())), last_id });
         }
         // Only Dify can know it; its word on a run that is not there is its own.
         let raw =
             self.dify.get(&format!("{}/{id}", self.path.replace("/advanced-chat/", "/")), self.credentials).await?;
         let run: DifyRow = raw.json()?;
         let second = run.get("created_at").and_then(Value::as_i64).ok_or(UpstreamFault::Unexpected)?;
-        Ok(Start { place: Some(Place::Second(second)), last_id })
+        Ok(Start { place: Some(RowPlace::Second(second)), last_id })
     }
 
     /// Dify's rows behind a place: enough for a page, or all down to `oldest`, beyond which the store's page does not reach.
@@ -190,13 +190,13 @@ impl Source<'_> {
 
     /// A run that Dify knows, shortly before a place that it does not know; `None`: the newest will do.
     async fn known_before(&self, start: &Start) -> Result<Option<RecordId>, PassOnReason> {
-        let second = start.place.map_or(i64::MIN, Place::second);
+        let second = start.place.map_or(i64::MIN, RowPlace::second);
         let first = self.dify_page(None, LARGEST).await?.ok_or(UpstreamFault::Unexpected)?;
         let rows = self.placed(first.data).await?;
         if !first.has_more || rows.last().is_none_or(|row| row.place.second() < second) {
             return Ok(None);
         }
-        let Some(Place::Stored(place)) = start.place else { return Ok(None) };
+        let Some(RowPlace::Stored(place)) = start.place else { return Ok(None) };
         let newer = self.logs.runs_before(self.list, place, CANDIDATES).await?;
         let steps = std::iter::successors(Some(1usize), |step| Some(step * 2));
         for candidate in steps.map_while(|step| newer.get(step - 1)) {
@@ -231,7 +231,7 @@ impl Source<'_> {
         let known: HashMap<RecordId, Cursor> =
             self.logs.run_summaries(&ids).await?.into_iter().map(|run| (run.id, run.cursor())).collect();
         let row = |((id, place), value)| {
-            let place = known.get(&id).map_or(place, |cursor| Place::Stored(*cursor));
+            let place = known.get(&id).map_or(place, |cursor| RowPlace::Stored(*cursor));
             ListRow { id, place, value }
         };
         Ok(places.into_iter().zip(data).map(row).collect())

@@ -18,7 +18,7 @@ use crate::domain::query::{NodeSummary, RunSummary};
 use crate::domain::schema::{self, Role, Value};
 use crate::domain::{AppLog, Document, Graph, JsonText, Kind, NodeExecution, Record, TenantId, Timestamp, Truncation};
 
-use source::Source;
+use source::SourceFields;
 
 /// A column of text: borrowed when written, owned when read.
 type Text<'a> = Cow<'a, str>;
@@ -147,7 +147,7 @@ pub(super) struct LogRow(pub(super) AppLog);
 
 impl<'de> Deserialize<'de> for RunRow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Document { record, revision, .. } = Source::of(Kind::WorkflowRun, deserializer)?.document;
+        let Document { record, revision, .. } = SourceFields::of(Kind::WorkflowRun, deserializer)?.document;
         let Record::Run(run) = record else { return Err(another_kind()) };
         Ok(Self(RunSummary { run: *run, revision }))
     }
@@ -155,7 +155,8 @@ impl<'de> Deserialize<'de> for RunRow {
 
 impl<'de> Deserialize<'de> for NodeRow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Source { document, enclosing: [iteration_id, loop_id] } = Source::of(Kind::NodeExecution, deserializer)?;
+        let SourceFields { document, enclosing: [iteration_id, loop_id] } =
+            SourceFields::of(Kind::NodeExecution, deserializer)?;
         let Record::Node(node) = document.record else { return Err(another_kind()) };
         Ok(Self(NodeSummary { node: *node, iteration_id, loop_id, revision: document.revision }))
     }
@@ -163,7 +164,7 @@ impl<'de> Deserialize<'de> for NodeRow {
 
 impl<'de> Deserialize<'de> for LogRow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Source::of(Kind::AppLog, deserializer)?.document.record {
+        match SourceFields::of(Kind::AppLog, deserializer)?.document.record {
             Record::AppLog(log) => Ok(Self(*log)),
             _ => Err(another_kind()),
         }
@@ -187,7 +188,7 @@ impl From<NodeRow> for NodeSummary {
 }
 
 fn read_columns(kind: Kind, source: &str) -> serde_json::Result<Document> {
-    Ok(Source::of(kind, &mut serde_json::Deserializer::from_str(source))?.document)
+    Ok(SourceFields::of(kind, &mut serde_json::Deserializer::from_str(source))?.document)
 }
 
 /// Reads a graph back, with the tenant that it says it belongs to.

@@ -19,14 +19,14 @@ pub(super) struct BulkAnswer<'a> {
 #[serde(rename_all = "lowercase")]
 enum Item<'a> {
     #[serde(borrow)]
-    Index(Outcome<'a>),
+    Index(ItemOutcome<'a>),
     #[serde(borrow)]
-    Create(Outcome<'a>),
+    Create(ItemOutcome<'a>),
 }
 
 /// What the engine says of one action.
 #[derive(Deserialize)]
-pub(super) struct Outcome<'a> {
+pub(super) struct ItemOutcome<'a> {
     status: Option<u16>,
     #[serde(rename = "_seq_no")]
     sequence: Option<i64>,
@@ -37,7 +37,7 @@ pub(super) struct Outcome<'a> {
     by_content: bool,
 }
 
-impl Outcome<'_> {
+impl ItemOutcome<'_> {
     /// Whether it was the first operation of its shard: the index was just created, by us or by the engine.
     pub(super) fn is_first(&self) -> bool {
         self.sequence == Some(0)
@@ -56,7 +56,7 @@ pub(super) enum Judgement {
 ///
 /// # Errors
 /// If the answer is no bulk answer, or has another number of items than there were actions.
-pub(super) fn outcomes(body: &[u8], actions: usize) -> Result<Vec<Outcome<'_>>, SinkFault> {
+pub(super) fn outcomes(body: &[u8], actions: usize) -> Result<Vec<ItemOutcome<'_>>, SinkFault> {
     let answer: BulkAnswer = serde_json::from_slice(body).map_err(|error| not_understood(&error))?;
     if answer.items.len() != actions {
         let detail = format!("the answer has {} items for {actions} actions", answer.items.len());
@@ -64,13 +64,13 @@ pub(super) fn outcomes(body: &[u8], actions: usize) -> Result<Vec<Outcome<'_>>, 
     }
     let outcome = |item| match item {
         Item::Index(outcome) => outcome,
-        Item::Create(outcome) => Outcome { by_content: true, ..outcome },
+        Item::Create(outcome) => ItemOutcome { by_content: true, ..outcome },
     };
     Ok(answer.items.into_iter().map(outcome).collect())
 }
 
 /// The table.
-pub(super) fn judge(outcome: &Outcome<'_>) -> Judgement {
+pub(super) fn judge(outcome: &ItemOutcome<'_>) -> Judgement {
     let Some(status) = outcome.status else {
         return retry(None, "the store gave no status for this action".into());
     };

@@ -4,14 +4,14 @@ use std::fs;
 
 use rusqlite::Connection;
 
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::question::SqliteQuestion;
 use super::{SqliteSettings, months, schema, tables};
 use crate::domain::query::{MonthCount, MonthSize};
 
 /// How many month files there are, after a first look at the tables of each, and a line for each that is empty. Reading
 /// whole files would take minutes; `PRAGMA integrity_check` of the `sqlite3` program does that.
-pub fn check(settings: &SqliteSettings, question: &SqliteQuestion) -> Result<Vec<String>, Fault> {
+pub fn check(settings: &SqliteSettings, question: &SqliteQuestion) -> Result<Vec<String>, SqliteFault> {
     let months = question.months()?;
     let count = months.len();
     let mut empty = Vec::new();
@@ -28,14 +28,14 @@ pub fn check(settings: &SqliteSettings, question: &SqliteQuestion) -> Result<Vec
 }
 
 /// Looks into the newest month.
-pub fn ready(question: &SqliteQuestion) -> Result<(), Fault> {
+pub fn ready(question: &SqliteQuestion) -> Result<(), SqliteFault> {
     let Some(newest) = question.months()?.into_iter().next() else { return Ok(()) };
     question.read(newest, |connection| connection.query_row("SELECT 1", (), |_| Ok(())))?;
     Ok(())
 }
 
 /// Documents per month and kind, oldest month first.
-pub fn counts(question: &SqliteQuestion) -> Result<Vec<MonthCount>, Fault> {
+pub fn counts(question: &SqliteQuestion) -> Result<Vec<MonthCount>, SqliteFault> {
     let mut counts = Vec::new();
     for month in question.months()?.into_iter().rev() {
         for (kind, table) in tables::COUNTED {
@@ -48,7 +48,7 @@ pub fn counts(question: &SqliteQuestion) -> Result<Vec<MonthCount>, Fault> {
 }
 
 /// What the files of each month take, oldest month first; tables share them.
-pub fn sizes(settings: &SqliteSettings, question: &SqliteQuestion) -> Result<Vec<MonthSize>, Fault> {
+pub fn sizes(settings: &SqliteSettings, question: &SqliteQuestion) -> Result<Vec<MonthSize>, SqliteFault> {
     let months = question.months()?.into_iter().rev();
     let size = |month| {
         let files = months::paths(&settings.dir, month);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::lock::DirLock;
 use super::question::SqliteQuestion;
 use super::{SqliteReader, SqliteSettings, blocking, months, private};
@@ -50,7 +50,7 @@ impl SqliteCopies {
 impl MonthCopies for SqliteCopies {
     async fn prepare(&self) -> Result<(), StoreError> {
         let folder = self.folder.clone();
-        blocking(move || private::create_dir(&folder).map_err(|error| Fault::of_io(&error, &folder))).await
+        blocking(move || private::create_dir(&folder).map_err(|error| SqliteFault::of_io(&error, &folder))).await
     }
 
     async fn months(&self) -> Result<Vec<MonthState>, StoreError> {
@@ -60,7 +60,8 @@ impl MonthCopies for SqliteCopies {
         let states = move |question: &SqliteQuestion| {
             let mut states = Vec::new();
             for month in question.months()?.into_iter().rev() {
-                let mark = mark(&settings.dir, month, now).map_err(|error| Fault::of_io(&error, &settings.dir))?;
+                let mark =
+                    mark(&settings.dir, month, now).map_err(|error| SqliteFault::of_io(&error, &settings.dir))?;
                 states.push(MonthState { month, mark });
             }
             Ok(states)
@@ -72,7 +73,7 @@ impl MonthCopies for SqliteCopies {
         let month = name.month;
         let (folder, file) = (self.folder_of(name), self.file_of(name));
         let copying = move |question: &SqliteQuestion| {
-            let io = |error: &io::Error| Fault::of_io(error, &folder);
+            let io = |error: &io::Error| SqliteFault::of_io(error, &folder);
             private::create_dir(&folder).map_err(|error| io(&error))?;
             let copied = question.read(month, |source| Ok(copy(source, &file)))?.transpose()?;
             if copied.is_none() {
@@ -86,7 +87,7 @@ impl MonthCopies for SqliteCopies {
 
     async fn copies(&self) -> Result<Vec<CopyName>, StoreError> {
         let folder = self.folder.clone();
-        blocking(move || list(&folder).map_err(|error| Fault::of_io(&error, &folder))).await
+        blocking(move || list(&folder).map_err(|error| SqliteFault::of_io(&error, &folder))).await
     }
 
     async fn open(&self, name: &CopyName) -> Result<Box<dyn LogReader>, StoreError> {
@@ -112,7 +113,7 @@ impl MonthCopies for SqliteCopies {
     async fn delete(&self, name: &CopyName) -> Result<(), StoreError> {
         let folder = self.folder_of(name);
         blocking(move || match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Fault::of_io(&error, &folder)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(SqliteFault::of_io(&error, &folder)),
             _ => Ok(()),
         })
         .await
@@ -155,9 +156,9 @@ fn list(folder: &Path) -> io::Result<Vec<CopyName>> {
 }
 
 /// The copy has its name only once it is complete.
-fn copy(source: &Connection, path: &Path) -> Result<(), Fault> {
+fn copy(source: &Connection, path: &Path) -> Result<(), SqliteFault> {
     let part = part(path);
-    private::remove(&part).map_err(|error| Fault::of_io(&error, path))?;
+    private::remove(&part).map_err(|error| SqliteFault::of_io(&error, path))?;
     let copied = copy_pages(source, &part).and_then(|()| name_durably(&part, path));
     if copied.is_err() {
         // What is left of it is in the way of nothing: the next copy removes it.
@@ -168,13 +169,16 @@ fn copy(source: &Connection, path: &Path) -> Result<(), Fault> {
 
 /// In one step: between steps, a write would make the copy begin again. The step reads one snapshot and holds no lock
 /// that a writer needs.
-fn copy_pages(source: &Connection, part: &Path) -> Result<(), Fault> {
-    let fault = |error: rusqlite::Error| Fault::of(&error, part);
-    private::create_file(part).map_err(|error| Fault::of_io(&error, part))?;
+fn copy_pages(source: &Connection, part: &Path) -> Result<(), SqliteFault> {
+    let fault = |error: rusqlite::Error| SqliteFault::of(&error, part);
+    private::create_file(part).map_err(|error| SqliteFault::of_io(&error, part))?;
     let mut target = Connection::open(part).map_err(fault)?;
     let done = Backup::new(source, &mut target).and_then(|backup| backup.step(-1)).map_err(fault)?;
     if done != StepResult::Done {
-        return Err(Fault::Unavailable(format!("{}: the month is locked by another program: end it", part.display())));
+        return Err(SqliteFault::Unavailable(format!(
+            "{}: the month is locked by another program: end it",
+            part.display()
+        )));
     }
     // One tidy file, which can be read from a medium that cannot be written to.
     target.pragma_update(None, "journal_mode", "delete").map_err(fault)?;
@@ -182,27 +186,27 @@ fn copy_pages(source: &Connection, part: &Path) -> Result<(), Fault> {
 }
 
 /// Takes the lock of the directory: whoever writes into it could make the month anew at the same moment.
-fn restore(dir: &Path, source: &Path, month: Month) -> Result<(), Fault> {
-    private::create_dir(dir).map_err(|error| Fault::of_io(&error, dir))?;
+fn restore(dir: &Path, source: &Path, month: Month) -> Result<(), SqliteFault> {
+    private::create_dir(dir).map_err(|error| SqliteFault::of_io(&error, dir))?;
     let _lock = DirLock::acquire(dir)?;
     let path = months::path(dir, month);
     if path.exists() {
-        return Err(Fault::Unavailable(format!("{}: the store has this month already", path.display())));
+        return Err(SqliteFault::Unavailable(format!("{}: the store has this month already", path.display())));
     }
     let part = part(&path);
-    private::remove(&part).map_err(|error| Fault::of_io(&error, &part))?;
+    private::remove(&part).map_err(|error| SqliteFault::of_io(&error, &part))?;
     let copied = File::open(source).and_then(|mut from| io::copy(&mut from, &mut private::create_new(&part)?));
-    copied.map_err(|error| Fault::of_io(&error, source)).and_then(|_| name_durably(&part, &path))
+    copied.map_err(|error| SqliteFault::of_io(&error, source)).and_then(|_| name_durably(&part, &path))
 }
 
 /// Gives a finished file its name; durable when it answers.
-fn name_durably(part: &Path, path: &Path) -> Result<(), Fault> {
+fn name_durably(part: &Path, path: &Path) -> Result<(), SqliteFault> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(part)
         .and_then(|file| file.sync_all())
         .and_then(|()| fs::rename(part, path))
         .and_then(|()| months::sync_dir(folder))
-        .map_err(|error| Fault::of_io(&error, path))
+        .map_err(|error| SqliteFault::of_io(&error, path))
 }
 
 fn part(path: &Path) -> PathBuf {

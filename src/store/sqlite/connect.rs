@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::months::Stamp;
 use super::question::GivenUp;
-use super::schema::{self, State};
+use super::schema::{self, FileState};
 use super::text;
 use crate::domain::Month;
 
@@ -87,27 +87,27 @@ impl Connected {
         busy: Duration,
         through_log: bool,
         slot: ConnectionSlot,
-    ) -> Result<Option<Self>, Fault> {
+    ) -> Result<Option<Self>, SqliteFault> {
         let stamp = match Stamp::of(path) {
             Ok(stamp) => stamp,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Fault::of_io(&error, path)),
+            Err(error) => return Err(SqliteFault::of_io(&error, path)),
         };
         let is_tidy = stamp.is_tidy() && !through_log;
         let opened = configured(path, is_tidy, busy)
-            .map_err(|error| Fault::of(&error, path))
+            .map_err(|error| SqliteFault::of(&error, path))
             .and_then(|connection| schema::state(&connection, path).map(|state| (connection, state)));
         match opened {
-            Ok((connection, State::Current)) => {
+            Ok((connection, FileState::Current)) => {
                 Ok(Some(Self { month, stamp, is_tidy, connection, idle_since: Instant::now(), _slot: slot }))
             }
-            Ok((_, State::Empty)) => Ok(None),
-            Ok((_, State::Older(version))) => {
-                Err(Fault::NotSetUp(format!("{} has the older schema {version}", path.display())))
+            Ok((_, FileState::Empty)) => Ok(None),
+            Ok((_, FileState::Older(version))) => {
+                Err(SqliteFault::NotSetUp(format!("{} has the older schema {version}", path.display())))
             }
             // Dropped since it was listed, or a writer came.
             Err(_) if !path.exists() => Ok(None),
-            Err(_) if is_tidy && !stamp.is_current(path) => Err(Fault::Moved),
+            Err(_) if is_tidy && !stamp.is_current(path) => Err(SqliteFault::Moved),
             Err(fault) => Err(fault),
         }
     }
@@ -118,15 +118,15 @@ impl Connected {
     }
 
     /// Begins the snapshot of a question, which ends the connection's work once it is given up.
-    pub fn begin(&mut self, path: &Path, given_up: &GivenUp) -> Result<(), Fault> {
+    pub fn begin(&mut self, path: &Path, given_up: &GivenUp) -> Result<(), SqliteFault> {
         if !self.is_tidy {
-            self.stamp = Stamp::of(path).map_err(|error| Fault::of_io(&error, path))?;
+            self.stamp = Stamp::of(path).map_err(|error| SqliteFault::of_io(&error, path))?;
         }
         let given_up = given_up.clone();
         let begun = self.connection.progress_handler(STEPS, Some(move || given_up.is_set()));
         // Only the first read of a transaction takes the snapshot.
         let begun = begun.and_then(|()| self.connection.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1;"));
-        begun.map_err(|error| Fault::of(&error, path))
+        begun.map_err(|error| SqliteFault::of(&error, path))
     }
 
     /// Ends the snapshot: an idle connection holds up no checkpoint.

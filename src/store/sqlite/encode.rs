@@ -1,4 +1,4 @@
-//! Actions to bound values. Compression happens when a [`Row`] is made, on the caller's side of the writer's queue.
+//! Actions to bound values. Compression happens when a [`EncodedRow`] is made, on the caller's side of the writer's queue.
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 
@@ -8,13 +8,13 @@ use crate::domain::schema::{self, Role};
 use crate::domain::{BulkAction, Document, JsonText, Record, Truncation};
 
 /// An action ready to be written: its long texts compressed.
-pub struct Row {
+pub struct EncodedRow {
     action: BulkAction,
     /// In the order of [`texts`].
     frames: Vec<Option<StoredText>>,
 }
 
-impl Row {
+impl EncodedRow {
     /// Compresses the action's long texts if asked to. Graphs always are: they are most of the bytes.
     pub fn new(action: BulkAction, compress: bool) -> Self {
         let frames = match &action {

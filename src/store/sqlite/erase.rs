@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, Transaction};
 
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::files::WriteFiles;
 use super::newest;
 use super::question::SqliteQuestion;
@@ -23,7 +23,7 @@ struct Removal {
 }
 
 /// See [`Eraser::erase`](crate::store::Eraser::erase). One transaction per month.
-pub fn erase(files: &mut WriteFiles, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, Fault> {
+pub fn erase(files: &mut WriteFiles, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, SqliteFault> {
     let mut erased = vec![false; erasures.len()];
     let found = removals(&files.question(), erasures)?;
     // Older copies first: were the newest gone and they not, a crash in between would bring one of them up.
@@ -48,7 +48,7 @@ pub fn erase(files: &mut WriteFiles, erasures: &[Erasure], remains: Remains) -> 
 }
 
 /// Where the copies of records lie, month by month; what must not be removed is left out.
-fn removals(question: &SqliteQuestion, erasures: &[Erasure]) -> Result<Vec<(Month, Vec<Removal>)>, Fault> {
+fn removals(question: &SqliteQuestion, erasures: &[Erasure]) -> Result<Vec<(Month, Vec<Removal>)>, SqliteFault> {
     question.ask(|months| {
         let mut by_month: Vec<(Month, Vec<Removal>)> = months.iter().map(|file| (file.month, Vec::new())).collect();
         for (position, erasure) in erasures.iter().enumerate() {
@@ -86,7 +86,7 @@ fn erase_one(connection: &Connection, key: RecordKey, remains: Remains) -> rusql
 
 /// Per erasure, whether a tombstone of exactly this instant lies in some month: an earlier attempt at the same request did
 /// it.
-pub fn erased_at(question: &SqliteQuestion, erasures: &[Erasure], at: Timestamp) -> Result<Vec<bool>, Fault> {
+pub fn erased_at(question: &SqliteQuestion, erasures: &[Erasure], at: Timestamp) -> Result<Vec<bool>, SqliteFault> {
     let sql = "SELECT 1 FROM tombstones WHERE kind = ?1 AND tenant_id = ?2 AND id = ?3 AND at = ?4";
     question.ask(|months| {
         let mut erased = vec![false; erasures.len()];

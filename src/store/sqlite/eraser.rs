@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::files::WriteFiles;
 use super::pool::ReadPool;
-use super::requests::{ErasureRequest, PREFIX, Step};
+use super::requests::{ErasureRequest, PREFIX, RequestState};
 use super::state::StateFile;
 use super::watch::FileWatch;
 use super::{SqliteSettings, blocking, erase};
@@ -54,7 +54,7 @@ impl SqliteEraser {
     /// Does work as the one process that writes, if there is no other. It begins with what others asked of the writer.
     async fn alone<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut WriteFiles) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&mut WriteFiles) -> Result<T, SqliteFault> + Send + 'static,
     ) -> Result<Option<T>, StoreError> {
         let eraser = self.clone();
         self.pool.look_after();
@@ -74,7 +74,7 @@ impl SqliteEraser {
     /// As [`Self::alone`]; an error that names the other process if there is one.
     async fn only_alone<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut WriteFiles) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&mut WriteFiles) -> Result<T, SqliteFault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let busy = "another difylog writes to the directory of store.sqlite.dir: let it do this, or end it";
         self.alone(work).await?.ok_or_else(|| StoreError::Unavailable(busy.to_owned()))
@@ -82,7 +82,7 @@ impl SqliteEraser {
 
     async fn with_state<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&StateFile) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&StateFile) -> Result<T, SqliteFault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let state = self.state.clone();
         blocking(move || work(&state)).await
@@ -110,27 +110,27 @@ impl SqliteEraser {
     async fn progress(&self, key: &str) -> Result<Progress, StoreError> {
         let (key, now) = (key.to_owned(), (self.clock)().micros());
         self.with_state(move |state| {
-            let gone_away = || Fault::Unavailable("the request to the writing difylog was removed; try again".to_owned());
+            let gone_away = || SqliteFault::Unavailable("the request to the writing difylog was removed; try again".to_owned());
             let entry = state.get(&key)?.ok_or_else(gone_away)?;
             let request = ErasureRequest::of(&entry.value).ok_or_else(gone_away)?;
             match request.step {
-                Step::Asked if now > request.until && state.delete(&key, entry.version)? => {
+                RequestState::Asked if now > request.until && state.delete(&key, entry.version)? => {
                     let detail = "the difylog that writes the directory did not answer in time: nothing was deleted; see \
                                   whether its worker is stuck, or older than this one";
-                    Err(Fault::Unavailable(detail.to_owned()))
+                    Err(SqliteFault::Unavailable(detail.to_owned()))
                 }
-                Step::Taken if now > request.until.saturating_add(micros(TO_END)) => {
+                RequestState::Taken if now > request.until.saturating_add(micros(TO_END)) => {
                     let detail = "the deletion takes long: the difylog that writes the directory is still at it";
-                    Err(Fault::Unavailable(detail.to_owned()))
+                    Err(SqliteFault::Unavailable(detail.to_owned()))
                 }
-                Step::Asked | Step::Taken => Ok(Progress::Waiting),
-                Step::Answered(gone) => {
+                RequestState::Asked | RequestState::Taken => Ok(Progress::Waiting),
+                RequestState::Answered(gone) => {
                     state.delete(&key, entry.version)?;
                     Ok(Progress::Done(gone))
                 }
-                Step::Failed(detail) => {
+                RequestState::Failed(detail) => {
                     state.delete(&key, entry.version)?;
-                    Err(Fault::Unavailable(detail))
+                    Err(SqliteFault::Unavailable(detail))
                 }
             }
         })

@@ -11,7 +11,7 @@ use crate::store::StoreError;
 
 /// What went wrong with a file or the directory, sorted by what follows. The texts name the file and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub enum SqliteFault {
     /// Full, locked, read-only, an I/O error: the same may succeed later. Holds every request that touches the file.
     Unavailable(String),
     /// The content of this one file cannot be used. Holds the actions of its month; other months go on.
@@ -26,7 +26,7 @@ pub enum Fault {
     GivenUp,
 }
 
-impl Fault {
+impl SqliteFault {
     /// Sorts an error by its code.
     pub fn of(error: &Error, path: &Path) -> Self {
         let text = |turn: &str| bounded(format!("{}: {error}; {turn}", path.display()));
@@ -79,21 +79,21 @@ const fn turn(code: ErrorCode) -> &'static str {
     }
 }
 
-impl From<Fault> for SinkFault {
-    fn from(fault: Fault) -> Self {
+impl From<SqliteFault> for SinkFault {
+    fn from(fault: SqliteFault) -> Self {
         let kind = match fault {
-            Fault::NotSetUp(_) => FaultKind::NotSetUp,
+            SqliteFault::NotSetUp(_) => FaultKind::NotSetUp,
             _ => FaultKind::Storage,
         };
         Self::new(kind, fault.detail())
     }
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
+impl From<SqliteFault> for StoreError {
+    fn from(fault: SqliteFault) -> Self {
         match fault {
-            Fault::NotSetUp(detail) => Self::NotSetUp(detail),
-            Fault::Damaged(detail) => Self::Corrupt(detail),
+            SqliteFault::NotSetUp(detail) => Self::NotSetUp(detail),
+            SqliteFault::Damaged(detail) => Self::Corrupt(detail),
             other => Self::Unavailable(other.detail()),
         }
     }

@@ -11,7 +11,7 @@ use rusqlite::Transaction;
 use tracing::warn;
 
 use super::erase;
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::lock::DirLock;
 use super::month_file::MonthFile;
 use super::months;
@@ -71,14 +71,14 @@ impl WriteFiles {
     pub fn transact<T>(
         &mut self,
         month: Month,
-        work: impl FnOnce(&Transaction<'_>, &Path) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+        work: impl FnOnce(&Transaction<'_>, &Path) -> Result<T, SqliteFault>,
+    ) -> Result<T, SqliteFault> {
         self.indexed.remove(&month);
         let mut file = self.take(month)?;
         let done = file.transact(work)?;
         if !file.identity.is_still_at(&file.path) {
             let detail = format!("{}: the file was moved away or replaced while it was written", file.path.display());
-            return Err(Fault::Unavailable(detail));
+            return Err(SqliteFault::Unavailable(detail));
         }
         self.watch.note(month, file.identity);
         self.keep(file);
@@ -86,12 +86,12 @@ impl WriteFiles {
     }
 
     /// Takes the right to write into the directory, and keeps it.
-    pub fn claim(&mut self) -> Result<(), Fault> {
+    pub fn claim(&mut self) -> Result<(), SqliteFault> {
         self.ensure_lock()
     }
 
     /// As [`Self::claim`]; `false`: another process has it.
-    pub fn try_claim(&mut self) -> Result<bool, Fault> {
+    pub fn try_claim(&mut self) -> Result<bool, SqliteFault> {
         if !self.holds_lock() {
             self.let_go();
             self.lock = DirLock::take(&self.settings.dir)?.ok();
@@ -117,30 +117,30 @@ impl WriteFiles {
     }
 
     /// Carries out what other processes asked of the one that writes.
-    pub fn serve_requests(&mut self, now: Timestamp) -> Result<(), Fault> {
+    pub fn serve_requests(&mut self, now: Timestamp) -> Result<(), SqliteFault> {
         let state = self.state.clone();
         requests::serve(self, &state, now)
     }
 
     /// Whether a write could succeed: the lock is ours and the disk takes a file.
-    pub fn probe(&mut self) -> Result<(), Fault> {
+    pub fn probe(&mut self) -> Result<(), SqliteFault> {
         self.ensure_lock()?;
         let path = self.settings.dir.join("difylog.probe");
         // What an earlier probe left, or a link that somebody put there: its target is not touched.
-        private::remove(&path).map_err(|error| Fault::of_io(&error, &path))?;
+        private::remove(&path).map_err(|error| SqliteFault::of_io(&error, &path))?;
         let written = private::create_new(&path).and_then(|mut file| {
             file.write_all(&vec![0; PROBE_BYTES])?;
             file.sync_all()
         });
         // What a full disk left of it must go as well.
         let removed = private::remove(&path);
-        written.and(removed).map_err(|error| Fault::of_io(&error, &path))
+        written.and(removed).map_err(|error| SqliteFault::of_io(&error, &path))
     }
 
     /// Creates the directory and brings files of earlier versions up to date.
-    pub fn install(&mut self) -> Result<Vec<String>, Fault> {
+    pub fn install(&mut self) -> Result<Vec<String>, SqliteFault> {
         let dir = self.settings.dir.clone();
-        let io = |error: &std::io::Error| Fault::of_io(error, &dir);
+        let io = |error: &std::io::Error| SqliteFault::of_io(error, &dir);
         let mut done = Vec::new();
         if !dir.exists() {
             private::create_dir(&dir).map_err(|error| io(&error))?;
@@ -164,7 +164,7 @@ impl WriteFiles {
     }
 
     /// Deletes a month. Answers whether there was one.
-    pub fn drop_month(&mut self, month: Month) -> Result<bool, Fault> {
+    pub fn drop_month(&mut self, month: Month) -> Result<bool, SqliteFault> {
         self.ensure_lock()?;
         self.open.retain(|file| file.month != month);
         self.erased.remove(&month);
@@ -173,14 +173,14 @@ impl WriteFiles {
     }
 
     /// Marks a month as gone for good, then deletes it. Answers whether there was one.
-    pub fn retire_month(&mut self, month: Month, at: Timestamp) -> Result<bool, Fault> {
+    pub fn retire_month(&mut self, month: Month, at: Timestamp) -> Result<bool, SqliteFault> {
         self.ensure_lock()?;
         self.state.retire(month, at)?;
         self.drop_month(month)
     }
 
     /// The months into which writes are too late: they were dropped, or are about to be.
-    pub fn retired(&self) -> Result<Vec<Month>, Fault> {
+    pub fn retired(&self) -> Result<Vec<Month>, SqliteFault> {
         self.state.retired()
     }
 
@@ -189,8 +189,8 @@ impl WriteFiles {
         &mut self,
         month: Month,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T, Fault> {
-        self.transact(month, |transaction, path| work(transaction).map_err(|error| Fault::of(&error, path)))
+    ) -> Result<T, SqliteFault> {
+        self.transact(month, |transaction, path| work(transaction).map_err(|error| SqliteFault::of(&error, path)))
     }
 
     /// As [`Self::change`], but creates no month.
@@ -198,7 +198,7 @@ impl WriteFiles {
         &mut self,
         month: Month,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>, Fault> {
+    ) -> Result<Option<T>, SqliteFault> {
         if self.has(month) { self.change(month, work).map(Some) } else { Ok(None) }
     }
 
@@ -208,7 +208,7 @@ impl WriteFiles {
         &mut self,
         month: Month,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>, Fault> {
+    ) -> Result<Option<T>, SqliteFault> {
         let erased = self.change_if_there(month, work)?;
         if erased.is_some() {
             self.erased.insert(month);
@@ -234,7 +234,7 @@ impl WriteFiles {
         }
     }
 
-    fn empty_log(&mut self, month: Month) -> Result<bool, Fault> {
+    fn empty_log(&mut self, month: Month) -> Result<bool, SqliteFault> {
         let file = self.take(month)?;
         let emptied = file.empty_log()?;
         self.keep(file);
@@ -242,11 +242,11 @@ impl WriteFiles {
     }
 
     /// Gives the space of removed rows back to the disk. A line for each month.
-    pub fn compact(&mut self) -> Result<Vec<String>, Fault> {
+    pub fn compact(&mut self) -> Result<Vec<String>, SqliteFault> {
         self.ensure_lock()?;
         let dir = self.settings.dir.clone();
         let mut lines = Vec::new();
-        for month in months::newest_first(&dir).map_err(|error| Fault::of_io(&error, &dir))? {
+        for month in months::newest_first(&dir).map_err(|error| SqliteFault::of_io(&error, &dir))? {
             let file = self.take(month)?;
             let freed = file.compact()?;
             lines.push(format!("{}: {} KiB given back", file.path.display(), freed / 1024));
@@ -290,7 +290,7 @@ impl WriteFiles {
     /// Brings the search index of a month a step further. Answers whether there is more to do.
     fn index(&mut self, month: Month) -> bool {
         let more = self.transact(month, |transaction, path| {
-            search::catch_up(transaction).map_err(|error| Fault::of(&error, path))
+            search::catch_up(transaction).map_err(|error| SqliteFault::of(&error, path))
         });
         match more {
             Ok(true) => return true,
@@ -304,9 +304,9 @@ impl WriteFiles {
     }
 
     /// Removes the tombstones of records from every month. Answers how many.
-    pub fn lift_tombstones(&mut self, keys: &[RecordKey]) -> Result<u64, Fault> {
+    pub fn lift_tombstones(&mut self, keys: &[RecordKey]) -> Result<u64, SqliteFault> {
         let dir = self.settings.dir.clone();
-        let months = months::newest_first(&dir).map_err(|error| Fault::of_io(&error, &dir))?;
+        let months = months::newest_first(&dir).map_err(|error| SqliteFault::of_io(&error, &dir))?;
         let mut lifted = 0;
         for month in months {
             lifted += self.change(month, |rows| erase::lift(rows, keys))?;
@@ -315,9 +315,9 @@ impl WriteFiles {
     }
 
     /// Removes tombstones, and marks of months, older than an instant. Answers how many.
-    pub fn purge_tombstones(&mut self, before: Timestamp) -> Result<u64, Fault> {
+    pub fn purge_tombstones(&mut self, before: Timestamp) -> Result<u64, SqliteFault> {
         let dir = self.settings.dir.clone();
-        let months = months::newest_first(&dir).map_err(|error| Fault::of_io(&error, &dir))?;
+        let months = months::newest_first(&dir).map_err(|error| SqliteFault::of_io(&error, &dir))?;
         let mut purged = self.state.purge_retired(before)?;
         for month in months {
             purged += self.change(month, |rows| erase::purge(rows, before))?;
@@ -330,7 +330,7 @@ impl WriteFiles {
     }
 
     /// The month's file, out of the kept ones; whoever does not [`keep`](Self::keep) it closes it.
-    fn take(&mut self, month: Month) -> Result<MonthFile, Fault> {
+    fn take(&mut self, month: Month) -> Result<MonthFile, SqliteFault> {
         let kept = self.open.iter().position(|file| file.month == month).map(|index| self.open.remove(index));
         if let Some(file) = kept.filter(|file| file.identity.is_still_at(&file.path)) {
             return Ok(file);
@@ -357,7 +357,7 @@ impl WriteFiles {
         self.lock = None;
     }
 
-    fn ensure_lock(&mut self) -> Result<(), Fault> {
+    fn ensure_lock(&mut self) -> Result<(), SqliteFault> {
         if self.holds_lock() {
             return Ok(());
         }
@@ -376,15 +376,15 @@ impl Drop for WriteFiles {
     }
 }
 
-fn delete(dir: &Path, month: Month) -> Result<bool, Fault> {
+fn delete(dir: &Path, month: Month) -> Result<bool, SqliteFault> {
     let mut found = false;
     for path in months::paths(dir, month) {
         match fs::remove_file(&path) {
             Ok(()) => found = true,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Fault::of_io(&error, &path)),
+            Err(error) => return Err(SqliteFault::of_io(&error, &path)),
         }
     }
-    months::sync_dir(dir).map_err(|error| Fault::of_io(&error, dir))?;
+    months::sync_dir(dir).map_err(|error| SqliteFault::of_io(&error, dir))?;
     Ok(found)
 }

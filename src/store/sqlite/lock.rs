@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::months::FileIdentity;
 use super::private;
 
@@ -21,14 +21,14 @@ pub struct DirLock {
 
 impl DirLock {
     /// Takes the lock, or says who has it.
-    pub fn acquire(dir: &Path) -> Result<Self, Fault> {
-        Self::take(dir)?.map_err(Fault::Unavailable)
+    pub fn acquire(dir: &Path) -> Result<Self, SqliteFault> {
+        Self::take(dir)?.map_err(SqliteFault::Unavailable)
     }
 
     /// Takes the lock; the inner error says who has it.
-    pub fn take(dir: &Path) -> Result<Result<Self, String>, Fault> {
+    pub fn take(dir: &Path) -> Result<Result<Self, String>, SqliteFault> {
         let path = dir.join(NAME);
-        let io = |error: &std::io::Error| Fault::of_io(error, &path);
+        let io = |error: &std::io::Error| SqliteFault::of_io(error, &path);
         let mut file = private::open(&path).map_err(|error| missing_directory(dir).unwrap_or_else(|| io(&error)))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -47,8 +47,8 @@ impl DirLock {
 }
 
 /// The fault of a directory that is not there.
-pub fn missing_directory(dir: &Path) -> Option<Fault> {
-    (!dir.exists()).then(|| Fault::NotSetUp(format!("directory {} does not exist", dir.display())))
+pub fn missing_directory(dir: &Path) -> Option<SqliteFault> {
+    (!dir.exists()).then(|| SqliteFault::NotSetUp(format!("directory {} does not exist", dir.display())))
 }
 
 fn record_pid(file: &mut File) -> std::io::Result<()> {
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn one_holder_and_the_next_after_it() {
         let dir = tempfile::tempdir().unwrap();
-        let lock = DirLock::acquire(dir.path()).map_err(Fault::detail).unwrap();
+        let lock = DirLock::acquire(dir.path()).map_err(SqliteFault::detail).unwrap();
         assert!(lock.holds());
         let refused = DirLock::acquire(dir.path()).err().unwrap().detail();
         assert!(refused.contains(&format!("another difylog (pid {}) writes to", std::process::id())), "{refused}");
@@ -85,6 +85,6 @@ mod tests {
     fn a_missing_directory_is_not_set_up() {
         let dir = tempfile::tempdir().unwrap();
         let fault = DirLock::acquire(&dir.path().join("absent")).err().unwrap();
-        assert!(matches!(fault, Fault::NotSetUp(_)));
+        assert!(matches!(fault, SqliteFault::NotSetUp(_)));
     }
 }

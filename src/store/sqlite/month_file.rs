@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::lock::missing_directory;
 use super::months::{self, FileIdentity};
 use super::{SqliteSettings, private, schema, search};
@@ -32,13 +32,13 @@ pub struct MonthFile {
 
 impl MonthFile {
     /// Opens the file, or creates it.
-    pub fn open(settings: &SqliteSettings, month: Month) -> Result<Self, Fault> {
+    pub fn open(settings: &SqliteSettings, month: Month) -> Result<Self, SqliteFault> {
         let path = months::path(&settings.dir, month);
         let fault =
-            |error: &rusqlite::Error| missing_directory(&settings.dir).unwrap_or_else(|| Fault::of(error, &path));
+            |error: &rusqlite::Error| missing_directory(&settings.dir).unwrap_or_else(|| SqliteFault::of(error, &path));
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if settings.dir.exists() {
-            private::create_file(&path).map_err(|error| Fault::of_io(&error, &path))?;
+            private::create_file(&path).map_err(|error| SqliteFault::of_io(&error, &path))?;
         }
         let mut connection = Connection::open_with_flags(&path, flags).map_err(|error| fault(&error))?;
         connection.busy_timeout(settings.busy_timeout()).map_err(|error| fault(&error))?;
@@ -46,7 +46,7 @@ impl MonthFile {
         schema::state(&connection, &path)?;
         configure(&connection, settings).map_err(|error| fault(&error))?;
         schema::migrate(&mut connection, &path, month)?;
-        let identity = FileIdentity::of(&path).map_err(|error| Fault::of_io(&error, &path))?;
+        let identity = FileIdentity::of(&path).map_err(|error| SqliteFault::of_io(&error, &path))?;
         let file = Self { month, path, identity, connection };
         // A writer that died may have left a log with what was erased since.
         file.empty_log()?;
@@ -54,9 +54,12 @@ impl MonthFile {
     }
 
     /// Runs work in one transaction, and commits it.
-    pub fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>, &Path) -> Result<T, Fault>) -> Result<T, Fault> {
+    pub fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>, &Path) -> Result<T, SqliteFault>,
+    ) -> Result<T, SqliteFault> {
         let Self { connection, path, .. } = self;
-        let fault = |error: rusqlite::Error| Fault::of(&error, path);
+        let fault = |error: rusqlite::Error| SqliteFault::of(&error, path);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
         let done = work(&transaction, path)?;
         transaction.commit().map_err(fault)?;
@@ -65,8 +68,8 @@ impl MonthFile {
 
     /// Moves the log into the database and empties it, so that it holds nothing that was changed since. `false`: a question
     /// still reads an earlier state; it is not waited for.
-    pub fn empty_log(&self) -> Result<bool, Fault> {
-        let fault = |error: rusqlite::Error| Fault::of(&error, &self.path);
+    pub fn empty_log(&self) -> Result<bool, SqliteFault> {
+        let fault = |error: rusqlite::Error| SqliteFault::of(&error, &self.path);
         let waits: i64 = self.connection.pragma_query_value(None, "busy_timeout", |row| row.get(0)).map_err(fault)?;
         self.connection.busy_timeout(Duration::ZERO).map_err(fault)?;
         let emptied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0));
@@ -76,21 +79,22 @@ impl MonthFile {
     }
 
     /// Rows that the search index does not know as they are now.
-    pub fn behind(&self) -> Result<i64, Fault> {
-        search::behind(&self.connection).map_err(|error| Fault::of(&error, &self.path))
+    pub fn behind(&self) -> Result<i64, SqliteFault> {
+        search::behind(&self.connection).map_err(|error| SqliteFault::of(&error, &self.path))
     }
 
     /// Gives the space of removed rows back to the disk, and makes the search index anew: it refers to rows by numbers that
     /// may be others afterwards, and holds what it knew of removed rows until then. Answers the bytes given back.
-    pub fn compact(&self) -> Result<u64, Fault> {
+    pub fn compact(&self) -> Result<u64, SqliteFault> {
         let path = &self.path;
-        let size = || std::fs::metadata(path).map(|found| found.len()).map_err(|error| Fault::of_io(&error, path));
+        let size =
+            || std::fs::metadata(path).map(|found| found.len()).map_err(|error| SqliteFault::of_io(&error, path));
         let before = size()?;
         let compacted = self.connection.execute_batch(search::CLEAR);
         let compacted = compacted.and_then(|()| self.connection.execute_batch("VACUUM"));
-        compacted.map_err(|error| Fault::of(&error, path))?;
+        compacted.map_err(|error| SqliteFault::of(&error, path))?;
         if !self.empty_log()? {
-            return Err(Fault::Unavailable(format!("{}: a reader holds the file: try again", path.display())));
+            return Err(SqliteFault::Unavailable(format!("{}: a reader holds the file: try again", path.display())));
         }
         Ok(before.saturating_sub(size()?))
     }

@@ -8,7 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::conditions::blob;
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::question::OpenMonth;
 use super::{decode, tables};
 use crate::domain::query::TimeRange;
@@ -23,7 +23,7 @@ pub fn revision_of(connection: &Connection, key: RecordKey) -> rusqlite::Result<
 }
 
 /// Every copy of a record.
-pub fn copies(months: &[OpenMonth], key: RecordKey) -> Result<Vec<Precedence>, Fault> {
+pub fn copies(months: &[OpenMonth], key: RecordKey) -> Result<Vec<Precedence>, SqliteFault> {
     let mut copies = Vec::new();
     for file in months {
         copies.extend(copy_in(file, key)?);
@@ -37,7 +37,7 @@ pub fn likeliest_first(months: &[OpenMonth], near: Option<Month>) -> impl Iterat
     months.iter().filter(is_near).chain(months.iter().filter(move |file| !is_near(file)))
 }
 
-fn copy_in(file: &OpenMonth, key: RecordKey) -> Result<Option<Precedence>, Fault> {
+fn copy_in(file: &OpenMonth, key: RecordKey) -> Result<Option<Precedence>, SqliteFault> {
     let revision = file.ask(|connection| revision_of(connection, key))?;
     Ok(revision.map(|revision| Precedence::new(revision, file.month)))
 }
@@ -47,7 +47,7 @@ fn copy_in(file: &OpenMonth, key: RecordKey) -> Result<Option<Precedence>, Fault
 pub fn place<'m>(
     months: impl IntoIterator<Item = &'m OpenMonth>,
     key: RecordKey,
-) -> Result<Option<&'m OpenMonth>, Fault> {
+) -> Result<Option<&'m OpenMonth>, SqliteFault> {
     let mut newest: Option<(Precedence, &OpenMonth)> = None;
     for file in months {
         let Some(copy) = copy_in(file, key)? else { continue };
@@ -76,7 +76,7 @@ pub fn superseded(
     months: &[OpenMonth],
     kind: Kind,
     copies: &[MonthCopy],
-) -> Result<HashSet<(Month, RecordKey)>, Fault> {
+) -> Result<HashSet<(Month, RecordKey)>, SqliteFault> {
     let changing: Vec<&MonthCopy> = copies.iter().filter(|(_, copy)| !copy.is_final()).collect();
     let mut superseded = HashSet::new();
     if changing.is_empty() {
@@ -100,7 +100,7 @@ fn revisions_in(
     file: &OpenMonth,
     kind: Kind,
     keys: impl Iterator<Item = RecordKey>,
-) -> Result<HashMap<RecordKey, Revision>, Fault> {
+) -> Result<HashMap<RecordKey, Revision>, SqliteFault> {
     let (sql, asked) = (lookup(kind), listed(keys.map(|key| (key.tenant_id, key.id))));
     file.ask(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;
@@ -152,7 +152,7 @@ impl Superseded {
         kind: Kind,
         tenant_id: Option<TenantId>,
         created: TimeRange,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, SqliteFault> {
         let mut found = Self::default();
         if months.len() < 2 || !matches!(kind, Kind::WorkflowRun | Kind::NodeExecution) {
             return Ok(found);

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::SqliteSettings;
 use super::connect::{Connected, ConnectionSlot};
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::lock::missing_directory;
 use super::months;
 use crate::domain::Month;
@@ -71,15 +71,16 @@ impl ReadPool {
     }
 
     /// The months there are, newest first.
-    pub fn months(&self) -> Result<Vec<Month>, Fault> {
+    pub fn months(&self) -> Result<Vec<Month>, SqliteFault> {
         let dir = &self.settings.dir;
-        months::newest_first(dir).map_err(|error| missing_directory(dir).unwrap_or_else(|| Fault::of_io(&error, dir)))
+        months::newest_first(dir)
+            .map_err(|error| missing_directory(dir).unwrap_or_else(|| SqliteFault::of_io(&error, dir)))
     }
 
     /// Waits for the right to ask a question.
-    pub async fn permit(&self) -> Result<OwnedSemaphorePermit, Fault> {
+    pub async fn permit(&self) -> Result<OwnedSemaphorePermit, SqliteFault> {
         let permit = Arc::clone(&self.questions).acquire_owned().await;
-        permit.map_err(|_| Fault::Unavailable(String::from("the sqlite store is closed")))
+        permit.map_err(|_| SqliteFault::Unavailable(String::from("the sqlite store is closed")))
     }
 
     /// Questions that could begin now.
@@ -104,7 +105,12 @@ impl ReadPool {
     /// more than the bound: at most two of them does each question read at once.
     ///
     /// `through_log`: reads a month as if a writer had it open, whether or not one has.
-    pub fn open(&self, month: Month, through_log: bool, let_go: impl Fn() -> bool) -> Result<Option<Connected>, Fault> {
+    pub fn open(
+        &self,
+        month: Month,
+        through_log: bool,
+        let_go: impl Fn() -> bool,
+    ) -> Result<Option<Connected>, SqliteFault> {
         if let Some(connected) = self.take_idle(month).filter(|connected| !(connected.is_tidy && through_log)) {
             return Ok(Some(connected));
         }
@@ -115,7 +121,7 @@ impl ReadPool {
             if !self.close_oldest() && !let_go() {
                 match ConnectionSlot::take(&self.taken, usize::MAX) {
                     Some(slot) => break slot,
-                    None => return Err(Fault::Unavailable(String::from("too many open files"))),
+                    None => return Err(SqliteFault::Unavailable(String::from("too many open files"))),
                 }
             }
         };

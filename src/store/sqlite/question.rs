@@ -18,7 +18,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connect::Connected;
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::months::Stamp;
 use super::pool::ReadPool;
 use crate::domain::Month;
@@ -60,12 +60,12 @@ impl SqliteQuestion {
     }
 
     /// The months there are, newest first.
-    pub fn months(&self) -> Result<Vec<Month>, Fault> {
+    pub fn months(&self) -> Result<Vec<Month>, SqliteFault> {
         self.pool.months()
     }
 
     /// Runs a question on all months, newest first. It may run again if files change meanwhile.
-    pub fn ask<T>(&self, question: impl Fn(&[OpenMonth]) -> Result<T, Fault>) -> Result<T, Fault> {
+    pub fn ask<T>(&self, question: impl Fn(&[OpenMonth]) -> Result<T, SqliteFault>) -> Result<T, SqliteFault> {
         self.attempt(|| self.months(), question)
     }
 
@@ -74,15 +74,15 @@ impl SqliteQuestion {
         &self,
         month: Month,
         question: impl Fn(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>, Fault> {
+    ) -> Result<Option<T>, SqliteFault> {
         self.attempt(|| Ok(vec![month]), |files| files.first().map(|file| file.ask(&question)).transpose())
     }
 
     fn attempt<T>(
         &self,
-        months: impl Fn() -> Result<Vec<Month>, Fault>,
-        question: impl Fn(&[OpenMonth]) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+        months: impl Fn() -> Result<Vec<Month>, SqliteFault>,
+        question: impl Fn(&[OpenMonth]) -> Result<T, SqliteFault>,
+    ) -> Result<T, SqliteFault> {
         let _undeleted = self.pool.share();
         let mut absent: Vec<Month> = Vec::new();
         let mut attempts = 0;
@@ -94,7 +94,7 @@ impl SqliteQuestion {
             let answer = question(&files);
             drop(files);
             if self.given_up.is_set() {
-                return Err(Fault::GivenUp);
+                return Err(SqliteFault::GivenUp);
             }
             // A month that turned out to have nothing in it is left out; there are only so many of them.
             if let Some(month) = opened.absent.take() {
@@ -102,7 +102,7 @@ impl SqliteQuestion {
                 continue;
             }
             // Another process wrote or dropped a month meanwhile: what was read may be of two states.
-            if matches!(answer, Err(Fault::Moved)) || !opened.is_current() {
+            if matches!(answer, Err(SqliteFault::Moved)) || !opened.is_current() {
                 attempts += 1;
                 continue;
             }
@@ -112,7 +112,7 @@ impl SqliteQuestion {
             return Ok(answer);
         }
         let dir = self.pool.dir().display();
-        Err(Fault::Unavailable(format!("{dir}: files change faster than they can be read")))
+        Err(SqliteFault::Unavailable(format!("{dir}: files change faster than they can be read")))
     }
 }
 
@@ -151,9 +151,9 @@ impl Shelf {
         }
     }
 
-    fn get(&self, month: Month) -> Result<Rc<Connected>, Fault> {
+    fn get(&self, month: Month) -> Result<Rc<Connected>, SqliteFault> {
         if self.given_up.is_set() {
-            return Err(Fault::GivenUp);
+            return Err(SqliteFault::GivenUp);
         }
         if let Some(found) = self.take(month) {
             self.open.borrow_mut().push(Rc::clone(&found));
@@ -162,12 +162,12 @@ impl Shelf {
         let opened = self.pool.open(month, self.through_log, || self.let_go())?;
         let Some(mut opened) = opened else {
             self.absent.replace(Some(month));
-            return Err(Fault::Moved);
+            return Err(SqliteFault::Moved);
         };
         opened.begin(&self.pool.path(month), &self.given_up)?;
         let first = First { stamp: opened.stamp, is_tidy: opened.is_tidy };
         if *self.first.borrow_mut().entry(month).or_insert(first) != first && !self.through_log {
-            return Err(Fault::Moved);
+            return Err(SqliteFault::Moved);
         }
         let opened = Rc::new(opened);
         self.open.borrow_mut().push(Rc::clone(&opened));
@@ -198,10 +198,10 @@ impl Shelf {
         })
     }
 
-    fn put_back(&self) -> Result<(), Fault> {
+    fn put_back(&self) -> Result<(), SqliteFault> {
         for connected in self.open.take() {
             let Ok(mut connected) = Rc::try_unwrap(connected) else { continue };
-            connected.end().map_err(|error| Fault::of(&error, &self.pool.path(connected.month)))?;
+            connected.end().map_err(|error| SqliteFault::of(&error, &self.pool.path(connected.month)))?;
             self.pool.put_back(connected);
         }
         Ok(())
@@ -221,14 +221,14 @@ impl OpenMonth {
     }
 
     /// Runs a part of a question on this month; its error names the file.
-    pub fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
+    pub fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, SqliteFault> {
         let connected = self.shelf.get(self.month)?;
         question(&connected.connection).map_err(|error| self.fault(&error))
     }
 
     /// What an error in reading this month's rows means.
-    pub fn fault(&self, error: &rusqlite::Error) -> Fault {
-        Fault::of(error, &self.path)
+    pub fn fault(&self, error: &rusqlite::Error) -> SqliteFault {
+        SqliteFault::of(error, &self.path)
     }
 
     /// Goes over the rows of a statement until `each` breaks.
@@ -236,8 +236,8 @@ impl OpenMonth {
         &self,
         sql: &str,
         values: &[Value],
-        mut each: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, Fault>,
-    ) -> Result<(), Fault> {
+        mut each: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, SqliteFault>,
+    ) -> Result<(), SqliteFault> {
         let connected = self.shelf.get(self.month)?;
         let mut statement = connected.connection.prepare_cached(sql).map_err(|error| self.fault(&error))?;
         let mut rows = statement.query(params_from_iter(values)).map_err(|error| self.fault(&error))?;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::question::OpenMonth;
 use super::{decode, newest, tables};
 use crate::domain::query::{Content, Lookup, RunSummary};
@@ -10,7 +10,7 @@ use crate::domain::record::RecordKey;
 use crate::domain::{Document, JsonText, Kind, Month, Precedence, Record, RecordId, TenantId};
 
 /// See [`LogReader::lookup`](crate::store::LogReader::lookup).
-pub fn lookup(months: &[OpenMonth], lookup: &Lookup) -> Result<Vec<Document>, Fault> {
+pub fn lookup(months: &[OpenMonth], lookup: &Lookup) -> Result<Vec<Document>, SqliteFault> {
     let Lookup { tenant_id, kind, .. } = *lookup;
     let mut order: Vec<&OpenMonth> = months.iter().collect();
     order.sort_by_key(|file| !lookup.near.contains(&file.month));
@@ -41,7 +41,7 @@ pub fn run_summary(
     tenant_id: TenantId,
     id: RecordId,
     near: Option<Month>,
-) -> Result<Option<RunSummary>, Fault> {
+) -> Result<Option<RunSummary>, SqliteFault> {
     let key = RecordKey { tenant_id, kind: Kind::WorkflowRun, id };
     let Some(file) = newest::place(newest::likeliest_first(months, near), key)? else { return Ok(None) };
     let sql = format!(

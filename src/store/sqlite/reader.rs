@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::pool::ReadPool;
 use super::question::{GivenUp, SqliteQuestion};
 use super::state::StateFile;
@@ -58,7 +58,7 @@ impl SqliteReader {
     /// Runs a question on a thread that may wait for the disk.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        answer: impl FnOnce(&SqliteQuestion) -> Result<T, Fault> + Send + 'static,
+        answer: impl FnOnce(&SqliteQuestion) -> Result<T, SqliteFault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = self.pool.permit().await?;
         let asker = Asker(GivenUp::default());
@@ -71,7 +71,7 @@ impl SqliteReader {
     /// Reads the state on a thread that may wait for the disk.
     async fn remembered<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&StateFile) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&StateFile) -> Result<T, SqliteFault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let state = self.state.clone();
         blocking(move || work(&state)).await

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::erase;
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::files::WriteFiles;
 use super::state::StateFile;
 use crate::domain::record::RecordKey;
@@ -29,7 +29,7 @@ const FORGOTTEN: i64 = 60_000_000;
 /// How far a request has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Step {
+pub enum RequestState {
     Asked,
     Taken,
     /// Per erasure, whether there was a record and it is gone.
@@ -41,7 +41,7 @@ pub enum Step {
 /// A request as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErasureRequest {
-    pub step: Step,
+    pub step: RequestState,
     /// Until when it may be taken, in microseconds since the epoch.
     pub until: i64,
     /// The instant of the tombstones; `None`: nothing remains.
@@ -70,7 +70,7 @@ impl ErasureRequest {
             id: erasure.key.id.to_string(),
             revision: erasure.revision.map(Revision::value),
         };
-        Self { step: Step::Asked, until, at, records: erasures.iter().map(name).collect() }
+        Self { step: RequestState::Asked, until, at, records: erasures.iter().map(name).collect() }
     }
 
     /// `None`: not a request of this version.
@@ -99,14 +99,16 @@ impl ErasureRequest {
     fn is_over(&self, now: i64) -> bool {
         match self.step {
             // Its asker has been told that nobody took it, or has gone away.
-            Step::Asked => now > self.until,
-            Step::Taken | Step::Answered(_) | Step::Failed(_) => now > self.until.saturating_add(FORGOTTEN),
+            RequestState::Asked => now > self.until,
+            RequestState::Taken | RequestState::Answered(_) | RequestState::Failed(_) => {
+                now > self.until.saturating_add(FORGOTTEN)
+            }
         }
     }
 }
 
 /// Carries out every request that waits, and sweeps up those that nobody waits for. Called by the holder of the lock.
-pub fn serve(files: &mut WriteFiles, state: &StateFile, now: Timestamp) -> Result<(), Fault> {
+pub fn serve(files: &mut WriteFiles, state: &StateFile, now: Timestamp) -> Result<(), SqliteFault> {
     for entry in state.list(PREFIX)? {
         let Some(request) = ErasureRequest::of(&entry.value) else {
             warn!(key = entry.key, "a request that is not of this version is removed");
@@ -115,7 +117,7 @@ pub fn serve(files: &mut WriteFiles, state: &StateFile, now: Timestamp) -> Resul
         };
         if request.is_over(now.micros()) {
             state.delete(&entry.key, entry.version)?;
-        } else if matches!(request.step, Step::Asked | Step::Taken) {
+        } else if matches!(request.step, RequestState::Asked | RequestState::Taken) {
             carry_out(files, state, &entry, request)?;
         }
     }
@@ -127,19 +129,19 @@ fn carry_out(
     state: &StateFile,
     entry: &StateEntry,
     mut request: ErasureRequest,
-) -> Result<(), Fault> {
+) -> Result<(), SqliteFault> {
     // Nobody else takes requests, so one that is taken was left behind by a writer that died.
-    let is_left_behind = request.step == Step::Taken;
-    request.step = Step::Taken;
+    let is_left_behind = request.step == RequestState::Taken;
+    request.step = RequestState::Taken;
     let Some(taken) = advance(state, &entry.key, &request, entry.version)? else {
         // Its asker has just given it up.
         return Ok(());
     };
     request.step = match request.erasures() {
-        None => Step::Failed("the request names records that are none".to_owned()),
+        None => RequestState::Failed("the request names records that are none".to_owned()),
         Some((erasures, remains)) => match erase_again(files, &erasures, remains, is_left_behind) {
-            Ok(gone) => Step::Answered(gone),
-            Err(fault) => Step::Failed(fault.detail()),
+            Ok(gone) => RequestState::Answered(gone),
+            Err(fault) => RequestState::Failed(fault.detail()),
         },
     };
     advance(state, &entry.key, &request, taken)?;
@@ -151,7 +153,7 @@ fn erase_again(
     erasures: &[Erasure],
     remains: Remains,
     is_left_behind: bool,
-) -> Result<Vec<bool>, Fault> {
+) -> Result<Vec<bool>, SqliteFault> {
     let mut gone = erase::erase(files, erasures, remains)?;
     if is_left_behind && let Remains::Tombstone(at) = remains {
         let before = erase::erased_at(&files.question(), erasures, at)?;
@@ -165,6 +167,6 @@ fn advance(
     key: &str,
     request: &ErasureRequest,
     version: StateVersion,
-) -> Result<Option<StateVersion>, Fault> {
+) -> Result<Option<StateVersion>, SqliteFault> {
     state.put(key, &request.to_value(), Some(version))
 }

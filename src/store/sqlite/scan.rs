@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use super::conditions::{Conditions, blob};
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::newest::Superseded;
 use super::question::{OpenMonth, SqliteQuestion};
 use super::{decode, read, tables};
@@ -21,7 +21,7 @@ const ANSWER_BYTES: usize = 16 << 20;
 const IDS: usize = 500;
 
 /// See [`LogReader::walk`](crate::store::LogReader::walk).
-pub fn walk(months: &[OpenMonth], scan: &Scan) -> Result<Vec<Document>, Fault> {
+pub fn walk(months: &[OpenMonth], scan: &Scan) -> Result<Vec<Document>, SqliteFault> {
     let mut step = Step { scan, documents: Vec::new(), bytes: 0 };
     for file in in_range(months, scan) {
         step.read_month(file)?;
@@ -33,7 +33,7 @@ pub fn walk(months: &[OpenMonth], scan: &Scan) -> Result<Vec<Document>, Fault> {
 }
 
 /// See [`LogReader::scan_count`](crate::store::LogReader::scan_count).
-pub fn count(question: &SqliteQuestion, scan: &Scan) -> Result<u64, Fault> {
+pub fn count(question: &SqliteQuestion, scan: &Scan) -> Result<u64, SqliteFault> {
     question.ask(|months| {
         let one_tenant = match scan.tenants.as_slice() {
             [tenant] => Some(*tenant),
@@ -61,7 +61,7 @@ pub fn count(question: &SqliteQuestion, scan: &Scan) -> Result<u64, Fault> {
 }
 
 /// See [`LogReader::scan_end`](crate::store::LogReader::scan_end).
-pub fn end(question: &SqliteQuestion, scan: &Scan) -> Result<Option<Cursor>, Fault> {
+pub fn end(question: &SqliteQuestion, scan: &Scan) -> Result<Option<Cursor>, SqliteFault> {
     let scan = Scan { after: None, ..scan.clone() };
     let (sql, values) = last(&scan);
     question.ask(|months| {
@@ -87,7 +87,7 @@ fn last(scan: &Scan) -> (String, Vec<Value>) {
 }
 
 /// See [`LogReader::owners`](crate::store::LogReader::owners).
-pub fn owners(question: &SqliteQuestion, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, Fault> {
+pub fn owners(question: &SqliteQuestion, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, SqliteFault> {
     let sql = format!("SELECT DISTINCT tenant_id FROM {} WHERE id = ?1", tables::of(kind).name);
     question.ask(|months| {
         let mut owners = Vec::new();
@@ -105,7 +105,11 @@ pub fn owners(question: &SqliteQuestion, kind: Kind, id: RecordId) -> Result<Vec
 }
 
 /// See [`LogReader::children`](crate::store::LogReader::children).
-pub fn children(question: &SqliteQuestion, tenant_id: TenantId, runs: &[RecordId]) -> Result<Vec<RecordKey>, Fault> {
+pub fn children(
+    question: &SqliteQuestion,
+    tenant_id: TenantId,
+    runs: &[RecordId],
+) -> Result<Vec<RecordKey>, SqliteFault> {
     question.ask(|months| {
         let nodes = ids_by(months, Kind::NodeExecution, tenant_id, "workflow_run_id", runs)?;
         let offloads = ids_by(months, Kind::Offload, tenant_id, "node_execution_id", &nodes)?;
@@ -125,7 +129,7 @@ fn ids_by(
     tenant_id: TenantId,
     column: &str,
     values: &[RecordId],
-) -> Result<Vec<RecordId>, Fault> {
+) -> Result<Vec<RecordId>, SqliteFault> {
     let mut ids = Vec::new();
     for values in values.chunks(IDS) {
         let marks = vec!["?"; values.len()].join(", ");
@@ -148,7 +152,7 @@ fn ids_by(
 }
 
 /// See [`LogReader::tenant_counts`](crate::store::LogReader::tenant_counts).
-pub fn tenant_counts(question: &SqliteQuestion, month: Month) -> Result<Vec<TenantCount>, Fault> {
+pub fn tenant_counts(question: &SqliteQuestion, month: Month) -> Result<Vec<TenantCount>, SqliteFault> {
     let mut counts = BTreeMap::new();
     for kind in Kind::ALL {
         // Counted along the index of identities.
@@ -183,7 +187,7 @@ impl Step<'_> {
         self.documents.len() >= self.scan.limit || self.bytes > ANSWER_BYTES
     }
 
-    fn read_month(&mut self, file: &OpenMonth) -> Result<(), Fault> {
+    fn read_month(&mut self, file: &OpenMonth) -> Result<(), SqliteFault> {
         let table = tables::of(self.scan.kind);
         let conditions = conditions(self.scan);
         let sql =

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::{newest, search, tables, text};
 use crate::domain::schema::newer_columns;
 use crate::domain::{Kind, Month};
@@ -107,7 +107,7 @@ const UPGRADES: [&[&str]; 4] = [&[ORIGINS, WALKS], &[STATISTICS], &[search::SCHE
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum FileState {
     /// Just created, by us or by a writer that has not got further yet.
     Empty,
     Current,
@@ -119,43 +119,43 @@ pub enum State {
 ///
 /// # Errors
 /// Damaged, a file of another program, or of a newer difylog.
-pub fn state(connection: &Connection, path: &Path) -> Result<State, Fault> {
+pub fn state(connection: &Connection, path: &Path) -> Result<FileState, SqliteFault> {
     let found = || {
         // In one snapshot: the writer may create the tables between two looks.
         let snapshot = connection.unchecked_transaction()?;
         let value = |pragma: &str| snapshot.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
         Ok((value("application_id")?, value("user_version")?, value("schema_version")?))
     };
-    match found().map_err(|error| Fault::of(&error, path))? {
+    match found().map_err(|error| SqliteFault::of(&error, path))? {
         // The schema cookie of a file without any table is 0.
-        (0, 0, 0) => Ok(State::Empty),
-        (APPLICATION_ID, VERSION, _) => Ok(State::Current),
-        (APPLICATION_ID, version, _) if (1..VERSION).contains(&version) => Ok(State::Older(version)),
-        (APPLICATION_ID, version, _) => Err(Fault::Damaged(format!(
+        (0, 0, 0) => Ok(FileState::Empty),
+        (APPLICATION_ID, VERSION, _) => Ok(FileState::Current),
+        (APPLICATION_ID, version, _) if (1..VERSION).contains(&version) => Ok(FileState::Older(version)),
+        (APPLICATION_ID, version, _) => Err(SqliteFault::Damaged(format!(
             "{}: written by a newer difylog (schema {version}, this one knows {VERSION}): upgrade difylog",
             path.display()
         ))),
-        _ => Err(Fault::Damaged(format!("{}: not a file of difylog: move it away", path.display()))),
+        _ => Err(SqliteFault::Damaged(format!("{}: not a file of difylog: move it away", path.display()))),
     }
 }
 
 /// Creates the schema of a month's file or brings it up to date, in one transaction.
-pub fn migrate(connection: &mut Connection, path: &Path, month: Month) -> Result<(), Fault> {
+pub fn migrate(connection: &mut Connection, path: &Path, month: Month) -> Result<(), SqliteFault> {
     let ended_later = ended_later(month);
     let migrated = match state(connection, path)? {
-        State::Current => return Ok(()),
-        State::Empty => {
+        FileState::Current => return Ok(()),
+        FileState::Empty => {
             let tables = Kind::ALL.map(tables::create);
             let rest = [INDICES, WALKS, STATISTICS, search::SCHEMA, FULL_TEXTS, ended_later.as_str()];
             apply(connection, tables.iter().map(String::as_str).chain(rest))
         }
-        State::Older(version) => {
+        FileState::Older(version) => {
             let done = usize::try_from(version - 1).unwrap_or(0);
             let last = (version < 6).then_some(ended_later.as_str());
             apply(connection, UPGRADES.iter().skip(done).copied().flatten().copied().chain(last))
         }
     };
-    migrated.map_err(|error| Fault::of(&error, path))
+    migrated.map_err(|error| SqliteFault::of(&error, path))
 }
 
 fn apply<'s>(connection: &mut Connection, statements: impl Iterator<Item = &'s str>) -> rusqlite::Result<()> {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn write(connection: &Connection, document: &Document) {
-        let row = encode::Row::new(BulkAction::Document(Arc::new(document.clone())), true);
+        let row = encode::EncodedRow::new(BulkAction::Document(Arc::new(document.clone())), true);
         let values: Vec<_> = row.document_values(document).collect();
         let written = connection.execute(&tables::of(document.kind()).upsert, rusqlite::params_from_iter(values));
         assert_eq!(written, Ok(1));
@@ -235,9 +235,9 @@ mod tests {
             }
         }
         connection.pragma_update(None, "user_version", BASE).unwrap();
-        assert_eq!(state(&connection, path).unwrap(), State::Older(BASE));
+        assert_eq!(state(&connection, path).unwrap(), FileState::Older(BASE));
         migrate(&mut connection, path, month).unwrap();
-        assert_eq!(state(&connection, path).unwrap(), State::Current);
+        assert_eq!(state(&connection, path).unwrap(), FileState::Current);
         for kind in Kind::ALL {
             assert_eq!(read(&connection, kind), document(Record::blank(kind), 1));
             let mut newer = document(Record::blank(kind), 2);

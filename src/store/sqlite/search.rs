@@ -10,7 +10,7 @@ mod grams;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Transaction};
 
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::question::OpenMonth;
 use super::{tables, text};
 use crate::domain::Kind;
@@ -122,7 +122,7 @@ impl IndexSearch {
 
     /// What a row of a month must be, to be looked into at all; `None`: anything, the index is too far behind, or was made
     /// with another folding.
-    pub fn condition(&self, file: &OpenMonth) -> Result<Option<(String, Vec<Value>)>, Fault> {
+    pub fn condition(&self, file: &OpenMonth) -> Result<Option<(String, Vec<Value>)>, SqliteFault> {
         if !file.ask(is_of_this_folding)? {
             return Ok(None);
         }

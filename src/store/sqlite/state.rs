@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, TransactionBehavior};
 
 use super::SqliteSettings;
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::lock::missing_directory;
 use super::months::{FileIdentity, Stamp};
 use super::{connect, private};
@@ -64,7 +64,7 @@ impl StateFile {
     }
 
     /// See [`StateReader::state`](crate::store::StateReader::state).
-    pub fn get(&self, key: &str) -> Result<Option<StateEntry>, Fault> {
+    pub fn get(&self, key: &str) -> Result<Option<StateEntry>, SqliteFault> {
         let found = self.with(Access::Read, |connection| {
             let mut statement = connection.prepare_cached("SELECT key, value, version FROM state WHERE key = ?1")?;
             statement.query_row([key], entry).optional()
@@ -73,7 +73,7 @@ impl StateFile {
     }
 
     /// See [`StateReader::states`](crate::store::StateReader::states).
-    pub fn list(&self, prefix: &str) -> Result<Vec<StateEntry>, Fault> {
+    pub fn list(&self, prefix: &str) -> Result<Vec<StateEntry>, SqliteFault> {
         const BY_PREFIX: &str =
             "SELECT key, value, version FROM state WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key";
         let found = self.with(Access::Read, |connection| {
@@ -89,7 +89,7 @@ impl StateFile {
         key: &str,
         value: &serde_json::Value,
         expected: Option<StateVersion>,
-    ) -> Result<Option<StateVersion>, Fault> {
+    ) -> Result<Option<StateVersion>, SqliteFault> {
         let text = value.to_string();
         let written = self.with(Access::Write, |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -111,7 +111,7 @@ impl StateFile {
     }
 
     /// See [`StateStore::delete_state`](crate::store::StateStore::delete_state).
-    pub fn delete(&self, key: &str, expected: StateVersion) -> Result<bool, Fault> {
+    pub fn delete(&self, key: &str, expected: StateVersion) -> Result<bool, SqliteFault> {
         let deleted = self.with(Access::Read, |connection| {
             connection.execute("DELETE FROM state WHERE key = ?1 AND version = ?2", (key, to_stored(expected)))
         })?;
@@ -119,12 +119,12 @@ impl StateFile {
     }
 
     /// A number that is another one after another connection wrote to the file; `None`: there is no file.
-    pub fn changes(&self) -> Result<Option<i64>, Fault> {
+    pub fn changes(&self) -> Result<Option<i64>, SqliteFault> {
         self.with(Access::Read, |connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
     }
 
     /// Marks a month, so that late writes do not bring it back.
-    pub fn retire(&self, month: Month, at: Timestamp) -> Result<(), Fault> {
+    pub fn retire(&self, month: Month, at: Timestamp) -> Result<(), SqliteFault> {
         let upsert = "INSERT INTO retired_months (month, at) VALUES (?1, ?2) \
                       ON CONFLICT (month) DO UPDATE SET at = max(at, excluded.at)";
         self.with(Access::Write, |connection| connection.execute(upsert, (month.to_string(), at.micros())))?;
@@ -132,7 +132,7 @@ impl StateFile {
     }
 
     /// The months that are marked.
-    pub fn retired(&self) -> Result<Vec<Month>, Fault> {
+    pub fn retired(&self) -> Result<Vec<Month>, SqliteFault> {
         let months = self.with(Access::Read, |connection| {
             let mut statement = connection.prepare("SELECT month FROM retired_months")?;
             statement.query_map((), |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
@@ -141,7 +141,7 @@ impl StateFile {
     }
 
     /// Removes marks older than an instant. Answers how many.
-    pub fn purge_retired(&self, before: Timestamp) -> Result<u64, Fault> {
+    pub fn purge_retired(&self, before: Timestamp) -> Result<u64, SqliteFault> {
         let purged = self.with(Access::Read, |connection| {
             connection.execute("DELETE FROM retired_months WHERE at < ?1", [before.micros()])
         })?;
@@ -160,7 +160,7 @@ impl StateFile {
         &self,
         access: Access,
         work: impl Fn(&mut Connection) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>, Fault> {
+    ) -> Result<Option<T>, SqliteFault> {
         let path = self.path();
         let absent = || missing_directory(&self.settings.dir).map_or(Ok(None), Err);
         let Some(open) = &self.open else {
@@ -175,19 +175,19 @@ impl StateFile {
             *open = Some(self.connect(&path)?);
         }
         let Some(Open { connection, .. }) = &mut *open else { return Ok(None) };
-        work(connection).map(Some).map_err(|error| Fault::of(&error, &path))
+        work(connection).map(Some).map_err(|error| SqliteFault::of(&error, &path))
     }
 
     /// Reads the file without a trace.
-    fn look<T>(&self, path: &Path, work: impl Fn(&mut Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
-        let mut answer = Err(Fault::Moved);
+    fn look<T>(&self, path: &Path, work: impl Fn(&mut Connection) -> rusqlite::Result<T>) -> Result<T, SqliteFault> {
+        let mut answer = Err(SqliteFault::Moved);
         for _ in 0..ATTEMPTS {
-            let stamp = Stamp::of(path).map_err(|error| Fault::of_io(&error, path))?;
+            let stamp = Stamp::of(path).map_err(|error| SqliteFault::of_io(&error, path))?;
             let opened = connect::read_only(path, stamp.is_tidy(), self.settings.busy_timeout());
             answer = opened
-                .map_err(|error| Fault::of(&error, path))
+                .map_err(|error| SqliteFault::of(&error, path))
                 .and_then(|connection| refuse_foreign(&connection, path).map(|()| connection))
-                .and_then(|mut connection| work(&mut connection).map_err(|error| Fault::of(&error, path)));
+                .and_then(|mut connection| work(&mut connection).map_err(|error| SqliteFault::of(&error, path)));
             if !stamp.is_tidy() || stamp.is_current(path) {
                 break;
             }
@@ -195,17 +195,18 @@ impl StateFile {
         answer
     }
 
-    fn connect(&self, path: &Path) -> Result<Open, Fault> {
-        let fault =
-            |error: rusqlite::Error| missing_directory(&self.settings.dir).unwrap_or_else(|| Fault::of(&error, path));
+    fn connect(&self, path: &Path) -> Result<Open, SqliteFault> {
+        let fault = |error: rusqlite::Error| {
+            missing_directory(&self.settings.dir).unwrap_or_else(|| SqliteFault::of(&error, path))
+        };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if self.settings.dir.exists() {
-            private::create_file(path).map_err(|error| Fault::of_io(&error, path))?;
+            private::create_file(path).map_err(|error| SqliteFault::of_io(&error, path))?;
         }
         let mut connection = Connection::open_with_flags(path, flags).map_err(fault)?;
         connection.busy_timeout(self.settings.busy_timeout()).map_err(fault)?;
         prepare(&mut connection, path, self.settings.synchronous.as_str())?;
-        let identity = FileIdentity::of(path).map_err(|error| Fault::of_io(&error, path))?;
+        let identity = FileIdentity::of(path).map_err(|error| SqliteFault::of_io(&error, path))?;
         Ok(Open { identity, connection })
     }
 
@@ -219,12 +220,12 @@ fn lock(open: &Mutex<Option<Open>>) -> std::sync::MutexGuard<'_, Option<Open>> {
 }
 
 /// Refuses a file that is not ours, or of a newer version.
-fn refuse_foreign(connection: &Connection, path: &Path) -> Result<(), Fault> {
+fn refuse_foreign(connection: &Connection, path: &Path) -> Result<(), SqliteFault> {
     let value = |pragma: &str| {
         let value = connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
-        value.map_err(|error| Fault::of(&error, path))
+        value.map_err(|error| SqliteFault::of(&error, path))
     };
-    let refused = |detail: &str| Err(Fault::Damaged(format!("{}: {detail}", path.display())));
+    let refused = |detail: &str| Err(SqliteFault::Damaged(format!("{}: {detail}", path.display())));
     match (value("application_id")?, value("user_version")?) {
         (APPLICATION_ID, VERSION) => Ok(()),
         (APPLICATION_ID, _) => refused("written by a newer difylog: upgrade difylog"),
@@ -233,8 +234,8 @@ fn refuse_foreign(connection: &Connection, path: &Path) -> Result<(), Fault> {
 }
 
 /// Creates the tables of a new file; refuses a file that is not ours.
-fn prepare(connection: &mut Connection, path: &Path, synchronous: &str) -> Result<(), Fault> {
-    let fault = |error: rusqlite::Error| Fault::of(&error, path);
+fn prepare(connection: &mut Connection, path: &Path, synchronous: &str) -> Result<(), SqliteFault> {
+    let fault = |error: rusqlite::Error| SqliteFault::of(&error, path);
     let value = |connection: &Connection, pragma: &str| {
         connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).map_err(fault)
     };
@@ -268,8 +269,8 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<(String, String, i64)> {
     Ok((row.get(0)?, row.get(1)?, row.get(2)?))
 }
 
-fn parsed((key, value, version): (String, String, i64)) -> Result<StateEntry, Fault> {
+fn parsed((key, value, version): (String, String, i64)) -> Result<StateEntry, SqliteFault> {
     let value = serde_json::from_str(&value)
-        .map_err(|error| Fault::Damaged(format!("{NAME}: the state {key} is not JSON: {error}")))?;
+        .map_err(|error| SqliteFault::Damaged(format!("{NAME}: the state {key} is not JSON: {error}")))?;
     Ok(StateEntry { key, value, version: version.unsigned_abs() })
 }

@@ -6,7 +6,7 @@ use rusqlite::types::{FromSqlError, Value};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::conditions::blob;
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::question::SqliteQuestion;
 use super::{decode, tables};
 use crate::domain::document::ContentHash;
@@ -21,7 +21,7 @@ pub fn of(
     tenant_id: TenantId,
     kind: Kind,
     ids: &[RecordId],
-) -> Result<Vec<(Month, ContentHash)>, Fault> {
+) -> Result<Vec<(Month, ContentHash)>, SqliteFault> {
     question.ask(|months| {
         let mut texts = BTreeSet::new();
         for ids in ids.chunks(IDS) {
@@ -47,7 +47,7 @@ pub fn named(
     tenant_id: TenantId,
     month: Month,
     wanted: &[ContentHash],
-) -> Result<HashSet<ContentHash>, Fault> {
+) -> Result<HashSet<ContentHash>, SqliteFault> {
     let wanted: HashSet<ContentHash> = wanted.iter().copied().collect();
     let mut named = HashSet::new();
     for kind in Kind::ALL {

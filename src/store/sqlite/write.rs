@@ -7,8 +7,8 @@ use std::path::Path;
 use rusqlite::{Transaction, params_from_iter};
 use tokio::sync::oneshot;
 
-use super::encode::Row;
-use super::fault::Fault;
+use super::encode::EncodedRow;
+use super::fault::SqliteFault;
 use super::files::WriteFiles;
 use super::tables;
 use crate::domain::{BulkAction, Month, Refusal, RetryCause, SinkFault, Verdict};
@@ -17,8 +17,8 @@ use crate::domain::{BulkAction, Month, Refusal, RetryCause, SinkFault, Verdict};
 pub type WriteAnswer = Result<Vec<Verdict>, SinkFault>;
 
 /// The rows of one `apply`, and where its answer goes.
-pub struct Request {
-    pub rows: Vec<Row>,
+pub struct WriteRequest {
+    pub rows: Vec<EncodedRow>,
     /// Bytes of text in the rows, about.
     pub weight: usize,
     pub answer: oneshot::Sender<WriteAnswer>,
@@ -32,7 +32,7 @@ struct Place {
 }
 
 /// Writes a group and answers each of its requests.
-pub fn write_group(files: &mut WriteFiles, group: Vec<Request>) {
+pub fn write_group(files: &mut WriteFiles, group: Vec<WriteRequest>) {
     let mut answers: Vec<WriteAnswer> =
         group.iter().map(|request| Ok(vec![unanswered(); request.rows.len()])).collect();
     let retired = files.retired();
@@ -45,7 +45,7 @@ pub fn write_group(files: &mut WriteFiles, group: Vec<Request>) {
         };
         match written {
             Ok(verdicts) => place_verdicts(&mut answers, &places, verdicts),
-            Err(Fault::Damaged(detail)) => {
+            Err(SqliteFault::Damaged(detail)) => {
                 let verdict = Verdict::Retry(RetryCause { status: None, detail });
                 place_verdicts(&mut answers, &places, std::iter::repeat_n(verdict, places.len()));
             }
@@ -63,7 +63,7 @@ fn unanswered() -> Verdict {
     Verdict::Retry(RetryCause { status: None, detail: String::from("not attempted") })
 }
 
-fn by_month(group: &[Request]) -> BTreeMap<Month, Vec<Place>> {
+fn by_month(group: &[WriteRequest]) -> BTreeMap<Month, Vec<Place>> {
     let mut months: BTreeMap<Month, Vec<Place>> = BTreeMap::new();
     for (request, content) in group.iter().enumerate() {
         for (position, row) in content.rows.iter().enumerate() {
@@ -95,20 +95,20 @@ fn place_fault(answers: &mut [WriteAnswer], places: &[Place], fault: &SinkFault)
 fn write_rows<'a>(
     transaction: &Transaction<'_>,
     path: &Path,
-    rows: impl Iterator<Item = &'a Row>,
-) -> Result<Vec<Verdict>, Fault> {
+    rows: impl Iterator<Item = &'a EncodedRow>,
+) -> Result<Vec<Verdict>, SqliteFault> {
     rows.map(|row| match write_row(transaction, row) {
         Ok(verdict) => Ok(verdict),
         // A refused statement undoes only itself; any other error ends the transaction.
-        Err(error) => match Fault::of(&error, path) {
-            Fault::Refused(detail) => Ok(Verdict::Refused(Refusal::by_store(None, detail))),
+        Err(error) => match SqliteFault::of(&error, path) {
+            SqliteFault::Refused(detail) => Ok(Verdict::Refused(Refusal::by_store(None, detail))),
             fault => Err(fault),
         },
     })
     .collect()
 }
 
-fn write_row(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Verdict> {
+fn write_row(transaction: &Transaction<'_>, row: &EncodedRow) -> rusqlite::Result<Verdict> {
     match row.action() {
         BulkAction::Graph(graph) => {
             let mut insert = transaction.prepare_cached(tables::INSERT_GRAPH)?;

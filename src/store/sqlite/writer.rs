@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::erase;
-use super::fault::Fault;
+use super::fault::SqliteFault;
 use super::files::WriteFiles;
-use super::write::{Request, write_group};
+use super::write::{WriteRequest, write_group};
 use crate::domain::record::RecordKey;
 use crate::domain::{Month, TenantId, Timestamp};
 use crate::store::{Erasure, Remains};
@@ -40,20 +40,20 @@ const TIDY: Duration = Duration::from_millis(500);
 
 /// Work for the writer thread, each with the place of its answer.
 pub enum Command {
-    Write(Request),
+    Write(WriteRequest),
     /// Takes the right to write.
-    Claim(oneshot::Sender<Result<(), Fault>>),
-    Probe(oneshot::Sender<Result<(), Fault>>),
-    Install(oneshot::Sender<Result<Vec<String>, Fault>>),
-    DropMonth(Month, oneshot::Sender<Result<bool, Fault>>),
+    Claim(oneshot::Sender<Result<(), SqliteFault>>),
+    Probe(oneshot::Sender<Result<(), SqliteFault>>),
+    Install(oneshot::Sender<Result<Vec<String>, SqliteFault>>),
+    DropMonth(Month, oneshot::Sender<Result<bool, SqliteFault>>),
     /// Drops a month that late writes must not bring back.
-    RetireMonth(Month, Timestamp, oneshot::Sender<Result<bool, Fault>>),
-    Erase(Vec<Erasure>, Remains, oneshot::Sender<Result<Vec<bool>, Fault>>),
-    EraseGraphs(Month, TenantId, oneshot::Sender<Result<u64, Fault>>),
-    LiftTombstones(Vec<RecordKey>, oneshot::Sender<Result<u64, Fault>>),
-    PurgeTombstones(Timestamp, oneshot::Sender<Result<u64, Fault>>),
+    RetireMonth(Month, Timestamp, oneshot::Sender<Result<bool, SqliteFault>>),
+    Erase(Vec<Erasure>, Remains, oneshot::Sender<Result<Vec<bool>, SqliteFault>>),
+    EraseGraphs(Month, TenantId, oneshot::Sender<Result<u64, SqliteFault>>),
+    LiftTombstones(Vec<RecordKey>, oneshot::Sender<Result<u64, SqliteFault>>),
+    PurgeTombstones(Timestamp, oneshot::Sender<Result<u64, SqliteFault>>),
     /// Gives space back to the disk.
-    Compact(oneshot::Sender<Result<Vec<String>, Fault>>),
+    Compact(oneshot::Sender<Result<Vec<String>, SqliteFault>>),
     /// Answers when the search indices of all months are up to date.
     CatchUp(oneshot::Sender<()>),
     /// Ends the thread once the files are closed.
@@ -94,8 +94,8 @@ impl WriterHandle {
     ///
     /// # Errors
     /// The thread has ended.
-    pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Fault> {
-        let gone = || Fault::Unavailable(String::from("the sqlite writer has ended: restart difylog"));
+    pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, SqliteFault> {
+        let gone = || SqliteFault::Unavailable(String::from("the sqlite writer has ended: restart difylog"));
         let (answer, answered) = oneshot::channel();
         let commands = self.commands.as_ref().ok_or_else(gone)?;
         commands.send(command(answer)).await.map_err(|_| gone())?;
@@ -220,7 +220,7 @@ fn run(mut files: WriteFiles, mut inbox: Inbox) {
 }
 
 /// Takes what waits behind a request into its group; a command that is no write, or too much, is next.
-fn gather(first: Request, queue: &mut mpsc::Receiver<Command>) -> (Vec<Request>, Option<Command>) {
+fn gather(first: WriteRequest, queue: &mut mpsc::Receiver<Command>) -> (Vec<WriteRequest>, Option<Command>) {
     let (mut rows, mut bytes) = (first.rows.len(), first.weight);
     let mut group = vec![first];
     while let Ok(command) = queue.try_recv() {

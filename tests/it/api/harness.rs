@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use difylog::domain::{BulkAction, Record, TenantId};
 use difylog::http::api::{Api, Right, ServeSettings};
-use difylog::query::{LogService, NoDirectory, Ports};
+use difylog::query::{LogService, NoDirectory, ServicePorts};
 use difylog::store::BulkSink as _;
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use serde_json::Value;
@@ -68,7 +68,7 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
         let double = Arc::new(MemoryStore::default());
-        let service = LogService::new(Ports {
+        let service = LogService::new(ServicePorts {
             logs: double.clone(),
             eraser: double.clone(),
             payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use difylog::domain::Record;
 use difylog::http::api::ServeSettings;
 use difylog::postgres::{Database, PostgresSettings};
-use difylog::query::{DifyDirectory, Directory as _, LogService, Ports};
+use difylog::query::{DifyDirectory, Directory as _, LogService, ServicePorts};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use serde_json::json;
 
@@ -21,7 +21,7 @@ fn server(settings: &PostgresSettings) -> Server {
     let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
     let double = Arc::new(MemoryStore::default());
     let directory = DifyDirectory::new(Database::open(settings).unwrap()).within(Duration::from_secs(2));
-    let service = LogService::new(Ports {
+    let service = LogService::new(ServicePorts {
         logs: double.clone(),
         eraser: double.clone(),
         payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),

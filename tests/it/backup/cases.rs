@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use difylog::backup::manifest::{Manifest, Manifests};
-use difylog::backup::{BackupError, Differences, Outcome};
+use difylog::backup::{BackupError, Differences, VerifyOutcome};
 use difylog::domain::document::{PayloadField, Truncation};
 use difylog::domain::{BulkAction, Document, JsonText, Kind, Record, TenantId, WorkflowRun};
 use difylog::store::copies::{BackupId, CopyName};
@@ -65,7 +65,7 @@ fn writing(store: Arc<dyn Store>, tenant_id: TenantId, stop: Arc<AtomicBool>) ->
     })
 }
 
-fn outcomes(checks: Vec<difylog::backup::MonthCheck>) -> Vec<(String, Outcome)> {
+fn outcomes(checks: Vec<difylog::backup::MonthCheck>) -> Vec<(String, VerifyOutcome)> {
     checks.into_iter().map(|check| (check.month.to_string(), check.outcome)).collect()
 }
 
@@ -114,8 +114,8 @@ pub async fn a_store_destroyed_is_restored_equal_while_writing(place: &Place) {
     place.write(&during).await;
     place.write(&family(one, NOVEMBER)).await;
     let checks = outcomes(place.backup().verify(&manifest).await.unwrap());
-    assert_eq!(checks[0], ("2026-09".to_owned(), Outcome::Equal));
-    let Outcome::Differs(found) = &checks[1].1 else { panic!("{checks:?}") };
+    assert_eq!(checks[0], ("2026-09".to_owned(), VerifyOutcome::Equal));
+    let VerifyOutcome::Differs(found) = &checks[1].1 else { panic!("{checks:?}") };
     let kept = manifest.months[1].contents.documents();
     let all = place.store.counts().await.unwrap();
     let is_november = |count: &&difylog::domain::query::MonthCount| {
@@ -125,8 +125,8 @@ pub async fn a_store_destroyed_is_restored_equal_while_writing(place: &Place) {
     assert_eq!(*found, Differences { added: stored - kept, ..Differences::default() });
 }
 
-fn equal() -> Vec<(String, Outcome)> {
-    ["2026-09", "2026-11"].map(|month| (month.to_owned(), Outcome::Equal)).into()
+fn equal() -> Vec<(String, VerifyOutcome)> {
+    ["2026-09", "2026-11"].map(|month| (month.to_owned(), VerifyOutcome::Equal)).into()
 }
 
 fn copied_by(manifest: &Manifest) -> Vec<&BackupId> {
@@ -175,7 +175,7 @@ pub async fn nothing_is_written_over(place: &Place) {
     place.backup().restore(&manifest, &[september]).await.unwrap();
     assert!(place.store.record(late[0].key()).await.unwrap().is_some());
     let checks = place.backup().verify(&manifest).await.unwrap();
-    assert_eq!(checks[0].outcome, Outcome::Equal);
+    assert_eq!(checks[0].outcome, VerifyOutcome::Equal);
     assert!(!checks[1].outcome.holds());
 }
 
@@ -214,7 +214,7 @@ pub async fn loss_and_change_are_named(place: &Place) {
     place.store.refresh().await.unwrap();
 
     let checks = place.backup().verify(&manifest).await.unwrap();
-    let Outcome::Differs(found) = &checks[0].outcome else { panic!("{checks:?}") };
+    let VerifyOutcome::Differs(found) = &checks[0].outcome else { panic!("{checks:?}") };
     assert_eq!(found.missing.first, [lost[1].key()]);
     assert_eq!(found.different.first, [Record::Run(Box::new(changed)).key()]);
     assert_eq!((found.newer, found.added, found.absent_payloads), (0, 0, 1));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use difylog::backup::Backup;
-use difylog::backup::manifest::Source;
+use difylog::backup::manifest::BackupSource;
 use difylog::domain::{BulkAction, Record, Timestamp, Verdict};
 use difylog::store::Store;
 use difylog::store::copies::MonthCopies;
@@ -32,7 +32,7 @@ pub struct Place {
     pub store: Arc<dyn Store>,
     pub payloads: Arc<PayloadStore>,
     settings: Settings,
-    source: Source,
+    source: BackupSource,
     folder: Arc<TempDir>,
     clock: Clock,
 }
@@ -41,7 +41,7 @@ impl Place {
     pub async fn sqlite() -> Self {
         let folder = Arc::new(TempDir::new().unwrap());
         let settings = SqliteSettings { dir: folder.path().join("sqlite"), ..SqliteSettings::default() };
-        Self::installed(Settings::Sqlite(settings), Source::Sqlite, folder, "payloads").await
+        Self::installed(Settings::Sqlite(settings), BackupSource::Sqlite, folder, "payloads").await
     }
 
     pub async fn engine(tenancy: Tenancy) -> Self {
@@ -61,14 +61,14 @@ impl Place {
         let folder = Arc::new(TempDir::new().unwrap());
         Self::installed(
             Settings::Engine(Box::new(settings), repository),
-            Source::Elastic { prefix },
+            BackupSource::Elastic { prefix },
             folder,
             "payloads",
         )
         .await
     }
 
-    async fn installed(settings: Settings, source: Source, folder: Arc<TempDir>, payloads: &str) -> Self {
+    async fn installed(settings: Settings, source: BackupSource, folder: Arc<TempDir>, payloads: &str) -> Self {
         let store: Arc<dyn Store> = match &settings {
             Settings::Sqlite(settings) => Arc::new(SqliteStore::new(settings.clone()).unwrap()),
             Settings::Engine(settings, _) => Arc::new(ElasticStore::new(*settings.clone()).unwrap()),
@@ -112,7 +112,7 @@ impl Place {
 
     pub fn copies(&self) -> Box<dyn MonthCopies> {
         match (&self.settings, &self.source) {
-            (Settings::Engine(settings, repository), Source::Elastic { prefix }) => {
+            (Settings::Engine(settings, repository), BackupSource::Elastic { prefix }) => {
                 Box::new(SnapshotCopies::new(*settings.clone(), repository.clone(), prefix.clone()).unwrap())
             }
             (Settings::Sqlite(settings), _) => {

@@ -8,7 +8,7 @@ use difylog::domain::{AppId, BulkAction, Record, TenantId};
 use difylog::http::api::{Api, ServeSettings};
 use difylog::http::console::Bridge;
 use difylog::postgres::WalkOrder;
-use difylog::query::{LogService, NoDirectory, Ports};
+use difylog::query::{LogService, NoDirectory, ServicePorts};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::{BulkSink as _, ReadStore, StateStore as _, StoreAdmin as _};
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ impl Place {
         let url = dify.clone().serve().await;
         let double = Arc::new(MemoryStore::default());
         let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
-        let service = LogService::new(Ports {
+        let service = LogService::new(ServicePorts {
             logs: double.clone(),
             eraser: double.clone(),
             payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use difylog::domain::document::{PayloadField, Truncation};
 use difylog::domain::{BulkAction, Document, JsonText, Kind, Record, RecordId, Verdict};
 use difylog::postgres::{Catalogue, record_of, select_list, table_of};
-use difylog::query::{DifyDirectory, LogService, Ports};
+use difylog::query::{DifyDirectory, LogService, ServicePorts};
 use difylog::store::Store;
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use serde_json::Value;
@@ -53,7 +53,7 @@ pub async fn over(store: Arc<dyn Store>, guard: Box<dyn Any + Send + Sync>) -> L
         }
     }
     let as_of = golden()["as_of"].as_str().unwrap().parse().unwrap();
-    let ports = |store: Arc<dyn Store>| Ports {
+    let ports = |store: Arc<dyn Store>| ServicePorts {
         logs: store.clone(),
         eraser: store,
         payloads: payloads.clone(),

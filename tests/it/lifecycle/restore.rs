@@ -1,6 +1,6 @@
 //! What was cleaned up comes back equal, and what is there is never touched.
 
-use difylog::backfill::restore::{Outcome, Restore, RestorePlan};
+use difylog::backfill::restore::{Restore, RestoreOutcome, RestorePlan};
 use difylog::codec::truncate::Limits;
 use difylog::domain::Kind;
 use difylog::domain::query::TimeRange;
@@ -19,7 +19,7 @@ fn plan(execute: bool) -> RestorePlan {
     }
 }
 
-async fn restore(pair: &Pair, plan: &RestorePlan) -> Outcome {
+async fn restore(pair: &Pair, plan: &RestorePlan) -> RestoreOutcome {
     let restore =
         Restore { database: &pair.database, store: pair.store.side(), plan, progress: &|_| {}, stop: &|| false };
     restore.run().await.unwrap()

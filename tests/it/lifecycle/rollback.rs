@@ -1,6 +1,6 @@
 //! A rollback takes back what its migration wrote, while PostgreSQL has it, and nothing else.
 
-use difylog::backfill::rollback::{Outcome, Rollback};
+use difylog::backfill::rollback::{Rollback, RollbackOutcome};
 use difylog::domain::{Kind, Origin, Record, Revision, RunStatus};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::lifecycle::harness::{Pair, origin};
 use crate::support::postgres::Schema;
 
-async fn roll_back(pair: &Pair, origin: Origin, execute: bool, force_missing: bool) -> Outcome {
+async fn roll_back(pair: &Pair, origin: Origin, execute: bool, force_missing: bool) -> RollbackOutcome {
     let folder = tempfile::tempdir().unwrap();
     let texts = PayloadStore::open(&PayloadSettings { dir: folder.path().into(), s3: None }).unwrap();
     let rollback = Rollback {

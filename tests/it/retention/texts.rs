@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use difylog::domain::document::{ContentHash, PayloadField, Truncation};
 use difylog::domain::{BulkAction, Document, JsonText, Month, Record, RecordId, TenantId, Verdict};
-use difylog::query::{LogService, NoDirectory, Ports};
+use difylog::query::{LogService, NoDirectory, ServicePorts};
 use difylog::retention::{RetentionError, SweptMonth, What};
 use difylog::store::{Erasure, Remains};
 
@@ -46,7 +46,7 @@ async fn write(kept: &Kept, documents: &[&Document]) -> Vec<Verdict> {
 }
 
 fn logs(kept: &Kept) -> LogService {
-    LogService::new(Ports {
+    LogService::new(ServicePorts {
         logs: kept.store.clone(),
         eraser: kept.store.clone(),
         payloads: kept.payloads.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use difylog::amqp::AmqpSettings;
 use difylog::domain::{BulkAction, Record, TenantId, Timestamp};
 use difylog::http::api::{Api, ApiKey, Entry, Right, ServeSettings};
-use difylog::query::{Directory, LogService, NoDirectory, Ports};
+use difylog::query::{Directory, LogService, NoDirectory, ServicePorts};
 use difylog::store::elastic::{ElasticSettings, ElasticStore};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::sqlite::{SqliteEraser, SqliteReader, SqliteSettings, SqliteStore};
@@ -161,7 +161,7 @@ fn sqlite(folder: &Path) -> Readers {
 
 fn serve((reader, eraser): Readers, folder: &Path, keys: Vec<ApiKey>, beside: Beside) -> (String, CancellationToken) {
     let payloads = PayloadSettings { dir: folder.join("payloads"), ..PayloadSettings::default() };
-    let service = LogService::new(Ports {
+    let service = LogService::new(ServicePorts {
         logs: reader.clone(),
         eraser,
         payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),

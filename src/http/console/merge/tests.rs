@@ -10,11 +10,11 @@ fn id(number: u128) -> RecordId {
 
 fn stored(number: u128, micros: i64) -> ListRow<&'static str> {
     let created_at = Timestamp::from_micros(micros).unwrap();
-    ListRow { id: id(number), place: Place::Stored(Cursor { created_at, id: id(number) }), value: "stored" }
+    ListRow { id: id(number), place: RowPlace::Stored(Cursor { created_at, id: id(number) }), value: "stored" }
 }
 
 fn difys(number: u128, second: i64) -> ListRow<&'static str> {
-    ListRow { id: id(number), place: Place::Second(second), value: "dify" }
+    ListRow { id: id(number), place: RowPlace::Second(second), value: "dify" }
 }
 
 fn ids(rows: &[ListRow<&'static str>]) -> Vec<u128> {
@@ -36,7 +36,7 @@ fn what_stands_before_the_start_is_left_out() {
     let theirs = vec![difys(8, 4), difys(5, 3), difys(4, 2), stored(3, 3_500_000), stored(2, 3_300_000)];
     assert_eq!(ids(&merged(Some(start), vec![], theirs, |own, _| own)), [2, 4]);
     let theirs = vec![difys(5, 3), difys(4, 2), stored(2, 3_300_000)];
-    assert_eq!(ids(&merged(Some(Place::Second(3)), vec![], theirs, |own, _| own)), [5, 2, 4]);
+    assert_eq!(ids(&merged(Some(RowPlace::Second(3)), vec![], theirs, |own, _| own)), [5, 2, 4]);
 }
 
 /// A row of the world: where it is, and when it was made. Instants are few, so that seconds are shared.
@@ -72,8 +72,8 @@ fn own_page(world: &[Made], after: Option<Cursor>, limit: usize) -> Source {
 
 fn cursor(row: &ListRow<&'static str>) -> Cursor {
     match row.place {
-        Place::Stored(cursor) => cursor,
-        Place::Second(_) => unreachable!("the store knows the instant"),
+        RowPlace::Stored(cursor) => cursor,
+        RowPlace::Second(_) => unreachable!("the store knows the instant"),
     }
 }
 
@@ -101,7 +101,7 @@ proptest! {
         let (mut seen, mut start, mut last) = (Vec::new(), None, None);
         loop {
             let known = last.filter(|last| world.iter().any(|made| made.number == *last && made.in_dify));
-            let own = own_page(&world, start.and_then(Place::cursor), limit + 1);
+            let own = own_page(&world, start.and_then(RowPlace::cursor), limit + 1);
             let rows = merged(start, own, difys_page(&world, known), |_, dify| dify);
             prop_assert!(seen.len() <= world.len(), "it never ends: {seen:?}");
             let Some(end) = rows.iter().take(limit).next_back() else { break };
@@ -121,7 +121,7 @@ proptest! {
     fn a_page_by_offset_is_a_part_of_the_whole(world in worlds(), offset in 0..45u64, limit in 1..10usize) {
         let everything = own_page(&world, None, usize::MAX);
         let extra: Source =
-            difys_page(&world, None).into_iter().filter(|row| matches!(row.place, Place::Second(_))).collect();
+            difys_page(&world, None).into_iter().filter(|row| matches!(row.place, RowPlace::Second(_))).collect();
         let whole = merged(None, everything.clone(), extra.clone(), |own, _| own);
         let begin = offset.saturating_sub(extra.len() as u64);
         let window: Source = everything.into_iter().skip(usize::try_from(begin).unwrap()).take(limit + extra.len()).collect();

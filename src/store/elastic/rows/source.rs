@@ -11,13 +11,13 @@ use crate::domain::schema::{Column, Given, Type, columns};
 use crate::domain::{Document, JsonText, Kind, NodeExecution, Origin, Record, RecordId, Revision, Timestamp};
 
 /// What was read.
-pub(super) struct Source {
+pub(super) struct SourceFields {
     pub document: Document,
     /// As [`NodeExecution::ENCLOSING`].
     pub enclosing: [Option<Box<str>>; NodeExecution::ENCLOSING.len()],
 }
 
-impl Source {
+impl SourceFields {
     /// Reads a document of a kind; payloads may be left out.
     pub fn of<'de, D: Deserializer<'de>>(kind: Kind, deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(OfKind(kind))
@@ -41,17 +41,17 @@ enum Member {
 struct OfKind(Kind);
 
 impl<'de> Visitor<'de> for OfKind {
-    type Value = Source;
+    type Value = SourceFields;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the document of a {}", self.0)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Source, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SourceFields, A::Error> {
         let record = Record::blank(self.0);
         let revision = Revision::from_stored(0);
         let document = Document { record, revision, graph: None, truncated: Vec::new(), origin: None, extra: None };
-        let mut source = Source { document, enclosing: Default::default() };
+        let mut source = SourceFields { document, enclosing: Default::default() };
         let (mut seen, mut has_revision) = (0_u64, false);
         while let Some(member) = map.next_key_seed(self)? {
             let document = &mut source.document;

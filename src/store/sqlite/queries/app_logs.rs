@@ -13,7 +13,7 @@ use crate::domain::query::{AppLogFilter, AppLogPage, AppLogRow, Keyword, LogKeyw
 use crate::domain::record::RecordKey;
 use crate::domain::{AppLog, Kind, Month, Precedence, RecordId, Revision, TenantId};
 use crate::store::sqlite::conditions::{Conditions, blob};
-use crate::store::sqlite::fault::Fault;
+use crate::store::sqlite::fault::SqliteFault;
 use crate::store::sqlite::question::OpenMonth;
 use crate::store::sqlite::{decode, newest, read, tables};
 
@@ -24,7 +24,7 @@ const CANDIDATES: usize = 100_000;
 const ORDER: &str = "ORDER BY created_at DESC, id DESC";
 
 /// See [`LogReader::app_logs`](crate::store::LogReader::app_logs).
-pub fn page(months: &[OpenMonth], filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, Fault> {
+pub fn page(months: &[OpenMonth], filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, SqliteFault> {
     let files = newest_only(months, &Rows::of_app_logs(filter))?;
     let looks_at_runs = filter.run_status.is_some() || filter.keyword.is_some();
     let (logs, total) =
@@ -34,13 +34,13 @@ pub fn page(months: &[OpenMonth], filter: &AppLogFilter, offset: u64, limit: usi
         let run = read::run_summary(months, log.tenant_id, log.workflow_run_id, near)?;
         Ok(AppLogRow { log, run })
     };
-    Ok(AppLogPage { rows: logs.into_iter().map(row).collect::<Result<_, Fault>>()?, total })
+    Ok(AppLogPage { rows: logs.into_iter().map(row).collect::<Result<_, SqliteFault>>()?, total })
 }
 
 type Counted = (Vec<AppLog>, u64);
 
 /// Counts in the index and reads the page only.
-fn skip(files: &[(&OpenMonth, Conditions)], offset: u64, limit: usize) -> Result<Counted, Fault> {
+fn skip(files: &[(&OpenMonth, Conditions)], offset: u64, limit: usize) -> Result<Counted, SqliteFault> {
     let (mut logs, mut total) = (Vec::new(), 0);
     for (file, conditions) in files {
         let before = total;
@@ -72,7 +72,7 @@ fn walk(
     files: &[(&OpenMonth, Conditions)],
     offset: u64,
     limit: usize,
-) -> Result<Counted, Fault> {
+) -> Result<Counted, SqliteFault> {
     let keyword = filter.keyword.as_ref().map(|keyword| Keyword::new(&keyword.keyword));
     let possible = match &filter.keyword {
         Some(asked) => candidates(months, filter.tenant_id, &asked.keyword)?.map(|runs| possible(asked, &runs)),
@@ -110,7 +110,11 @@ fn walk(
 }
 
 /// The runs in whose inputs or outputs a keyword may be, as far as an index knows; `None`: any run.
-fn candidates(months: &[OpenMonth], tenant_id: TenantId, keyword: &str) -> Result<Option<HashSet<RecordId>>, Fault> {
+fn candidates(
+    months: &[OpenMonth],
+    tenant_id: TenantId,
+    keyword: &str,
+) -> Result<Option<HashSet<RecordId>>, SqliteFault> {
     let text = TextFilter { keyword: keyword.to_owned(), fields: vec![TextField::Inputs, TextField::Outputs] };
     let runs = Rows::of_runs(&RunQuery { text: Some(text), ..RunQuery::default() }.within(tenant_id));
     let mut found = HashSet::new();
@@ -185,7 +189,7 @@ impl Wanted<'_> {
         self.keyword.is_none() && end.is_some() && end == self.filter.run_status.as_deref()
     }
 
-    fn is_met(&self, months: &[OpenMonth], log: &AppLog) -> Result<bool, Fault> {
+    fn is_met(&self, months: &[OpenMonth], log: &AppLog) -> Result<bool, SqliteFault> {
         let mut of_run = Conditions::default();
         if let Some(status) = &self.filter.run_status {
             of_run.add("status = ?", [Value::Text(status.to_string())]);
@@ -212,7 +216,7 @@ fn is_in_log(asked: &LogKeyword, keyword: &Keyword, log: &AppLog) -> bool {
 }
 
 /// Whether the run of a log, in its newest revision, meets conditions.
-fn is_run(months: &[OpenMonth], log: &AppLog, mut conditions: Conditions) -> Result<bool, Fault> {
+fn is_run(months: &[OpenMonth], log: &AppLog, mut conditions: Conditions) -> Result<bool, SqliteFault> {
     let key = RecordKey { tenant_id: log.tenant_id, kind: Kind::WorkflowRun, id: log.workflow_run_id };
     let months = newest::likeliest_first(months, Some(log.created_at.month()));
     let Some(file) = newest::place(months, key)? else { return Ok(false) };

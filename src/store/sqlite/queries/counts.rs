@@ -14,13 +14,13 @@ use crate::domain::query::{
 use crate::domain::record::RecordKey;
 use crate::domain::{Kind, Precedence, Revision};
 use crate::store::sqlite::conditions::Conditions;
-use crate::store::sqlite::fault::Fault;
+use crate::store::sqlite::fault::SqliteFault;
 use crate::store::sqlite::newest::{self, Superseded};
 use crate::store::sqlite::question::OpenMonth;
 use crate::store::sqlite::{decode, tables};
 
 /// Counts rows up to a bound. Those that may be superseded are looked up for all months together.
-pub fn up_to(months: &[OpenMonth], rows: &Rows, bound: u64) -> Result<Total, Fault> {
+pub fn up_to(months: &[OpenMonth], rows: &Rows, bound: u64) -> Result<Total, SqliteFault> {
     let table = tables::of(rows.kind).name;
     let mut total = Total { value: 0, exact: true };
     let mut changing = Vec::new();
@@ -55,14 +55,14 @@ fn add(total: &mut Total, more: u64, bound: u64) {
 }
 
 /// How many copies no other month has newer. Takes them.
-fn newest_among(months: &[OpenMonth], kind: Kind, copies: &mut Vec<newest::MonthCopy>) -> Result<u64, Fault> {
+fn newest_among(months: &[OpenMonth], kind: Kind, copies: &mut Vec<newest::MonthCopy>) -> Result<u64, SqliteFault> {
     let copies = std::mem::take(copies);
     let superseded = newest::superseded(months, kind, &copies)?;
     Ok((copies.len() - superseded.len()) as u64)
 }
 
 /// The months that may have such rows, newest first, each with conditions that leave older copies out.
-pub fn newest_only<'m>(months: &'m [OpenMonth], rows: &Rows) -> Result<Vec<(&'m OpenMonth, Conditions)>, Fault> {
+pub fn newest_only<'m>(months: &'m [OpenMonth], rows: &Rows) -> Result<Vec<(&'m OpenMonth, Conditions)>, SqliteFault> {
     let superseded = Superseded::find(months, rows.kind, Some(rows.tenant_id), rows.created)?;
     let in_range = months.iter().filter(|file| file.overlaps(rows.created));
     in_range
@@ -82,7 +82,7 @@ fn each(
     rows: &Rows,
     (columns, grouping): (&str, &str),
     mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
-) -> Result<(), Fault> {
+) -> Result<(), SqliteFault> {
     let table = tables::of(rows.kind).name;
     for (file, conditions) in newest_only(months, rows)? {
         let sql = format!("SELECT {columns} FROM {table} {} {grouping}", conditions.clause());
@@ -95,7 +95,7 @@ fn each(
 }
 
 /// See [`LogReader::daily`](crate::store::LogReader::daily).
-pub fn daily(months: &[OpenMonth], filter: &RunFilter, zone: Tz) -> Result<Vec<Day>, Fault> {
+pub fn daily(months: &[OpenMonth], filter: &RunFilter, zone: Tz) -> Result<Vec<Day>, SqliteFault> {
     let mut days = DayTallies::default();
     each(months, &Rows::of_runs(filter), ("created_at, created_by, total_tokens", ""), |row| {
         let micros = row.get(0)?;
@@ -111,7 +111,12 @@ pub fn daily(months: &[OpenMonth], filter: &RunFilter, zone: Tz) -> Result<Vec<D
 }
 
 /// See [`LogReader::facet`](crate::store::LogReader::facet).
-pub fn facet(months: &[OpenMonth], list: &ListFilter, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, Fault> {
+pub fn facet(
+    months: &[OpenMonth],
+    list: &ListFilter,
+    facet: Facet,
+    limit: usize,
+) -> Result<Vec<FacetCount>, SqliteFault> {
     let rows = Rows::of(list);
     let Some(column) = column(rows.kind, facet) else { return Ok(Vec::new()) };
     let is_id = matches!(facet, Facet::AppId | Facet::CreatedBy);
@@ -136,12 +141,12 @@ fn column(kind: Kind, facet: Facet) -> Option<&'static str> {
 }
 
 /// See [`LogReader::histogram`](crate::store::LogReader::histogram).
-pub fn histogram(months: &[OpenMonth], list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, Fault> {
+pub fn histogram(months: &[OpenMonth], list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, SqliteFault> {
     let mut spans = SpanCounts::new(seconds);
     let columns = format!("created_at - created_at % {} AS start, count(*)", spans.length());
     each(months, &Rows::of(list), (&columns, "GROUP BY start"), |row| {
         spans.add(row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs());
         Ok(())
     })?;
-    spans.finish().map_err(|error| Fault::Damaged(error.to_string()))
+    spans.finish().map_err(|error| SqliteFault::Damaged(error.to_string()))
 }

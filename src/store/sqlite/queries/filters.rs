@@ -6,7 +6,7 @@ use crate::domain::query::{AppLogFilter, Condition, ListFilter, RunFilter, TextF
 use crate::domain::schema::columns;
 use crate::domain::{Kind, TenantId};
 use crate::store::sqlite::conditions::{Conditions, blob};
-use crate::store::sqlite::fault::Fault;
+use crate::store::sqlite::fault::SqliteFault;
 use crate::store::sqlite::question::OpenMonth;
 use crate::store::sqlite::search::{IndexSearch, is_json};
 
@@ -45,7 +45,7 @@ impl Rows {
     }
 
     /// What rows of a month must be.
-    pub fn conditions_in(&self, file: &OpenMonth) -> Result<Conditions, Fault> {
+    pub fn conditions_in(&self, file: &OpenMonth) -> Result<Conditions, SqliteFault> {
         let mut conditions = self.conditions.clone();
         if let Some(search) = &self.search
             && let Some((text, values)) = search.condition(file)?
@@ -58,7 +58,7 @@ impl Rows {
     }
 
     /// What rows of a month must be for a keyword to be in them, as the index knows; `None`: it does not.
-    pub fn candidates_in(&self, file: &OpenMonth) -> Result<Option<Conditions>, Fault> {
+    pub fn candidates_in(&self, file: &OpenMonth) -> Result<Option<Conditions>, SqliteFault> {
         let Some(search) = &self.search else { return Ok(None) };
         let Some((text, values)) = search.condition(file)? else { return Ok(None) };
         let mut conditions = self.conditions.clone();

@@ -14,7 +14,7 @@ use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, Precedence};
 use crate::store::STRETCH_BYTES;
 use crate::store::sqlite::conditions::{Conditions, blob};
-use crate::store::sqlite::fault::Fault;
+use crate::store::sqlite::fault::SqliteFault;
 use crate::store::sqlite::question::OpenMonth;
 use crate::store::sqlite::{decode, newest, read, tables};
 
@@ -24,7 +24,7 @@ pub fn page(
     list: &ListFilter,
     page: &Page,
     count_to: Option<u64>,
-) -> Result<Found<Summary>, Fault> {
+) -> Result<Found<Summary>, SqliteFault> {
     let rows = Rows::of(list);
     let found = stretch(months, &rows, page)?;
     let total = match count_to {
@@ -40,7 +40,7 @@ pub fn page(
 }
 
 /// See [`LogReader::documents`](crate::store::LogReader::documents).
-pub fn documents(months: &[OpenMonth], list: &ListFilter, page: &Page) -> Result<DocumentPage, Fault> {
+pub fn documents(months: &[OpenMonth], list: &ListFilter, page: &Page) -> Result<DocumentPage, SqliteFault> {
     let rows = Rows::of(list);
     let places: Vec<Position> = stretch(months, &rows, page)?.iter().map(Summary::position).collect();
     let mut found =
@@ -61,7 +61,7 @@ pub fn documents(months: &[OpenMonth], list: &ListFilter, page: &Page) -> Result
     Ok(found)
 }
 
-fn stretch(months: &[OpenMonth], rows: &Rows, page: &Page) -> Result<Vec<Summary>, Fault> {
+fn stretch(months: &[OpenMonth], rows: &Rows, page: &Page) -> Result<Vec<Summary>, SqliteFault> {
     let mut files: Vec<&OpenMonth> = months.iter().filter(|file| file.overlaps(rows.created)).collect();
     if page.direction == Direction::Ascending {
         files.reverse();
@@ -104,7 +104,7 @@ impl<'m> Unread<'m> {
     }
 
     /// The next rows, older copies with them, and whether there may be more.
-    fn next(&mut self, rows: &Rows, page: &Page) -> Result<(Vec<Summary>, bool), Fault> {
+    fn next(&mut self, rows: &Rows, page: &Page) -> Result<(Vec<Summary>, bool), SqliteFault> {
         let conditions = match self.conditions.take() {
             Some(conditions) => conditions,
             None => rows.conditions_in(self.file)?,
@@ -118,7 +118,7 @@ impl<'m> Unread<'m> {
 }
 
 /// As many rows as a page holds, month by month.
-fn in_order(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Result<Vec<(Month, Summary)>, Fault> {
+fn in_order(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Result<Vec<(Month, Summary)>, SqliteFault> {
     let mut round = Vec::new();
     while let Some(month) = unread.front_mut().filter(|_| round.len() < page.limit) {
         let (found, has_more) = month.next(rows, &Page { limit: page.limit - round.len(), ..*page })?;
@@ -132,7 +132,7 @@ fn in_order(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Resu
 }
 
 /// As many rows of each month as a page holds.
-fn of_each(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Result<Vec<(Month, Summary)>, Fault> {
+fn of_each(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Result<Vec<(Month, Summary)>, SqliteFault> {
     let mut round = Vec::new();
     for mut month in std::mem::take(unread) {
         let (found, has_more) = month.next(rows, page)?;
@@ -146,7 +146,7 @@ fn of_each(unread: &mut VecDeque<Unread<'_>>, rows: &Rows, page: &Page) -> Resul
 }
 
 /// Rows without what another month has newer.
-fn newest_of(months: &[OpenMonth], rows: &Rows, round: Vec<(Month, Summary)>) -> Result<Vec<Summary>, Fault> {
+fn newest_of(months: &[OpenMonth], rows: &Rows, round: Vec<(Month, Summary)>) -> Result<Vec<Summary>, SqliteFault> {
     let key = |id| RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id };
     let copy = |(month, row): &(Month, Summary)| (key(row.id()), Precedence::new(row.revision(), *month));
     let copies: Vec<_> = round.iter().map(copy).collect();
@@ -164,7 +164,7 @@ fn is_ahead(file: &OpenMonth, page: &Page) -> bool {
     }
 }
 
-fn rows(file: &OpenMonth, kind: Kind, conditions: &Conditions, page: &Page) -> Result<Vec<Summary>, Fault> {
+fn rows(file: &OpenMonth, kind: Kind, conditions: &Conditions, page: &Page) -> Result<Vec<Summary>, SqliteFault> {
     let (sql, values) = statement(kind, conditions, page);
     file.ask(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;
