@@ -14,6 +14,7 @@ pub mod rabbit;
 pub mod records;
 pub mod scripted_engine;
 pub mod site;
+pub mod stored;
 pub mod toy_store;
 pub mod walking;
 pub mod world;

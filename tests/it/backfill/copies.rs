@@ -3,9 +3,10 @@
 use difylog::domain::{Kind, Record};
 use serde_json::Value;
 
-use crate::backfill::place::{counts, differences, document, failure, migrate, records, site};
+use crate::backfill::place::{counts, differences, failure, migrate, records, site};
 use crate::support::postgres::{Postgres, Schema};
 use crate::support::site::StoreUnderTest;
+use crate::support::stored::documents;
 
 async fn the_sample(store: StoreUnderTest, schema: Schema) {
     let postgres = Postgres::sample(schema);
@@ -39,8 +40,10 @@ async fn the_sample(store: StoreUnderTest, schema: Schema) {
 async fn full_texts_are_kept(postgres: &Postgres, settings: &difylog::config::Settings) {
     let stores = difylog::app::open_stores(settings).unwrap();
     let mut found = 0;
-    for record in records(postgres, Kind::NodeExecution).await {
-        let kept = document(&*stores.store, record.key()).await.unwrap();
+    let records = records(postgres, Kind::NodeExecution).await;
+    let documents = documents(&*stores.store, records.iter().map(Record::key)).await;
+    for record in records {
+        let kept = &documents[&record.key()];
         for mark in &kept.truncated {
             let text = stores.payloads.get(record.tenant_id(), record.month(), mark.sha256).await.unwrap().unwrap();
             assert_eq!(text.len() as u64, mark.original_bytes);

@@ -2,9 +2,10 @@
 
 use difylog::domain::{Kind, Record, RunStatus, WorkflowRun};
 
-use crate::backfill::place::{Running, document, migrate, records, site, site_on};
+use crate::backfill::place::{Running, migrate, records, site, site_on};
 use crate::support::postgres::{Postgres, Schema};
 use crate::support::site::{Site, StoreUnderTest, eventually, needed};
+use crate::support::stored::documents;
 
 /// Half of the runs get an older snapshot by message, the other half a newer one than PostgreSQL has.
 fn snapshots(rows: &[WorkflowRun]) -> (Vec<Record>, Vec<Record>) {
@@ -41,15 +42,9 @@ fn publish(site: &Site, records: &[Record]) {
 }
 
 async fn wrong(site: &Site, newest: &[Record]) -> Vec<String> {
-    let store = site.store();
-    let mut wrong = Vec::new();
-    for record in newest {
-        if document(&*store, record.key()).await.is_none_or(|document| document.record != *record) {
-            wrong.push(format!("{:?}", record.key()));
-        }
-    }
-    wrong.truncate(5);
-    wrong
+    let documents = documents(&*site.store(), newest.iter().map(Record::key)).await;
+    let is_wrong = |record: &&Record| documents.get(&record.key()).is_none_or(|document| document.record != **record);
+    newest.iter().filter(is_wrong).take(5).map(|record| format!("{:?}", record.key())).collect()
 }
 
 async fn runs(postgres: &Postgres) -> Vec<WorkflowRun> {

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::process::{Child, Output, Stdio};
 
-use difylog::domain::record::RecordKey;
-use difylog::domain::{Document, Kind, Record};
+use difylog::domain::{Kind, Record};
 use difylog::postgres::{Catalogue, record_of, select_list};
 use difylog::store::Store;
-use futures::StreamExt as _;
 use serde_json::Value;
 
 use crate::support::postgres::Postgres;
 use crate::support::site::{Site, StoreUnderTest};
+use crate::support::stored::documents;
 
 /// Nobody listens there: migrations need no broker.
 pub const NO_BROKER: &str = "amqp://guest:guest@127.0.0.1:1/%2f";
@@ -117,10 +116,6 @@ pub async fn counts(store: &dyn Store) -> BTreeMap<Kind, u64> {
     counts
 }
 
-pub async fn document(store: &dyn Store, key: RecordKey) -> Option<Document> {
-    store.record(key).await.unwrap()
-}
-
 /// Compares every row with its document, and the number of documents with that of rows; answers the first things
 /// that differ.
 pub async fn differences(postgres: &Postgres, store: &dyn Store) -> Vec<String> {
@@ -132,16 +127,15 @@ pub async fn differences(postgres: &Postgres, store: &dyn Store) -> Vec<String> 
         if count != records.len() as u64 {
             wrong.push(format!("{kind}: {} rows, {count} documents", records.len()));
         }
-        let compared = futures::stream::iter(records).map(async |record| {
+        let documents = documents(store, records.iter().map(Record::key)).await;
+        wrong.extend(records.iter().filter_map(|record| {
             let key = record.key();
-            match document(store, key).await {
+            match documents.get(&key) {
                 None => Some(format!("{key:?} is missing")),
-                Some(document) if document.record != record => Some(format!("{key:?} differs")),
+                Some(document) if document.record != *record => Some(format!("{key:?} differs")),
                 Some(_) => None,
             }
-        });
-        let found: Vec<_> = compared.buffer_unordered(16).collect().await;
-        wrong.extend(found.into_iter().flatten());
+        }));
     }
     wrong.truncate(5);
     wrong

@@ -17,6 +17,7 @@ use crate::backup::place::Place;
 use crate::support::records::{
     actions, app, app_log, at, ended, json as text, node, offload, paused_and_resumed, run, sha256, tenant,
 };
+use crate::support::stored::documents;
 
 const SEPTEMBER: &str = "2026-09-10T00:00:00Z";
 const NOVEMBER: &str = "2026-11-10T12:00:00Z";
@@ -99,9 +100,9 @@ pub async fn a_store_destroyed_is_restored_equal_while_writing(place: &Place) {
     let place = place.destroy().await;
     place.backup().restore(&manifest, &[]).await.unwrap();
     assert_eq!(outcomes(place.backup().verify(&manifest).await.unwrap()), equal());
+    let stored = documents(&*place.store, before.iter().map(Record::key)).await;
     for record in &before {
-        let stored = place.store.record(record.key()).await.unwrap().map(|document| document.record);
-        assert_eq!(stored.as_ref(), Some(record));
+        assert_eq!(stored.get(&record.key()).map(|document| &document.record), Some(record));
     }
     assert_eq!(place.store.record(cut.key()).await.unwrap(), Some(cut.clone()));
     let restored = place.payloads.get(other, cut.month(), sha256(full.as_str())).await.unwrap();

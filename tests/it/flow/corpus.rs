@@ -13,22 +13,23 @@ use serde_json::Value;
 use crate::support::corpus::lines;
 use crate::support::expected_rows::compare;
 use crate::support::site::{Site, StoreUnderTest};
+use crate::support::stored::documents;
 
 /// The records that a store holds under the ids of the expected rows, graphs put back and full texts fetched.
 pub async fn stored(Stores { store, payloads, .. }: &Stores, expected: &[Value]) -> Vec<Record> {
     store.refresh().await.unwrap();
-    let mut records = Vec::new();
-    for row in expected {
+    let keys = expected.iter().map(|row| {
         let id = |column: &str| row["row"][column].as_str().unwrap();
         let kind = if row["table"] == "workflow_runs" { Kind::WorkflowRun } else { Kind::NodeExecution };
-        let key = RecordKey { tenant_id: id("tenant_id").parse().unwrap(), kind, id: id("id").parse().unwrap() };
-        if let Some(mut document) = store.record(key).await.unwrap() {
-            for mark in document.truncated.clone() {
-                let full = payloads.get(document.tenant_id(), document.month(), mark.sha256).await.unwrap();
-                put_back(&mut document, mark.field, full.unwrap());
-            }
-            records.push(document.record);
+        RecordKey { tenant_id: id("tenant_id").parse().unwrap(), kind, id: id("id").parse().unwrap() }
+    });
+    let mut records = Vec::new();
+    for mut document in documents(&**store, keys).await.into_values() {
+        for mark in document.truncated.clone() {
+            let full = payloads.get(document.tenant_id(), document.month(), mark.sha256).await.unwrap();
+            put_back(&mut document, mark.field, full.unwrap());
         }
+        records.push(document.record);
     }
     records
 }
