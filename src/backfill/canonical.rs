@@ -22,7 +22,7 @@ use crate::domain::{Extra, JsonText, Record};
 
 /// A value of a column of Dify's.
 #[derive(Debug, Clone, Copy)]
-pub struct Cell<'a> {
+pub struct CanonicalCell<'a> {
     pub column: &'static Column,
     pub value: Value<'a>,
     /// Seconds of what has not ended: they mean nothing, and all are alike.
@@ -30,7 +30,7 @@ pub struct Cell<'a> {
 }
 
 /// Returns the columns of a record that Dify's table has, in a fixed order.
-pub fn columns(record: &Record) -> impl Iterator<Item = Cell<'_>> {
+pub fn columns(record: &Record) -> impl Iterator<Item = CanonicalCell<'_>> {
     let has_finished = match record {
         Record::Run(run) => run.finished_at.is_some(),
         Record::Node(node) => node.finished_at.is_some(),
@@ -38,12 +38,12 @@ pub fn columns(record: &Record) -> impl Iterator<Item = Cell<'_>> {
     };
     let cell = move |(column, value): (&'static Column, _)| {
         let is_running = column.r#type == Type::Seconds && !has_finished;
-        Cell { column, value, is_running }
+        CanonicalCell { column, value, is_running }
     };
     record.columns().filter(|(column, _)| !column.is_ours).map(cell)
 }
 
-impl Cell<'_> {
+impl CanonicalCell<'_> {
     fn push(self, out: &mut Vec<u8>) {
         if self.column.is_nullable {
             out.push(u8::from(!self.is_void()));
@@ -63,7 +63,7 @@ impl Cell<'_> {
         }
     }
 
-    /// Whether there is nothing: an empty payload and an empty error are alike to NULL.
+    /// Returns whether there is nothing: an empty payload and an empty error are alike to NULL.
     fn is_void(self) -> bool {
         match self.value {
             Value::Null => true,
@@ -73,13 +73,13 @@ impl Cell<'_> {
         }
     }
 
-    /// Whether it is a payload that is not there.
+    /// Returns whether it is a payload that is not there.
     #[must_use]
     pub fn is_void_json(self) -> bool {
         self.column.r#type == Type::Json && self.is_void()
     }
 
-    /// Whether two values of the same column say the same.
+    /// Returns whether two values of the same column say the same.
     #[must_use]
     pub fn same(self, other: Self) -> bool {
         if let (Value::Seconds(one), Value::Seconds(two)) = (self.value, other.value)
@@ -96,7 +96,7 @@ impl Cell<'_> {
     }
 }
 
-/// A value as PostgreSQL writes it; `None` is NULL.
+/// Returns a value as PostgreSQL writes it; `None` is NULL.
 fn sql_text(value: Value<'_>) -> Option<String> {
     Some(match value {
         Value::Null => return None,

@@ -185,9 +185,9 @@ impl Copier {
         Ok(())
     }
 
-    /// Whether the store has this snapshot or a newer one in another month. Dify's Celery tasks and its newer versions keep
-    /// the first start of a run that was resumed, and the live message has the later one; each start leads to a month of its
-    /// own. A record that ended in the month of its start cannot have started again in another.
+    /// Returns whether the store has this snapshot or a newer one in another month. Dify's Celery tasks and its newer
+    /// versions keep the first start of a run that was resumed, and the live message has the later one; each start
+    /// leads to a month of its own. A record that ended in the month of its start cannot have started again in another.
     async fn is_stored_elsewhere(&self, record: &Record) -> Result<bool, MigrateError> {
         let Some(stored) = &self.stored else { return Ok(false) };
         if record.event_time().month() == record.month() {
@@ -197,7 +197,7 @@ impl Copier {
         Ok(found.is_some_and(|found| found.month() != record.month() && found.revision >= Revision::of(record)))
     }
 
-    /// The full texts of a node's truncated payloads.
+    /// Returns the full texts of a node's truncated payloads.
     async fn full_texts(
         &self,
         kind: Kind,

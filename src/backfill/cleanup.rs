@@ -76,7 +76,7 @@ pub enum Stay {
 }
 
 impl Stay {
-    /// The reason, for people.
+    /// Returns the reason, for people.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -254,18 +254,18 @@ impl Cleanup<'_> {
         Ok(wanted.into_iter().filter(alone).map(|candidate| candidate.id).collect())
     }
 
-    /// Whether it goes although it has not ended.
+    /// Returns whether it goes although it has not ended.
     fn is_released(&self, candidate: &Candidate) -> bool {
         candidate.created_at.zip(self.plan.unended_before).is_some_and(|(created_at, before)| created_at < before)
     }
 
-    /// What refers to runs and is to be heeded.
+    /// Returns what refers to runs and is to be heeded.
     fn references<'c>(&'c self, catalogue: &'c Catalogue) -> impl Iterator<Item = &'c Reference> {
         let ignored = |table: &str| self.plan.ignored_references.iter().any(|name| name == "all" || name == table);
         catalogue.references().iter().filter(move |reference| !ignored(&reference.table))
     }
 
-    /// The runs that nothing refers to. No new reference to a run comes up once it has ended.
+    /// Returns the runs that nothing refers to. No new reference to a run comes up once it has ended.
     async fn unreferenced(
         &self,
         client: &Client,

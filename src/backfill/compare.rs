@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 
-use super::canonical::{Cell, columns};
+use super::canonical::{CanonicalCell, columns};
 use crate::codec::spelling::row_text;
 use crate::domain::document::{ContentHash, PayloadField};
 use crate::domain::schema::{self, Type, Value};
@@ -14,7 +14,7 @@ use crate::store::payload::{PayloadError, PayloadStore};
 /// Where full texts of truncated payloads are.
 #[async_trait]
 pub trait FullTexts: Send + Sync {
-    /// The text, verified; `None` if it is not there.
+    /// Returns the text, verified; `None` if it is not there.
     ///
     /// # Errors
     /// [`PayloadError`] if the store cannot be read or the object is damaged.
@@ -40,7 +40,7 @@ impl FullTexts for PayloadStore {
 
 /// How the document of a record stands to its row, columns by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Comparison {
+pub enum RowComparison {
     /// A restored row would be byte for byte what the row is.
     Same,
     /// These columns say the same and would come back spelled otherwise.
@@ -58,8 +58,8 @@ pub enum Comparison {
     Different(Vec<String>),
 }
 
-impl Comparison {
-    /// Whether the document holds everything that the row says.
+impl RowComparison {
+    /// Returns whether the document holds everything that the row says.
     #[must_use]
     pub const fn holds(&self) -> bool {
         matches!(self, Self::Same | Self::Spelled(_) | Self::Fuller(_) | Self::Poorer(_))
@@ -75,9 +75,9 @@ pub async fn standing(
     extra: &Extra,
     document: &Document,
     texts: &dyn FullTexts,
-) -> Result<Comparison, PayloadError> {
+) -> Result<RowComparison, PayloadError> {
     let Some(stored_extra) = extra_of(document, texts).await? else {
-        return Ok(Comparison::Different(vec![PayloadField::Extra.as_str().to_owned()]));
+        return Ok(RowComparison::Different(vec![PayloadField::Extra.as_str().to_owned()]));
     };
     let mut found =
         Found { absent: 0, different: unlike(extra, &stored_extra), changed: Vec::new(), spelled: Vec::new() };
@@ -90,7 +90,9 @@ pub async fn standing(
                 found.absent += usize::from(cell.is_void_json());
                 continue;
             }
-            Some(Some(full)) if cell.column.r#type == Type::Json => Cell { value: Value::Json(full), ..stored },
+            Some(Some(full)) if cell.column.r#type == Type::Json => {
+                CanonicalCell { value: Value::Json(full), ..stored }
+            }
             // A full text that is the same is the text: `error` has no spellings.
             Some(Some(_)) => cell,
             None => stored,
@@ -111,7 +113,7 @@ struct Found {
 
 impl Found {
     /// Judges a column whose values are the same once cleaned.
-    fn judge(&mut self, row: (Cell<'_>, &Extra), stored: (Cell<'_>, &Extra)) {
+    fn judge(&mut self, row: (CanonicalCell<'_>, &Extra), stored: (CanonicalCell<'_>, &Extra)) {
         let name = row.0.column.name;
         if is_exact(row, stored) {
             return;
@@ -127,31 +129,31 @@ impl Found {
         list.push(name.to_owned());
     }
 
-    fn standing(self, row: &Record, document: &Document) -> Comparison {
+    fn standing(self, row: &Record, document: &Document) -> RowComparison {
         let Self { absent, different, changed, spelled } = self;
         let ended = row.has_ended();
         if !different.is_empty() && !ended && document.revision > Revision::of(row) {
-            return Comparison::Ahead;
+            return RowComparison::Ahead;
         }
         let lost = |name: &String| is_lost_by_celery(name, row, &document.record);
         let is_poorer = ended && absent == different.len();
         let is_fuller = document.origin.is_none() && different.iter().all(lost);
         if !different.is_empty() && !is_poorer && !is_fuller {
-            Comparison::Different(different)
+            RowComparison::Different(different)
         } else if !changed.is_empty() {
-            Comparison::Changed(changed)
+            RowComparison::Changed(changed)
         } else if !different.is_empty() {
-            if is_poorer { Comparison::Poorer(different) } else { Comparison::Fuller(different) }
+            if is_poorer { RowComparison::Poorer(different) } else { RowComparison::Fuller(different) }
         } else if spelled.is_empty() {
-            Comparison::Same
+            RowComparison::Same
         } else {
-            Comparison::Spelled(spelled)
+            RowComparison::Spelled(spelled)
         }
     }
 }
 
-/// Whether a restored column would be byte for byte what the row has.
-fn is_exact(row: (Cell<'_>, &Extra), stored: (Cell<'_>, &Extra)) -> bool {
+/// Returns whether a restored column would be byte for byte what the row has.
+fn is_exact(row: (CanonicalCell<'_>, &Extra), stored: (CanonicalCell<'_>, &Extra)) -> bool {
     let column = row.0.column;
     let name = column.name;
     if row.1.lost.contains(name) {
@@ -230,9 +232,9 @@ async fn full_text(
     }
 }
 
-/// The full text of a truncated payload, if it is what the row says.
+/// Returns the full text of a truncated payload, if it is what the row says.
 async fn full_if_same(
-    cell: Cell<'_>,
+    cell: CanonicalCell<'_>,
     document: &Document,
     texts: &dyn FullTexts,
 ) -> Result<Option<JsonText>, PayloadError> {
@@ -241,10 +243,10 @@ async fn full_if_same(
     let full = full_text(document, mark, texts).await?;
     Ok(full.filter(|full| {
         if cell.column.r#type == Type::Json {
-            return cell.same(Cell { value: Value::Json(full), ..cell });
+            return cell.same(CanonicalCell { value: Value::Json(full), ..cell });
         }
         let text: Option<String> = serde_json::from_str(full.as_str()).ok();
-        cell.same(Cell { value: text.as_deref().map_or(Value::Null, Value::Text), ..cell })
+        cell.same(CanonicalCell { value: text.as_deref().map_or(Value::Null, Value::Text), ..cell })
     }))
 }
 

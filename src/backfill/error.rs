@@ -45,7 +45,7 @@ pub enum MigrateError {
 }
 
 impl MigrateError {
-    /// Whether a server cannot be reached, refuses access, or is not set up.
+    /// Returns whether a server cannot be reached, refuses access, or is not set up.
     #[must_use]
     pub const fn is_of_a_server(&self) -> bool {
         matches!(

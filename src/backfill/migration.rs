@@ -157,13 +157,13 @@ impl Migration {
         })
     }
 
-    /// The migration's id, which its documents carry as their origin.
+    /// Returns the migration's id, which its documents carry as their origin.
     #[must_use]
     pub const fn id(&self) -> uuid::Uuid {
         self.state.id()
     }
 
-    /// What is walked how, in words, and what can be watched of it.
+    /// Returns what is walked how, in words, and what can be watched of it.
     pub fn plans(&self) -> impl Iterator<Item = (Kind, String, Arc<Progress>)> + '_ {
         self.walks.iter().map(|(walk, progress)| (walk.kind(), walk.describe(), Arc::clone(progress)))
     }
@@ -174,13 +174,13 @@ impl Migration {
         &self.unknown_columns
     }
 
-    /// Where the time goes.
+    /// Returns where the time goes.
     #[must_use]
     pub fn spent(&self) -> Arc<Spent> {
         Arc::clone(&self.copier.spent)
     }
 
-    /// Where rows are named that cannot be copied.
+    /// Returns where rows are named that cannot be copied.
     #[must_use]
     pub fn rejects_path(&self) -> Option<&std::path::Path> {
         self.rejects.path()
@@ -209,7 +209,7 @@ impl Migration {
         done
     }
 
-    /// The database that it reads.
+    /// Returns the database that it reads.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.copier.database

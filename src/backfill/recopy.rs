@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::compare::{Comparison, standing};
+use super::compare::{RowComparison, standing};
 use super::error::MigrateError;
 use super::migration::Migration;
 use super::report::Finding;
@@ -149,7 +149,7 @@ impl Recopy<'_> {
         self.judge(kind, rows, outcome).await
     }
 
-    /// The rows that their documents do not hold, with the revision of these.
+    /// Returns the rows that their documents do not hold, with the revision of these.
     async fn choose(
         &self,
         kind: Kind,
@@ -164,9 +164,11 @@ impl Recopy<'_> {
             match stored.get(&key_of(&record)) {
                 None => chosen.push((record, None)),
                 Some(document) => match self.standing(&record, &extra, document).await? {
-                    Comparison::Different(_) | Comparison::Changed(_) => chosen.push((record, Some(document.revision))),
+                    RowComparison::Different(_) | RowComparison::Changed(_) => {
+                        chosen.push((record, Some(document.revision)))
+                    }
                     // PostgreSQL has all that the copies say. Of any other document it may not.
-                    Comparison::Same if several.contains(&key_of(&record)) => {
+                    RowComparison::Same if several.contains(&key_of(&record)) => {
                         chosen.push((record, Some(document.revision)));
                     }
                     _ => outcome.of(kind).held += 1,
@@ -176,7 +178,7 @@ impl Recopy<'_> {
         Ok(chosen)
     }
 
-    /// Those of which the store has several copies.
+    /// Returns those of which the store has several copies.
     async fn several(
         &self,
         kind: Kind,
@@ -216,7 +218,7 @@ impl Recopy<'_> {
         record: &Record,
         extra: &Extra,
         document: &crate::domain::Document,
-    ) -> Result<Comparison, MigrateError> {
+    ) -> Result<RowComparison, MigrateError> {
         standing(record, extra, document, self.store.texts).await.map_err(MigrateError::Payloads)
     }
 
@@ -264,7 +266,7 @@ impl Recopy<'_> {
                     outcome.of(kind).erased += 1;
                     outcome.name(kind, record.id(), "it was erased from the store: --lift-tombstones copies it");
                 }
-                Some(Comparison::Different(_) | Comparison::Changed(_)) => {
+                Some(RowComparison::Different(_) | RowComparison::Changed(_)) => {
                     outcome.of(kind).left += 1;
                     outcome.name(kind, record.id(), "its document is not what the row says: compare again");
                 }

@@ -98,7 +98,7 @@ impl RejectsFile {
     }
 }
 
-/// The lines that are there; one that a kill cut off is none.
+/// Returns the lines that are there; one that a kill cut off is none.
 async fn lines_of(path: &Path) -> std::io::Result<HashSet<u64>> {
     let file = match fs::File::open(path).await {
         Ok(file) => file,

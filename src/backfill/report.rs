@@ -107,7 +107,7 @@ pub enum RecordFault {
 }
 
 impl RecordFault {
-    /// The word for it.
+    /// Returns the word for it.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -120,13 +120,13 @@ impl RecordFault {
         }
     }
 
-    /// Whether copying the row again mends it; of copies, those of a row that its document holds.
+    /// Returns whether copying the row again mends it; of copies, those of a row that its document holds.
     #[must_use]
     pub const fn is_mended_by_copying(&self) -> bool {
         !matches!(self, Self::Extra | Self::Unreadable { .. })
     }
 
-    /// What mends it.
+    /// Returns what mends it.
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
@@ -270,7 +270,7 @@ impl ValidationReport {
     /// The layout that this version writes.
     pub const FORMAT: u32 = FORMAT;
 
-    /// Whether the counts let it pass.
+    /// Returns whether the counts let it pass.
     #[must_use]
     pub fn verdict(counts: &Counts, tolerated: &[Tolerated]) -> bool {
         let allowed = |fault| tolerated.contains(&fault);
@@ -281,7 +281,7 @@ impl ValidationReport {
             && (counts.changed == 0 || allowed(Tolerated::Changed))
     }
 
-    /// The text of the file.
+    /// Returns the text of the file.
     ///
     /// # Errors
     /// [`ReportError::Malformed`] if it cannot be written as JSON.
@@ -319,7 +319,7 @@ impl ValidationReport {
         Ok(ContentHash::new(Sha256::digest(bytes).into()))
     }
 
-    /// Whether the report is of this database and this store.
+    /// Returns whether the report is of this database and this store.
     ///
     /// # Errors
     /// [`ReportError::Elsewhere`] that names the other.
@@ -328,7 +328,7 @@ impl ValidationReport {
         same_place("store", &self.store, store)
     }
 
-    /// Whether the report vouches for what a cleanup is about to do.
+    /// Returns whether the report vouches for what a cleanup is about to do.
     ///
     /// # Errors
     /// The first reason why it does not.

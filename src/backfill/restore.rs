@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 
 use serde_json::Value;
 
-use super::canonical::{Cell, columns};
+use super::canonical::{CanonicalCell, columns};
 use super::compare::extra_of;
 use super::validate::cursor;
 use super::{LifeError, StoreSide};
@@ -171,7 +171,7 @@ impl Restore<'_> {
         write(client, catalogue, kind, &rows, &documents, outcome).await
     }
 
-    /// The row of a document, its truncated payloads in full; or why there can be none.
+    /// Returns the row of a document, its truncated payloads in full; or why there can be none.
     async fn row(
         &self,
         document: &Document,
@@ -204,7 +204,7 @@ impl Restore<'_> {
     }
 }
 
-/// The payloads among these documents that Dify truncated itself.
+/// Returns the payloads among these documents that Dify truncated itself.
 async fn offloaded(
     client: &Client,
     catalogue: &Catalogue,
@@ -269,7 +269,7 @@ fn written(outcome: &RestoreOutcome, kind: Kind) -> u64 {
     outcome.restored.get(&kind).map_or(0, |restored| restored.inserted)
 }
 
-/// The span in which the documents of a kind lie.
+/// Returns the span in which the documents of a kind lie.
 fn span(kind: Kind, created: TimeRange) -> TimeRange {
     if kind != Kind::Offload {
         return created;
@@ -279,8 +279,8 @@ fn span(kind: Kind, created: TimeRange) -> TimeRange {
     TimeRange { until: created.until.map(later), ..created }
 }
 
-/// A cell as the server's JSON functions take it.
-fn value(cell: Cell<'_>, extra: &Extra) -> Value {
+/// Returns a cell as the server's JSON functions take it.
+fn value(cell: CanonicalCell<'_>, extra: &Extra) -> Value {
     let name = cell.column.name;
     if let Some(original) = extra.original(name) {
         return original.into();

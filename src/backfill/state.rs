@@ -49,18 +49,18 @@ impl MigrationScope {
         Self { server: server.to_owned(), database: None, tenants, from, until }
     }
 
-    /// The same scope of a database that said which it is.
+    /// Returns the same scope of a database that said which it is.
     #[must_use]
     pub fn of_database(self, database: Option<String>) -> Self {
         Self { database, ..self }
     }
 
-    /// What tells the database from others.
+    /// Returns what tells the database from others.
     fn place(&self) -> &str {
         self.database.as_deref().unwrap_or(&self.server)
     }
 
-    /// The migration's id: the same rows, the same id.
+    /// Returns the migration's id: the same rows, the same id.
     #[must_use]
     pub fn id(&self) -> Uuid {
         let text = format!("{}\n{}\n{:?}\n{:?}", self.place(), self.tenants.join(","), self.from, self.until);
@@ -234,7 +234,7 @@ impl MigrationState {
         if lease.renew((self.clock)()).await? { Ok(()) } else { Err(MigrateError::Overtaken) }
     }
 
-    /// Where a kind's walk goes on; from its start if it was walked in another order (an index came or went).
+    /// Returns where a kind's walk goes on; from its start if it was walked in another order (an index came or went).
     pub async fn checkpoint(&self, kind: Kind, order: WalkOrder) -> Result<Checkpoint, MigrateError> {
         let key = kind_key(self.id, kind);
         let found = self.store.state(&key).await?;
@@ -275,7 +275,8 @@ impl MigrationState {
     }
 }
 
-/// The scope as an earlier version named it, where that has begun this migration: by the address of the database.
+/// Returns the scope as an earlier version named it, where that has begun this migration: by the address of the
+/// database.
 async fn known_scope(store: &dyn StateStore, scope: MigrationScope) -> Result<MigrationScope, MigrateError> {
     let by_address = scope.clone().of_database(None);
     let is_known = store.state(&key(by_address.id())).await?.is_some();

@@ -224,8 +224,8 @@ impl Validation<'_> {
         Ok(())
     }
 
-    /// The record as the store holds it, if the store cannot hold the row untruncated, and whether it holds what the row
-    /// has beside the record.
+    /// Returns the record as the store holds it, if the store cannot hold the row untruncated, and whether it holds
+    /// what the row has beside the record.
     fn cut(&self, record: &Record, extra: &Extra) -> Option<(Record, bool)> {
         let is_whole = extra.to_json().is_none_or(|extra| extra.len() <= self.limits.field_bytes);
         if is_whole && truncate::fits(record, &self.limits) {
@@ -262,12 +262,12 @@ impl Validation<'_> {
     }
 }
 
-/// The place of a record in a scan.
+/// Returns the place of a record in a scan.
 pub(super) fn cursor(record: &Record) -> Cursor {
     Cursor { created_at: record.created_at(), id: record.id() }
 }
 
-/// A scan that wants no payloads.
+/// Returns a scan that wants no payloads.
 fn light(scan: Scan) -> Scan {
     Scan { content: Content::Light, ..scan }
 }

@@ -248,3 +248,26 @@ fn examples_in_documents_are_texts() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// The name of a public type that a line declares.
+fn declared(line: &str) -> Option<&str> {
+    let line = line.trim_start().strip_prefix("pub")?;
+    let line = line.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(line, |(_, rest)| rest);
+    let mut words = line.split_whitespace();
+    let is_type = matches!(words.next(), Some("struct" | "enum" | "trait" | "type" | "union"));
+    is_type.then(|| words.next()).flatten()?.split(|next: char| !next.is_alphanumeric() && next != '_').next()
+}
+
+/// One name, one meaning: what a file uses is known without a look at its imports.
+#[test]
+fn a_public_type_has_a_name_of_its_own() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (relative, text) in sources("src") {
+        for name in text.lines().filter_map(declared) {
+            places.entry(name.to_owned()).or_default().push(relative.clone());
+        }
+    }
+    assert!(places.len() > 500, "{} types: are they found?", places.len());
+    let twice: Vec<_> = places.iter().filter(|(_, places)| places.len() > 1).collect();
+    assert!(twice.is_empty(), "{twice:#?}");
+}

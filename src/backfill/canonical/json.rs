@@ -262,7 +262,7 @@ mod tests {
         })
     }
 
-    /// The same value, its keys in reverse.
+    /// Returns the same value, its keys in reverse.
     fn reversed(value: &Value) -> Value {
         match value {
             Value::Array(elements) => elements.iter().map(reversed).collect(),

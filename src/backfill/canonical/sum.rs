@@ -22,7 +22,7 @@ impl Sum {
         }
     }
 
-    /// The sum as one hash.
+    /// Returns the sum as one hash.
     #[must_use]
     pub fn to_hash(self) -> ContentHash {
         let mut bytes = [0; 32];

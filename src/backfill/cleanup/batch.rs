@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Cleanup, CleanupOutcome, Kept, Stay};
-use crate::backfill::compare::{Comparison, standing};
+use crate::backfill::compare::{RowComparison, standing};
 use crate::backfill::{LifeError, documents};
 use crate::domain::{Extra, Kind, Record, RecordId};
 use crate::postgres::{Batch, Catalogue, Client, Member};
@@ -111,14 +111,14 @@ impl Cleanup<'_> {
         Ok(())
     }
 
-    /// Why a row stays that stands so to its document; `None`: it goes.
-    fn stay(&self, standing: &Comparison, family: RecordId, notes: &mut Notes) -> Option<Stay> {
+    /// Returns why a row stays that stands so to its document; `None`: it goes.
+    fn stay(&self, standing: &RowComparison, family: RecordId, notes: &mut Notes) -> Option<Stay> {
         match standing {
-            Comparison::Spelled(_) => notes.spelled.push(family),
-            Comparison::Changed(_) if self.plan.allow_changed => notes.changed.push(family),
-            Comparison::Changed(_) => return Some(Stay::Changed),
+            RowComparison::Spelled(_) => notes.spelled.push(family),
+            RowComparison::Changed(_) if self.plan.allow_changed => notes.changed.push(family),
+            RowComparison::Changed(_) => return Some(Stay::Changed),
             // A row that is let go before its end is an older snapshot of its document.
-            Comparison::Ahead if self.plan.unended_before.is_some() => {}
+            RowComparison::Ahead if self.plan.unended_before.is_some() => {}
             other if other.holds() => {}
             _ => return Some(Stay::Different),
         }

@@ -40,7 +40,7 @@ fn run() -> WorkflowRun {
     }
 }
 
-async fn compared(row: &Record, document: &Document, texts: &Texts) -> Result<Comparison, PayloadError> {
+async fn compared(row: &Record, document: &Document, texts: &Texts) -> Result<RowComparison, PayloadError> {
     standing(row, &Extra::default(), document, texts).await
 }
 
@@ -54,7 +54,7 @@ fn record(change: impl FnOnce(&mut WorkflowRun)) -> Record {
     Record::Run(Box::new(run))
 }
 
-/// The document of a record, its payloads cut to 2,000 bytes.
+/// Returns the document of a record, its payloads cut to 2,000 bytes.
 fn stored(mut record: Record, origin: Option<u128>) -> (Document, Texts) {
     let revision = Revision::of(&record);
     let cuts = fit(&mut record, &Limits { field_bytes: 2_000, document_bytes: 10_000 });
@@ -68,12 +68,12 @@ fn stored(mut record: Record, origin: Option<u128>) -> (Document, Texts) {
 async fn a_truncated_payload_is_compared_in_full() {
     let (document, texts) = stored(record(|_| {}), Some(7));
     assert_eq!(document.truncated.len(), 2);
-    assert_eq!(compared(&record(|_| {}), &document, &texts).await, Ok(Comparison::Same));
+    assert_eq!(compared(&record(|_| {}), &document, &texts).await, Ok(RowComparison::Same));
     let last = format!("{{\"text\":\"{}y\"}}", "x".repeat(4_999));
     let changed = record(|run| run.inputs = Some(JsonText::from_clean(last)));
-    assert_eq!(compared(&changed, &document, &texts).await, Ok(Comparison::Different(names(&["inputs"]))));
+    assert_eq!(compared(&changed, &document, &texts).await, Ok(RowComparison::Different(names(&["inputs"]))));
     let gone = compared(&record(|_| {}), &document, &Texts::default()).await;
-    assert_eq!(gone, Ok(Comparison::Different(names(&["inputs", "error"]))));
+    assert_eq!(gone, Ok(RowComparison::Different(names(&["inputs", "error"]))));
 }
 
 #[tokio::test]
@@ -86,9 +86,9 @@ async fn a_text_that_dify_truncated_itself_is_equal_as_it_stands() {
         sha256: ContentHash::new([1; 32]),
     });
     let row = |text: &str| record(|run| run.inputs = Some(JsonText::from_clean(text)));
-    assert_eq!(compared(&row("{\"a\":\"...\"}"), &document, &texts).await, Ok(Comparison::Same));
+    assert_eq!(compared(&row("{\"a\":\"...\"}"), &document, &texts).await, Ok(RowComparison::Same));
     let otherwise = compared(&row("{\"a\": \"...\"}"), &document, &texts).await;
-    assert_eq!(otherwise, Ok(Comparison::Spelled(names(&["inputs"]))));
+    assert_eq!(otherwise, Ok(RowComparison::Spelled(names(&["inputs"]))));
 }
 
 #[tokio::test]
@@ -98,10 +98,10 @@ async fn an_unfinished_row_may_lag_behind_an_ended_one_may_not() {
         run.status = RunStatus::Running;
         run.finished_at = None;
     });
-    assert_eq!(compared(&running, &document, &texts).await, Ok(Comparison::Ahead));
+    assert_eq!(compared(&running, &document, &texts).await, Ok(RowComparison::Ahead));
     let (older, texts) = stored(running.clone(), None);
     let found = compared(&record(|_| {}), &older, &texts).await;
-    assert_eq!(found, Ok(Comparison::Different(names(&["status", "elapsed_time", "finished_at"]))));
+    assert_eq!(found, Ok(RowComparison::Different(names(&["status", "elapsed_time", "finished_at"]))));
 }
 
 #[tokio::test]
@@ -109,10 +109,10 @@ async fn what_the_celery_tasks_lose_is_excused_for_live_documents_only() {
     let ended_with_failures = record(|run| run.exceptions_count = 2);
     let (live, texts) = stored(ended_with_failures.clone(), None);
     let excused = compared(&record(|_| {}), &live, &texts).await;
-    assert_eq!(excused, Ok(Comparison::Fuller(names(&["exceptions_count"]))));
+    assert_eq!(excused, Ok(RowComparison::Fuller(names(&["exceptions_count"]))));
     let (copied, texts) = stored(ended_with_failures, Some(7));
     let found = compared(&record(|_| {}), &copied, &texts).await;
-    assert_eq!(found, Ok(Comparison::Different(names(&["exceptions_count"]))));
+    assert_eq!(found, Ok(RowComparison::Different(names(&["exceptions_count"]))));
 }
 
 #[tokio::test]
@@ -126,14 +126,14 @@ async fn an_ended_row_without_payloads_is_held_by_a_document_that_has_them() {
             })
         };
         let found = compared(&poorer(|_| {}), &document, &texts).await.unwrap();
-        assert_eq!(found, Comparison::Poorer(names(&["graph", "inputs"])));
+        assert_eq!(found, RowComparison::Poorer(names(&["graph", "inputs"])));
         assert!(found.holds() && Revision::of(&poorer(|_| {})) < document.revision);
         let other = compared(&poorer(|run| run.total_tokens = 1), &document, &texts).await;
-        assert_eq!(other, Ok(Comparison::Different(names(&["graph", "inputs", "total_tokens"]))));
+        assert_eq!(other, Ok(RowComparison::Different(names(&["graph", "inputs", "total_tokens"]))));
         // The other way round the row has what the document lacks.
         let (bare, texts) = stored(poorer(|_| {}), origin);
         let found = compared(&record(|_| {}), &bare, &texts).await;
-        assert_eq!(found, Ok(Comparison::Different(names(&["graph", "inputs"]))));
+        assert_eq!(found, Ok(RowComparison::Different(names(&["graph", "inputs"]))));
     }
 }
 
@@ -147,17 +147,17 @@ async fn a_stale_row_of_a_paused_node_may_lag_behind() {
         Record::Node(Box::new(node))
     };
     let (document, texts) = stored(node("succeeded", 9_000_000), None);
-    assert_eq!(compared(&node("paused", 1_000_000), &document, &texts).await, Ok(Comparison::Ahead));
+    assert_eq!(compared(&node("paused", 1_000_000), &document, &texts).await, Ok(RowComparison::Ahead));
     let (paused, texts) = stored(node("paused", 1_000_000), None);
     let found = compared(&node("succeeded", 9_000_000), &paused, &texts).await;
-    assert_eq!(found, Ok(Comparison::Different(names(&["status", "finished_at"]))));
+    assert_eq!(found, Ok(RowComparison::Different(names(&["status", "finished_at"]))));
 }
 
 fn texts(entries: &[(&str, Option<&str>)]) -> crate::domain::extra::ColumnTexts {
     entries.iter().map(|(name, text)| ((*name).into(), text.map(Into::into))).collect()
 }
 
-async fn with_extra(row: &Extra, stored: &Extra) -> Comparison {
+async fn with_extra(row: &Extra, stored: &Extra) -> RowComparison {
     let cleaned = record(|run| run.outputs = Some(JsonText::from_clean("{\"n\": null}")));
     let (mut document, texts) = stored_of(cleaned.clone());
     document.extra = stored.to_json();
@@ -172,26 +172,26 @@ fn stored_of(record: Record) -> (Document, Texts) {
 async fn a_value_that_was_changed_on_the_way_is_not_called_equal() {
     let changed = |text| Extra { changed: texts(&[("outputs", Some(text))]), ..Extra::default() };
     let row = changed("{\"n\": NaN}");
-    assert_eq!(with_extra(&row, &row).await, Comparison::Same);
+    assert_eq!(with_extra(&row, &row).await, RowComparison::Same);
     let without = with_extra(&row, &Extra::default()).await;
-    assert_eq!(without, Comparison::Changed(names(&["outputs"])));
+    assert_eq!(without, RowComparison::Changed(names(&["outputs"])));
     assert!(!without.holds());
     // The row said something else when it was copied.
     for row in [changed("{\"n\": Infinity}"), Extra::default()] {
-        assert_eq!(with_extra(&row, &changed("{\"n\": NaN}")).await, Comparison::Different(names(&["outputs"])));
+        assert_eq!(with_extra(&row, &changed("{\"n\": NaN}")).await, RowComparison::Different(names(&["outputs"])));
     }
     let lost = Extra { lost: ["outputs".into()].into(), ..Extra::default() };
-    assert_eq!(with_extra(&lost, &lost).await, Comparison::Different(names(&["outputs"])));
-    assert_eq!(with_extra(&lost, &Extra::default()).await, Comparison::Changed(names(&["outputs"])));
+    assert_eq!(with_extra(&lost, &lost).await, RowComparison::Different(names(&["outputs"])));
+    assert_eq!(with_extra(&lost, &Extra::default()).await, RowComparison::Changed(names(&["outputs"])));
 }
 
 #[tokio::test]
 async fn a_spelling_is_no_fault_and_named() {
     let spelled = |entries: &[_]| Extra { spelled: texts(entries), ..Extra::default() };
     let row = spelled(&[("outputs", Some("{\"n\":null}")), ("total_steps", None)]);
-    assert_eq!(with_extra(&row, &row).await, Comparison::Same);
+    assert_eq!(with_extra(&row, &row).await, RowComparison::Same);
     let otherwise = with_extra(&row, &Extra::default()).await;
-    assert_eq!(otherwise, Comparison::Spelled(names(&["outputs", "total_steps"])));
+    assert_eq!(otherwise, RowComparison::Spelled(names(&["outputs", "total_steps"])));
     assert!(otherwise.holds());
 }
 
@@ -199,16 +199,16 @@ async fn a_spelling_is_no_fault_and_named() {
 async fn an_unknown_column_counts_like_any_other() {
     let with = |entries: &[_]| Extra { columns: texts(entries), ..Extra::default() };
     let row = with(&[("note", Some("kept")), ("flag", None)]);
-    assert_eq!(with_extra(&row, &row).await, Comparison::Same);
-    assert_eq!(with_extra(&row, &Extra::default()).await, Comparison::Different(names(&["flag", "note"])));
+    assert_eq!(with_extra(&row, &row).await, RowComparison::Same);
+    assert_eq!(with_extra(&row, &Extra::default()).await, RowComparison::Different(names(&["flag", "note"])));
     assert_eq!(
         with_extra(&row, &with(&[("note", Some("other")), ("flag", None)])).await,
-        Comparison::Different(names(&["note"]))
+        RowComparison::Different(names(&["note"]))
     );
     // The table has no such column any more; in the second it has, and it is NULL.
-    assert_eq!(with_extra(&Extra::default(), &with(&[("note", Some("kept"))])).await, Comparison::Same);
+    assert_eq!(with_extra(&Extra::default(), &with(&[("note", Some("kept"))])).await, RowComparison::Same);
     let null = Extra { nulls: ["note".into()].into(), ..Extra::default() };
-    assert_eq!(with_extra(&null, &with(&[("note", Some("kept"))])).await, Comparison::Different(names(&["note"])));
+    assert_eq!(with_extra(&null, &with(&[("note", Some("kept"))])).await, RowComparison::Different(names(&["note"])));
 }
 
 #[tokio::test]
@@ -218,7 +218,10 @@ async fn what_lies_in_the_payload_store_is_compared_and_its_loss_is_seen() {
     let cut = crate::codec::truncate::Cut::of_full_text(PayloadField::Extra, row.to_json().unwrap());
     document.truncated.push(cut.truncation);
     texts.0.insert(cut.truncation.sha256, cut.full);
-    assert_eq!(standing(&record(|_| {}), &row, &document, &texts).await, Ok(Comparison::Same));
+    assert_eq!(standing(&record(|_| {}), &row, &document, &texts).await, Ok(RowComparison::Same));
     texts.0.remove(&cut.truncation.sha256);
-    assert_eq!(standing(&record(|_| {}), &row, &document, &texts).await, Ok(Comparison::Different(names(&["extra"]))));
+    assert_eq!(
+        standing(&record(|_| {}), &row, &document, &texts).await,
+        Ok(RowComparison::Different(names(&["extra"])))
+    );
 }

@@ -42,7 +42,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A process that takes the lease for ten seconds.
+    /// Returns a process that takes the lease for ten seconds.
     async fn process(&self) -> MigrationState {
         let now = Arc::clone(&self.now);
         let clock: Clock = Arc::new(move || Timestamp::from_micros(now.load(Ordering::Relaxed)).unwrap());

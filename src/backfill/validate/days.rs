@@ -20,13 +20,13 @@ pub enum Side {
 /// A UTC day: days since 1970-01-01.
 pub type DayNumber = i64;
 
-/// The UTC day of an instant.
+/// Returns the UTC day of an instant.
 #[must_use]
 pub fn day_of(at: Timestamp) -> DayNumber {
     at.micros().div_euclid(DAY_MICROS)
 }
 
-/// The span of a day.
+/// Returns the span of a day.
 #[must_use]
 pub fn span_of(day: DayNumber) -> TimeRange {
     let instant = |day: i64| Timestamp::from_micros(day.saturating_mul(DAY_MICROS)).ok();

@@ -7,7 +7,7 @@ use super::days::{DayNumber, Days, day_of, span_of};
 use super::portions::Portions;
 use super::source::SourceDatabase;
 use super::{PAGE, Tally, Validation, ValidationRequest, cursor, light};
-use crate::backfill::compare::{Comparison, standing};
+use crate::backfill::compare::{RowComparison, standing};
 use crate::backfill::report::RecordFault;
 use crate::backfill::{LifeError, documents};
 use crate::domain::query::{Scan, TimeRange};
@@ -135,13 +135,13 @@ impl Validation<'_> {
     async fn judge(&self, record: &Record, extra: &Extra, document: Option<&Document>) -> Result<Judgement, LifeError> {
         let Some(document) = document else { return Ok(Judgement::Fault(RecordFault::Missing)) };
         Ok(match standing(record, extra, document, self.store.texts).await? {
-            Comparison::Different(columns) => Judgement::Fault(RecordFault::Different { columns }),
-            Comparison::Changed(columns) => Judgement::Fault(RecordFault::Changed { columns }),
+            RowComparison::Different(columns) => Judgement::Fault(RecordFault::Different { columns }),
+            RowComparison::Changed(columns) => Judgement::Fault(RecordFault::Changed { columns }),
             harmless => Judgement::Harmless(harmless),
         })
     }
 
-    /// The second look: both sides are read anew by id.
+    /// Returns the second look: both sides are read anew by id.
     pub(super) async fn look_again(&self, source: &SourceDatabase<'_>, tally: &mut Tally) -> Result<(), LifeError> {
         let mut suspects = std::mem::take(&mut tally.suspects);
         suspects.sort_unstable();
@@ -175,7 +175,7 @@ impl Validation<'_> {
             let fault = match (rows.get(&key), documents.get(&key)) {
                 (Some((record, extra)), document) => match self.judge(record, extra, document).await? {
                     Judgement::Fault(fault) => Some(fault),
-                    Judgement::Harmless(Comparison::Same) => None,
+                    Judgement::Harmless(RowComparison::Same) => None,
                     Judgement::Harmless(standing) => {
                         tally.harmless(&standing);
                         continue;
@@ -194,20 +194,20 @@ impl Validation<'_> {
 }
 
 impl Tally {
-    fn harmless(&mut self, standing: &Comparison) {
+    fn harmless(&mut self, standing: &RowComparison) {
         match standing {
-            Comparison::Ahead => self.counts.ahead += 1,
-            Comparison::Fuller(_) => self.counts.fuller += 1,
-            Comparison::Poorer(_) => self.counts.poorer += 1,
-            Comparison::Spelled(_) => self.counts.spelled += 1,
-            Comparison::Same | Comparison::Changed(_) | Comparison::Different(_) => {}
+            RowComparison::Ahead => self.counts.ahead += 1,
+            RowComparison::Fuller(_) => self.counts.fuller += 1,
+            RowComparison::Poorer(_) => self.counts.poorer += 1,
+            RowComparison::Spelled(_) => self.counts.spelled += 1,
+            RowComparison::Same | RowComparison::Changed(_) | RowComparison::Different(_) => {}
         }
     }
 }
 
 /// What a comparison means.
 enum Judgement {
-    Harmless(Comparison),
+    Harmless(RowComparison),
     Fault(RecordFault),
 }
 

@@ -18,7 +18,7 @@ impl<'a, T> Portions<'a, T> {
         Self { left: list, rows: FIRST_ROWS }
     }
 
-    /// The next portion; `None` at the end.
+    /// Returns the next portion; `None` at the end.
     pub fn take(&mut self) -> Option<&'a [T]> {
         let (portion, left) = self.left.split_at(self.rows.min(self.left.len()));
         self.left = left;

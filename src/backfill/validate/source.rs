@@ -56,7 +56,7 @@ impl<'a> SourceDatabase<'a> {
         Ok(TableWalk::plan(kind, &self.catalogue, selection, false)?)
     }
 
-    /// Whether a kind can be walked by time.
+    /// Returns whether a kind can be walked by time.
     pub fn walks_by_time(&self, kind: Kind) -> Result<bool, LifeError> {
         Ok(self.plan(kind, TimeRange::default())?.is_some_and(|walk| walk.order() == WalkOrder::CreatedAt))
     }
@@ -80,7 +80,7 @@ impl<'a> SourceDatabase<'a> {
 }
 
 impl RowWalk {
-    /// The next rows; none at the end.
+    /// Returns the next rows; none at the end.
     pub async fn next(&mut self) -> Result<Vec<RowRecord>, LifeError> {
         let (mut page, mut bytes) = (Vec::new(), 0);
         while page.len() < PAGE_ROWS && bytes < PAGE_BYTES {

@@ -15,14 +15,14 @@ use crate::domain::query::TimeRange;
 use crate::domain::record::RecordKey;
 use crate::domain::{Kind, Month, Precedence, RecordId, Revision, TenantId};
 
-/// The revision of a month's copy.
+/// Returns the revision of a month's copy.
 pub fn revision_of(connection: &Connection, key: RecordKey) -> rusqlite::Result<Option<Revision>> {
     let mut statement = connection.prepare_cached(&tables::of(key.kind).revision)?;
     let revision = statement.query_row((key.tenant_id.as_bytes(), key.id.as_bytes()), |row| row.get(0)).optional()?;
     Ok(revision.map(Revision::from_stored))
 }
 
-/// Every copy of a record.
+/// Returns every copy of a record.
 pub fn copies(months: &[OpenMonth], key: RecordKey) -> Result<Vec<Precedence>, SqliteFault> {
     let mut copies = Vec::new();
     for file in months {
@@ -42,8 +42,8 @@ fn copy_in(file: &OpenMonth, key: RecordKey) -> Result<Option<Precedence>, Sqlit
     Ok(revision.map(|revision| Precedence::new(revision, file.month)))
 }
 
-/// The month of the newest copy. Months that are more likely to hold it come first: where a final copy is found, no other
-/// month is opened.
+/// Returns the month of the newest copy. Months that are more likely to hold it come first: where a final copy is
+/// found, no other month is opened.
 pub fn place<'m>(
     months: impl IntoIterator<Item = &'m OpenMonth>,
     key: RecordKey,
@@ -68,16 +68,16 @@ const KEYS: usize = 1_000;
 pub const CHANGING: usize = 10_000;
 
 /// A copy of a record, and the month that it lies in.
-pub type MonthCopy = (RecordKey, Precedence);
+pub type NewestCopy = (RecordKey, Precedence);
 
-/// Those of copies, of any months and of one kind, of which another month holds a newer one. Each month is opened once, and
-/// answers a thousand copies with one statement. Copies that are final cost nothing.
+/// Returns those of copies, of any months and of one kind, of which another month holds a newer one. Each month is
+/// opened once, and answers a thousand copies with one statement. Copies that are final cost nothing.
 pub fn superseded(
     months: &[OpenMonth],
     kind: Kind,
-    copies: &[MonthCopy],
+    copies: &[NewestCopy],
 ) -> Result<HashSet<(Month, RecordKey)>, SqliteFault> {
-    let changing: Vec<&MonthCopy> = copies.iter().filter(|(_, copy)| !copy.is_final()).collect();
+    let changing: Vec<&NewestCopy> = copies.iter().filter(|(_, copy)| !copy.is_final()).collect();
     let mut superseded = HashSet::new();
     if changing.is_empty() {
         return Ok(superseded);
@@ -86,7 +86,7 @@ pub fn superseded(
         let elsewhere: Vec<_> = changing.iter().filter(|(_, copy)| copy.month() != file.month).collect();
         for copies in elsewhere.chunks(KEYS) {
             let others = revisions_in(file, kind, copies.iter().map(|(key, _)| *key))?;
-            let is_newer = |(key, copy): &&&&MonthCopy| {
+            let is_newer = |(key, copy): &&&&NewestCopy| {
                 others.get(key).is_some_and(|revision| Precedence::new(*revision, file.month) > *copy)
             };
             superseded.extend(copies.iter().filter(is_newer).map(|(key, copy)| (copy.month(), *key)));
@@ -95,7 +95,7 @@ pub fn superseded(
     Ok(superseded)
 }
 
-/// The copies of some records that a month holds.
+/// Returns the copies of some records that a month holds.
 fn revisions_in(
     file: &OpenMonth,
     kind: Kind,
@@ -112,7 +112,7 @@ fn revisions_in(
     })
 }
 
-/// What reads the revisions of listed records: from the list to the rows, through the index of identities.
+/// Returns what reads the revisions of listed records: from the list to the rows, through the index of identities.
 fn lookup(kind: Kind) -> String {
     format!(
         "SELECT r.tenant_id, r.id, r.revision FROM json_each(?1) AS asked CROSS JOIN {} AS r \
@@ -121,7 +121,7 @@ fn lookup(kind: Kind) -> String {
     )
 }
 
-/// A list of records as one value, and what reads an entry of it.
+/// Returns a list of records as one value, and what reads an entry of it.
 fn listed(keys: impl Iterator<Item = (TenantId, RecordId)>) -> String {
     let keys: Vec<_> =
         keys.map(|(tenant, id)| format!("\"{}{}\"", tenant.uuid().simple(), id.uuid().simple())).collect();
@@ -134,7 +134,7 @@ const LISTED_ID: &str = "unhex(substr(value, 33))";
 /// What has not ended: [`Revision::has_ended`]. An index holds these rows apart.
 const UNENDED: &str = "revision < 4611686018427387904";
 
-/// What ended after its month, as the index that holds these rows apart spells it: they are few.
+/// Returns what ended after its month, as the index that holds these rows apart spells it: they are few.
 pub fn ended_later(month: Month) -> String {
     format!("revision >= {}", Revision::least_ended_at(month.end()).value())
 }
@@ -191,7 +191,7 @@ impl Superseded {
         }
     }
 
-    /// A condition that leaves them out of a month, with its value; `None` where there are none.
+    /// Returns a condition that leaves them out of a month, with its value; `None` where there are none.
     pub fn condition(&self, month: Month) -> Option<(String, Value)> {
         let keys = listed(self.by_month.get(&month)?.iter().copied());
         let condition = format!("(tenant_id, id) NOT IN (SELECT {LISTED_TENANT}, {LISTED_ID} FROM json_each(?))");

@@ -54,14 +54,14 @@ fn add(total: &mut Total, more: u64, bound: u64) {
     *total = Total { value: sum.min(bound), exact: total.exact && sum <= bound };
 }
 
-/// How many copies no other month has newer. Takes them.
-fn newest_among(months: &[OpenMonth], kind: Kind, copies: &mut Vec<newest::MonthCopy>) -> Result<u64, SqliteFault> {
+/// Returns how many copies no other month has newer. Takes them.
+fn newest_among(months: &[OpenMonth], kind: Kind, copies: &mut Vec<newest::NewestCopy>) -> Result<u64, SqliteFault> {
     let copies = std::mem::take(copies);
     let superseded = newest::superseded(months, kind, &copies)?;
     Ok((copies.len() - superseded.len()) as u64)
 }
 
-/// The months that may have such rows, newest first, each with conditions that leave older copies out.
+/// Returns the months that may have such rows, newest first, each with conditions that leave older copies out.
 pub fn newest_only<'m>(months: &'m [OpenMonth], rows: &Rows) -> Result<Vec<(&'m OpenMonth, Conditions)>, SqliteFault> {
     let superseded = Superseded::find(months, rows.kind, Some(rows.tenant_id), rows.created)?;
     let in_range = months.iter().filter(|file| file.overlaps(rows.created));
