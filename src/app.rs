@@ -128,7 +128,7 @@ pub fn open_stores(settings: &Settings) -> Result<Stores, AppError> {
     Ok(Stores { store, payloads: open_payloads(settings)? })
 }
 
-/// The removal of what is past its days, over opened stores.
+/// Returns the removal of what is past its days, over opened stores.
 #[must_use]
 pub fn retention(settings: &Settings, stores: &Stores) -> Retention {
     Retention {

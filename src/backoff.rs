@@ -14,8 +14,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The pause before attempt number `attempt` (1 is the first retry): between half and all of
-    /// `first * 2^(attempt - 1)`, at most `max`. The jitter keeps workers that failed together from returning together.
+    /// Returns the pause before attempt number `attempt` (1 is the first retry): between half and all of `first *
+    /// 2^(attempt - 1)`, at most `max`. The jitter keeps workers that failed together from returning together.
     pub fn pause(&self, attempt: u32, rng: &mut impl Rng) -> Duration {
         let doublings = attempt.saturating_sub(1).min(20);
         let ceiling = self.first.saturating_mul(1 << doublings).min(self.max);

@@ -55,7 +55,7 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    /// Whether a server or a disk has to be seen to.
+    /// Returns whether a server or a disk has to be seen to.
     #[must_use]
     pub const fn is_of_a_server(&self) -> bool {
         matches!(self, Self::Store(_) | Self::Payloads(_))

@@ -136,8 +136,8 @@ pub fn load(
     Ok(Loaded { settings, shown })
 }
 
-/// What is wrong with a value, without the value where that may be secret. `invalid type: string "…", expected …` is
-/// what such a problem reads.
+/// Returns what is wrong with a value, without the value where that may be secret. `invalid type: string "…", expected
+/// …` is what such a problem reads.
 fn without_value(path: &str, problem: String) -> String {
     let may_be_secret = environment::SECRET_KEYS.iter().any(|key| path.starts_with(key))
         || problem.contains("://")

@@ -98,7 +98,7 @@ struct Endpoints {
     probe: Arc<StoreProbe>,
 }
 
-/// The routes.
+/// Returns the routes.
 pub fn router(watched: Watched) -> Router {
     Router::new()
         .route("/healthz", get(healthz))

@@ -73,19 +73,19 @@ impl LogService {
         Self(Arc::new(ports))
     }
 
-    /// The logs of one tenant.
+    /// Returns the logs of one tenant.
     #[must_use]
     pub fn tenant(&self, tenant_id: TenantId) -> TenantLogs {
         TenantLogs { ports: Arc::clone(&self.0), tenant_id, mask: None }
     }
 
-    /// The instant that questions such as "the last day" are asked at.
+    /// Returns the instant that questions such as "the last day" are asked at.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0.clock)()
     }
 
-    /// The calls that cross tenants. Whoever hands this out has checked that the caller may.
+    /// Returns the calls that cross tenants. Whoever hands this out has checked that the caller may.
     #[must_use]
     pub fn admin(&self) -> AdminLogs {
         AdminLogs::new(self.clone())
@@ -101,13 +101,13 @@ pub struct TenantLogs {
 }
 
 impl TenantLogs {
-    /// The same logs as somebody sees them who may not see what `mask` masks.
+    /// Returns the same logs as somebody sees them who may not see what `mask` masks.
     #[must_use]
     pub fn masked(self, mask: Option<Arc<Mask>>) -> Self {
         Self { mask, ..self }
     }
 
-    /// A document on its way out.
+    /// Returns a document on its way out.
     fn shown(&self, mut document: Document) -> Document {
         if let Some(mask) = &self.mask {
             mask.apply(&mut document);
@@ -115,13 +115,13 @@ impl TenantLogs {
         document
     }
 
-    /// The tenant.
+    /// Returns the tenant.
     #[must_use]
     pub const fn tenant_id(&self) -> TenantId {
         self.tenant_id
     }
 
-    /// What is asked for, of this tenant.
+    /// Returns what is asked for, of this tenant.
     fn list<C: Clone>(&self, query: &C) -> ListFilter
     where
         ListFilter: From<Scoped<C>>,
@@ -153,7 +153,7 @@ pub enum QueryError {
 }
 
 impl QueryError {
-    /// Whether the same question may be answered later.
+    /// Returns whether the same question may be answered later.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {

@@ -63,7 +63,7 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// What is due now. Removes nothing.
+    /// Returns what is due now. Removes nothing.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
@@ -103,8 +103,8 @@ impl Retention {
         Ok(plan)
     }
 
-    /// The months of which tenants have objects although all of it is past their days. Costs a listing of the months of
-    /// each tenant.
+    /// Returns the months of which tenants have objects although all of it is past their days. Costs a listing of the
+    /// months of each tenant.
     async fn texts_past_their_days(&self, now: Timestamp) -> Result<BTreeMap<Month, Vec<TenantId>>, RetentionError> {
         let mut texts: BTreeMap<Month, Vec<TenantId>> = BTreeMap::new();
         for tenant in self.payloads.tenants().await? {
@@ -116,7 +116,7 @@ impl Retention {
         Ok(texts)
     }
 
-    /// A step for each tenant that has objects of the month which nothing names.
+    /// Returns a step for each tenant that has objects of the month which nothing names.
     async fn texts_without_records(
         &self,
         month: Month,
@@ -146,7 +146,7 @@ impl Retention {
 }
 
 impl RetentionStep {
-    /// The walk over the records of a kind that the step removes one by one.
+    /// Returns the walk over the records of a kind that the step removes one by one.
     fn scan(&self, kind: Kind, limit: usize) -> Scan {
         let (tenants, until) = match &self.what {
             What::Month => (Vec::new(), self.month.end()),

@@ -46,14 +46,14 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// The first run starts at `start`, each later one some milliseconds after.
+    /// Returns the first run starts at `start`, each later one some milliseconds after.
     #[must_use]
     pub fn new(seed: u64, start: Timestamp, shape: Shape) -> Self {
         Self { rng: StdRng::seed_from_u64(seed), shape, clock: start.micros() }
     }
 
-    /// The snapshots of one run in the order in which Dify publishes them: the run starts, each node starts and ends,
-    /// the run ends; then its app log.
+    /// Returns the snapshots of one run in the order in which Dify publishes them: the run starts, each node starts and
+    /// ends, the run ends; then its app log.
     pub fn run(&mut self) -> Vec<Record> {
         let mut run = self.started_run();
         let mut records = vec![Record::Run(Box::new(run.clone()))];
@@ -188,13 +188,13 @@ fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     (to.micros() - from.micros()) as f64 / 1e6
 }
 
-/// A stable UUID for the thing of that name and number.
+/// Returns a stable UUID for the thing of that name and number.
 fn named(what: &str, number: u64, part: u64) -> Uuid {
     let label = what.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
     uuid::Builder::from_random_bytes(StdRng::seed_from_u64(label ^ (number << 20) ^ (part << 4)).random()).into_uuid()
 }
 
-/// The canvas of an app.
+/// Returns the canvas of an app.
 fn graph(tenant: u64, app: u64, bytes: usize) -> JsonText {
     let mut text = format!(r#"{{"nodes": [{{"id": "start", "data": {{"title": "Start {tenant}/{app}", "prompt": ""#);
     while text.len() < bytes {

@@ -19,7 +19,7 @@ use crate::domain::Timestamp;
 /// The wall clock, an input wherever it is needed.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The real clock.
+/// Returns the real clock.
 #[must_use]
 #[allow(clippy::disallowed_methods)]
 pub fn system_clock() -> Clock {

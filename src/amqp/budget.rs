@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// times the body, near enough.
 const COPIES: u64 = 3;
 
-/// What a message of that size counts, its properties included.
+/// Returns what a message of that size counts, its properties included.
 pub fn weight(message_bytes: usize) -> u64 {
     COPIES.saturating_mul(message_bytes as u64)
 }
@@ -103,7 +103,7 @@ impl Reservation {
         }
     }
 
-    /// Whether something is reserved.
+    /// Returns whether something is reserved.
     pub const fn is_some(&self) -> bool {
         self.0.is_some()
     }
@@ -150,7 +150,7 @@ impl PrefetchWindow {
         self.current
     }
 
-    /// What the window can hold at most, if no message is heavier than those seen.
+    /// Returns what the window can hold at most, if no message is heavier than those seen.
     pub fn full_weight(&self) -> u64 {
         self.heaviest.saturating_mul(u64::from(self.current))
     }
@@ -166,7 +166,7 @@ impl PrefetchWindow {
         self.quiet_since = now;
     }
 
-    /// When the next quiet period ends; `None` while the window is as configured.
+    /// Returns when the next quiet period ends; `None` while the window is as configured.
     pub fn regrow_at(&self) -> Option<Instant> {
         (self.current < self.configured).then(|| self.quiet_since + self.quiet)
     }
@@ -185,7 +185,7 @@ impl PrefetchWindow {
         grew
     }
 
-    /// The widest window that cannot overflow.
+    /// Returns the widest window that cannot overflow.
     fn safe(&self) -> u16 {
         let messages = self.share.checked_div(self.heaviest).unwrap_or(u64::MAX);
         u16::try_from(messages).unwrap_or(u16::MAX).max(1)

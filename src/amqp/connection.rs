@@ -122,8 +122,8 @@ impl Link {
         Self { connector, state: Mutex::default(), blocked: watch::Sender::new(None) }
     }
 
-    /// Why the broker blocks publishers on the connection, while it does. A broker says so only when something is
-    /// published.
+    /// Returns why the broker blocks publishers on the connection, while it does. A broker says so only when something
+    /// is published.
     pub fn blocked(&self) -> watch::Receiver<Option<String>> {
         self.blocked.subscribe()
     }
@@ -133,17 +133,17 @@ impl Link {
         self.state.lock().await.to.clone()
     }
 
-    /// The brokers, for messages.
+    /// Returns the brokers, for messages.
     pub fn broker(&self) -> String {
         self.connector.urls.iter().map(BrokerUrl::authority).collect::<Vec<_>>().join(" or ")
     }
 
-    /// A new channel; connects first if need be, trying each host once.
+    /// Returns a new channel; connects first if need be, trying each host once.
     pub async fn channel(&self) -> Result<Channel, AmqpError> {
         Ok(self.channel_and_frame_max().await?.0)
     }
 
-    /// A new channel, and the longest frame that its connection carries; 0: any.
+    /// Returns a new channel, and the longest frame that its connection carries; 0: any.
     pub async fn channel_and_frame_max(&self) -> Result<(Channel, u32), AmqpError> {
         let mut state = self.state.lock().await;
         if state.connection.as_ref().is_some_and(|connection| !connection.status().connected()) {

@@ -210,7 +210,7 @@ impl DeadLetters {
         Ok(listed)
     }
 
-    /// The letter at a position.
+    /// Returns the letter at a position.
     ///
     /// # Errors
     /// As [`Self::list`].

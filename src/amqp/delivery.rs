@@ -17,7 +17,7 @@ pub struct Original {
 }
 
 impl Original {
-    /// What decoding needs.
+    /// Returns what decoding needs.
     pub fn message(&self, source: QueueSource) -> Message {
         let headers = self.properties.headers().as_ref();
         let header = |name| match source {
@@ -34,7 +34,7 @@ impl Original {
     }
 }
 
-/// A header that is text.
+/// Returns a header that is text.
 pub(super) fn text(headers: &FieldTable, name: &str) -> Option<String> {
     match headers.inner().get(name)? {
         AMQPValue::LongString(text) => Some(text.to_string()),
@@ -43,7 +43,7 @@ pub(super) fn text(headers: &FieldTable, name: &str) -> Option<String> {
     }
 }
 
-/// A header that is a whole number.
+/// Returns a header that is a whole number.
 pub(super) fn number(headers: &FieldTable, name: &str) -> Option<i64> {
     whole_number(headers.inner().get(name)?)
 }

@@ -61,7 +61,7 @@ impl AmqpError {
         Self::Forbidden { doing, said: error.to_string(), right }
     }
 
-    /// A connection that did not come about.
+    /// Returns a connection that did not come about.
     pub(super) fn connecting(broker: String, is_tls: bool, error: &lapin::Error) -> Self {
         let said = error.to_string();
         let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
@@ -96,8 +96,8 @@ impl AmqpError {
     }
 }
 
-/// Whether the broker closed a channel or a connection because of a message that it was sent, and not of what it is sent
-/// to or of its own state.
+/// Returns whether the broker closed a channel or a connection because of a message that it was sent, and not of what
+/// it is sent to or of its own state.
 pub(super) fn is_of_a_message(error: &lapin::Error) -> bool {
     let ErrorKind::ProtocolError(error) = error.kind() else {
         return false;

@@ -31,7 +31,7 @@ impl EventPublisher {
         Ok(Self { link, publisher, native_exchange: short(&settings.native_exchange), patience })
     }
 
-    /// A native event for the topic exchange.
+    /// Returns a native event for the topic exchange.
     pub fn native(&self, kind: Kind, tenant: TenantId, body: Bytes) -> Outgoing {
         let properties = BasicProperties::default()
             .with_content_type(short("application/json"))

@@ -56,7 +56,7 @@ pub(super) struct LedgerPatience {
 }
 
 impl Ledger {
-    /// The ledger of a new channel, and where it hears of confirmed orders.
+    /// Returns the ledger of a new channel, and where it hears of confirmed orders.
     pub fn new(
         channel: Channel,
         queue: Arc<QueueSettings>,
@@ -143,7 +143,7 @@ impl Ledger {
         }
     }
 
-    /// When `flush` or `release_overdue` has something to do, if nothing else happens.
+    /// Returns when `flush` or `release_overdue` has something to do, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Instant> {
         let stragglers = self.stragglers_since.map(|since| since + self.straggler_ack);
         let overdue = self.slots.oldest().map(|(_, received)| received + self.release_after);

@@ -119,8 +119,9 @@ fn part(original: &Original, range: Option<&Range<usize>>) -> Bytes {
     }
 }
 
-/// The original properties, but for three. An `expiration` would let the letter vanish from its queue; a `user_id` is
-/// refused by the broker unless it is the publisher's own; and a letter is durable whatever the message was.
+/// Returns the original properties, but for three. An `expiration` would let the letter vanish from its queue; a
+/// `user_id` is refused by the broker unless it is the publisher's own; and a letter is durable whatever the message
+/// was.
 fn properties(original: &BasicProperties, headers: FieldTable) -> BasicProperties {
     let mut kept = BasicProperties::default().with_headers(headers).with_delivery_mode(PERSISTENT);
     macro_rules! keep {
@@ -144,8 +145,8 @@ fn properties(original: &BasicProperties, headers: FieldTable) -> BasicPropertie
     kept
 }
 
-/// The headers that the message came with, without those that are difylog's own to set, those that would send copies
-/// elsewhere, and `without`.
+/// Returns the headers that the message came with, without those that are difylog's own to set, those that would send
+/// copies elsewhere, and `without`.
 fn foreign(original: &Original, without: &[&str]) -> FieldTable {
     let is_kept = |name: &str| !name.starts_with(OWN) && !COPIES.contains(&name) && !without.contains(&name);
     let headers = original.properties.headers().iter().flat_map(FieldTable::inner);
@@ -153,9 +154,9 @@ fn foreign(original: &Original, without: &[&str]) -> FieldTable {
     FieldTable::from(kept.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>())
 }
 
-/// The message as it goes to a second queue: unchanged, but for the headers that only difylog may set or that would send
-/// copies elsewhere (also back into the queue it came from), and for the `user_id`, which only its first publisher may
-/// set.
+/// Returns the message as it goes to a second queue: unchanged, but for the headers that only difylog may set or that
+/// would send copies elsewhere (also back into the queue it came from), and for the `user_id`, which only its first
+/// publisher may set.
 pub(super) fn forward(original: Original, to: &str) -> Outgoing {
     let headers = foreign(&original, &[]);
     let properties = match (original.properties.user_id(), original.properties.headers()) {
@@ -166,7 +167,7 @@ pub(super) fn forward(original: Original, to: &str) -> Outgoing {
     Outgoing { exchange: ShortString::default(), routing_key: short(to), properties, body: original.body }
 }
 
-/// The message as it goes back to the queue it came from. Keeps the number of attempts.
+/// Returns the message as it goes back to the queue it came from. Keeps the number of attempts.
 pub(super) fn replay(original: Original, to: &str) -> Outgoing {
     let mut headers = foreign(&original, &NOT_REPLAYED);
     let before = original.properties.headers().as_ref();

@@ -311,7 +311,7 @@ impl Outbox {
     }
 }
 
-/// Where a message should go, why it does not get there, and what an operator can do.
+/// Returns where a message should go, why it does not get there, and what an operator can do.
 fn destination(message: &Outgoing, is_letter: bool, why: &str) -> String {
     let (exchange, key) = (&message.exchange, &message.routing_key);
     if is_letter {

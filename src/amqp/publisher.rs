@@ -31,7 +31,7 @@ impl Outgoing {
         self.body.len()
     }
 
-    /// The bytes of body and properties.
+    /// Returns the bytes of body and properties.
     pub(super) fn bytes(&self) -> usize {
         self.body.len().saturating_add(header_bytes(&self.properties))
     }
@@ -51,7 +51,7 @@ pub(super) enum Fate {
 }
 
 impl Fate {
-    /// Why the message is not in a queue; `None` if it is.
+    /// Returns why the message is not in a queue; `None` if it is.
     pub fn complaint(&self) -> Option<String> {
         match self {
             Self::Confirmed => None,
@@ -125,7 +125,7 @@ impl Publisher {
         Ok(fates)
     }
 
-    /// What becomes of a message if the broker agrees.
+    /// Returns what becomes of a message if the broker agrees.
     fn before_sending(&self, message: &Outgoing) -> Fate {
         let (bytes, limit) = (header_bytes(&message.properties), self.header_limit);
         if bytes > limit { Fate::TooLarge { bytes, limit } } else { Fate::Confirmed }
@@ -176,7 +176,7 @@ pub(super) async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec
 /// `delivery_mode` of messages that survive a restart of the broker.
 pub(super) const PERSISTENT: u8 = 2;
 
-/// How many messages from the front make a group: at least one.
+/// Returns how many messages from the front make a group: at least one.
 pub(super) fn group_length(messages: &[Outgoing]) -> usize {
     let mut bytes = 0_usize;
     let within = messages.iter().take(GROUP).take_while(|message| {

@@ -32,7 +32,7 @@ pub enum QueueSource {
 }
 
 impl QueueSource {
-    /// The name in the configuration and in the headers of dead letters.
+    /// Returns the name in the configuration and in the headers of dead letters.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -240,7 +240,7 @@ impl AmqpSettings {
     }
 }
 
-/// What the broker takes as the name of a queue or an exchange.
+/// Returns what the broker takes as the name of a queue or an exchange.
 fn valid_name(key: &str, name: &str) -> Result<(), AmqpError> {
     if name.is_empty() || name.len() > 255 {
         return Err(AmqpError::setting(key, "must have 1 to 255 bytes"));

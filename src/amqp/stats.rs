@@ -121,12 +121,12 @@ impl BrokerStats {
         self.budget.used()
     }
 
-    /// The largest `bytes_in_flight` so far.
+    /// Returns the largest `bytes_in_flight` so far.
     pub fn peak_bytes_in_flight(&self) -> u64 {
         self.budget.peak()
     }
 
-    /// How long the oldest unsettled delivery has been held.
+    /// Returns how long the oldest unsettled delivery has been held.
     pub fn oldest_unacked(&self, now: Instant) -> Option<Duration> {
         let oldest = self.oldest.iter().map(|oldest| oldest.load(Ordering::Relaxed)).min()?;
         (oldest != NOTHING).then(|| now.saturating_duration_since(self.epoch + Duration::from_millis(oldest)))

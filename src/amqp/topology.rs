@@ -46,7 +46,7 @@ pub async fn check(settings: &AmqpSettings) -> Result<Vec<String>, AmqpError> {
     found.map(|()| lines)
 }
 
-/// What can be lost in the queues that the settings name, as far as AMQP tells.
+/// Returns what can be lost in the queues that the settings name, as far as AMQP tells.
 async fn risks(link: &Link, settings: &AmqpSettings) -> Result<Vec<String>, AmqpError> {
     let mut queues = Vec::new();
     for queue in &settings.queues {
@@ -132,7 +132,7 @@ pub struct QueueDepth {
     pub consumers: u64,
 }
 
-/// The depths of the consumed queues, of the queues forwarded to, and of the dead-letter queue.
+/// Returns the depths of the consumed queues, of the queues forwarded to, and of the dead-letter queue.
 ///
 /// # Errors
 /// No broker, or [`AmqpError::Missing`] for the first queue that does not exist.
@@ -207,7 +207,7 @@ pub(super) async fn declare_queue(
     }
 }
 
-/// The dead-letter exchange and queue.
+/// Returns the dead-letter exchange and queue.
 pub(super) async fn declare_dead_letters(link: &Link, settings: &AmqpSettings) -> Result<(), AmqpError> {
     let declared = declare_dead_letters_alone(link, settings).await;
     unless_there(link, declared, &settings.dead_letter_exchange, &settings.dead_letter_queue).await

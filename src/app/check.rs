@@ -38,7 +38,7 @@ pub async fn check_places(settings: &Settings) -> Vec<Checked> {
     checked
 }
 
-/// Whether an address can be listened on, or is held by a difylog that runs.
+/// Returns whether an address can be listened on, or is held by a difylog that runs.
 async fn address(listen: &str) -> Result<Vec<String>, String> {
     if listen.is_empty() {
         return Ok(vec!["nothing is served".to_owned()]);
@@ -71,7 +71,7 @@ async fn is_difylog(listen: &str) -> io::Result<bool> {
     tokio::time::timeout(GREETING, asked).await.unwrap_or(Ok(false))
 }
 
-/// Whether the bridge's Dify is there.
+/// Returns whether the bridge's Dify is there.
 async fn of_dify(settings: &ConsoleSettings) -> Result<Vec<String>, String> {
     let version = console::probe(settings).await?;
     Ok(vec![version.map_or_else(|| "Dify answers".to_owned(), |version| format!("Dify {version} answers"))])
@@ -102,7 +102,7 @@ async fn backup(settings: &Settings) -> Result<Vec<String>, String> {
     Ok(lines)
 }
 
-/// Whether files can be written into a folder, or it could be created.
+/// Returns whether files can be written into a folder, or it could be created.
 fn folder(path: &Path) -> Result<Vec<String>, String> {
     let shown = path.display();
     let there = path.ancestors().find(|folder| folder.exists() || folder.as_os_str().is_empty());

@@ -14,7 +14,7 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// The store as a comparison needs it.
+    /// Returns the store as a comparison needs it.
     #[must_use]
     pub fn side(&self) -> StoreSide<'_> {
         let store = &*self.readers.store;
@@ -75,7 +75,7 @@ pub async fn check_postgres(settings: &Settings) -> Result<Vec<String>, String> 
     Err(format!("{}: {}", database.server(), missing.join("; ")))
 }
 
-/// Where the settings find the store.
+/// Returns where the settings find the store.
 pub(super) fn store_name(settings: &Settings) -> String {
     match settings.store.kind {
         StoreKind::Sqlite => {

@@ -110,7 +110,7 @@ pub async fn open_migration(
 }
 
 impl MigrationRun {
-    /// The store as a comparison needs it, and what erases from it; `None` in a dry run.
+    /// Returns the store as a comparison needs it, and what erases from it; `None` in a dry run.
     #[must_use]
     pub fn side(&self) -> Option<(StoreSide<'_>, &dyn Eraser)> {
         let Flow { store, payloads, .. } = self.flow.as_ref()?;

@@ -48,7 +48,7 @@ pub async fn payload_warnings(
     Ok(warnings)
 }
 
-/// The folders that other workers of the same store use.
+/// Returns the folders that other workers of the same store use.
 async fn other_folders(
     state: &dyn StateReader,
     folder: &Folder<'_>,

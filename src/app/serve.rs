@@ -19,7 +19,7 @@ use crate::store::sqlite::{SqliteEraser, SqliteReader};
 use crate::store::{Eraser, ReadStore};
 use crate::telemetry::{self, system_clock};
 
-/// The read path over the store that the settings name. Nothing is created.
+/// Returns the read path over the store that the settings name. Nothing is created.
 ///
 /// # Errors
 /// Settings that cannot be used.
@@ -45,7 +45,7 @@ pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn ReadStore>)
     Ok((LogService::new(ports), store))
 }
 
-/// Whether the settings name a PostgreSQL, or relies on the default one.
+/// Returns whether the settings name a PostgreSQL, or relies on the default one.
 fn knows_postgres(settings: &Settings) -> bool {
     settings.serve.names || settings.postgres != PostgresSettings::default()
 }

@@ -119,7 +119,7 @@ async fn remembered(store: &dyn ReadStore, key: &str) -> Result<Option<Value>, S
     Ok(store.state(key).await?.map(|entry| entry.value))
 }
 
-/// When the newest record was created.
+/// Returns when the newest record was created.
 async fn newest(store: &dyn ReadStore) -> Result<Option<Timestamp>, StoreError> {
     let mut newest = None;
     for kind in Kind::ALL {
@@ -141,7 +141,7 @@ async fn months(store: &dyn ReadStore) -> Result<BTreeMap<(Month, &'static str),
 }
 
 impl Status {
-    /// Whether every part could be seen.
+    /// Returns whether every part could be seen.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.store.is_ok()

@@ -97,7 +97,7 @@ impl MonthCopy {
         CopyName { month: self.month.0, backup: self.copied_by.0.clone() }
     }
 
-    /// Whether nothing was written into the month since the copy.
+    /// Returns whether nothing was written into the month since the copy.
     pub(super) fn is_current(&self, mark: Option<&Mark>) -> bool {
         self.mark.is_some() && self.mark.as_ref() == mark.map(|mark| &mark.0)
     }
@@ -128,7 +128,7 @@ impl Manifest {
 pub struct Manifests<'v>(pub &'v PayloadStore);
 
 impl Manifests<'_> {
-    /// All backups, oldest first.
+    /// Returns all backups, oldest first.
     ///
     /// # Errors
     /// [`BackupError`] if the vault cannot be read or a manifest not be understood.

@@ -65,7 +65,7 @@ impl<'s> CopyWalk<'s> {
         Self { scans, scan: Scan { created, superseded_too: true, ..Scan::all(kind, PAGE) } }
     }
 
-    /// The next documents; none at the end.
+    /// Returns the next documents; none at the end.
     pub(super) async fn next(&mut self) -> Result<Vec<Document>, BackupError> {
         let documents = self.scans.scan(&self.scan).await?;
         if let Some(last) = documents.last() {

@@ -54,7 +54,7 @@ impl Backup {
         Ok(())
     }
 
-    /// The months that the store has; none if it is not set up yet.
+    /// Returns the months that the store has; none if it is not set up yet.
     async fn present(&self) -> Result<Vec<Month>, BackupError> {
         match self.copies.months().await {
             Ok(months) => Ok(months.into_iter().map(|state| state.month).collect()),

@@ -38,7 +38,7 @@ impl BackupSettings {
         PayloadSettings { dir: self.dir.clone(), s3: self.s3.clone() }
     }
 
-    /// Where SQLite's copies of months lie.
+    /// Returns where SQLite's copies of months lie.
     #[must_use]
     pub fn months_dir(&self) -> PathBuf {
         self.dir.join("months")

@@ -67,7 +67,7 @@ impl Named {
 }
 
 impl VerifyOutcome {
-    /// Whether everything in the backup is in the store, as it was or newer.
+    /// Returns whether everything in the backup is in the store, as it was or newer.
     #[must_use]
     pub const fn holds(&self) -> bool {
         match self {

@@ -241,7 +241,7 @@ pub(super) async fn logs(arguments: LogsArguments, loaded: &Loaded) -> Result<()
     Ok(())
 }
 
-/// A document as one line.
+/// Returns a document as one line.
 pub(super) fn line(document: &Document) -> Result<String, Failure> {
     columns::document(document).map_err(|error| Failure::Other(error.to_string()))
 }
@@ -267,7 +267,7 @@ fn show(document: &Document, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The size of a graph, which is too large to be read in a table.
+/// Returns the size of a graph, which is too large to be read in a table.
 fn measured(graph: &serde_json::Value) -> String {
     let bytes = graph.to_string().len();
     let size = if bytes < 1000 { format!("{bytes} bytes") } else { format!("{} kB", bytes.div_ceil(1000)) };

@@ -94,7 +94,7 @@ Rows that cannot be copied are named in migrate.rejects_dir, one JSON object a l
 migrate.dify_s3 is set, the full texts of payloads that Dify truncated are copied as well.";
 
 impl MigrateArguments {
-    /// Which rows are to be copied over their documents; `None`: a migration from the first row to the last.
+    /// Returns which rows are to be copied over their documents; `None`: a migration from the first row to the last.
     fn recopied(&self) -> Result<Option<RecopySource>, Failure> {
         if self.lift_tombstones && !self.changed && self.from_report.is_none() {
             return Err(Failure::Other("--lift-tombstones needs --changed or --from-report FILE".into()));

@@ -101,7 +101,7 @@ fn write(parts: &[&str]) {
     }
 }
 
-/// Whether what is printed now is lost: a command that only reads has nothing left to do.
+/// Returns whether what is printed now is lost: a command that only reads has nothing left to do.
 pub(super) fn has_ended() -> bool {
     ENDED.get().is_some()
 }

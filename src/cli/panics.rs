@@ -37,7 +37,7 @@ mod tests {
     const ROLE: &str = "DIFYLOG_TEST_PANIC";
     const NAME: &str = "cli::panics::tests::a_panic_names_its_part_and_place_and_no_payload";
 
-    /// A payload; foreign to the program.
+    /// Returns a payload; foreign to the program.
     fn payload() -> String {
         std::env::var("DIFYLOG_TEST_PAYLOAD").unwrap()
     }

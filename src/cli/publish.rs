@@ -67,7 +67,7 @@ fn say_blocked(reason: &str, wait: u64) {
     complain!("difylog: the broker blocks publishers ({}); waiting {wait} s for it", printable(reason));
 }
 
-/// How a command that publishes waits for a broker.
+/// Returns how a command that publishes waits for a broker.
 pub(super) fn patience(wait: u64) -> Patience {
     Patience::new(Duration::from_secs(wait), move |reason| say_blocked(reason, wait))
 }

@@ -101,7 +101,7 @@ async fn copy(
     }
 }
 
-/// What a report names, if it is of this database and this store.
+/// Returns what a report names, if it is of this database and this store.
 fn findings(path: &Path, run: &MigrationRun) -> Result<Vec<Finding>, Failure> {
     let refused = |reason: String| Failure::Other(format!("report {}: {reason}", path.display()));
     let text = std::fs::read_to_string(path)

@@ -64,7 +64,8 @@ impl From<KindName> for Kind {
     }
 }
 
-/// A date argument of any command: `2025-12-01`, which is its first instant in UTC, or an instant as the log rows have it.
+/// Returns a date argument of any command: `2025-12-01`, which is its first instant in UTC, or an instant as the log
+/// rows have it.
 pub(super) fn instant(text: &str) -> Result<Timestamp, InvalidDate> {
     let parsed = text.parse().or_else(|error| match error {
         InvalidTimestamp::Malformed => format!("{text}T00:00:00").parse(),
@@ -85,7 +86,7 @@ pub(super) enum InvalidDate {
     OutOfRange,
 }
 
-/// A line on the terminal that says how far it is; nothing elsewhere.
+/// Returns a line on the terminal that says how far it is; nothing elsewhere.
 pub(super) fn spinner() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -136,7 +136,7 @@ fn print<T>(found: &Hits<T>, json: bool, row: impl Fn(&T) -> ([String; 3], serde
     }
 }
 
-/// A snippet with what was found in brackets.
+/// Returns a snippet with what was found in brackets.
 fn marked(snippet: &Snippet) -> String {
     let mut marked = String::new();
     for (place, c) in snippet.text.chars().enumerate() {

@@ -110,7 +110,7 @@ fn migrations(found: &[MigrationStatus]) -> String {
     shown.to_string()
 }
 
-/// An outcome as it was written: one line per member.
+/// Returns an outcome as it was written: one line per member.
 fn remembered(found: Option<&Value>) -> String {
     match found {
         None => "none".to_owned(),

@@ -20,7 +20,7 @@ use crate::domain::{Kind, Record, Refusal, RefusalClass, WorkflowRun};
 const RUN_TASK: &str = "tasks.workflow_execution_tasks.save_workflow_execution_task";
 const NODE_TASK: &str = "tasks.workflow_node_execution_tasks.save_workflow_node_execution_task";
 
-/// What the messages of a kind call its columns: in `execution_data`, and among the keyword arguments.
+/// Returns what the messages of a kind call its columns: in `execution_data`, and among the keyword arguments.
 fn names_of(kind: Kind) -> [ColumnNames; 2] {
     let (mut data, mut arguments) = (Vec::new(), Vec::new());
     for (column, place) in places(kind) {

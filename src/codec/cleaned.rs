@@ -22,7 +22,7 @@ pub struct Cleaned {
 }
 
 impl Cleaned {
-    /// Each rule by its name in the metrics.
+    /// Returns each rule by its name in the metrics.
     #[must_use]
     pub const fn entries(&self) -> [(&'static str, u64); 7] {
         [

@@ -69,7 +69,7 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0, leaves, cleaned: Cleaned::default() }
     }
 
-    /// The position: bytes from the start of the text.
+    /// Returns the position: bytes from the start of the text.
     #[must_use]
     pub const fn at(&self) -> usize {
         self.at
@@ -194,7 +194,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A number or a literal, the position on its first byte.
+    /// Returns a number or a literal, the position on its first byte.
     fn plain(&mut self) -> Result<Plain<'a>, Syntax> {
         const LITERALS: [(&str, Plain<'static>); 6] = [
             ("null", Plain::Null),

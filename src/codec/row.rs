@@ -174,7 +174,7 @@ impl<'a> RowCells<'a> {
         }
     }
 
-    /// A `text` column: of any length.
+    /// Returns a `text` column: of any length.
     fn long_text(&mut self, place: CellPlace) -> Result<Option<Box<str>>, Refusal> {
         let Some(text) = self.scalar_text(place)? else {
             return Ok(None);
@@ -260,7 +260,7 @@ impl<'a> RowCells<'a> {
     }
 }
 
-/// An integer as JSON writes it: digits, or a float without a fraction.
+/// Returns an integer as JSON writes it: digits, or a float without a fraction.
 fn integer_of(number: &str) -> Option<i64> {
     const END: f64 = 9_223_372_036_854_775_808.0;
     if let Ok(integer) = number.parse() {

@@ -62,7 +62,7 @@ const fn is_plain(byte: u8) -> bool {
     byte < 0x7f
 }
 
-/// Whether the original is [`ascii`] of the cleaned text, without making it.
+/// Returns whether the original is [`ascii`] of the cleaned text, without making it.
 fn is_ascii_of(original: &str, clean: &str) -> bool {
     let mut rest = original.as_bytes();
     for character in clean.chars() {
@@ -95,7 +95,7 @@ mod tests {
     use crate::domain::{Kind, Record};
     use proptest::prelude::*;
 
-    /// What becomes of `outputs`: its cleaned text, and what is noted.
+    /// Returns what becomes of `outputs`: its cleaned text, and what is noted.
     fn noted(text: &str) -> (Option<JsonText>, Extra) {
         let cells = columns(Kind::WorkflowRun).iter().map(|column| match column.name {
             "id" | "tenant_id" | "app_id" | "workflow_id" | "created_by" => TableCell::Uuid(uuid::Uuid::from_u128(7)),

@@ -105,14 +105,14 @@ fn note_number(column: &Column, cell: TableCell<'_>, extra: &mut Extra) {
     }
 }
 
-/// The payload that a table's text column, or a file in its place, holds. `None` if it is null or empty.
+/// Returns the payload that a table's text column, or a file in its place, holds. `None` if it is null or empty.
 #[must_use]
 pub fn decode_payload(text: &[u8], cleaned: &mut Cleaned) -> Option<JsonText> {
     let text = text_of(text, cleaned);
     payload_of_text(&text, cleaned)
 }
 
-/// The columns by the names of their tables, for refusals.
+/// Returns the columns by the names of their tables, for refusals.
 fn names_of(kind: Kind) -> &'static [ColumnNames] {
     static NAMES: LazyLock<[[ColumnNames; 1]; 4]> = LazyLock::new(|| {
         Kind::ALL.map(|kind| {

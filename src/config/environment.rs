@@ -58,7 +58,7 @@ const LISTS: &[&str] = &["amqp.urls", "store.elastic.hosts", "store.elastic.dedi
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The variables of this process that are of interest.
+    /// Returns the variables of this process that are of interest.
     #[must_use]
     pub fn of_process() -> Self {
         // A variable that is no Unicode cannot be one of ours.
@@ -158,7 +158,7 @@ fn value(variable: &str, key: &str, text: &str) -> Result<Value, ConfigError> {
     Ok(Value::from(text))
 }
 
-/// Every key that has a default, and every one that is a secret.
+/// Returns every key that has a default, and every one that is a secret.
 fn known_keys() -> Result<Vec<String>, ConfigError> {
     fn add(table: &config::Map<String, Value>, path: &str, keys: &mut Vec<String>) {
         for (name, value) in table {

@@ -82,7 +82,7 @@ fn between_sections(settings: &Settings) -> Vec<String> {
     broken
 }
 
-/// The merged settings as TOML; secrets and passwords within URLs are replaced.
+/// Returns the merged settings as TOML; secrets and passwords within URLs are replaced.
 pub(super) fn masked(merged: &Config) -> Result<String, ConfigError> {
     let mut root: serde_json::Value = merged.clone().try_deserialize().map_err(super::invalid)?;
     for key in SECRET_KEYS {

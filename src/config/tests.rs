@@ -158,7 +158,7 @@ fn a_file_that_is_no_toml_is_named_without_its_text() {
     }
 }
 
-/// What an operator sees of settings, or of what is wrong with them.
+/// Returns what an operator sees of settings, or of what is wrong with them.
 fn seen(loaded: Result<Loaded, ConfigError>) -> String {
     match loaded {
         Ok(Loaded { settings, shown }) => {

@@ -88,7 +88,7 @@ impl PayloadField {
         Self::Extra,
     ];
 
-    /// The column name.
+    /// Returns the column name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -102,7 +102,7 @@ impl PayloadField {
         }
     }
 
-    /// The field with that column name.
+    /// Returns the field with that column name.
     #[must_use]
     pub fn from_column(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|field| field.as_str() == name)
@@ -129,7 +129,7 @@ impl Origin {
         Self(migration)
     }
 
-    /// The migration's id.
+    /// Returns the migration's id.
     #[must_use]
     pub const fn uuid(self) -> Uuid {
         self.0

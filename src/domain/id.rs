@@ -38,7 +38,7 @@ macro_rules! identifier {
                 Self(uuid)
             }
 
-            /// The UUID itself.
+            /// Returns the UUID itself.
             #[must_use]
             pub const fn uuid(self) -> Uuid {
                 self.0
@@ -50,7 +50,7 @@ macro_rules! identifier {
                 &self.0
             }
 
-            /// The 16 bytes; their order is the order PostgreSQL sorts UUIDs in.
+            /// Returns the 16 bytes; their order is the order PostgreSQL sorts UUIDs in.
             #[must_use]
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()

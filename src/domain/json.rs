@@ -16,7 +16,7 @@ impl JsonText {
         Self(text.into())
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -28,7 +28,8 @@ impl JsonText {
         self.0.len()
     }
 
-    /// Whether it says nothing: `{}`, `null`, or no text. Dify's writers spell an absent payload in each of these ways.
+    /// Returns whether it says nothing: `{}`, `null`, or no text. Dify's writers spell an absent payload in each of
+    /// these ways.
     #[must_use]
     pub fn is_void(&self) -> bool {
         let mut rest = self.0.bytes().filter(|byte| !byte.is_ascii_whitespace());
@@ -38,7 +39,7 @@ impl JsonText {
         }
     }
 
-    /// Whether the text is empty; a clean value never is.
+    /// Returns whether the text is empty; a clean value never is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -52,7 +53,7 @@ impl AsRef<str> for JsonText {
 }
 
 impl fmt::Debug for JsonText {
-    /// The size only: payloads never reach a log.
+    /// Returns the size only: payloads never reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "JsonText({} bytes)", self.len())
     }

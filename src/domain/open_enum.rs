@@ -12,7 +12,7 @@ macro_rules! open_enum {
         }
 
         impl $name {
-            /// The text as Dify stores it.
+            /// Returns the text as Dify stores it.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 match self {

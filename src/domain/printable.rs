@@ -75,8 +75,8 @@ fn escaped(text: &str, hide: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character does something instead of being seen: C0 and C1 controls, DEL, line and paragraph separators,
-/// directional marks, zero-width and other invisible ones. Variation selectors of emoji stay.
+/// Returns whether a character does something instead of being seen: C0 and C1 controls, DEL, line and paragraph
+/// separators, directional marks, zero-width and other invisible ones. Variation selectors of emoji stay.
 const fn acts(c: char) -> bool {
     matches!(c,
         '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}'

@@ -18,7 +18,7 @@ impl Kind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::WorkflowRun, Self::NodeExecution, Self::AppLog, Self::Offload];
 
-    /// The name in native events and metrics.
+    /// Returns the name in native events and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Kind {
         }
     }
 
-    /// The part of an index name that stands for the kind.
+    /// Returns the part of an index name that stands for the kind.
     #[must_use]
     pub const fn index_part(self) -> &'static str {
         match self {
@@ -130,7 +130,7 @@ impl Record {
         }
     }
 
-    /// When the snapshot was taken, as far as the record tells: its end, else its start.
+    /// Returns when the snapshot was taken, as far as the record tells: its end, else its start.
     #[must_use]
     pub fn event_time(&self) -> Timestamp {
         let finished_at = match self {
@@ -141,7 +141,7 @@ impl Record {
         finished_at.map_or(self.created_at(), |finished| finished.max(self.created_at()))
     }
 
-    /// Whether it can still change by itself: by its status, since a paused node has a finish time, too.
+    /// Returns whether it can still change by itself: by its status, since a paused node has a finish time, too.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         Revision::of(self).has_ended()
@@ -152,7 +152,7 @@ impl Record {
         RecordKey { tenant_id: self.tenant_id(), kind: self.kind(), id: self.id() }
     }
 
-    /// The place: the UTC month of `created_at`, a pure function of the record.
+    /// Returns the place: the UTC month of `created_at`, a pure function of the record.
     #[must_use]
     pub fn month(&self) -> Month {
         self.created_at().month()

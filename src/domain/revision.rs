@@ -50,20 +50,20 @@ impl Precedence {
         Self { event: revision.0 >> (INDEX_BITS + RANK_BITS), month, revision }
     }
 
-    /// The revision of the copy.
+    /// Returns the revision of the copy.
     #[must_use]
     pub const fn revision(self) -> Revision {
         self.revision
     }
 
-    /// The month that the copy lies in.
+    /// Returns the month that the copy lies in.
     #[must_use]
     pub const fn month(self) -> Month {
         self.month
     }
 
-    /// Whether no other month can hold a copy that supersedes this one: it ended within its own month, and a record ends
-    /// once. What has not ended, or ended after its month, has to be looked up in the other months.
+    /// Returns whether no other month can hold a copy that supersedes this one: it ended within its own month, and a
+    /// record ends once. What has not ended, or ended after its month, has to be looked up in the other months.
     #[must_use]
     pub fn is_final(self) -> bool {
         self.revision.has_ended() && self.revision < Revision::least_ended_at(self.month.end())
@@ -92,7 +92,7 @@ impl Rank {
 }
 
 impl Revision {
-    /// The number itself: positive, at most 2^63 - 1.
+    /// Returns the number itself: positive, at most 2^63 - 1.
     #[must_use]
     pub const fn value(self) -> i64 {
         self.0
@@ -104,19 +104,19 @@ impl Revision {
         Self(value)
     }
 
-    /// Whether it is of a record that has ended: every such revision is greater than all others.
+    /// Returns whether it is of a record that has ended: every such revision is greater than all others.
     #[must_use]
     pub const fn has_ended(self) -> bool {
         self.0 >> (TIME_BITS + INDEX_BITS + RANK_BITS) > 0
     }
 
-    /// The least revision of a record that ended at an instant, or after it.
+    /// Returns the least revision of a record that ended at an instant, or after it.
     #[must_use]
     pub fn least_ended_at(at: Timestamp) -> Self {
         Self(1 << (TIME_BITS + INDEX_BITS + RANK_BITS) | Self::time(at) << (INDEX_BITS + RANK_BITS))
     }
 
-    /// The revision of a snapshot.
+    /// Returns the revision of a snapshot.
     #[must_use]
     pub fn of(record: &Record) -> Self {
         match record {
@@ -179,7 +179,7 @@ const fn rank_of_unknown(finished_at: Option<Timestamp>) -> Rank {
     if finished_at.is_some() { Rank::Ended(3) } else { Rank::Running }
 }
 
-/// The rank of what has ended, by its payloads; any other stays.
+/// Returns the rank of what has ended, by its payloads; any other stays.
 fn of_payloads(rank: Rank, payloads: [&Option<JsonText>; 3]) -> Rank {
     match rank {
         Rank::Ended(_) => Rank::Ended(payloads.into_iter().flatten().map(|json| i64::from(!json.is_void())).sum()),

@@ -45,20 +45,20 @@ impl Timestamp {
         self.0
     }
 
-    /// The UTC month: a record's place.
+    /// Returns the UTC month: a record's place.
     #[must_use]
     pub fn month(self) -> Month {
         let date = self.utc();
         Month { year: date.year(), month: date.month() }
     }
 
-    /// The instant so many days of 24 hours earlier; [`Timestamp::MIN`] if that is before it.
+    /// Returns the instant so many days of 24 hours earlier; [`Timestamp::MIN`] if that is before it.
     #[must_use]
     pub fn days_before(self, days: u32) -> Self {
         Self(self.0.saturating_sub(i64::from(days).saturating_mul(MICROS_PER_DAY)).max(Self::MIN.0))
     }
 
-    /// The first instant of its UTC day.
+    /// Returns the first instant of its UTC day.
     #[must_use]
     pub const fn start_of_day(self) -> Self {
         Self(self.0 - self.0 % MICROS_PER_DAY)
@@ -94,8 +94,8 @@ impl FromStr for Timestamp {
     }
 }
 
-/// The usual spelling, `2026-11-23T15:28:34.729072` with or without a `Z`, ten times faster than by a format: every
-/// message holds two of them. `None` only means that the slow readers must look.
+/// Returns the usual spelling, `2026-11-23T15:28:34.729072` with or without a `Z`, ten times faster than by a format:
+/// every message holds two of them. `None` only means that the slow readers must look.
 fn parse_fixed(text: &str) -> Option<NaiveDateTime> {
     let (seconds, rest) = text.split_at_checked(19)?;
     let number = |range| seconds.get(range).filter(|digits| is_digits(digits))?.parse::<u32>().ok();
@@ -165,14 +165,14 @@ impl Month {
         Timestamp(first.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros().min(Timestamp::MAX.0))
     }
 
-    /// The first instant after it, as far as [`Timestamp::MAX`] reaches.
+    /// Returns the first instant after it, as far as [`Timestamp::MAX`] reaches.
     #[must_use]
     pub fn end(self) -> Timestamp {
         let (year, month) = if self.month == 12 { (self.year + 1, 1) } else { (self.year, self.month + 1) };
         Self { year, month }.start()
     }
 
-    /// The month so many later, or earlier where negative, as far as the calendar of records reaches.
+    /// Returns the month so many later, or earlier where negative, as far as the calendar of records reaches.
     #[must_use]
     pub fn shifted(self, months: i64) -> Self {
         const FIRST: i64 = 1970 * 12;

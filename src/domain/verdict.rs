@@ -37,7 +37,7 @@ pub enum Next {
 }
 
 impl From<Verdict> for Next {
-    /// The table. There is no other place that decides what is acked.
+    /// Returns the table. There is no other place that decides what is acked.
     fn from(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Stored | Verdict::Superseded => Self::Settle(Disposition::Ack),
@@ -71,13 +71,13 @@ impl Refusal {
     /// Longest detail kept, in bytes.
     pub const MAX_DETAIL: usize = 512;
 
-    /// A refusal found before any store was asked.
+    /// Returns a refusal found before any store was asked.
     #[must_use]
     pub fn new(class: RefusalClass, detail: impl Into<String>) -> Self {
         Self { class, detail: bounded(detail.into()), status: None }
     }
 
-    /// A refusal in the words of a store.
+    /// Returns a refusal in the words of a store.
     #[must_use]
     pub fn by_store(status: Option<u16>, detail: impl Into<String>) -> Self {
         Self { class: RefusalClass::RefusedByStore, detail: bounded(detail.into()), status }
@@ -105,7 +105,7 @@ macro_rules! refusal_classes {
             /// Every class.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// The name in headers, metrics and the command line.
+            /// Returns the name in headers, metrics and the command line.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }

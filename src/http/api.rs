@@ -152,18 +152,18 @@ impl Api {
         Self { dead_letters: Some(queue), ..self }
     }
 
-    /// Answers the console of a Dify as well.
+    /// Returns the console of a Dify as well.
     #[must_use]
     pub fn with_bridge(self, bridge: Bridge) -> Self {
         Self { bridge: Some(bridge), ..self }
     }
 
-    /// What a caller does not see.
+    /// Returns what a caller does not see.
     fn mask_for(&self, caller: &auth::Caller) -> Option<Arc<Mask>> {
         self.mask.clone().filter(|_| !caller.may(Right::Reveal))
     }
 
-    /// Every route.
+    /// Returns every route.
     pub fn router(self) -> Router {
         // Beside the API's own layers: what Dify answers keeps its headers.
         let console = self.bridge.clone().map_or_else(Router::new, Bridge::router);

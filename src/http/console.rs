@@ -106,7 +106,7 @@ enum Endpoint<'a> {
 }
 
 impl Endpoint<'_> {
-    /// Whether Dify has this page for an app of a mode. For other modes it has words of its own.
+    /// Returns whether Dify has this page for an app of a mode. For other modes it has words of its own.
     fn fits(self, mode: &str) -> bool {
         match self {
             Self::Runs { is_chat: true } | Self::Counts { is_chat: true } => mode == "advanced-chat",

@@ -295,7 +295,7 @@ impl DeadLetterQueue {
         self.replay_of(id)
     }
 
-    /// Deletes the selected letters for good, if there are as many as `expected`. Answers how many went.
+    /// Deletes the selected letters for good, if there are as many as `expected`. Returns how many went.
     pub(super) async fn purge(&self, selection: &LetterSelection, expected: u64) -> Result<u64, LettersError> {
         let _turn = self.turn().await?;
         let letters = self.open()?;

@@ -45,7 +45,7 @@ use super::api::{Api, audit, errors as errors_of_api, export, limits, search};
 /// Largest form, in bytes.
 const MAX_FORM: usize = 16 << 10;
 
-/// Every page. Answers of the API that a page links to are here a second time, for the cookie.
+/// Returns every page. Answers of the API that a page links to are here a second time, for the cookie.
 pub(super) fn routes(api: &Api) -> Router<Api> {
     let within = Router::new()
         .route("/ui/", get(workspaces::home))

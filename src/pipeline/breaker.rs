@@ -28,7 +28,7 @@ impl Breaker {
         Self { threshold: threshold.max(1), backoff, faults: 0, open: None }
     }
 
-    /// A request or a probe failed as a whole. Returns whether this opened the breaker.
+    /// Returns a request or a probe failed as a whole. Returns whether this opened the breaker.
     pub fn failed(&mut self, now: Instant, retry_after: Option<Duration>, rng: &mut impl Rng) -> bool {
         self.faults = self.faults.saturating_add(1);
         let pause = self.pause(rng).max(retry_after.unwrap_or_default());
@@ -45,7 +45,7 @@ impl Breaker {
         }
     }
 
-    /// A request or a probe succeeded. Returns whether this closed the breaker.
+    /// Returns a request or a probe succeeded. Returns whether this closed the breaker.
     pub fn succeeded(&mut self) -> bool {
         self.faults = 0;
         self.open.take().is_some()
@@ -61,17 +61,17 @@ impl Breaker {
         self.open.is_some()
     }
 
-    /// When to probe next; `None` while closed.
+    /// Returns when to probe next; `None` while closed.
     pub fn next_probe(&self) -> Option<Instant> {
         self.open.as_ref().map(|open| open.next_probe)
     }
 
-    /// How long it has been open.
+    /// Returns how long it has been open.
     pub fn open_for(&self, now: Instant) -> Duration {
         self.open.as_ref().map_or(Duration::ZERO, |open| now.saturating_duration_since(open.since))
     }
 
-    /// The pause that the faults so far deserve.
+    /// Returns the pause that the faults so far deserve.
     pub fn pause(&self, rng: &mut impl Rng) -> Duration {
         self.backoff.pause(self.faults.max(1), rng)
     }

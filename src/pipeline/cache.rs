@@ -25,7 +25,7 @@ impl<K: Eq + Hash, V: Copy + Ord> DurableCache<K, V> {
         Self { capacity, max_age, young: HashMap::new(), old: HashMap::new(), young_since: now }
     }
 
-    /// Whether `key` is durable at `value` or newer.
+    /// Returns whether `key` is durable at `value` or newer.
     pub fn holds(&self, key: &K, value: V) -> bool {
         self.young.get(key).or_else(|| self.old.get(key)).is_some_and(|durable| *durable >= value)
     }

@@ -96,7 +96,8 @@ pub fn graph_key(graph: &Graph) -> GraphKey {
 }
 
 impl BulkRequest {
-    /// A request for a batch. `is_durable` says which graphs need not be sent again, as of `generation` of the store.
+    /// Returns a request for a batch. `is_durable` says which graphs need not be sent again, as of `generation` of the
+    /// store.
     pub fn new(envelopes: Vec<Envelope<Prepared>>, generation: u64, is_durable: impl Fn(&GraphKey) -> bool) -> Self {
         let known = |envelope: &Envelope<Prepared>| {
             envelope.payload.graph.as_ref().is_some_and(|graph| is_durable(&graph_key(graph)))
@@ -257,14 +258,14 @@ impl Layout {
         Err(SinkFault::new(FaultKind::Malformed, detail))
     }
 
-    /// The verdict on the document of an envelope, if it was sent.
+    /// Returns the verdict on the document of an envelope, if it was sent.
     fn own_verdict<'a>(&self, position: usize, verdicts: &'a [Verdict]) -> Option<&'a Verdict> {
         let (document, _) = self.places.get(position).copied().flatten()?;
         verdicts.get(self.graphs.len() + document)
     }
 
-    /// The verdict on an envelope: that on its graph, unless the graph is durable. `lost_graph`: the graph was not sent
-    /// because it was durable, and the store has made a place anew since, perhaps the graph's.
+    /// Returns the verdict on an envelope: that on its graph, unless the graph is durable. `lost_graph`: the graph was
+    /// not sent because it was durable, and the store has made a place anew since, perhaps the graph's.
     fn verdict(&self, position: usize, verdicts: &[Verdict], lost_graph: bool) -> Verdict {
         let retry = |detail: &str| Verdict::Retry(RetryCause { status: None, detail: detail.to_owned() });
         let Some((_, graph)) = self.places.get(position).copied().flatten() else {
@@ -285,7 +286,7 @@ impl Layout {
     }
 }
 
-/// Whether what was sent is in the store.
+/// Returns whether what was sent is in the store.
 pub const fn is_durable(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Stored | Verdict::Superseded)
 }

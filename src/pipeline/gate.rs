@@ -31,7 +31,7 @@ pub type GateKeeper = watch::Sender<Gate>;
 /// A consumer's end of the gate.
 pub type GateWatch = watch::Receiver<Gate>;
 
-/// An open gate.
+/// Returns an open gate.
 #[must_use]
 pub fn gate() -> (GateKeeper, GateWatch) {
     watch::channel(Gate::Open)

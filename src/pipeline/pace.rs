@@ -49,7 +49,7 @@ impl RequestPace {
         (self.in_flight_limit as usize).clamp(1, self.max_in_flight)
     }
 
-    /// When the next request may start.
+    /// Returns when the next request may start.
     pub fn next_start(&self) -> Instant {
         self.next_start
     }
@@ -97,7 +97,7 @@ impl RequestPace {
 mod tests {
     use super::*;
 
-    /// A server that admits `rate` requests a second (a bucket of a tenth of a second), driven for `seconds`.
+    /// Returns a server that admits `rate` requests a second (a bucket of a tenth of a second), driven for `seconds`.
     /// Returns (requests, refused) of the last 30 seconds.
     async fn drive(rate: f64, latency: Duration, seconds: u64) -> (u32, u32) {
         let begin = Instant::now();

@@ -66,7 +66,7 @@ pub type Settlements = UnboundedSender<Settlement>;
 /// Receipts that were dropped unspent since the process began: work abandoned on drain, or a defect.
 static ABANDONED: AtomicU64 = AtomicU64::new(0);
 
-/// How many receipts were dropped unspent.
+/// Returns how many receipts were dropped unspent.
 #[must_use]
 pub fn abandoned() -> u64 {
     ABANDONED.load(Ordering::Relaxed)
@@ -134,12 +134,12 @@ impl Refused {
 }
 
 impl Receipt {
-    /// The receipt of a whole delivery.
+    /// Returns the receipt of a whole delivery.
     pub fn new(tag: u64, settlements: Settlements) -> Self {
         Self { first: Some(Ticket::Whole { tag, settlements }), joined: Vec::new(), returns: 0 }
     }
 
-    /// The receipt of nothing: for a document that is tried without a delivery behind it.
+    /// Returns the receipt of nothing: for a document that is tried without a delivery behind it.
     pub(super) const fn of_nothing() -> Self {
         Self { first: None, joined: Vec::new(), returns: 0 }
     }

@@ -48,12 +48,12 @@ impl Pause {
         matches!(self.phase, Phase::Trying)
     }
 
-    /// Whether consumers take single messages.
+    /// Returns whether consumers take single messages.
     pub const fn is_looking(&self) -> bool {
         self.looking
     }
 
-    /// When the next trial is due.
+    /// Returns when the next trial is due.
     pub const fn next_trial(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting(until) => until,

@@ -213,7 +213,7 @@ impl Pipeline {
 }
 
 impl EnvelopeResult {
-    /// The store's verdict, if the document was sent.
+    /// Returns the store's verdict, if the document was sent.
     pub(super) const fn verdict(&self) -> Option<&Verdict> {
         match &self.result {
             ItemResult::Verdict(verdict) => Some(verdict),

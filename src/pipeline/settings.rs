@@ -71,7 +71,7 @@ impl Default for PipelineSettings {
 }
 
 impl PipelineSettings {
-    /// The rules that one field alone cannot keep. Each message names the key.
+    /// Returns the rules that one field alone cannot keep. Each message names the key.
     ///
     /// # Errors
     /// Every broken rule.
@@ -111,7 +111,7 @@ impl PipelineSettings {
         if broken.is_empty() { Ok(()) } else { Err(broken) }
     }
 
-    /// The months in which records may lie.
+    /// Returns the months in which records may lie.
     pub(super) fn months(&self, now: Timestamp) -> RangeInclusive<Month> {
         let month = now.month();
         month.shifted(-i64::from(self.months_back))..=month.shifted(self.months_ahead.into())

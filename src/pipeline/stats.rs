@@ -119,22 +119,22 @@ impl PipelineStats {
         self.heartbeat.store(millis, Ordering::Relaxed);
     }
 
-    /// Whether requests are held back because the store does not answer well.
+    /// Returns whether requests are held back because the store does not answer well.
     pub fn is_breaker_open(&self) -> bool {
         self.breaker_open.load(Ordering::Relaxed)
     }
 
-    /// Whether consumers are told to stop.
+    /// Returns whether consumers are told to stop.
     pub fn is_gate_closed(&self) -> bool {
         self.gate_closed.load(Ordering::Relaxed)
     }
 
-    /// Whether documents with full texts wait because the payload store takes none.
+    /// Returns whether documents with full texts wait because the payload store takes none.
     pub fn is_payload_breaker_open(&self) -> bool {
         self.payload_breaker_open.load(Ordering::Relaxed)
     }
 
-    /// How long ago the loop last turned; it does so at least every few seconds while it is alive.
+    /// Returns how long ago the loop last turned; it does so at least every few seconds while it is alive.
     pub fn heartbeat_age(&self) -> Duration {
         self.epoch.elapsed().saturating_sub(Duration::from_millis(self.heartbeat.load(Ordering::Relaxed)))
     }

@@ -66,7 +66,7 @@ impl Pipeline {
         }
     }
 
-    /// When parked refusals must be decided on, at the latest.
+    /// Returns when parked refusals must be decided on, at the latest.
     pub(super) fn suspicion_ends(&self) -> Option<Instant> {
         self.suspicion.as_ref().map(|suspicion| suspicion.until)
     }

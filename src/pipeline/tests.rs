@@ -47,7 +47,7 @@ impl Flow {
         Self::start_with(settings, Limits::default())
     }
 
-    /// A flow that lets consumers take single messages first.
+    /// Returns a flow that lets consumers take single messages first.
     fn start_first(settings: PipelineSettings) -> Self {
         Self::start_as(settings, Limits::default(), crate::codec::decode, Pipeline::trying_first)
     }
@@ -114,7 +114,7 @@ impl Flow {
         self.send(encode_native(record)).await
     }
 
-    /// The next settlement; the paused clock jumps to whatever timer is next.
+    /// Returns the next settlement; the paused clock jumps to whatever timer is next.
     async fn settled(&mut self) -> Settlement {
         tokio::time::timeout(Duration::from_secs(3_600), self.ledger.recv())
             .await

@@ -31,7 +31,7 @@ const BYTES: usize = 4 << 20;
 pub(super) const MOST_RETURNS: u32 = 2;
 
 impl Pipeline {
-    /// When the next trial of the store is due.
+    /// Returns when the next trial of the store is due.
     pub(super) fn next_trial(&self) -> Option<Instant> {
         let pause = self.paused.as_ref().and_then(super::refusals::Pause::next_trial);
         self.breaker.next_probe().into_iter().chain(pause).min().filter(|_| !self.probing)
@@ -193,7 +193,7 @@ impl Pipeline {
         }
     }
 
-    /// Whether the worker pauses because the store refuses documents.
+    /// Returns whether the worker pauses because the store refuses documents.
     fn is_refusing(&self) -> bool {
         self.paused.as_ref().is_some_and(|pause| pause.cause == Cause::Store)
     }
@@ -311,13 +311,13 @@ impl Pipeline {
     }
 }
 
-/// Those of a trial that are stored.
+/// Returns those of a trial that are stored.
 fn durable(results: &[EnvelopeResult]) -> impl Iterator<Item = &Prepared> {
     results.iter().filter(|one| one.is_durable()).map(|one| &one.envelope.payload)
 }
 
-/// Whether a trial shows that the store works: most of it is stored, or others of the same kind and month are, wherever one
-/// is refused. What is still refused is poison then.
+/// Returns whether a trial shows that the store works: most of it is stored, or others of the same kind and month are,
+/// wherever one is refused. What is still refused is poison then.
 fn exonerates(results: &[EnvelopeResult]) -> bool {
     let places: BTreeSet<MappingPlace> = durable(results).map(place).collect();
     let mut refused = results.iter().filter(|one| !one.is_durable());

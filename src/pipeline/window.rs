@@ -56,7 +56,7 @@ impl Window {
         self.waiting.is_empty()
     }
 
-    /// What waits, in no order.
+    /// Returns what waits, in no order.
     pub fn envelopes(&self) -> impl Iterator<Item = &Envelope<Prepared>> {
         self.waiting.values()
     }
@@ -66,7 +66,7 @@ impl Window {
         self.waiting.len()
     }
 
-    /// Whether two full batches are waiting: no more should be pulled.
+    /// Returns whether two full batches are waiting: no more should be pulled.
     pub fn is_crowded(&self) -> bool {
         self.waiting.len() >= self.limits.actions * 2 || self.bytes >= self.limits.bytes.saturating_mul(2)
     }
@@ -102,7 +102,7 @@ impl Window {
         self.waiting.insert(slot, envelope);
     }
 
-    /// When the next batch is due: `None` while empty, in the past when full.
+    /// Returns when the next batch is due: `None` while empty, in the past when full.
     pub fn due(&self, now: Instant) -> Option<Instant> {
         let oldest = self.oldest?;
         if self.waiting.len() >= self.limits.actions || self.bytes >= self.limits.bytes {
@@ -127,7 +127,7 @@ impl Window {
         batch
     }
 
-    /// The envelope whose turn it is, unless it is larger than `room` and the batch already has something.
+    /// Returns the envelope whose turn it is, unless it is larger than `room` and the batch already has something.
     fn next_within(&mut self, room: usize, first: bool) -> Option<Envelope<Prepared>> {
         let tenant = self.turns.front().copied()?;
         let queue = self.queues.get_mut(&tenant)?;

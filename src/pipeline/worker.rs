@@ -130,7 +130,7 @@ pub(super) enum TaskResult {
 }
 
 impl Pipeline {
-    /// A flow that has not begun.
+    /// Returns a flow that has not begun.
     pub fn new(settings: PipelineSettings, truncate: truncate::Limits, ports: PipelinePorts) -> Self {
         Self::with_decoder(settings, truncate, ports, codec::decode)
     }
@@ -191,19 +191,19 @@ impl Pipeline {
         }
     }
 
-    /// Whether nothing is left to do.
+    /// Returns whether nothing is left to do.
     pub(super) fn is_done(&self) -> bool {
         let nothing_waits = self.window.is_empty() && self.uploads.is_empty() && self.undecoded.is_empty();
         nothing_waits && self.ready.is_empty() && self.held.is_empty() && self.requests_out == 0 && self.decoding == 0
     }
 
-    /// Whether deliveries are taken now. With the gate closed they are, to be given back. Documents that wait for the payload
-    /// store do not count: the others go on for as long as the memory budget and the prefetch allow.
+    /// Returns whether deliveries are taken now. With the gate closed they are, to be given back. Documents that wait
+    /// for the payload store do not count: the others go on for as long as the memory budget and the prefetch allow.
     pub(super) fn pulls(&self) -> bool {
         self.is_closed() || !self.breaker.is_open() && !self.window.is_crowded() && self.ready.is_empty()
     }
 
-    /// Whether everything was given back and nothing more is taken.
+    /// Returns whether everything was given back and nothing more is taken.
     pub(super) const fn is_closed(&self) -> bool {
         self.gave_back
     }
@@ -244,7 +244,7 @@ impl Pipeline {
         !self.payload_breaker.is_open() && self.uploads_out < self.pace.limit().div_ceil(2)
     }
 
-    /// The next batch that is due, and whether it uploads.
+    /// Returns the next batch that is due, and whether it uploads.
     fn next_batch(&mut self, now: Instant) -> Option<(Vec<Envelope<Prepared>>, bool)> {
         if let Some(batch) = self.ready.pop_front() {
             return Some((batch, false));
@@ -264,7 +264,7 @@ impl Pipeline {
         }
     }
 
-    /// When the loop must turn even if nothing happens.
+    /// Returns when the loop must turn even if nothing happens.
     pub(super) fn wake(&self) -> Instant {
         let now = Instant::now();
         let next_start = self.pace.next_start();
@@ -290,7 +290,7 @@ impl Pipeline {
         }
     }
 
-    /// The next task to come back; never, while none is out.
+    /// Returns the next task to come back; never, while none is out.
     ///
     /// # Errors
     /// A task that ended without a result: then the flow no longer knows what is out. What tasks do is guarded against

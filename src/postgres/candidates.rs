@@ -12,7 +12,7 @@ use super::pool::Client;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, NodeStatus, RecordId, RunStatus, TenantId, Timestamp};
 
-/// The condition that a row, aliased `t`, has ended, by the rule of [`Record::has_ended`].
+/// Returns the condition that a row, aliased `t`, has ended, by the rule of [`Record::has_ended`].
 ///
 /// [`Record::has_ended`]: crate::domain::Record::has_ended
 pub(super) fn has_ended(kind: Kind) -> String {
@@ -71,20 +71,20 @@ impl CandidateWalk {
         }))
     }
 
-    /// Which way it goes, for people.
+    /// Returns which way it goes, for people.
     #[must_use]
     pub fn plan(&self) -> String {
         let order = if self.keyset { "by (created_at, id)" } else { "by primary key" };
         format!("{}: {order}", super::row::table_of(self.kind))
     }
 
-    /// The statement: `$1` and `$2` where to go on, `$3` and `$4` the span, `$5` how many rows.
+    /// Returns the statement: `$1` and `$2` where to go on, `$3` and `$4` the span, `$5` how many rows.
     #[must_use]
     pub fn statement(&self) -> &str {
         &self.statement
     }
 
-    /// The next rows, wanted or not; none means the end.
+    /// Returns the next rows, wanted or not; none means the end.
     ///
     /// # Errors
     /// [`PostgresError`] if they cannot be read; the walk stands where it stood.
@@ -143,7 +143,8 @@ fn candidates(table: &CatalogueTable, kind: Kind, keyset: bool) -> String {
     )
 }
 
-/// The ends of a span. An open end lies beyond what a [`Timestamp`] can hold, so that rows with impossible dates are met.
+/// Returns the ends of a span. An open end lies beyond what a [`Timestamp`] can hold, so that rows with impossible
+/// dates are met.
 pub(super) fn bounds(created: TimeRange) -> (NaiveDateTime, NaiveDateTime) {
     let year = |year| NaiveDate::from_ymd_opt(year, 1, 1).unwrap_or_default().and_time(NaiveTime::MIN);
     (created.from.map_or_else(|| year(-4_712), naive), created.until.map_or_else(|| year(262_000), naive))

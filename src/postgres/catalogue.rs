@@ -146,14 +146,14 @@ impl Catalogue {
         Ok(Self { tables, references })
     }
 
-    /// What refers to runs beside their own rows: Dify's messages, trigger logs, archive logs and whatever else has a
-    /// column `workflow_run_id` or a foreign key to runs, by table. Pauses are looked at apart.
+    /// Returns what refers to runs beside their own rows: Dify's messages, trigger logs, archive logs and whatever else
+    /// has a column `workflow_run_id` or a foreign key to runs, by table. Pauses are looked at apart.
     #[must_use]
     pub fn references(&self) -> &[Reference] {
         &self.references
     }
 
-    /// A table by its plain name.
+    /// Returns a table by its plain name.
     #[must_use]
     pub fn table(&self, name: &str) -> Option<&CatalogueTable> {
         self.tables.get(name)
@@ -171,8 +171,8 @@ impl Catalogue {
         tables.filter_map(line).collect()
     }
 
-    /// The table of a kind, with every column that its records need. `None`: this database has no such table; only the
-    /// table of offloads may be absent (Dify before 1.8).
+    /// Returns the table of a kind, with every column that its records need. `None`: this database has no such table;
+    /// only the table of offloads may be absent (Dify before 1.8).
     ///
     /// # Errors
     /// [`PostgresError::Schema`] that names what is missing.
@@ -206,7 +206,7 @@ impl CatalogueTable {
         self.writable.iter().map(|(name, column)| (name.as_str(), column)).filter(move |(name, _)| !is_known(name))
     }
 
-    /// An index whose first columns are these, in this order, ascending.
+    /// Returns an index whose first columns are these, in this order, ascending.
     #[must_use]
     pub fn index_on(&self, columns: &[&str]) -> Option<&Index> {
         self.indexes.iter().find(|index| {

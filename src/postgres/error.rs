@@ -34,7 +34,7 @@ pub enum PostgresError {
 }
 
 impl PostgresError {
-    /// Whether the same call may succeed later without anybody's help.
+    /// Returns whether the same call may succeed later without anybody's help.
     #[must_use]
     pub const fn is_retriable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Interrupted(_))
@@ -59,7 +59,7 @@ impl From<tokio_postgres::Error> for PostgresError {
     }
 }
 
-/// What to grant: the server names the table, not the right.
+/// Returns what to grant: the server names the table, not the right.
 fn grant(said: &str) -> String {
     let table = said.strip_prefix("permission denied for table ").and_then(|rest| rest.split_whitespace().next());
     let table = table.unwrap_or("the table");
@@ -73,7 +73,7 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }
 
-/// What the server or the client said; details of a server's error may hold values of a row and are left out.
+/// Returns what the server or the client said; details of a server's error may hold values of a row and are left out.
 fn words(error: &tokio_postgres::Error) -> String {
     let said = match (error.as_db_error(), std::error::Error::source(error)) {
         (Some(db), _) => format!("{} ({})", db.message(), db.code().code()),
@@ -83,7 +83,7 @@ fn words(error: &tokio_postgres::Error) -> String {
     bounded(said)
 }
 
-/// The error of a session that could not be opened.
+/// Returns the error of a session that could not be opened.
 pub(super) fn connecting(server: String, error: &tokio_postgres::Error) -> PostgresError {
     let said = words(error);
     match error.code() {

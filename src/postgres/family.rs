@@ -62,7 +62,7 @@ impl<'c> Batch<'c> {
         Ok(Self { transaction, catalogue, deletes })
     }
 
-    /// The runs among these that have ended, or began before `unended_before`, and that no other session holds.
+    /// Returns the runs among these that have ended, or began before `unended_before`, and that no other session holds.
     ///
     /// # Errors
     /// [`PostgresError`] if it cannot be read; then the transaction is of no more use.
@@ -91,7 +91,7 @@ impl<'c> Batch<'c> {
         rows.iter().map(run).collect()
     }
 
-    /// The node executions of runs.
+    /// Returns the node executions of runs.
     ///
     /// # Errors
     /// [`PostgresError`], as in [`Self::runs`].
@@ -108,7 +108,7 @@ impl<'c> Batch<'c> {
         members(Kind::NodeExecution, &rows)
     }
 
-    /// The app logs of runs, or the offloads of nodes; the family is the parent.
+    /// Returns the app logs of runs, or the offloads of nodes; the family is the parent.
     ///
     /// # Errors
     /// [`PostgresError`], as in [`Self::runs`].
@@ -168,7 +168,7 @@ fn members(kind: Kind, rows: &[tokio_postgres::Row]) -> Result<Vec<Member>, Post
     rows.iter().map(member).collect()
 }
 
-/// The statement of [`Batch::runs`].
+/// Returns the statement of [`Batch::runs`].
 ///
 /// # Errors
 /// [`PostgresError::Schema`] if the table is not there or lacks columns.
@@ -192,7 +192,7 @@ pub fn runs_statement(catalogue: &Catalogue, lock: bool) -> Result<String, Postg
     Ok(statement)
 }
 
-/// The statement of [`Batch::nodes_of`].
+/// Returns the statement of [`Batch::nodes_of`].
 ///
 /// # Errors
 /// [`PostgresError::Schema`] if the table is not there or lacks columns.
@@ -210,7 +210,7 @@ pub fn nodes_statement(catalogue: &Catalogue, lock: bool) -> Result<String, Post
     ))
 }
 
-/// The statement of [`Batch::children_of`].
+/// Returns the statement of [`Batch::children_of`].
 ///
 /// # Errors
 /// [`PostgresError::Schema`] if the table is not there or lacks columns.
@@ -219,7 +219,7 @@ pub fn children_statement(catalogue: &Catalogue, kind: Kind, lock: bool) -> Resu
     by_column(catalogue, kind, parent, lock)
 }
 
-/// The statement of [`Batch::rows_alone`].
+/// Returns the statement of [`Batch::rows_alone`].
 ///
 /// # Errors
 /// [`PostgresError::Schema`] if the table is not there or lacks columns.

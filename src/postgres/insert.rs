@@ -44,7 +44,7 @@ pub async fn insert(
     Ok(inserted)
 }
 
-/// The columns of a row that no record has and this table does.
+/// Returns the columns of a row that no record has and this table does.
 fn unknown<'t>(table: &'t CatalogueTable, kind: Kind, row: &NamedRow) -> Vec<&'t str> {
     let mut names = Vec::new();
     for (name, _) in table.unknown_columns(kind) {

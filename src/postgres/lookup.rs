@@ -24,7 +24,7 @@ pub async fn rows(
     Ok(rows.iter().map(|row| record_of(kind, row)).collect())
 }
 
-/// The statement of [`rows`]; `None` where the database has no such table.
+/// Returns the statement of [`rows`]; `None` where the database has no such table.
 ///
 /// # Errors
 /// [`PostgresError::Schema`] if the table lacks columns.
@@ -34,7 +34,7 @@ pub fn rows_statement(catalogue: &Catalogue, kind: Kind) -> Result<Option<String
     Ok(table.map(|table| statement(&table.name)))
 }
 
-/// Which of these keys have a row, and of which tenant.
+/// Returns which of these keys have a row, and of which tenant.
 ///
 /// # Errors
 /// [`PostgresError`] if they cannot be read.
@@ -51,7 +51,7 @@ pub async fn present(
     rows.iter().map(pair).collect()
 }
 
-/// The node executions among these for which Dify keeps the full text of a payload, with the payload's column.
+/// Returns the node executions among these for which Dify keeps the full text of a payload, with the payload's column.
 ///
 /// # Errors
 /// [`PostgresError`] if they cannot be read.
@@ -103,8 +103,8 @@ pub async fn identity(client: &impl GenericClient) -> Option<String> {
     client.query_one(statement, &[]).await.ok()?.try_get(0).ok()
 }
 
-/// The rights that difylog's commands need and this role does not have, as statements that its owner can run; and what is
-/// missing altogether.
+/// Returns the rights that difylog's commands need and this role does not have, as statements that its owner can run;
+/// and what is missing altogether.
 ///
 /// # Errors
 /// [`PostgresError`] if they cannot be read.
@@ -134,7 +134,7 @@ pub async fn missing_rights(client: &impl GenericClient) -> Result<Vec<String>, 
     Ok(lines)
 }
 
-/// Which of these runs a column of another table refers to.
+/// Returns which of these runs a column of another table refers to.
 ///
 /// # Errors
 /// [`PostgresError`] if they cannot be read.

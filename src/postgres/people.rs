@@ -11,8 +11,8 @@ pub type AccountRow = (Uuid, String, String);
 /// A row of `end_users`: id, type, session id.
 pub type EndUserRow = (Uuid, String, String);
 
-/// Whether the database says who is a member of which tenant. Dify's does; one that holds copies of a few tables may not,
-/// and then accounts are not told apart by tenant.
+/// Returns whether the database says who is a member of which tenant. Dify's does; one that holds copies of a few
+/// tables may not, and then accounts are not told apart by tenant.
 async fn knows_members(client: &Client) -> Result<bool, PostgresError> {
     let row = client.query_one("SELECT to_regclass('tenant_account_joins') IS NOT NULL", &[]).await?;
     Ok(row.try_get(0)?)
@@ -74,7 +74,8 @@ pub async fn end_users_matching(
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// The account with exactly this e-mail. Where the database says who is a member of which tenant, a member of the tenant.
+/// Returns the account with exactly this e-mail. Where the database says who is a member of which tenant, a member of
+/// the tenant.
 ///
 /// # Errors
 /// See [`accounts`].

@@ -100,7 +100,7 @@ impl Database {
         Ok(Self { pool, server: settings.url.authority(), connect_timeout: settings.connect_timeout_seconds.get() })
     }
 
-    /// A session; waits for one if all are lent.
+    /// Returns a session; waits for one if all are lent.
     ///
     /// # Errors
     /// [`PostgresError`] if a new one is needed and cannot be opened.

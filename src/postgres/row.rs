@@ -8,7 +8,7 @@ use crate::codec::{Cleaned, TableCell, decode_row_with_extra};
 use crate::domain::schema::columns;
 use crate::domain::{Extra, Kind, Record, Refusal};
 
-/// The table of a kind.
+/// Returns the table of a kind.
 #[must_use]
 pub const fn table_of(kind: Kind) -> &'static str {
     kind.table()
@@ -29,8 +29,8 @@ pub struct RowRecord {
     pub key: String,
 }
 
-/// What to select of a table, aliased `t`, so that [`record_of`] understands the rows: the kind's columns in the codec's
-/// order, then those that no record has, as text. More columns may follow it that are no texts.
+/// Returns what to select of a table, aliased `t`, so that [`record_of`] understands the rows: the kind's columns in
+/// the codec's order, then those that no record has, as text. More columns may follow it that are no texts.
 ///
 /// For app logs, the creator's e-mail or session id comes with the row, from Dify's own tables where they are there; it is
 /// a scalar subquery by primary key, so that no plan can turn it into a join that needs a sort.
@@ -55,7 +55,7 @@ fn unknown_columns(kind: Kind, catalogue: &Catalogue) -> impl Iterator<Item = St
     })
 }
 
-/// An identifier for a statement, whatever it holds.
+/// Returns an identifier for a statement, whatever it holds.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -120,7 +120,7 @@ fn read_unknown(row: &Row, known: usize, extra: &mut Extra) -> usize {
     bytes
 }
 
-/// The row's `id`, which is the first column of every kind.
+/// Returns the row's `id`, which is the first column of every kind.
 fn key_of(row: &Row) -> String {
     match row.try_get::<_, Sql<'_>>(0).map(|sql| sql.cell) {
         Ok(TableCell::Uuid(uuid)) => uuid.to_string(),

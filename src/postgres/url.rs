@@ -120,7 +120,7 @@ fn mode(value: &str) -> Result<SslMode, InvalidUrl> {
     })
 }
 
-/// A name for messages: what is no name at all is left out, since it may be part of a password.
+/// Returns a name for messages: what is no name at all is left out, since it may be part of a password.
 fn shown(name: &str) -> String {
     let is_name = name.len() <= 40 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
     if is_name { name.to_owned() } else { "after the question mark".to_owned() }

@@ -120,14 +120,14 @@ impl TableWalk {
         self.order
     }
 
-    /// The same walk over the rows that changed since an instant.
+    /// Returns the same walk over the rows that changed since an instant.
     #[must_use]
     pub fn changed_since(&self, since: Timestamp) -> Self {
         let selection = RowSelection { changed_since: Some(since), ..self.selection.clone() };
         Self { selection, ..self.clone() }
     }
 
-    /// The same walk over these rows only, whenever they were created; they come in no order.
+    /// Returns the same walk over these rows only, whenever they were created; they come in no order.
     #[must_use]
     pub fn of_ids(&self, ids: &[RecordId]) -> Self {
         let ids = Some(ids.iter().map(|id| id.uuid()).collect());
@@ -155,7 +155,7 @@ impl TableWalk {
         self.selection != RowSelection::default()
     }
 
-    /// The last place of the next range of `rows` entries of the index; `None`: fewer are left.
+    /// Returns the last place of the next range of `rows` entries of the index; `None`: fewer are left.
     ///
     /// # Errors
     /// [`PostgresError`] of the statement.
@@ -178,7 +178,7 @@ impl TableWalk {
         }))
     }
 
-    /// The rows of a range that are selected, in the order of the walk, as the server sends them.
+    /// Returns the rows of a range that are selected, in the order of the walk, as the server sends them.
     ///
     /// # Errors
     /// [`PostgresError`] of the statement, at its start or in its stream.
@@ -210,7 +210,7 @@ impl TableWalk {
         Ok(plan.0.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_u64).unwrap_or_default())
     }
 
-    /// Every statement of this walk with example parameters inlined by `PREPARE`; for tests that look at plans.
+    /// Returns every statement of this walk with example parameters inlined by `PREPARE`; for tests that look at plans.
     #[must_use]
     pub fn statements(&self) -> Vec<String> {
         let place =
@@ -305,7 +305,7 @@ impl TableWalk {
     }
 }
 
-/// An array of `column:key` texts. Both lookups go by an index.
+/// Returns an array of `column:key` texts. Both lookups go by an index.
 fn full_text_keys(catalogue: &Catalogue) -> String {
     let (Some(offloads), Some(files)) =
         (catalogue.table("workflow_node_execution_offload"), catalogue.table("upload_files"))

@@ -59,7 +59,7 @@ impl AdminLogs {
         Self(service, None)
     }
 
-    /// The same as somebody sees it who may not see what `mask` masks.
+    /// Returns the same as somebody sees it who may not see what `mask` masks.
     #[must_use]
     pub fn masked(self, mask: Option<Arc<Mask>>) -> Self {
         Self(self.0, mask)
@@ -103,7 +103,7 @@ impl AdminLogs {
         Ok(runs)
     }
 
-    /// A batch of ended runs without payloads; fewer than its limit only at the end.
+    /// Returns a batch of ended runs without payloads; fewer than its limit only at the end.
     ///
     /// # Errors
     /// A store that cannot be read or written; a second call goes on.
@@ -133,7 +133,7 @@ impl AdminLogs {
         }
     }
 
-    /// Deletes runs by id alone, with what belongs to them or without. Answers what went.
+    /// Deletes runs by id alone, with what belongs to them or without. Returns what went.
     ///
     /// # Errors
     /// A store that cannot be read or written; a second call goes on.

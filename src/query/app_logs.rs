@@ -64,7 +64,8 @@ impl AskedCreator {
 }
 
 impl TenantLogs {
-    /// A page of app logs, newest first, ties by descending id, with the creators' names as far as they are known.
+    /// Returns a page of app logs, newest first, ties by descending id, with the creators' names as far as they are
+    /// known.
     ///
     /// # Errors
     /// [`QueryError::AccountNotFound`], or a store or directory that cannot be asked.
@@ -90,7 +91,7 @@ impl TenantLogs {
         Ok(AppLogList { rows, creators, total, has_more, incomplete })
     }
 
-    /// The filter of a query, or `None` where nothing can be found.
+    /// Returns the filter of a query, or `None` where nothing can be found.
     async fn app_log_filter(&self, query: &AppLogQuery) -> Result<(Option<AppLogFilter>, bool), QueryError> {
         let Some(creator) = self.asked_creator(query).await? else { return Ok((None, false)) };
         let (keyword, incomplete) = match query.keyword.as_deref().filter(|keyword| !keyword.is_empty()) {
@@ -113,7 +114,7 @@ impl TenantLogs {
         Ok((Some(filter), incomplete))
     }
 
-    /// Whose logs are asked for; `None`: nobody's.
+    /// Returns whose logs are asked for; `None`: nobody's.
     async fn asked_creator(&self, query: &AppLogQuery) -> Result<Option<AskedCreator>, QueryError> {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let (session_id, email) = (given(&query.session_id), given(&query.account));
@@ -154,7 +155,7 @@ impl TenantLogs {
         (Some(LogKeyword { keyword, run_id, end_users: matches.ids }), !matches.complete)
     }
 
-    /// The app logs of a run, oldest first.
+    /// Returns the app logs of a run, oldest first.
     ///
     /// # Errors
     /// A store that cannot be read.

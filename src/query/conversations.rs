@@ -18,7 +18,7 @@ pub struct Turn {
 }
 
 impl TenantLogs {
-    /// Whether conversations can be looked up at all.
+    /// Returns whether conversations can be looked up at all.
     #[must_use]
     pub fn knows_conversations(&self) -> bool {
         self.ports.directory.knows_names()

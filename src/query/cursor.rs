@@ -27,7 +27,7 @@ pub enum InvalidCursor {
 pub(super) struct List([u8; CHECKSUM]);
 
 impl List {
-    /// The `Debug` form of a filter names every condition, the tenant first.
+    /// Returns the `Debug` form of a filter names every condition, the tenant first.
     pub(super) fn of(filter: &impl std::fmt::Debug, sort: SortBy, direction: Direction) -> Self {
         let digest = Sha256::digest(format!("{filter:?} {sort:?} {direction:?}"));
         let mut checksum = [0; CHECKSUM];
@@ -35,7 +35,7 @@ impl List {
         Self(checksum)
     }
 
-    /// The cursor after a row.
+    /// Returns the cursor after a row.
     pub(super) fn cursor(&self, position: Position) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend(self.0);
@@ -45,7 +45,7 @@ impl List {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The place that a cursor of this list means.
+    /// Returns the place that a cursor of this list means.
     pub(super) fn position(&self, cursor: &str) -> Result<Position, InvalidCursor> {
         // 41 bytes are 55 characters: what is longer is not even decoded.
         let bytes = URL_SAFE_NO_PAD.decode(cursor.get(..64).unwrap_or(cursor)).map_err(|_| InvalidCursor::Malformed)?;

@@ -57,7 +57,7 @@ impl TenantLogs {
         Ok(related)
     }
 
-    /// Deletes runs; `with_related`: their node executions, offloads and app logs first. Answers what went.
+    /// Deletes runs; `with_related`: their node executions, offloads and app logs first. Returns what went.
     ///
     /// # Errors
     /// A store that cannot be read or written; a second call goes on.
@@ -78,7 +78,7 @@ impl TenantLogs {
         Ok(related)
     }
 
-    /// Deletes every run of an app, children left alone, as Dify does. Answers how many.
+    /// Deletes every run of an app, children left alone, as Dify does. Returns how many.
     ///
     /// # Errors
     /// A store that cannot be read or written; a second call goes on.
@@ -96,7 +96,7 @@ impl TenantLogs {
         }
     }
 
-    /// Deletes node executions. Answers how many there were.
+    /// Deletes node executions. Returns how many there were.
     ///
     /// # Errors
     /// A store that cannot be read or written; a second call goes on.
@@ -109,7 +109,7 @@ impl TenantLogs {
         Ok(deleted)
     }
 
-    /// Deletes every node execution of an app. Answers how many.
+    /// Deletes every node execution of an app. Returns how many.
     ///
     /// # Errors
     /// A store that cannot be read or written; a second call goes on.
@@ -117,7 +117,7 @@ impl TenantLogs {
         self.delete_nodes_where(&NodeQuery { app_id: Some(app_id), ..NodeQuery::default() }).await
     }
 
-    /// Deletes every node execution that started before an instant. Answers how many.
+    /// Deletes every node execution that started before an instant. Returns how many.
     ///
     /// # Errors
     /// A store that cannot be read or written; a second call goes on.
@@ -157,7 +157,7 @@ impl TenantLogs {
         Ok(keys.iter().zip(gone).filter(|(_, gone)| *gone).map(|(key, _)| *key).collect())
     }
 
-    /// The full texts that records name, by month.
+    /// Returns the full texts that records name, by month.
     ///
     /// # Errors
     /// A store that cannot be read. The payload store as well: nothing is erased while its texts cannot go with it.
@@ -188,7 +188,7 @@ impl TenantLogs {
     }
 }
 
-/// Each id once.
+/// Returns each id once.
 fn distinct(ids: &[RecordId]) -> Vec<RecordId> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
@@ -196,7 +196,7 @@ fn distinct(ids: &[RecordId]) -> Vec<RecordId> {
     ids
 }
 
-/// A stretch from the oldest on.
+/// Returns a stretch from the oldest on.
 fn oldest(after: Option<crate::domain::query::Position>, limit: usize) -> Page {
     Page { sort: SortBy::CreatedAt, direction: Direction::Ascending, after, limit }
 }

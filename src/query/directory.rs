@@ -80,7 +80,7 @@ pub enum Creator {
 /// Who knows names. Reads only.
 #[async_trait]
 pub trait Directory: Send + Sync {
-    /// Whether it knows any names at all.
+    /// Returns whether it knows any names at all.
     fn knows_names(&self) -> bool;
 
     /// Returns accounts that are members of a tenant by their ids, in no order, others left out. A directory that cannot
@@ -96,7 +96,7 @@ pub trait Directory: Send + Sync {
     /// Returns workspaces by their ids; otherwise as [`Self::accounts`].
     async fn workspaces(&self, ids: &[TenantId]) -> KnownNames<Workspace>;
 
-    /// The end users of a tenant with exactly this session id.
+    /// Returns the end users of a tenant with exactly this session id.
     ///
     /// # Errors
     /// [`DirectoryError`] if the directory cannot be asked. So for the methods below.
@@ -106,13 +106,13 @@ pub trait Directory: Send + Sync {
         session_id: &str,
     ) -> Result<Vec<RecordId>, DirectoryError>;
 
-    /// The end users of a tenant whose session id holds `keyword`, without regard to case.
+    /// Returns the end users of a tenant whose session id holds `keyword`, without regard to case.
     async fn end_users_matching(&self, tenant_id: TenantId, keyword: &str) -> Result<Matches, DirectoryError>;
 
-    /// The account with exactly this e-mail, if it is a member of the tenant.
+    /// Returns the account with exactly this e-mail, if it is a member of the tenant.
     async fn account_of_email(&self, tenant_id: TenantId, email: &str) -> Result<Option<RecordId>, DirectoryError>;
 
-    /// The messages of a conversation of a tenant that runs answered, oldest first, at most `limit`.
+    /// Returns the messages of a conversation of a tenant that runs answered, oldest first, at most `limit`.
     async fn messages_of_conversation(
         &self,
         tenant_id: TenantId,
@@ -120,7 +120,7 @@ pub trait Directory: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Answered>, DirectoryError>;
 
-    /// The message that a run of an app of a tenant answered.
+    /// Returns the message that a run of an app of a tenant answered.
     async fn message_of_run(
         &self,
         tenant_id: TenantId,
@@ -128,7 +128,7 @@ pub trait Directory: Send + Sync {
         run_id: RecordId,
     ) -> Result<Option<Answered>, DirectoryError>;
 
-    /// A message of a tenant by its id, if a run answered it.
+    /// Returns a message of a tenant by its id, if a run answered it.
     async fn message(&self, tenant_id: TenantId, id: RecordId) -> Result<Option<Answered>, DirectoryError>;
 }
 
@@ -197,13 +197,13 @@ pub struct Creators {
 }
 
 impl Creators {
-    /// Who made a record; `None` if nobody knows them any more, as Dify answers then.
+    /// Returns who made a record; `None` if nobody knows them any more, as Dify answers then.
     #[must_use]
     pub fn get(&self, id: RecordId) -> Option<&Creator> {
         self.known.get(&id)
     }
 
-    /// Whether names are missing because the directory could not be asked.
+    /// Returns whether names are missing because the directory could not be asked.
     #[must_use]
     pub const fn are_names_missing(&self) -> bool {
         self.names_missing

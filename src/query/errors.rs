@@ -43,8 +43,8 @@ pub struct ErrorGroups {
     pub is_cut: bool,
 }
 
-/// What of an error is the same whenever it comes again: numbers, ids and quoted parts are left out, white space and case
-/// do not count.
+/// Returns what of an error is the same whenever it comes again: numbers, ids and quoted parts are left out, white
+/// space and case do not count.
 fn fingerprint(error: &str) -> String {
     let mut shown = String::new();
     let mut characters = error.chars().peekable();

@@ -36,7 +36,7 @@ impl Walk {
 }
 
 impl TenantLogs {
-    /// Every run, or every node execution, of a query with its payloads.
+    /// Returns every run, or every node execution, of a query with its payloads.
     pub fn export<C>(
         &self,
         query: &C,
@@ -51,7 +51,7 @@ impl TenantLogs {
         try_unfold(walk, Walk::next)
     }
 
-    /// Every app log of the tenant, or of one app, oldest first.
+    /// Returns every app log of the tenant, or of one app, oldest first.
     pub fn export_app_logs(
         &self,
         app_id: Option<AppId>,

@@ -5,7 +5,8 @@ use crate::domain::document::PayloadField;
 use crate::domain::{Document, JsonText, Record};
 
 impl TenantLogs {
-    /// The same document with the full text of every truncated payload. One at a time: a payload may have many megabytes.
+    /// Returns the same document with the full text of every truncated payload. One at a time: a payload may have many
+    /// megabytes.
     ///
     /// # Errors
     /// [`QueryError::PayloadMissing`], or a payload store that cannot be read.

@@ -105,7 +105,7 @@ impl Mask {
         }
     }
 
-    /// A text with its matches masked; `None` if nothing matches.
+    /// Returns a text with its matches masked; `None` if nothing matches.
     fn text(&self, text: &str) -> Option<String> {
         let mut masked = None;
         for pattern in &self.patterns {
@@ -117,7 +117,7 @@ impl Mask {
         masked
     }
 
-    /// Answers whether something was masked.
+    /// Returns whether something was masked.
     fn value(&self, value: &mut Value, path: &mut Vec<String>) -> bool {
         match value {
             Value::Object(members) => {

@@ -36,14 +36,14 @@ impl<K: std::hash::Hash + Eq, V> Names<K, V> {
         self.known.get(id)
     }
 
-    /// Whether names are missing because the directory could not be asked.
+    /// Returns whether names are missing because the directory could not be asked.
     #[must_use]
     pub const fn are_missing(&self) -> bool {
         self.missing
     }
 }
 
-/// Each id once.
+/// Returns each id once.
 fn distinct<T: Ord>(ids: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut ids: Vec<T> = ids.into_iter().collect();
     ids.sort_unstable();

@@ -21,7 +21,7 @@ impl TenantLogs {
         Ok(found.map(|document| self.shown(document)))
     }
 
-    /// The newest execution of a node of a workflow, single steps included, whatever its status.
+    /// Returns the newest execution of a node of a workflow, single steps included, whatever its status.
     ///
     /// # Errors
     /// A store that cannot be read.
@@ -44,7 +44,8 @@ impl TenantLogs {
         }
     }
 
-    /// Every node execution of a run with its payloads, by `created_at`, then id. Any number, in constant memory.
+    /// Returns every node execution of a run with its payloads, by `created_at`, then id. Any number, in constant
+    /// memory.
     pub fn run_nodes(
         &self,
         app_id: Option<AppId>,
@@ -54,7 +55,8 @@ impl TenantLogs {
         self.export(&query, Direction::Ascending)
     }
 
-    /// Every node execution of a run without payloads, by `created_at`, then index: what replays a stream of events.
+    /// Returns every node execution of a run without payloads, by `created_at`, then index: what replays a stream of
+    /// events.
     ///
     /// # Errors
     /// A store that cannot be read.

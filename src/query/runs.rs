@@ -52,8 +52,8 @@ pub struct RunCounts {
     pub partial_succeeded: u64,
 }
 
-/// The span of a `time_range` such as `7d`, `12h`, `30m`, `0s` before `now`. As in Dify, any other text is no filter;
-/// [`last`] says whether it is one.
+/// Returns the span of a `time_range` such as `7d`, `12h`, `30m`, `0s` before `now`. As in Dify, any other text is no
+/// filter; [`last`] says whether it is one.
 fn since(time_range: Option<&str>, now: Timestamp) -> TimeRange {
     let from = time_range.and_then(last).map(|micros| now.micros().saturating_sub(micros).max(0));
     TimeRange { from: from.and_then(|micros| Timestamp::from_micros(micros).ok()), until: None }
@@ -79,7 +79,7 @@ pub fn last(time_range: &str) -> Option<i64> {
 }
 
 impl TenantLogs {
-    /// A page of the runs of an app.
+    /// Returns a page of the runs of an app.
     ///
     /// # Errors
     /// [`QueryError::LastRunNotExists`], [`QueryError::Cursor`], or a store that cannot be read.
@@ -105,7 +105,7 @@ impl TenantLogs {
         Ok(RunPage { runs, has_more, next })
     }
 
-    /// The place of a run in a list that it must be in.
+    /// Returns the place of a run in a list that it must be in.
     async fn last_run(&self, filter: &RunFilter, id: RecordId) -> Result<Position, QueryError> {
         let found = self.ports.logs.run_summaries(self.tenant_id, &[id]).await?;
         let holds = |values: &[Box<str>], value: &str| values.is_empty() || values.iter().any(|one| **one == *value);

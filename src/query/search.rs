@@ -61,7 +61,7 @@ impl Documents {
         Self { kind, pending: places.into_iter().collect(), ready: VecDeque::new(), batch: 8 }
     }
 
-    /// The next document; `None` when all places are through. What was deleted meanwhile is skipped.
+    /// Returns the next document; `None` when all places are through. What was deleted meanwhile is skipped.
     async fn next(&mut self, logs: &TenantLogs) -> Result<Option<Document>, QueryError> {
         while self.ready.is_empty() && !self.pending.is_empty() {
             let batch = self.batch.min(self.pending.len());
@@ -156,7 +156,7 @@ impl TenantLogs {
     }
 }
 
-/// The stretch with one row more than wanted, which tells whether there is a next page.
+/// Returns the stretch with one row more than wanted, which tells whether there is a next page.
 fn stretch(list: &List, page: &SearchPage) -> Result<Page, QueryError> {
     let after = page.cursor.as_deref().map(|cursor| list.position(cursor)).transpose()?;
     Ok(Page { sort: page.sort, direction: page.direction, after, limit: page.limit.saturating_add(1) })

@@ -23,7 +23,7 @@ pub struct Snippet {
     pub highlights: Vec<Range<usize>>,
 }
 
-/// The snippets of a record: one per field that holds the keyword.
+/// Returns the snippets of a record: one per field that holds the keyword.
 pub(super) fn snippets(record: &Record, filter: &TextFilter) -> Vec<Snippet> {
     let keyword = fold(&filter.keyword);
     let mut fields = filter.fields.clone();
@@ -32,7 +32,7 @@ pub(super) fn snippets(record: &Record, filter: &TextFilter) -> Vec<Snippet> {
     fields.into_iter().filter_map(|field| cut(field, &text_of(record, field)?, &keyword)).collect()
 }
 
-/// The decoded text of a field.
+/// Returns the decoded text of a field.
 fn text_of(record: &Record, field: TextField) -> Option<String> {
     let decoded = |text: &Option<JsonText>| text.as_ref().map(|text| unescape(text.as_str()).into_owned());
     match (record, field) {

@@ -18,8 +18,9 @@ pub struct DailyQuery {
     pub zone: Tz,
 }
 
-/// The instant of a local `YYYY-MM-DD HH:MM`, as Dify's statistics read it: a time that the end of summer time repeats is
-/// the later one (standard time), a time that its beginning skips is an hour later. `None` if the text is no such time.
+/// Returns the instant of a local `YYYY-MM-DD HH:MM`, as Dify's statistics read it: a time that the end of summer time
+/// repeats is the later one (standard time), a time that its beginning skips is an hour later. `None` if the text is no
+/// such time.
 #[must_use]
 pub fn local_instant(text: &str, zone: Tz) -> Option<Timestamp> {
     let naive = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").ok()?;

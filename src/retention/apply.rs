@@ -166,7 +166,7 @@ impl std::fmt::Display for What {
 
 /// The tenants of a step, for people.
 impl RetentionStep {
-    /// The one tenant that it is about, if there is one.
+    /// Returns the one tenant that it is about, if there is one.
     #[must_use]
     pub fn tenant(&self) -> Option<TenantId> {
         match &self.what {

@@ -68,7 +68,7 @@ impl RetentionPlan {
     }
 }
 
-/// The steps for one month. The numbers of [`What::Before`] are not known here and left empty.
+/// Returns the steps for one month. The numbers of [`What::Before`] are not known here and left empty.
 #[must_use]
 pub fn steps(content: &MonthContent, settings: &RetentionSettings, now: Timestamp) -> Vec<RetentionStep> {
     let month = content.month;

@@ -66,27 +66,28 @@ impl RetentionSettings {
         if broken.is_empty() { Ok(()) } else { Err(broken) }
     }
 
-    /// The first instant that is kept: a midnight, so that a run has the same meaning all day. `None`: all are kept.
+    /// Returns the first instant that is kept: a midnight, so that a run has the same meaning all day. `None`: all are
+    /// kept.
     #[must_use]
     pub fn cutoff(&self, tenant_id: TenantId, now: Timestamp) -> Option<Timestamp> {
         let days = *self.tenants.get(&tenant_id).unwrap_or(&self.days);
         Self::cutoff_after(days, now)
     }
 
-    /// The first instant that tenants without days of their own keep.
+    /// Returns the first instant that tenants without days of their own keep.
     #[must_use]
     pub fn default_cutoff(&self, now: Timestamp) -> Option<Timestamp> {
         Self::cutoff_after(self.days, now)
     }
 
-    /// The latest cutoff of any tenant: nothing later is ever removed.
+    /// Returns the latest cutoff of any tenant: nothing later is ever removed.
     #[must_use]
     pub fn latest_cutoff(&self, now: Timestamp) -> Option<Timestamp> {
         let days = self.tenants.values().chain([&self.days]).filter(|days| **days > 0).min()?;
         Self::cutoff_after(*days, now)
     }
 
-    /// The first instant whose tombstones are still needed.
+    /// Returns the first instant whose tombstones are still needed.
     #[must_use]
     pub fn tombstone_cutoff(&self, now: Timestamp) -> Timestamp {
         now.days_before(self.tombstone_days)

@@ -103,7 +103,7 @@ impl Retention {
         Ok(swept)
     }
 
-    /// The full texts of one tenant's month that no record names.
+    /// Returns the full texts of one tenant's month that no record names.
     pub(super) async fn sweep_texts(
         &self,
         tenant_id: TenantId,

@@ -41,14 +41,14 @@ pub trait MonthCopies: Send + Sync {
     /// [`StoreError`] with what to do. So for every method here.
     async fn prepare(&self) -> Result<(), StoreError>;
 
-    /// The months that the store has, oldest first.
+    /// Returns the months that the store has, oldest first.
     async fn months(&self) -> Result<Vec<MonthState>, StoreError>;
 
     /// Copies a month, each of its files or shards as it is at one moment; complete and durable when it answers. `false`:
     /// the store has no such month, and no copy was made.
     async fn copy(&self, name: &CopyName) -> Result<bool, StoreError>;
 
-    /// The copies there are, complete or not, of this store.
+    /// Returns the copies there are, complete or not, of this store.
     async fn copies(&self) -> Result<Vec<CopyName>, StoreError>;
 
     /// Opens a copy to be read. At most one copy of a month may be open at a time; [`Self::close`] ends it.
@@ -65,7 +65,7 @@ pub trait MonthCopies: Send + Sync {
 }
 
 impl BackupId {
-    /// The name of the backup that begins at an instant.
+    /// Returns the name of the backup that begins at an instant.
     #[must_use]
     pub fn at(began: Timestamp) -> Self {
         let text = began.to_string().to_lowercase();

@@ -65,7 +65,7 @@ pub enum PayloadError {
 }
 
 impl PayloadError {
-    /// Whether the caller should hold and try again.
+    /// Returns whether the caller should hold and try again.
     #[must_use]
     pub const fn is_retriable(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Unauthorized(_))
@@ -155,7 +155,7 @@ impl PayloadStore {
         }
     }
 
-    /// Whether a text is there; it is not read.
+    /// Returns whether a text is there; it is not read.
     ///
     /// # Errors
     /// [`PayloadError`] if the store cannot be asked.
@@ -189,7 +189,7 @@ impl PayloadStore {
         Ok(deleted)
     }
 
-    /// Whether a write could succeed now: writes a small object and deletes it.
+    /// Returns whether a write could succeed now: writes a small object and deletes it.
     ///
     /// # Errors
     /// The error that a write would meet.
@@ -209,7 +209,7 @@ impl PayloadStore {
         Ok(format!("{}: full texts of {tenants} tenants", self.place))
     }
 
-    /// The name of a text's object, below the folder or in the bucket.
+    /// Returns the name of a text's object, below the folder or in the bucket.
     #[must_use]
     pub fn object_name(&self, tenant_id: TenantId, month: Month, sha256: ContentHash) -> String {
         self.key(tenant_id, month, sha256).to_string()
@@ -224,7 +224,7 @@ impl PayloadStore {
     }
 }
 
-/// The text of a frame, if it has that hash.
+/// Returns the text of a frame, if it has that hash.
 fn verified(frame: &[u8], sha256: ContentHash) -> Option<String> {
     let size = zstd::zstd_safe::get_frame_content_size(frame).ok()??;
     let size = usize::try_from(size).ok().filter(|_| size <= MAX_TEXT)?;

@@ -20,8 +20,8 @@ pub trait BulkSink: Send + Sync {
     /// A fault of the whole request: then no action has a verdict, and any of them may or may not be stored.
     async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault>;
 
-    /// Whether the store can be reached and used. Cheap; used by readiness. That it takes documents is only proved by
-    /// writing some.
+    /// Returns whether the store can be reached and used. Cheap; used by readiness. That it takes documents is only
+    /// proved by writing some.
     ///
     /// # Errors
     /// The fault that a request would meet.
@@ -95,7 +95,7 @@ pub trait StoreAdmin: StoreOverview {
         Ok(Vec::new())
     }
 
-    /// Drops one month of all kinds and tenants, with its graphs. Answers how many indices or files went.
+    /// Drops one month of all kinds and tenants, with its graphs. Returns how many indices or files went.
     ///
     /// # Errors
     /// [`StoreError`]; some of the month may be gone then, and a second call continues.
@@ -143,7 +143,7 @@ pub trait Eraser: Send + Sync {
         Err(StoreError::Unsupported(Capability::Erasure))
     }
 
-    /// Removes the graphs of one tenant and month, after its runs. Answers how many.
+    /// Removes the graphs of one tenant and month, after its runs. Returns how many.
     ///
     /// # Errors
     /// [`StoreError`]; a second call continues.
@@ -151,8 +151,8 @@ pub trait Eraser: Send + Sync {
         Err(StoreError::Unsupported(Capability::Erasure))
     }
 
-    /// Removes the tombstones of records, in whichever months they lie: they can be written again at once. Answers how many
-    /// there were; a store that keeps none has none to remove.
+    /// Removes the tombstones of records, in whichever months they lie: they can be written again at once. Returns how
+    /// many there were; a store that keeps none has none to remove.
     ///
     /// # Errors
     /// [`StoreError`]; a second call continues.
@@ -160,7 +160,7 @@ pub trait Eraser: Send + Sync {
         Ok(0)
     }
 
-    /// Removes tombstones older than an instant, of records and of dropped months. Answers how many.
+    /// Removes tombstones older than an instant, of records and of dropped months. Returns how many.
     ///
     /// # Errors
     /// [`StoreError`]; a second call continues.
@@ -203,14 +203,15 @@ pub trait StateReader: Send + Sync {
     /// [`StoreError`] if the store cannot be reached. So for every method here.
     async fn state(&self, key: &str) -> Result<Option<StateEntry>, StoreError>;
 
-    /// Every entry whose key begins with `prefix`, by key.
+    /// Returns every entry whose key begins with `prefix`, by key.
     async fn states(&self, prefix: &str) -> Result<Vec<StateEntry>, StoreError>;
 }
 
 /// The port that changes that state. On every store any process may, whichever of them writes documents.
 #[async_trait]
 pub trait StateStore: StateReader {
-    /// Writes if the stored version is `expected` (`None`: absent). Answers the new version, or `None` if it is another.
+    /// Writes if the stored version is `expected` (`None`: absent). Returns the new version, or `None` if it is
+    /// another.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be reached. So for every method here.
@@ -221,7 +222,7 @@ pub trait StateStore: StateReader {
         expected: Option<StateVersion>,
     ) -> Result<Option<StateVersion>, StoreError>;
 
-    /// Removes an entry if its version is `expected`. Answers whether it did.
+    /// Removes an entry if its version is `expected`. Returns whether it did.
     async fn delete_state(&self, key: &str, expected: StateVersion) -> Result<bool, StoreError>;
 }
 

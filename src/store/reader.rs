@@ -32,8 +32,8 @@ pub const STRETCH_BYTES: usize = 8 << 20;
 pub trait LogReader: Send + Sync {
     // What every store answers.
 
-    /// Whether a question could be answered now. Reads a little, writes nothing and takes no right that a writer needs; cheap
-    /// enough to be called every second.
+    /// Returns whether a question could be answered now. Reads a little, writes nothing and takes no right that a
+    /// writer needs; cheap enough to be called every second.
     async fn ready(&self) -> Result<(), StoreError>;
 
     /// Returns copies of records, in no order; absent records have none. At least the copy that counts of each is among

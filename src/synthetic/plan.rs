@@ -145,7 +145,7 @@ pub(super) const APPS: &[PlannedApp] = &[
 ];
 
 impl PlannedApp {
-    /// The canvas, as Dify keeps it.
+    /// Returns the canvas, as Dify keeps it.
     pub(super) fn canvas(&self) -> JsonText {
         let (mut nodes, mut edges, mut x) = (Vec::<Value>::new(), Vec::<Value>::new(), 80);
         let mut before: Option<&str> = None;

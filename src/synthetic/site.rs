@@ -42,7 +42,7 @@ impl Site {
         Self { rng: StdRng::seed_from_u64(seed), until: until.micros(), number: 0 }
     }
 
-    /// The tenant that all of it belongs to.
+    /// Returns the tenant that all of it belongs to.
     #[must_use]
     pub fn tenant() -> TenantId {
         TenantId::new(super::named("tenant of the site", 1, 0))
@@ -173,7 +173,7 @@ impl Site {
         true
     }
 
-    /// An iteration: its own execution, and its inner steps once per round.
+    /// Returns an iteration: its own execution, and its inner steps once per round.
     fn rounds(
         &mut self,
         step: &CanvasNode,

@@ -68,7 +68,7 @@ pub(super) async fn next_event(intake: &mut Intake) -> Event {
     }
 }
 
-/// The window of a session that begins; one message wide while messages are tried one by one.
+/// Returns the window of a session that begins; one message wide while messages are tried one by one.
 pub(super) fn window(queue: &QueueSettings, shared: &Shared, in_trial: bool) -> PrefetchWindow {
     let share = shared.budget.limit() / (shared.consumers.max(1) as u64);
     let prefetch = if in_trial { 1 } else { queue.prefetch.get() };

@@ -96,7 +96,7 @@ fn mask(value: &mut Value, shown: bool) {
     }
 }
 
-/// What is no JSON: letters and digits hidden, punctuation kept, so that the fault can be seen.
+/// Returns what is no JSON: letters and digits hidden, punctuation kept, so that the fault can be seen.
 fn scrambled(body: &[u8]) -> String {
     let start = body.get(..body.len().min(MAX_SHOWN)).unwrap_or_default();
     String::from_utf8_lossy(start)

@@ -53,7 +53,7 @@ impl<'a> LetterWalk<'a> {
         Ok(Self { link, channel, queue: queue.to_owned(), queues, position: 0, left, held: 0 })
     }
 
-    /// The next letter; with `inspect`, its tenant and kind as well.
+    /// Returns the next letter; with `inspect`, its tenant and kind as well.
     pub async fn next(&mut self, inspect: Option<Inspect<'_>>) -> Result<Option<WalkedLetter>, AmqpError> {
         if self.left == 0 {
             return Ok(None);

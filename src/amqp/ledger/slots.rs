@@ -79,7 +79,7 @@ impl<T> Slots<T> {
         self.unsettled
     }
 
-    /// Whether settled deliveries wait behind an unsettled one.
+    /// Returns whether settled deliveries wait behind an unsettled one.
     pub fn has_stragglers(&self) -> bool {
         self.settled > 0
     }
@@ -124,7 +124,7 @@ impl<T> Slots<T> {
         returned
     }
 
-    /// The tags that were given back since the last call, each to be nacked now.
+    /// Returns the tags that were given back since the last call, each to be nacked now.
     pub fn take_returned(&mut self) -> Vec<u64> {
         let tags = std::mem::take(&mut self.returned);
         for &tag in &tags {
@@ -152,7 +152,7 @@ impl<T> Slots<T> {
         tag.map(|tag| (tag, tally))
     }
 
-    /// The settled tags behind the first unsettled one, each to be acked by itself.
+    /// Returns the settled tags behind the first unsettled one, each to be acked by itself.
     pub fn ack_stragglers(&mut self) -> Vec<(u64, Ending)> {
         let mut acks = Vec::with_capacity(self.settled);
         for (tag, slot) in (self.first..).zip(&mut self.window) {
@@ -165,7 +165,7 @@ impl<T> Slots<T> {
         acks
     }
 
-    /// The oldest unsettled delivery. It is at the front, unless `ack_prefix` is due.
+    /// Returns the oldest unsettled delivery. It is at the front, unless `ack_prefix` is due.
     pub fn oldest(&self) -> Option<(u64, Instant)> {
         (self.first..).zip(&self.window).find_map(|(tag, slot)| match slot {
             Slot::InPipeline { received, .. } | Slot::AwaitingConfirm { received, .. } => Some((tag, *received)),

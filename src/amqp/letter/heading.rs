@@ -11,7 +11,7 @@ use crate::codec::Message;
 use crate::domain::verdict::bounded;
 use crate::domain::{RefusalClass, Timestamp};
 
-/// A header's value for people.
+/// Returns a header's value for people.
 pub(in crate::amqp) fn header_text(value: &AMQPValue) -> String {
     match value {
         AMQPValue::LongString(text) => text.to_string(),
@@ -89,7 +89,7 @@ impl Heading {
         }
     }
 
-    /// The letter's message as its queue's consumer would decode it.
+    /// Returns the letter's message as its queue's consumer would decode it.
     pub(in crate::amqp) fn message(&self, original: &Original) -> Option<Message> {
         Some(original.message(self.source?))
     }
@@ -98,7 +98,7 @@ impl Heading {
 /// Characters of a reason: more than any of ours or the broker's has.
 const REASON_CHARACTERS: usize = 64;
 
-/// A reason that is no longer than it needs to be, since letters are counted by it.
+/// Returns a reason that is no longer than it needs to be, since letters are counted by it.
 fn shortened(mut reason: String) -> String {
     if let Some((end, _)) = reason.char_indices().nth(REASON_CHARACTERS) {
         reason.truncate(end);

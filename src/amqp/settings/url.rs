@@ -44,7 +44,7 @@ impl BrokerUrl {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// The virtual host, for messages.
+    /// Returns the virtual host, for messages.
     pub fn virtual_host(&self) -> &str {
         &self.0.vhost
     }
@@ -53,7 +53,7 @@ impl BrokerUrl {
         self.0.scheme == AMQPScheme::AMQPS
     }
 
-    /// The brokers of a text that holds one URL or several, joined by `;` or `,` as Celery's broker URL may be.
+    /// Returns the brokers of a text that holds one URL or several, joined by `;` or `,` as Celery's broker URL may be.
     ///
     /// # Errors
     /// The first URL that cannot be used.
@@ -100,7 +100,7 @@ impl FromStr for BrokerUrl {
     }
 }
 
-/// The parameters that the client knows; others are for other clients.
+/// Returns the parameters that the client knows; others are for other clients.
 fn query(text: &str) -> Result<AMQPQueryString, InvalidBrokerUrl> {
     fn number<T: FromStr>(value: &str) -> Result<Option<T>, InvalidBrokerUrl> {
         value.parse().map(Some).map_err(|_| InvalidBrokerUrl::Query)

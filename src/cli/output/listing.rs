@@ -31,7 +31,7 @@ impl ListCell {
         self.0.lines().map(UnicodeWidthStr::width).max().unwrap_or(0)
     }
 
-    /// The words that a narrow column must not break.
+    /// Returns the words that a narrow column must not break.
     fn holds_id(&self) -> bool {
         self.0.len() == ID && uuid::Uuid::try_parse(&self.0).is_ok()
     }
@@ -55,7 +55,7 @@ pub(in crate::cli) struct Listing {
     rows: Vec<Vec<ListCell>>,
 }
 
-/// An empty table.
+/// Returns an empty table.
 pub(in crate::cli) fn table(header: &[&str]) -> Listing {
     Listing { header: header.iter().map(ListCell::from).collect(), rows: Vec::new() }
 }
@@ -159,12 +159,12 @@ fn columns() -> Option<usize> {
     told.filter(|columns| *columns > 0).or_else(named).or(Some(80))
 }
 
-/// A payload for people: one line, cut to `width` characters.
+/// Returns a payload for people: one line, cut to `width` characters.
 pub(in crate::cli) fn glimpse(text: Option<&JsonText>, width: usize) -> String {
     text.map_or_else(|| "–".into(), |text| cut(text.as_str(), width))
 }
 
-/// A text for people: cut to `width` characters, of which control characters are blanks.
+/// Returns a text for people: cut to `width` characters, of which control characters are blanks.
 pub(in crate::cli) fn cut(text: &str, width: usize) -> String {
     let mut shown: String = text.chars().take(width).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(width).is_some() {
@@ -173,7 +173,7 @@ pub(in crate::cli) fn cut(text: &str, width: usize) -> String {
     shown
 }
 
-/// A text of at most so many columns, whose end says if there was more.
+/// Returns a text of at most so many columns, whose end says if there was more.
 fn cut_to_width(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();

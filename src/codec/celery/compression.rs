@@ -6,7 +6,7 @@ use std::io::Read;
 use crate::codec::{DecodeLimits, Message};
 use crate::domain::{Refusal, RefusalClass};
 
-/// Whether the header names a compression that is read.
+/// Returns whether the header names a compression that is read.
 pub(in crate::codec) fn is_compressed(message: &Message) -> bool {
     matches!(message.compression.as_deref(), Some("application/x-gzip" | "application/x-bz2"))
 }
@@ -25,7 +25,7 @@ pub(in crate::codec) fn unfolded_bytes(message: &Message, limits: DecodeLimits) 
     bytes
 }
 
-/// The body, decompressed as its header says.
+/// Returns the body, decompressed as its header says.
 pub(super) fn body_of(message: &Message, limits: DecodeLimits) -> Result<Cow<'_, [u8]>, Refusal> {
     match (message.compression.as_deref(), reader(message)) {
         (None | Some(""), _) => Ok(Cow::Borrowed(&*message.body)),

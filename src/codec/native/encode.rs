@@ -6,7 +6,7 @@ use crate::codec::python_json::string::push_quoted;
 use crate::domain::Record;
 use crate::domain::schema::Value;
 
-/// The native event of a record. Decoding it returns the same record.
+/// Returns the native event of a record. Decoding it returns the same record.
 #[must_use]
 pub fn encode_native(record: &Record) -> Vec<u8> {
     let mut columns = Columns { out: format!(r#"{{"v":1,"kind":"{}","record":"#, record.kind()), separator: '{' };

@@ -65,7 +65,7 @@ impl Nesting {
         }
     }
 
-    /// Whether the innermost container is an object; `None` outside of any.
+    /// Returns whether the innermost container is an object; `None` outside of any.
     fn in_object(&self) -> Option<bool> {
         let last = self.depth.checked_sub(1)?;
         self.words.last().map(|word| word >> (last % 64) & 1 == 1)

@@ -27,7 +27,7 @@ impl<'a> Scanner<'a> {
         Ok(None)
     }
 
-    /// A cheap look at the first key, before anything is parsed twice.
+    /// Returns a cheap look at the first key, before anything is parsed twice.
     fn may_be_leaf(&mut self) -> bool {
         let start = self.at;
         self.at += 1;
@@ -101,7 +101,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Whether a text is how Python's `Decimal` writes a value that is no number: `NaN`, `-sNaN123`, `Infinity`, …
+/// Returns whether a text is how Python's `Decimal` writes a value that is no number: `NaN`, `-sNaN123`, `Infinity`, …
 fn is_not_finite(text: &str) -> bool {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let payload = unsigned.trim_start_matches('s').strip_prefix("NaN");

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::{Scanner, Syntax};
 
-/// A byte that ends a run of plain text within a string: `"`, `\` or a control character. Returns the length if there
-/// is none from `from` on.
+/// Returns a byte that ends a run of plain text within a string: `"`, `\` or a control character. Returns the length if
+/// there is none from `from` on.
 pub fn find_special(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
     let (words, tail) = rest.as_chunks::<8>();
@@ -136,7 +136,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The UTF-16 code unit of the `\uXXXX` at a position, if there is one.
+/// Returns the UTF-16 code unit of the `\uXXXX` at a position, if there is one.
 fn code_unit(bytes: &[u8], at: usize) -> Option<u32> {
     let [b'\\', b'u', digits @ ..] = bytes.get(at..at + 6)? else {
         return None;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Cleaned;
 
-/// The text of a body. Borrowed, after one fast check, when the body is valid UTF-8.
+/// Returns the text of a body. Borrowed, after one fast check, when the body is valid UTF-8.
 pub fn text_of<'a>(body: &'a [u8], cleaned: &mut Cleaned) -> Cow<'a, str> {
     if let Ok(text) = simdutf8::basic::from_utf8(body) {
         return Cow::Borrowed(text);
@@ -92,7 +92,7 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// The surrogate that the bytes begin with, encoded as UTF-8 would encode it.
+/// Returns the surrogate that the bytes begin with, encoded as UTF-8 would encode it.
 fn surrogate(bytes: &[u8]) -> Option<u32> {
     match *bytes {
         [0xed, second @ 0xa0..=0xbf, third @ 0x80..=0xbf, ..] => {

@@ -41,7 +41,7 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// The payload that a text column holds. Text that is no JSON even by Python's rules is kept as a JSON string.
+/// Returns the payload that a text column holds. Text that is no JSON even by Python's rules is kept as a JSON string.
 pub(in crate::codec) fn payload_of_text(text: &str, cleaned: &mut crate::codec::Cleaned) -> Option<JsonText> {
     if text.is_empty() {
         return None;
@@ -56,7 +56,7 @@ pub(in crate::codec) fn payload_of_text(text: &str, cleaned: &mut crate::codec::
     Some(JsonText::from_clean(quoted))
 }
 
-/// A cleaned `NaN` is null as well, and null is no payload.
+/// Returns a cleaned `NaN` is null as well, and null is no payload.
 fn not_null(json: JsonText) -> Option<JsonText> {
     (json.as_str() != "null").then_some(json)
 }

@@ -151,8 +151,8 @@ fn end_of_container(tokens: &mut Lexer<'_>) -> Option<JsonToken> {
     None
 }
 
-/// The largest length up to `limit` at which the content of a JSON string can be cut: between characters, and not
-/// within an escape.
+/// Returns the largest length up to `limit` at which the content of a JSON string can be cut: between characters, and
+/// not within an escape.
 fn boundary(content: &str, limit: usize) -> usize {
     let limit = content.floor_char_boundary(limit);
     let kept = content.get(..limit).unwrap_or_default();

@@ -17,7 +17,7 @@ pub struct Cut {
 }
 
 impl AsRef<str> for Cut {
-    /// The full text.
+    /// Returns the full text.
     fn as_ref(&self) -> &str {
         self.full.as_str()
     }
@@ -60,7 +60,7 @@ impl Slot<'_> {
 }
 
 impl Cut {
-    /// The full text of a payload that Dify has cut.
+    /// Returns the full text of a payload that Dify has cut.
     #[must_use]
     pub fn of_full_text(field: PayloadField, full: JsonText) -> Self {
         marked(field, full)
@@ -113,7 +113,7 @@ pub fn fits(record: &Record, limits: &Limits) -> bool {
         && fields.iter().sum::<usize>() <= limits.document_bytes
 }
 
-/// The payload fields that share the document's limit, as far as they hold something.
+/// Returns the payload fields that share the document's limit, as far as they hold something.
 fn payload_slots(record: &mut Record) -> Vec<Slot<'_>> {
     let (json, error) = match record {
         Record::Run(run) => {

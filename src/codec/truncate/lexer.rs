@@ -47,7 +47,7 @@ impl<'a> Lexer<'a> {
         self.skip_while(|byte| byte.is_ascii_whitespace())
     }
 
-    /// A string, and whether it is a key: then its colon is consumed as well.
+    /// Returns a string, and whether it is a key: then its colon is consumed as well.
     fn string(&mut self) -> TokenKind {
         self.at += 1;
         loop {

@@ -3,7 +3,7 @@
 use super::lexer::{Lexer, TokenKind};
 use super::{Caps, SHORTEST_CAP, water_level};
 
-/// The caps under which a text over its budget fits, if any caps can do it.
+/// Returns the caps under which a text over its budget fits, if any caps can do it.
 pub(super) fn caps(text: &str, budget: usize) -> Caps {
     let mut survey = Survey::of(text);
     let outside = text.len() - survey.long.iter().sum::<usize>();
@@ -89,7 +89,7 @@ const fn bucket_of(position: usize) -> usize {
     16 + (power - 4) * 8 + (position >> (power - 3) & 7)
 }
 
-/// The first position of a bucket.
+/// Returns the first position of a bucket.
 const fn start_of(bucket: usize) -> usize {
     if bucket < 16 {
         return bucket;

@@ -25,7 +25,7 @@ pub enum Demand<'f> {
 }
 
 impl Condition<'_> {
-    /// Whether it leaves anything out.
+    /// Returns whether it leaves anything out.
     fn is_set(&self) -> bool {
         match &self.demand {
             Demand::Ids(ids) => !ids.is_empty(),
@@ -58,7 +58,7 @@ fn set<const N: usize>(conditions: [Condition<'_>; N]) -> Vec<Condition<'_>> {
 }
 
 impl RunQuery {
-    /// All but the keyword.
+    /// Returns all but the keyword.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition<'_>> {
         set([
@@ -76,7 +76,7 @@ impl RunQuery {
 }
 
 impl NodeQuery {
-    /// All but the keyword.
+    /// Returns all but the keyword.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition<'_>> {
         set([
@@ -95,7 +95,7 @@ impl NodeQuery {
 }
 
 impl AppLogFilter {
-    /// Those on the logs themselves; status and keyword look at their runs.
+    /// Returns those on the logs themselves; status and keyword look at their runs.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition<'_>> {
         set([
@@ -109,7 +109,7 @@ impl AppLogFilter {
 }
 
 impl Scan {
-    /// All but the origin, which is no column of a record.
+    /// Returns all but the origin, which is no column of a record.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition<'_>> {
         set([
@@ -122,7 +122,7 @@ impl Scan {
 }
 
 impl TextField {
-    /// The column that holds it.
+    /// Returns the column that holds it.
     #[must_use]
     pub const fn column(self) -> &'static str {
         match self {

@@ -16,7 +16,7 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// Whether an instant lies in it.
+    /// Returns whether an instant lies in it.
     #[must_use]
     pub fn contains(&self, at: Timestamp) -> bool {
         self.from.is_none_or(|from| from <= at) && self.until.is_none_or(|until| at < until)
@@ -31,7 +31,7 @@ pub struct Bounds<T> {
 }
 
 impl<T: PartialOrd> Bounds<T> {
-    /// Whether a value lies within them.
+    /// Returns whether a value lies within them.
     #[must_use]
     pub fn contains(&self, value: &T) -> bool {
         self.min.as_ref().is_none_or(|min| min <= value) && self.max.as_ref().is_none_or(|max| value <= max)
@@ -100,7 +100,7 @@ pub struct RunQuery {
 }
 
 impl RunQuery {
-    /// The same conditions, within a tenant.
+    /// Returns the same conditions, within a tenant.
     #[must_use]
     pub const fn within(self, tenant_id: TenantId) -> RunFilter {
         Scoped { tenant_id, conditions: self }
@@ -108,7 +108,7 @@ impl RunQuery {
 }
 
 impl Scoped<RunQuery> {
-    /// All runs of a tenant.
+    /// Returns all runs of a tenant.
     #[must_use]
     pub fn all(tenant_id: TenantId) -> Self {
         RunQuery::default().within(tenant_id)
@@ -134,7 +134,7 @@ pub struct NodeQuery {
 }
 
 impl NodeQuery {
-    /// The same conditions, within a tenant.
+    /// Returns the same conditions, within a tenant.
     #[must_use]
     pub const fn within(self, tenant_id: TenantId) -> NodeFilter {
         Scoped { tenant_id, conditions: self }
@@ -142,7 +142,7 @@ impl NodeQuery {
 }
 
 impl Scoped<NodeQuery> {
-    /// All node executions of a tenant.
+    /// Returns all node executions of a tenant.
     #[must_use]
     pub fn all(tenant_id: TenantId) -> Self {
         NodeQuery::default().within(tenant_id)
@@ -167,7 +167,7 @@ pub struct AppLogFilter {
 }
 
 impl AppLogFilter {
-    /// All logs of an app.
+    /// Returns all logs of an app.
     #[must_use]
     pub fn all(tenant_id: TenantId, app_id: AppId) -> Self {
         Self {
@@ -231,7 +231,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// The first `limit` rows, newest first.
+    /// Returns the first `limit` rows, newest first.
     #[must_use]
     pub const fn newest(limit: usize) -> Self {
         Self { sort: SortBy::CreatedAt, direction: Direction::Descending, after: None, limit }
@@ -273,7 +273,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// All documents of a kind, with their payloads.
+    /// Returns all documents of a kind, with their payloads.
     #[must_use]
     pub fn all(kind: Kind, limit: usize) -> Self {
         Self {
@@ -306,7 +306,7 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// The copies that count, wherever they lie.
+    /// Returns the copies that count, wherever they lie.
     #[must_use]
     pub fn new(tenant_id: TenantId, kind: Kind, ids: &[RecordId], content: Content) -> Self {
         let ids: BTreeSet<_> = ids.iter().copied().collect();

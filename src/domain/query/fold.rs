@@ -14,7 +14,7 @@ use unicode_normalization::{IsNormalized, is_nfc_quick};
 /// Grows with every change of what texts fold to: an index that was made with another one finds too little.
 pub const FOLDING: i64 = 2;
 
-/// The folded text, in time that grows with the text. Folding twice is folding once.
+/// Returns the folded text, in time that grows with the text. Folding twice is folding once.
 #[must_use]
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
@@ -52,8 +52,8 @@ impl Folded {
         Some(Self { text: folded, runs, characters })
     }
 
-    /// Where a folded keyword stands, in characters of the text before it was folded, in ascending order. A place is widened
-    /// to whole characters, with the marks on them. Nowhere if the keyword is empty.
+    /// Returns where a folded keyword stands, in characters of the text before it was folded, in ascending order. A
+    /// place is widened to whole characters, with the marks on them. Nowhere if the keyword is empty.
     pub fn places<'f>(&'f self, keyword: &'f str) -> impl Iterator<Item = Range<usize>> + 'f {
         let text = if keyword.is_empty() { "" } else { self.text.as_str() };
         let mut found = 0;
@@ -96,7 +96,7 @@ fn each_run(text: &str, mut each: impl FnMut(usize, &[char])) {
     }
 }
 
-/// Whether a character never becomes one with those before it.
+/// Returns whether a character never becomes one with those before it.
 fn begins(character: char) -> bool {
     if is_plain(character) || matches!(character, '\u{ac00}'..='\u{d7a3}') {
         return true;

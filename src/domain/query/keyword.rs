@@ -17,7 +17,8 @@ impl Keyword {
         Self { folded: fold(keyword) }
     }
 
-    /// Whether a text holds it as a substring, without regard to case and to what Unicode calls equal ([`fold`]).
+    /// Returns whether a text holds it as a substring, without regard to case and to what Unicode calls equal
+    /// ([`fold`]).
     #[must_use]
     pub fn is_in_text(&self, text: &str) -> bool {
         fold(text).contains(&self.folded)
@@ -53,7 +54,7 @@ pub fn unescape(json: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The character that an escape stands for, without its backslash.
+/// Returns the character that an escape stands for, without its backslash.
 fn escaped(characters: &mut Chars<'_>) -> Option<char> {
     match characters.next()? {
         same @ ('"' | '\\' | '/') => Some(same),

@@ -52,7 +52,7 @@ impl ListFilter {
         }
     }
 
-    /// The keyword that is looked for.
+    /// Returns the keyword that is looked for.
     #[must_use]
     pub const fn text(&self) -> Option<&TextFilter> {
         match self {
@@ -61,7 +61,7 @@ impl ListFilter {
         }
     }
 
-    /// All but the keyword.
+    /// Returns all but the keyword.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition<'_>> {
         match self {
@@ -79,7 +79,7 @@ pub enum Summary {
 }
 
 impl Summary {
-    /// The row of a document; `None`: of its kind there are no lists.
+    /// Returns the row of a document; `None`: of its kind there are no lists.
     #[must_use]
     pub fn of(document: Document) -> Option<Self> {
         let revision = document.revision;
@@ -138,7 +138,7 @@ impl Summary {
 }
 
 impl<T> Found<T> {
-    /// The same with other rows.
+    /// Returns the same with other rows.
     pub fn map<U>(self, row: impl FnMut(T) -> Option<U>) -> Found<U> {
         Found {
             rows: self.rows.into_iter().filter_map(row).collect(),
@@ -149,7 +149,7 @@ impl<T> Found<T> {
 }
 
 impl Page {
-    /// How two places stand in the list that the page is of.
+    /// Returns how two places stand in the list that the page is of.
     #[must_use]
     pub fn compare(&self, one: &Position, other: &Position) -> Ordering {
         let elapsed = match self.sort {

@@ -17,7 +17,7 @@ impl ValueCounts {
         *self.0.entry(value.into()).or_default() += rows;
     }
 
-    /// How many values there are.
+    /// Returns how many values there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -53,7 +53,7 @@ pub struct SpanCounts {
 }
 
 impl SpanCounts {
-    /// A span of no length would hold nothing: it is one second.
+    /// Returns a span of no length would hold nothing: it is one second.
     #[must_use]
     pub fn new(seconds: u32) -> Self {
         Self { length: i64::from(seconds.max(1)) * 1_000_000, counts: BTreeMap::new() }

@@ -1,6 +1,7 @@
 use super::*;
 
-/// A value of the column's type that differs from a blank record's, as PostgreSQL writes it and as a record takes it.
+/// Returns a value of the column's type that differs from a blank record's, as PostgreSQL writes it and as a record
+/// takes it.
 pub(crate) fn example(column: &Column) -> (&'static str, Given) {
     match column.r#type {
         Type::Id => (

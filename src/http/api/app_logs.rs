@@ -90,7 +90,7 @@ pub(in crate::http) struct LogView {
 }
 
 impl LogView {
-    /// The row with its creator's names; `error` is of its run.
+    /// Returns the row with its creator's names; `error` is of its run.
     pub(in crate::http) fn new(row: AppLogRow, creators: &Creators, error: Option<Box<str>>) -> Self {
         let (created_by_account, created_by_end_user) = creator(creators, row.log.created_by);
         Self {

@@ -42,7 +42,7 @@ impl Caller {
         self.tenants.as_ref().is_none_or(|tenants| tenants.contains(&tenant_id))
     }
 
-    /// The tenants that it reaches; `None`: every one.
+    /// Returns the tenants that it reaches; `None`: every one.
     pub(in crate::http) const fn tenants(&self) -> Option<&HashSet<TenantId>> {
         self.tenants.as_ref()
     }
@@ -111,7 +111,7 @@ impl Keys {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The hashes of all keys.
+    /// Returns the hashes of all keys.
     pub(in crate::http) fn hashes(&self) -> impl Iterator<Item = [u8; 32]> + use<> {
         self.read().into_iter().map(|known| known.hash)
     }

@@ -56,7 +56,7 @@ pub(in crate::http) struct LetterView {
     doubt: Option<String>,
 }
 
-/// A text of a letter's headers: a stranger may have written it.
+/// Returns a text of a letter's headers: a stranger may have written it.
 fn told(text: &str) -> String {
     bounded(printable(text).into_owned())
 }

@@ -30,7 +30,7 @@ pub(in crate::http) struct EndUserView {
     session_id: Option<Box<str>>,
 }
 
-/// The creator of a record in Dify's two fields, of which at most one is set.
+/// Returns the creator of a record in Dify's two fields, of which at most one is set.
 pub(super) fn creator(creators: &Creators, id: crate::domain::RecordId) -> (Option<AccountView>, Option<EndUserView>) {
     match creators.get(id) {
         Some(Creator::Account(account)) => {
@@ -102,7 +102,7 @@ pub(super) struct RunItems {
     names: Option<&'static str>,
 }
 
-/// What answers say of names.
+/// Returns what answers say of names.
 pub(super) fn names(creators: &Creators) -> Option<&'static str> {
     creators.are_names_missing().then_some("unavailable")
 }
@@ -294,7 +294,7 @@ async fn run_of(
     }
 }
 
-/// A payload, or `{}`.
+/// Returns a payload, or `{}`.
 pub(in crate::http) fn object(text: Option<&JsonText>) -> Box<RawValue> {
     payload(text).unwrap_or_else(|| RawValue::from_string("{}".to_owned()).unwrap_or_default())
 }

@@ -86,7 +86,7 @@ impl NodeView {
     }
 }
 
-/// A node with its creator's name; `None` for what is no node.
+/// Returns a node with its creator's name; `None` for what is no node.
 async fn node_view(logs: &TenantLogs, document: Document) -> Result<Option<NodeView>, QueryError> {
     let cut: Vec<_> = document.truncated.iter().map(|mark| mark.field).collect();
     let Record::Node(node) = document.record else { return Ok(None) };

@@ -48,7 +48,7 @@ fn format(name: Option<&str>) -> Result<Format, Problem> {
     }
 }
 
-/// The answer in its form.
+/// Returns the answer in its form.
 async fn answer(
     permit: Permit,
     lines: impl Stream<Item = Result<String, QueryError>> + Send + 'static,

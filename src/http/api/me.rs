@@ -40,7 +40,7 @@ pub(super) struct Me {
     names: Option<&'static str>,
 }
 
-/// Who the key is, and what it reaches
+/// Returns who the key is, and what it reaches
 #[utoipa::path(get, path = "/v1/me", tag = "Records", responses((status = 200, body = Me), Problems))]
 pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Arc<Caller>>) -> Json<Me> {
     let mut ids: Vec<_> = caller.tenants().into_iter().flatten().copied().collect();

@@ -31,7 +31,7 @@ impl RequestId {
 #[derive(Debug, Clone)]
 pub(in crate::http) struct RefusalCause(pub String);
 
-/// The methods that are told apart; any other text of a client is one.
+/// Returns the methods that are told apart; any other text of a client is one.
 fn label(method: &Method) -> Option<&'static str> {
     let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
     let names = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];

@@ -44,7 +44,7 @@ impl Modify for BearerKeys {
     }
 }
 
-/// The routes and their document.
+/// Returns the routes and their document.
 pub(super) fn routes() -> (Router<Api>, OpenApi) {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(dify::runs, delete::runs_of_app))

@@ -154,7 +154,7 @@ impl Paging {
     }
 }
 
-/// The direction of a walk.
+/// Returns the direction of a walk.
 pub(in crate::http) fn direction(order: Option<&str>) -> Result<Direction, Problem> {
     match order {
         None | Some("desc") => Ok(Direction::Descending),
@@ -173,7 +173,7 @@ pub(in crate::http) fn id<T: FromStr>(name: &str, text: Option<&str>) -> Result<
     text.map(|text| text.parse().map_err(|_| Problem::param(name, "expected a uuid"))).transpose()
 }
 
-/// The values of a text with commas; none of them empty.
+/// Returns the values of a text with commas; none of them empty.
 pub(in crate::http) fn list(text: Option<&str>) -> Vec<Box<str>> {
     text.into_iter()
         .flat_map(|text| text.split(','))

@@ -94,7 +94,7 @@ impl Problem {
         Self { status, code, detail: detail.into(), retry_after: None, cause: None }
     }
 
-    /// A parameter that cannot be used: its name, and what it may be.
+    /// Returns a parameter that cannot be used: its name, and what it may be.
     pub(in crate::http) fn param(name: &str, expected: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_param", format!("{name}: {expected}"))
     }
@@ -144,7 +144,8 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "broker_unavailable", detail)
     }
 
-    /// A part that does not answer. The cause names hosts, folders and statements: it is logged, and not answered.
+    /// Returns a part that does not answer. The cause names hosts, folders and statements: it is logged, and not
+    /// answered.
     fn unavailable(code: &'static str, detail: &'static str, cause: String) -> Self {
         let retry_after = Some(RETRY_SECONDS);
         Self { retry_after, cause: Some(cause), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }

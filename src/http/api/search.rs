@@ -247,7 +247,7 @@ async fn whole(logs: &TenantLogs, found: Option<Document>, full: bool) -> Result
     columns(&found)
 }
 
-/// A document as JSON with its columns.
+/// Returns a document as JSON with its columns.
 pub(in crate::http) fn columns(found: &Document) -> Result<Response, Problem> {
     let text = document(found).map_err(|_| {
         Problem::from(QueryError::Store(crate::store::StoreError::Corrupt("a record that is no JSON".into())))

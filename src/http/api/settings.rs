@@ -94,7 +94,7 @@ pub enum Right {
 }
 
 impl Right {
-    /// The name in the configuration.
+    /// Returns the name in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -233,7 +233,7 @@ impl ServeSettings {
         })
     }
 
-    /// The keys of the configuration and of `keys_file`; at least one.
+    /// Returns the keys of the configuration and of `keys_file`; at least one.
     ///
     /// # Errors
     /// [`InvalidServe`] for a file that cannot be read, a key that cannot be used, or none.

@@ -124,7 +124,7 @@ impl AsyncWrite for Guarded {
     }
 }
 
-/// A body that keeps its connection busy until it was read to its end, or was dropped.
+/// Returns a body that keeps its connection busy until it was read to its end, or was dropped.
 pub(super) fn until_dropped(body: Body, busy: Busy) -> Body {
     Body::new(Answer { body, _busy: busy })
 }

@@ -97,7 +97,7 @@ impl Open {
 }
 
 impl Connection {
-    /// The client's address, or that of the proxy before it.
+    /// Returns the client's address, or that of the proxy before it.
     pub fn address(&self) -> IpAddr {
         self.address
     }

@@ -90,7 +90,7 @@ impl Gatekeeper {
         Ok(Access { tenant_id: before, app_id, mode: app.mode, zone })
     }
 
-    /// The caller's current workspace: exactly one.
+    /// Returns the caller's current workspace: exactly one.
     async fn workspace(&self, credentials: &Credentials) -> Result<TenantId, UpstreamFault> {
         let found: Workspaces = self.upstream.get("/console/api/workspaces", credentials).await?.json()?;
         let mut current = found.workspaces.iter().filter(|workspace| workspace.current);

@@ -146,7 +146,7 @@ fn asked(query: &Query, access: &Access) -> Result<AppLogQuery, PassOnReason> {
     })
 }
 
-/// The logs that the same question finds in Dify's table and that the store does not have.
+/// Returns the logs that the same question finds in Dify's table and that the store does not have.
 async fn recent(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Vec<ListRow<Value>>, PassOnReason> {
     let newest = sources.newest.of(access, sources.logs).await?;
     let since = Timestamp::from_micros(newest.micros().saturating_sub(SHUFFLED_MICROS)).unwrap_or(Timestamp::MIN);

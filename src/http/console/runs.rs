@@ -118,7 +118,7 @@ fn newer(stored: Entry, difys: Entry) -> Entry {
     if stored.has_ended && !difys.has_ended { stored } else { difys }
 }
 
-/// Which conversation and message a run answered is known to Dify's `messages` alone.
+/// Returns which conversation and message a run answered is known to Dify's `messages` alone.
 async fn fill_messages(rows: &mut [ListRow<Entry>], app_id: AppId, tables: &Tables) -> Result<(), PassOnReason> {
     let unknown: Vec<_> = rows.iter().filter(|row| row.value.is_stored).map(|row| row.id.uuid()).collect();
     let found = tables.messages(app_id, &unknown).await?;
@@ -188,7 +188,7 @@ impl Source<'_> {
         Err(PassOnReason::Dify("the place of the page is too far into Dify's own list"))
     }
 
-    /// A run that Dify knows, shortly before a place that it does not know; `None`: the newest will do.
+    /// Returns a run that Dify knows, shortly before a place that it does not know; `None`: the newest will do.
     async fn known_before(&self, start: &Start) -> Result<Option<RecordId>, PassOnReason> {
         let second = start.place.map_or(i64::MIN, RowPlace::second);
         let first = self.dify_page(None, LARGEST).await?.ok_or(UpstreamFault::Unexpected)?;
@@ -207,7 +207,7 @@ impl Source<'_> {
         Ok(None)
     }
 
-    /// A page of Dify's own list; `None` if it does not know the run of the cursor.
+    /// Returns a page of Dify's own list; `None` if it does not know the run of the cursor.
     async fn dify_page(&self, last_id: Option<RecordId>, limit: usize) -> Result<Option<DifyPage>, PassOnReason> {
         let (limit, last_id) = (limit.min(LARGEST).to_string(), last_id.map(|id| id.to_string()));
         let triggers = self.list.triggered_from.iter().map(|trigger| ("triggered_from", &**trigger));

@@ -55,7 +55,7 @@ impl ServiceKeys {
     }
 }
 
-/// The key of exactly one `Authorization: Bearer …`; whatever is stranger is Dify's to judge.
+/// Returns the key of exactly one `Authorization: Bearer …`; whatever is stranger is Dify's to judge.
 fn key_of(credentials: &Credentials) -> Option<&str> {
     let mut values = credentials.parts().filter(|(name, _)| *name == header::AUTHORIZATION.as_str());
     let (value, None) = (values.next()?.1, values.next()) else { return None };

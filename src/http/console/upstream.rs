@@ -53,7 +53,7 @@ impl Credentials {
         (own.contains_key(header::COOKIE) || own.contains_key(header::AUTHORIZATION)).then_some(Self(own))
     }
 
-    /// Those of nobody.
+    /// Returns those of nobody.
     pub(super) fn none() -> Self {
         Self(HeaderMap::new())
     }
@@ -198,7 +198,7 @@ impl Upstream {
     }
 }
 
-/// The kind of a client's error. Its own text would name the URL, and a URL may hold what users typed.
+/// Returns the kind of a client's error. Its own text would name the URL, and a URL may hold what users typed.
 fn kind(error: &reqwest::Error) -> &'static str {
     match () {
         () if error.is_timeout() => "timeout",

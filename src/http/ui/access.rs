@@ -68,13 +68,13 @@ impl PageReader {
         self.logs.tenant_id()
     }
 
-    /// Where a run is in Dify's own pages, if that is configured.
+    /// Returns where a run is in Dify's own pages, if that is configured.
     pub(super) fn in_dify(&self, run: &WorkflowRun) -> Option<String> {
         let link = self.dify_link.as_ref()?.replace("{app_id}", &run.app_id.to_string());
         Some(link.replace("{run_id}", &run.id.to_string()))
     }
 
-    /// The frame of a screen; `state` says which span and app the other screens open with.
+    /// Returns the frame of a screen; `state` says which span and app the other screens open with.
     pub(super) fn frame(&self, title: &str, screen: Screen, state: &AddressState) -> PageFrame {
         let mut carried = AddressState::default();
         for name in ["range", "from", "until", "app_id"] {

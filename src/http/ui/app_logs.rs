@@ -24,7 +24,7 @@ const ROWS: usize = 50;
 /// Pages are by offset, as Dify's are: far ones cost what lies before them.
 const MOST_PAGES: u64 = 10_000;
 
-/// The page.
+/// Returns the page.
 pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&KNOWN)?;
     let look = reader.viewer.look;

@@ -38,7 +38,7 @@ pub(super) static SCRIPT: LazyLock<Asset> =
 pub(super) static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("icon.svg", "image/svg+xml", include_bytes!("assets/icon.svg")));
 
-/// A file by its hash and name. One of another version is not found, and not kept.
+/// Returns a file by its hash and name. One of another version is not found, and not kept.
 pub(super) async fn asset(Path((hash, name)): Path<(String, String)>, request: Request) -> Response {
     let known: [&Asset; 3] = [&STYLE, &SCRIPT, &ICON];
     let Some(asset) = known.into_iter().find(|asset| asset.name == name && asset.hash == hash) else {

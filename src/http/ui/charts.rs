@@ -19,7 +19,7 @@ const MOST: i64 = 72;
 const ORDER: [&str; 9] =
     ["failed", "exception", "partial-succeeded", "stopped", "retry", "paused", "running", "succeeded", "pending"];
 
-/// The width of a bar for a span; a span without a beginning gets days.
+/// Returns the width of a bar for a span; a span without a beginning gets days.
 pub(super) fn width(created: TimeRange, now: Timestamp) -> u32 {
     let Some(from) = created.from else { return 86_400 };
     let end = created.until.map_or(now, |until| until.min(now)).micros();
@@ -86,12 +86,12 @@ impl Bars {
         (at(begin), at(begin + self.seconds))
     }
 
-    /// How an instant of the axis is written: the day counts where the bars are long.
+    /// Returns how an instant of the axis is written: the day counts where the bars are long.
     fn pattern(&self) -> &'static str {
         if self.seconds >= 86_400 { "%Y-%m-%d" } else { "%m-%d %H:%M" }
     }
 
-    /// The chart; every bar leads to its own span. Its table has the same links for those who do not point.
+    /// Returns the chart; every bar leads to its own span. Its table has the same links for those who do not point.
     pub(super) fn markup(
         &self,
         texts: &PageTexts,
@@ -173,7 +173,7 @@ impl Bars {
     }
 }
 
-/// A column per day, and its table. A point is its name, its height and its number as text.
+/// Returns a column per day, and its table. A point is its name, its height and its number as text.
 pub(super) fn columns(texts: &PageTexts, caption: &str, points: &[(String, f64, String)]) -> Markup {
     let highest = points.iter().map(|(_, value, _)| *value).fold(f64::MIN_POSITIVE, f64::max);
     let most = points.iter().find(|(_, value, _)| *value >= highest).map_or("", |(_, _, shown)| shown.as_str());

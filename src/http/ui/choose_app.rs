@@ -12,7 +12,7 @@ use crate::query::RunQuery;
 /// Apps to choose from.
 const APPS: usize = 50;
 
-/// The apps that ran in the span, most runs first, each a link to this view of it; or that there is none.
+/// Returns the apps that ran in the span, most runs first, each a link to this view of it; or that there is none.
 pub(super) async fn choose_app(view: &View<'_>, heading: Option<&Markup>) -> Result<Markup, Problem> {
     let texts = view.texts();
     let query = RunQuery { created: view.span.created, ..RunQuery::default() };

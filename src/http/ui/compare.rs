@@ -18,7 +18,7 @@ fn href(reader: &PageReader, run: &WorkflowRun, with: impl std::fmt::Display) ->
     format!("{}/{}?view=compare&with={with}", path(reader.tenant_id(), Screen::Runs), run.id)
 }
 
-/// The earlier runs of the same app, each a link to what differs.
+/// Returns the earlier runs of the same app, each a link to what differs.
 pub(super) async fn choice(reader: &PageReader, run: &WorkflowRun) -> Result<Markup, Problem> {
     let (texts, zone) = (reader.viewer.look.texts(), reader.viewer.look.zone);
     let mut query = RunQuery { app_id: Some(run.app_id), ..RunQuery::default() };
@@ -52,7 +52,7 @@ pub(super) async fn choice(reader: &PageReader, run: &WorkflowRun) -> Result<Mar
     })
 }
 
-/// What differs; this run is on the left.
+/// Returns what differs; this run is on the left.
 pub(super) fn differences(reader: &PageReader, found: &Comparison) -> Markup {
     let texts = reader.viewer.look.texts();
     html! {

@@ -24,12 +24,12 @@ const SHOWN: usize = 2000;
 /// Payloads beyond this are not parsed for a look.
 const PARSED: usize = 256 << 10;
 
-/// The address of a conversation.
+/// Returns the address of a conversation.
 pub(super) fn href(reader: &PageReader, id: RecordId) -> String {
     format!("/ui/t/{}/conversations/{id}", reader.tenant_id())
 }
 
-/// The page.
+/// Returns the page.
 pub(super) async fn page(reader: PageReader, ids: Ids, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&["page"])?;
     let id: RecordId = ids.get("conversation_id")?;
@@ -98,7 +98,7 @@ fn head(reader: &PageReader, run: &RunSummary) -> Markup {
 pub(super) const ASKED: [&str; 4] = ["sys.query", "query", "question", "text"];
 const ANSWERED: [&str; 4] = ["answer", "text", "result", "output"];
 
-/// What a payload says: the text under one of these names, else the payload itself, clipped.
+/// Returns what a payload says: the text under one of these names, else the payload itself, clipped.
 pub(super) fn said(payload: Option<&JsonText>, names: &[&str]) -> Option<String> {
     let json = payload?.as_str();
     if matches!(json, "" | "null" | "{}") {

@@ -41,7 +41,7 @@ fn selection(state: &AddressState) -> Result<LetterSelection, Problem> {
     conditions.selection()
 }
 
-/// The page. While a replay holds the letters, its progress.
+/// Returns the page. While a replay holds the letters, its progress.
 pub(super) async fn page(
     viewer: Viewer,
     Operating(queue, _): Operating,
@@ -174,7 +174,7 @@ fn row(viewer: &Viewer, letter: &LetterSummary) -> Markup {
     }
 }
 
-/// What can be done to the chosen letters, or to all of a view.
+/// Returns what can be done to the chosen letters, or to all of a view.
 fn controls(texts: &PageTexts, selected: u64) -> Markup {
     html! {
         div.controls {

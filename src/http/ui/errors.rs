@@ -25,7 +25,7 @@ const MOST_GROUPS: usize = 100;
 /// Bars of a group's small chart.
 const BARS: usize = 24;
 
-/// The page.
+/// Returns the page.
 pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&KNOWN)?;
     let look = reader.viewer.look;
@@ -94,7 +94,7 @@ fn table(view: &View<'_>, span: &Span, groups: &ErrorGroups) -> Markup {
     }
 }
 
-/// How many runs of each stretch of the span failed so.
+/// Returns how many runs of each stretch of the span failed so.
 fn small_chart(group: &ErrorGroup, begin: i64, end: i64) -> Markup {
     let mut counts = [0_u32; BARS];
     let width = ((end - begin) / i64::try_from(BARS).unwrap_or(1)).max(1);
@@ -115,7 +115,7 @@ fn small_chart(group: &ErrorGroup, begin: i64, end: i64) -> Markup {
     }
 }
 
-/// The search that finds the runs of a group: by the longest part of its text that does not change.
+/// Returns the search that finds the runs of a group: by the longest part of its text that does not change.
 fn found_by(span: &Span, state: &AddressState, group: &ErrorGroup) -> AddressState {
     let mut found = AddressState::default().with("status", Some("failed")).with("app_id", state.get("app_id"));
     found = match &span.preset {

@@ -66,7 +66,7 @@ impl View<'_> {
         let _ = self.apps.set(names);
     }
 
-    /// An app by the text of its id.
+    /// Returns an app by the text of its id.
     pub(super) fn app(&self, id: &str) -> Markup {
         match self.apps.get() {
             Some(known) => names::app(known, id),
@@ -88,18 +88,20 @@ impl View<'_> {
         state.href(&self.path())
     }
 
-    /// The same view over another preset range, from its first page.
+    /// Returns the same view over another preset range, from its first page.
     pub(super) fn over(&self, range: &str) -> String {
         self.href(&self.state.spanning(None, None).with("range", Some(range)))
     }
 
-    /// What stands where nothing was found: the way to all time, unless it is that already, and out of the filters.
+    /// Returns what stands where nothing was found: the way to all time, unless it is that already, and out of the
+    /// filters.
     pub(super) fn none_found(&self, text: &str, without_filters: Option<&str>) -> Markup {
         let longer = (!self.span.is_all()).then(|| self.over("all"));
         nothing(self.reader.viewer.look, text, longer.as_deref(), without_filters)
     }
 
-    /// The bars of each status that is asked for (`wanted`; empty: of each that was found), by one question a status.
+    /// Returns the bars of each status that is asked for (`wanted`; empty: of each that was found), by one question a
+    /// status.
     pub(super) async fn bars<F>(
         &self,
         wanted: &[Box<str>],
@@ -119,7 +121,7 @@ impl View<'_> {
         Ok(Bars::new(try_join_all(stacks).await?, created, now, seconds))
     }
 
-    /// The facets beside what was found; `None`: nothing was.
+    /// Returns the facets beside what was found; `None`: nothing was.
     pub(super) fn explorer(&self, facets: &Markup, results: Option<&Results<'_>>) -> Markup {
         let texts = self.texts();
         html! {
@@ -141,12 +143,12 @@ impl View<'_> {
         }
     }
 
-    /// Where a keyword is looked for.
+    /// Returns where a keyword is looked for.
     pub(super) fn within(&self) -> String {
         self.state.get("in").unwrap_or(self.searched).to_owned()
     }
 
-    /// The page of the search.
+    /// Returns the page of the search.
     pub(super) fn search_page(&self) -> Result<SearchPage, Problem> {
         let state = self.state;
         let paging = Paging {
@@ -206,7 +208,7 @@ impl View<'_> {
         }
     }
 
-    /// The filters in force, each with a link that takes it away.
+    /// Returns the filters in force, each with a link that takes it away.
     pub(super) fn chips(&self) -> Markup {
         let texts = self.texts();
         let set: Vec<_> =
@@ -235,7 +237,7 @@ impl View<'_> {
         self.href(&bare)
     }
 
-    /// The counts of a facet; each value switches its filter.
+    /// Returns the counts of a facet; each value switches its filter.
     pub(super) fn facet(&self, name: &str, word: &str, found: &[FacetCount]) -> Markup {
         let texts = self.texts();
         html! {
@@ -267,7 +269,7 @@ impl View<'_> {
         }
     }
 
-    /// A column's head that sorts by it.
+    /// Returns a column's head that sorts by it.
     pub(super) fn sorted(&self, by: &str, word: &str, class: &str) -> Markup {
         let is_current = self.state.get("sort").unwrap_or("created_at") == by;
         let ascending = self.state.get("order") == Some("asc");
@@ -281,7 +283,8 @@ impl View<'_> {
         }
     }
 
-    /// How many, and where the next ones are. The next page is of exactly this span, however much later it is asked for.
+    /// Returns how many, and where the next ones are. The next page is of exactly this span, however much later it is
+    /// asked for.
     pub(super) fn pager(&self, next: Option<&str>) -> Markup {
         let texts = self.texts();
         let fixed = || {
@@ -302,22 +305,22 @@ impl View<'_> {
     }
 }
 
-/// The apps of a facet.
+/// Returns the apps of a facet.
 pub(super) fn apps_of(found: &[FacetCount]) -> Vec<AppId> {
     found.iter().filter_map(|app| app.value.parse().ok()).collect()
 }
 
-/// A filter's value: an id is short.
+/// Returns a filter's value: an id is short.
 fn shown(value: &str) -> String {
     if value.parse::<uuid::Uuid>().is_ok() { short(value) } else { value.to_owned() }
 }
 
-/// How many a search found.
+/// Returns how many a search found.
 pub(super) fn total(texts: &PageTexts, total: Total) -> Markup {
     html! { p.total role="status" { @if !total.exact { (texts.at_least) " " } strong { (count(total.value.into())) } " " (texts.found) } }
 }
 
-/// Where the keyword stands, marked.
+/// Returns where the keyword stands, marked.
 pub(super) fn snippet(snippet: &Snippet, word: &str) -> Markup {
     let characters: Vec<char> = snippet.text.chars().collect();
     let part = |from: usize, to: usize| {

@@ -64,12 +64,12 @@ fn local(at: Timestamp, zone: Tz) -> DateTime<Tz> {
     DateTime::<Utc>::from_timestamp_micros(at.micros()).unwrap_or_default().with_timezone(&zone)
 }
 
-/// An instant in a pattern of chrono's.
+/// Returns an instant in a pattern of chrono's.
 pub(super) fn instant(at: Timestamp, zone: Tz, pattern: &str) -> String {
     local(at, zone).format(pattern).to_string()
 }
 
-/// An instant, to the second; the exact one is in the tooltip.
+/// Returns an instant, to the second; the exact one is in the tooltip.
 pub(super) fn time(at: Timestamp, zone: Tz) -> Markup {
     let exact = at.to_string();
     html! {
@@ -79,12 +79,12 @@ pub(super) fn time(at: Timestamp, zone: Tz) -> Markup {
     }
 }
 
-/// The first eight digits of an id.
+/// Returns the first eight digits of an id.
 pub(super) fn short(id: &str) -> String {
     id.chars().take(8).collect()
 }
 
-/// A text of at most so many characters.
+/// Returns a text of at most so many characters.
 pub(super) fn clipped(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
@@ -97,7 +97,7 @@ pub(super) fn line(text: &str, most: usize) -> Markup {
     html! { bdi { (printable(&clipped(text, most))) } }
 }
 
-/// The class of a status: its colour, never the only mark of it.
+/// Returns the class of a status: its colour, never the only mark of it.
 pub(super) fn class(status: &str) -> &'static str {
     match status {
         "succeeded" => "ok",
@@ -111,12 +111,12 @@ pub(super) fn class(status: &str) -> &'static str {
     }
 }
 
-/// A status by shape, colour and word.
+/// Returns a status by shape, colour and word.
 pub(super) fn status(texts: &PageTexts, status: &str) -> Markup {
     html! { span.status.(class(status)) { (mark(status)) bdi { (texts.status(status)) } } }
 }
 
-/// The shape of a status alone.
+/// Returns the shape of a status alone.
 pub(super) fn mark(status: &str) -> Markup {
     let shape = match class(status) {
         "ok" => "M3 8.5l3 3 7-7",

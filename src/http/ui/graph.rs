@@ -77,7 +77,7 @@ struct Placed {
     holds_others: bool,
 }
 
-/// What the text of a canvas holds that can be drawn. A part that is not as expected is left out.
+/// Returns what the text of a canvas holds that can be drawn. A part that is not as expected is left out.
 fn read(text: &str) -> (Vec<Placed>, Vec<Edge>) {
     let canvas = serde_json::from_str::<Canvas<'_>>(text).unwrap_or(Canvas { nodes: Vec::new(), edges: Vec::new() });
     let nodes: Vec<CanvasNode> = canvas
@@ -118,7 +118,7 @@ fn place_of(node: &CanvasNode) -> Option<(f64, f64)> {
     (point.x.abs() < FAR && point.y.abs() < FAR).then_some((point.x, point.y))
 }
 
-/// The worst state of the executions of each node of the graph, the newest of them, and how many there were.
+/// Returns the worst state of the executions of each node of the graph, the newest of them, and how many there were.
 fn states(nodes: &[NodeSummary]) -> HashMap<&str, (&str, RecordId, usize)> {
     let rank = |status: &str| match class(status) {
         "bad" => 4,

@@ -19,7 +19,7 @@ pub(super) enum Lang {
 impl Lang {
     pub(super) const ALL: [Self; 2] = [Self::En, Self::Zh];
 
-    /// The tag for the page's `lang`.
+    /// Returns the tag for the page's `lang`.
     pub(super) const fn tag(self) -> &'static str {
         match self {
             Self::En => "en",
@@ -27,7 +27,7 @@ impl Lang {
         }
     }
 
-    /// The short name of a cookie or a form.
+    /// Returns the short name of a cookie or a form.
     pub(super) const fn code(self) -> &'static str {
         match self {
             Self::En => "en",
@@ -35,7 +35,7 @@ impl Lang {
         }
     }
 
-    /// The language's own name.
+    /// Returns the language's own name.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::En => "English",
@@ -47,7 +47,8 @@ impl Lang {
         Self::ALL.into_iter().find(|lang| lang.code() == code)
     }
 
-    /// The first language of an `Accept-Language` header that there is; the order of the header counts, weights do not.
+    /// Returns the first language of an `Accept-Language` header that there is; the order of the header counts, weights
+    /// do not.
     pub(super) fn accepted(header: &str) -> Self {
         let known = |part: &str| match part.trim().get(..2)?.to_ascii_lowercase().as_str() {
             "zh" => Some(Self::Zh),
@@ -66,7 +67,7 @@ impl Lang {
 }
 
 impl PageTexts {
-    /// The word of a status: as stored where there is no own word, without what acts.
+    /// Returns the word of a status: as stored where there is no own word, without what acts.
     pub(super) fn status<'a>(&self, status: &'a str) -> Cow<'a, str> {
         match status.char_indices().nth(40) {
             Some((end, _)) => Cow::Owned(printable(status.get(..end).unwrap_or_default()).into_owned()),
@@ -79,7 +80,7 @@ impl PageTexts {
         self.runs == EN.runs
     }
 
-    /// Why a message became a dead letter, in a sentence; `None` for a reason that is none of the known ones.
+    /// Returns why a message became a dead letter, in a sentence; `None` for a reason that is none of the known ones.
     pub(super) fn reason(&self, reason: &str) -> Option<&'static str> {
         reasons::words(reason).map(|(en, zh)| if self.is_english() { en } else { zh })
     }

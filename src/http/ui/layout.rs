@@ -46,7 +46,7 @@ impl Screen {
     }
 }
 
-/// The address of a workspace's screen.
+/// Returns the address of a workspace's screen.
 pub(super) fn path(tenant_id: TenantId, screen: Screen) -> String {
     format!("/ui/t/{tenant_id}/{}", screen.path())
 }
@@ -71,7 +71,7 @@ pub(super) struct PageFrame {
 }
 
 impl PageFrame {
-    /// A page outside of any workspace.
+    /// Returns a page outside of any workspace.
     pub(super) fn plain(look: Look, title: &str, here: &str) -> Self {
         Self {
             look,
@@ -88,7 +88,7 @@ impl PageFrame {
     }
 }
 
-/// A whole page.
+/// Returns a whole page.
 pub(super) fn page(status: StatusCode, frame: &PageFrame, content: &Markup) -> Response {
     let PageFrame { look, title, .. } = frame;
     let texts = look.texts();

@@ -8,7 +8,7 @@ use crate::query::AppNames;
 /// Longest icon that is shown: Dify keeps a character, or its English name, which nobody reads as a picture.
 const ICON: usize = 8;
 
-/// An app by the text of its id; its id is in the tooltip.
+/// Returns an app by the text of its id; its id is in the tooltip.
 pub(super) fn app(names: &AppNames, id: &str) -> Markup {
     let known = id.parse().ok().and_then(|id| names.get(&id));
     let icon = known.and_then(|app| app.icon.as_deref()).filter(|icon| icon.len() <= ICON && !icon.is_ascii());

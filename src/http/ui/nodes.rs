@@ -82,7 +82,7 @@ async fn find(view: &View<'_>, query: &NodeQuery) -> Result<Found, Problem> {
     Ok(Found { hits, statuses, types, apps, bars })
 }
 
-/// The page.
+/// Returns the page.
 pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&KNOWN)?;
     let look = reader.viewer.look;

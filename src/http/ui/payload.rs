@@ -18,7 +18,7 @@ use crate::http::api::extract::{Ids, Reading};
 use crate::http::api::problem::Problem;
 use crate::query::{QueryError, TenantLogs};
 
-/// The payload fields of a record that a page shows, in the order in which they are read.
+/// Returns the payload fields of a record that a page shows, in the order in which they are read.
 fn fields(record: &Record) -> Vec<(PayloadField, Option<&str>)> {
     match record {
         Record::Run(run) => vec![
@@ -48,7 +48,7 @@ fn word(texts: &PageTexts, field: PayloadField) -> &'static str {
     }
 }
 
-/// The payloads of a document. `base` is the address of its data.
+/// Returns the payloads of a document. `base` is the address of its data.
 pub(super) fn payloads(texts: &PageTexts, document: &Document, base: &str) -> Markup {
     html! {
         @for (field, payload) in fields(&document.record) {
@@ -81,7 +81,7 @@ fn one(texts: &PageTexts, field: PayloadField, payload: &str, mark: Option<&Trun
     }
 }
 
-/// The address of a node execution's data.
+/// Returns the address of a node execution's data.
 pub(super) fn node_data(reader: &PageReader, id: impl std::fmt::Display) -> String {
     format!("/ui/data/{}/nodes/{id}", reader.tenant_id())
 }
@@ -128,7 +128,7 @@ pub(super) struct TextParams {
     download: bool,
 }
 
-/// A payload of a run as text.
+/// Returns a payload of a run as text.
 pub(super) async fn run_text(
     Reading(logs): Reading,
     ids: Ids,
@@ -138,7 +138,7 @@ pub(super) async fn run_text(
     whole_text(&logs, found, ids.text("field"), &params).await
 }
 
-/// A payload of a node execution as text.
+/// Returns a payload of a node execution as text.
 pub(super) async fn node_text(
     Reading(logs): Reading,
     ids: Ids,
@@ -176,7 +176,7 @@ async fn whole_text(
     Ok(response)
 }
 
-/// The document with the full text of one field.
+/// Returns the document with the full text of one field.
 async fn full_of(logs: &TenantLogs, mut document: Document, field: PayloadField) -> Result<Document, QueryError> {
     document.truncated.retain(|mark| mark.field == field);
     logs.full(document).await

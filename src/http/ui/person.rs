@@ -24,12 +24,12 @@ const ROWS: usize = 30;
 /// Values of a facet.
 const VALUES: usize = 20;
 
-/// The address of a creator's page.
+/// Returns the address of a creator's page.
 pub(super) fn href(reader: &PageReader, id: RecordId) -> String {
     format!("/ui/t/{}/people/{id}", reader.tenant_id())
 }
 
-/// The page.
+/// Returns the page.
 pub(super) async fn page(reader: PageReader, ids: Ids, state: AddressState) -> Result<Response, Problem> {
     let mut state = state.only(&KNOWN)?;
     let id: RecordId = ids.get("person_id")?;

@@ -28,7 +28,7 @@ use crate::http::api::problem::Problem;
 const MOST_ERRORS: usize = 20;
 const VIEWS: [&str; 5] = ["timeline", "transcript", "graph", "payloads", "compare"];
 
-/// The page.
+/// Returns the page.
 pub(super) async fn page(reader: PageReader, ids: Ids, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&["view", "cursor", "with"])?;
     let run_id: RecordId = ids.get("run_id")?;
@@ -141,7 +141,7 @@ fn take_away(reader: &PageReader, run_id: RecordId) -> Markup {
     }
 }
 
-/// The payloads of one node in a transcript.
+/// Returns the payloads of one node in a transcript.
 pub(super) fn node_payloads(reader: &PageReader, document: &Document) -> Markup {
     payloads(reader.viewer.look.texts(), document, &node_data(reader, document.record.id()))
 }

@@ -87,7 +87,7 @@ async fn find(view: &View<'_>, query: &RunQuery) -> Result<Found, Problem> {
     Ok(Found { hits, creators, statuses, apps, triggers, bars })
 }
 
-/// The page.
+/// Returns the page.
 pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Response, Problem> {
     let state = state.only(&KNOWN)?;
     let look = reader.viewer.look;
@@ -174,7 +174,7 @@ pub(super) fn field_word<'a>(view: &View<'a>, name: &'static str) -> &'a str {
     view.fields.iter().find(|(known, _)| *known == name).map_or(name, |(_, word)| word)
 }
 
-/// Who made a record: by name where it is known, else by id.
+/// Returns who made a record: by name where it is known, else by id.
 pub(super) fn creator(creators: &Creators, role: &str, id: RecordId) -> Markup {
     let name = match creators.get(id) {
         Some(Creator::Account(account)) => account.name.as_deref().or(account.email.as_deref()),

@@ -44,7 +44,7 @@ struct Wrong {
 }
 
 impl Sessions {
-    /// Whether an address has tried too often.
+    /// Returns whether an address has tried too often.
     pub(super) fn is_limited(&self, address: Option<IpAddr>) -> bool {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         if wrong.since.is_some_and(|since| since.elapsed() >= WINDOW) {
@@ -71,7 +71,7 @@ impl Sessions {
         *self.entry.lock().unwrap_or_else(PoisonError::into_inner) = Some(offered);
     }
 
-    /// The key of a link; a second time there is none.
+    /// Returns the key of a link; a second time there is none.
     pub(super) fn redeem(&self, token: &str) -> Option<Box<str>> {
         let mut entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
         let hash: [u8; 32] = Sha256::digest(token).into();
@@ -112,7 +112,8 @@ pub(super) fn seal(key: &str, now: Timestamp) -> Option<String> {
     Some(URL_SAFE_NO_PAD.encode([&name[..], &nonce[..], &sealed].concat()))
 }
 
-/// The key of a cookie that is neither forged nor too old. Whether the key is still good is for the caller to see.
+/// Returns the key of a cookie that is neither forged nor too old. Whether the key is still good is for the caller to
+/// see.
 pub(super) fn unseal(cookie: &str, hashes: impl Iterator<Item = [u8; 32]>, now: Timestamp) -> Option<String> {
     if cookie.len() > MAX_COOKIE {
         return None;

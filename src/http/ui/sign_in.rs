@@ -28,7 +28,8 @@ const PLAIN: &str = "difylog";
 /// Longest address that is gone back to.
 const MAX_NEXT: usize = 2048;
 
-/// Whether the request came to this machine's own address, without a proxy's name: there is no TLS to wait for then.
+/// Returns whether the request came to this machine's own address, without a proxy's name: there is no TLS to wait for
+/// then.
 fn is_loopback(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.strip_suffix(']').unwrap_or_else(|| host.rsplit_once(':').map_or(host, |(name, _)| name));
@@ -42,7 +43,7 @@ fn session_cookie(api: &Api, headers: &HeaderMap, value: &str, seconds: u64) -> 
     format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
 
-/// The caller of a request's cookie, if its key is still one.
+/// Returns the caller of a request's cookie, if its key is still one.
 pub(super) fn caller(api: &Api, headers: &HeaderMap) -> Option<Arc<Caller>> {
     let sealed = cookie(headers, SECURE).or_else(|| cookie(headers, PLAIN))?;
     let now = api.service.now();
@@ -78,7 +79,7 @@ pub(super) struct SignInForm {
     problem: String,
 }
 
-/// An address of these pages, and no other.
+/// Returns an address of these pages, and no other.
 fn local(next: &str) -> &str {
     let is_local = next.len() <= MAX_NEXT
         && next.starts_with("/ui/")
@@ -110,7 +111,7 @@ fn form(look: Look, next: &str, problem: Option<&str>, status: StatusCode) -> Re
     page(status, &PageFrame::plain(look, texts.sign_in, &here), &content)
 }
 
-/// The form.
+/// Returns the form.
 pub(super) async fn show(look: Look, Query(asked): Query<SignInForm>) -> Response {
     let texts = look.texts();
     let problem = match asked.problem.as_str() {
@@ -159,7 +160,7 @@ fn entered(api: &Api, headers: &HeaderMap, sealed: &str, next: &str) -> Response
     ([(header::SET_COOKIE, cookie)], Redirect::to(&next)).into_response()
 }
 
-/// Where a sign-in leads: it sees whether the browser kept the cookie.
+/// Returns where a sign-in leads: it sees whether the browser kept the cookie.
 pub(super) async fn kept(State(api): State<Api>, headers: HeaderMap, Query(asked): Query<SignInForm>) -> Redirect {
     match caller(&api, &headers) {
         Some(_) => Redirect::to(local(&asked.next)),
@@ -172,7 +173,7 @@ pub(super) struct EntryToken {
     token: String,
 }
 
-/// The link that `difylog dev` prints. It signs in once, and from this machine only.
+/// Returns the link that `difylog dev` prints. It signs in once, and from this machine only.
 pub(super) async fn enter(
     State(api): State<Api>,
     connection: Option<axum::Extension<Connection>>,

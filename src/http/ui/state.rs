@@ -30,7 +30,7 @@ const MOST: usize = 64;
 pub(super) struct AddressState(Vec<(String, String)>);
 
 impl AddressState {
-    /// A parameter's value.
+    /// Returns a parameter's value.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -39,12 +39,12 @@ impl AddressState {
         self.get(name).map(str::to_owned)
     }
 
-    /// The values of a parameter that holds several.
+    /// Returns the values of a parameter that holds several.
     pub(super) fn list(&self, name: &str) -> Vec<&str> {
         self.get(name).into_iter().flat_map(|text| text.split(',')).filter(|value| !value.is_empty()).collect()
     }
 
-    /// The same state with another value of a parameter, at the beginning of its list.
+    /// Returns the same state with another value of a parameter, at the beginning of its list.
     pub(super) fn with(&self, name: &str, value: Option<&str>) -> Self {
         let mut pairs: Vec<_> =
             self.0.iter().filter(|(known, _)| known != name && known != "cursor" && known != "page").cloned().collect();
@@ -54,7 +54,7 @@ impl AddressState {
         Self(pairs)
     }
 
-    /// The same state over another span.
+    /// Returns the same state over another span.
     pub(super) fn spanning(&self, from: Option<&str>, until: Option<&str>) -> Self {
         self.with("range", None).with("from", from).with("until", until)
     }
@@ -72,7 +72,7 @@ impl AddressState {
         self.with(name, Some(&joined))
     }
 
-    /// Whether a list of a parameter holds a value.
+    /// Returns whether a list of a parameter holds a value.
     pub(super) fn holds(&self, name: &str, value: &str) -> bool {
         self.list(name).contains(&value)
     }
@@ -81,7 +81,7 @@ impl AddressState {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// A link to a path with this state.
+    /// Returns a link to a path with this state.
     pub(super) fn href(&self, path: &str) -> String {
         let mut href = path.to_owned();
         for (place, (name, value)) in self.0.iter().enumerate() {
@@ -103,7 +103,7 @@ impl AddressState {
         }
     }
 
-    /// The span of time that is looked at.
+    /// Returns the span of time that is looked at.
     pub(super) fn span(&self, zone: Tz, now: Timestamp) -> Result<Span, Problem> {
         let from = bound("from", self.get("from"), zone)?;
         let until = bound("until", self.get("until"), zone)?;
@@ -137,7 +137,7 @@ impl Span {
     }
 }
 
-/// An instant of an address: with an offset, or as a form writes it, in the viewer's zone.
+/// Returns an instant of an address: with an offset, or as a form writes it, in the viewer's zone.
 fn bound(name: &str, text: Option<&str>, zone: Tz) -> Result<Option<Timestamp>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let local = text.replacen('T', " ", 1);

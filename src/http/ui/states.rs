@@ -13,7 +13,7 @@ use crate::http::api::Api;
 use crate::http::api::observe::{RefusalCause, RequestId};
 use crate::http::api::problem::{Faced, Problem};
 
-/// Answers a problem as a page. The parts of a page that a script asks for stay as they are.
+/// Returns a problem as a page. The parts of a page that a script asks for stay as they are.
 pub(super) async fn faced(State(_): State<Api>, request: Request, next: Next) -> Response {
     let look = Look::of(request.headers());
     let here = request.uri().path_and_query().map_or_else(|| "/ui/".to_owned(), ToString::to_string);
@@ -96,7 +96,7 @@ pub(super) fn nothing(look: Look, title: &str, longer: Option<&str>, reset: Opti
     }
 }
 
-/// A path below `/ui` that is none.
+/// Returns a path below `/ui` that is none.
 pub(super) async fn no_such_page() -> Response {
     Problem::not_found("no such page").into_response()
 }

@@ -25,7 +25,7 @@ const KNOWN: [&str; 5] = ["app_id", "range", "from", "until", "triggered_from"];
 /// Days drawn.
 const DAYS: usize = 400;
 
-/// The page.
+/// Returns the page.
 pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Response, Problem> {
     let mut state = state.only(&KNOWN)?;
     let look = reader.viewer.look;
@@ -107,7 +107,7 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
     })
 }
 
-/// The span from the first instant of its first day: a day is counted whole or not at all.
+/// Returns the span from the first instant of its first day: a day is counted whole or not at all.
 fn whole_days(view: &View<'_>) -> TimeRange {
     let zone = view.reader.viewer.look.zone;
     let created = view.span.created;

@@ -20,7 +20,7 @@ use crate::http::api::problem::Problem;
 /// Months shown, newest first.
 const MONTHS: usize = 36;
 
-/// The page.
+/// Returns the page.
 pub(super) async fn page(State(api): State<Api>, viewer: Viewer, _: Everything) -> Result<Response, Problem> {
     let Some(look_at) = &api.status else { return Err(Problem::not_found("no status is looked at here")) };
     let status = look_at().await;
@@ -35,7 +35,7 @@ pub(super) async fn page(State(api): State<Api>, viewer: Viewer, _: Everything) 
     Ok(whole_page(StatusCode::OK, &viewer.frame(texts.system), &content))
 }
 
-/// The value of a part that could be seen.
+/// Returns the value of a part that could be seen.
 fn seen(part: Option<&Value>) -> Option<&Value> {
     part.filter(|part| part.get("error").is_none() && !part.is_null())
 }

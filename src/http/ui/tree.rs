@@ -15,7 +15,7 @@ const MOST_CHARACTERS: usize = 4000;
 /// Levels that are open at first.
 const OPEN: usize = 2;
 
-/// The tree of a JSON text; of what is no JSON, its text.
+/// Returns the tree of a JSON text; of what is no JSON, its text.
 pub(super) fn tree(texts: &PageTexts, json: &str) -> Markup {
     let mut left = MOST_ITEMS;
     match serde_json::from_str::<Value>(json) {
@@ -26,7 +26,7 @@ pub(super) fn tree(texts: &PageTexts, json: &str) -> Markup {
     }
 }
 
-/// A text with its lines.
+/// Returns a text with its lines.
 pub(super) fn text(whole: &str) -> Markup {
     // What may scroll is reached by keys.
     let may_scroll = whole.len() > 1000 || whole.lines().nth(16).is_some();

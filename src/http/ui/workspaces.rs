@@ -18,7 +18,7 @@ const MONTHS: i64 = 2;
 /// Workspaces shown at most.
 const MOST: usize = 500;
 
-/// The workspaces of a viewer, with their runs where they were counted.
+/// Returns the workspaces of a viewer, with their runs where they were counted.
 async fn known(api: &Api, viewer: &Viewer) -> Result<Vec<(TenantId, Option<u64>)>, Problem> {
     if let Some(tenants) = viewer.caller.tenants() {
         let mut tenants: Vec<_> = tenants.iter().map(|tenant_id| (*tenant_id, None)).collect();
@@ -38,7 +38,7 @@ pub(super) async fn home(State(api): State<Api>, viewer: Viewer) -> Result<Respo
     }
 }
 
-/// The choice.
+/// Returns the choice.
 pub(super) async fn list(State(api): State<Api>, viewer: Viewer) -> Result<Response, Problem> {
     let workspaces = known(&api, &viewer).await?;
     list_of(&api, &viewer, &workspaces).await

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A run that was created at an instant.
+/// Returns a run that was created at an instant.
 fn run_of(created_at: &str) -> Record {
     let mut record = generator().run().remove(0);
     let Record::Run(run) = &mut record else { panic!("a run") };

@@ -24,7 +24,7 @@ fn snapshots() -> Vec<Record> {
     records
 }
 
-/// The newest revision of every record and month, however it got there.
+/// Returns the newest revision of every record and month, however it got there.
 fn expected(records: &[Record]) -> BTreeMap<(crate::domain::record::RecordKey, crate::domain::Month), i64> {
     let mut newest = BTreeMap::new();
     for record in records {

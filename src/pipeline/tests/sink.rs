@@ -86,7 +86,7 @@ impl ScriptedSink {
         self.lock().too_large = Some((key, bytes));
     }
 
-    /// The stored documents, ordered by key and month.
+    /// Returns the stored documents, ordered by key and month.
     pub fn documents(&self) -> Vec<Arc<Document>> {
         let mut documents: Vec<_> = self.lock().documents.values().cloned().collect();
         documents.sort_by_key(|document| (document.key(), document.month()));

@@ -24,7 +24,7 @@ impl<K, V> Default for Cache<K, V> {
 }
 
 impl<K: Hash + Eq, V: Clone> Cache<K, V> {
-    /// The values that are remembered, and the keys of the others.
+    /// Returns the values that are remembered, and the keys of the others.
     pub(super) fn split(&self, keys: impl Iterator<Item = K>) -> (Vec<V>, Vec<K>) {
         let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
@@ -50,8 +50,8 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
 }
 
 impl<K: Hash + Eq + Copy, V: Clone> Cache<K, Option<V>> {
-    /// What is known, with what was found now; whoever was asked for and not found is remembered as unknown. Where nothing
-    /// could be asked, what was remembered counts, however old it is.
+    /// Returns what is known, with what was found now; whoever was asked for and not found is remembered as unknown.
+    /// Where nothing could be asked, what was remembered counts, however old it is.
     pub(super) fn completed(
         &self,
         known: Vec<Option<V>>,

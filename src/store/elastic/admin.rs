@@ -120,13 +120,13 @@ impl Admin<'_> {
         }
     }
 
-    /// Whether a request to write could succeed.
+    /// Returns whether a request to write could succeed.
     pub(super) async fn probe(&self) -> Result<(), SinkFault> {
         self.ready().await
     }
 
-    /// Whether the server answers and every template is there in this version or a newer one. One small request, which
-    /// reads.
+    /// Returns whether the server answers and every template is there in this version or a newer one. One small
+    /// request, which reads.
     pub(super) async fn ready(&self) -> Result<(), SinkFault> {
         let path = format!("/_index_template/{}", self.names.everything());
         let query = [("filter_path", "index_templates.name,index_templates.index_template.version")];
@@ -144,7 +144,7 @@ impl Admin<'_> {
         }
     }
 
-    /// Whether documents of a tenant and month lie in indices that it shares with others.
+    /// Returns whether documents of a tenant and month lie in indices that it shares with others.
     pub(super) async fn shares(&self, month: Month, tenant: TenantId) -> Result<bool, StoreError> {
         #[derive(Deserialize)]
         struct Counted {
@@ -273,7 +273,7 @@ impl Admin<'_> {
         if answer.status == 404 { Ok(false) } else { answer.success().map(|()| true) }
     }
 
-    /// Answers whether it was missing. The index can be used when it answers.
+    /// Returns whether it was missing. The index can be used when it answers.
     async fn create_state_index(&self) -> Result<bool, SinkFault> {
         let was_missing = !self.has_state_index().await?;
         if was_missing {
@@ -292,7 +292,7 @@ impl Admin<'_> {
         Ok(was_missing)
     }
 
-    /// Every template of the prefix, by name.
+    /// Returns every template of the prefix, by name.
     async fn templates(&self) -> Result<HashMap<String, Value>, SinkFault> {
         let path = format!("/_index_template/{}", self.names.everything());
         self.read_templates(&EngineRequest::new(Method::Get, &path)).await

@@ -141,7 +141,7 @@ impl EngineWriter<'_> {
         }
     }
 
-    /// Whether documents are there, tombstones too; in real time.
+    /// Returns whether documents are there, tombstones too; in real time.
     async fn are_there(&self, docs: Vec<Value>) -> Result<Vec<bool>, SinkFault> {
         #[derive(Deserialize)]
         struct Found {
@@ -200,7 +200,7 @@ impl EngineWriter<'_> {
         }
     }
 
-    /// Writes some actions, in as many requests as their size needs. Answers the positions of those whose index is
+    /// Writes some actions, in as many requests as their size needs. Returns the positions of those whose index is
     /// missing.
     async fn write<'a>(
         &self,

@@ -65,7 +65,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// How it is asked: as leniently, and by its tenant.
+    /// Returns how it is asked: as leniently, and by its tenant.
     pub(super) fn options<'t>(&'t self, lenient: &[(&'static str, &'t str)]) -> Vec<(&'static str, &'t str)> {
         let routing = self.routing.as_deref().map(|tenant| ("routing", tenant));
         lenient.iter().copied().chain(routing).collect()
@@ -115,14 +115,14 @@ impl Catalog {
     }
 }
 
-/// Whether a place may hold a document of a span.
+/// Returns whether a place may hold a document of a span.
 pub(super) fn overlaps(place: IndexPlace, span: TimeRange) -> bool {
     span.from.is_none_or(|from| from.month() <= place.month)
         && span.until.is_none_or(|until| place.month.start() < until)
 }
 
-/// The months of which a tenant has both an index of its own and a shared one: its tenancy was changed meanwhile, and a
-/// record may lie in both.
+/// Returns the months of which a tenant has both an index of its own and a shared one: its tenancy was changed
+/// meanwhile, and a record may lie in both.
 pub(super) fn doubled(places: &[IndexPlace]) -> BTreeSet<Month> {
     let own: BTreeSet<Month> = places.iter().filter(|place| place.tenant.is_some()).map(|place| place.month).collect();
     places
@@ -132,7 +132,7 @@ pub(super) fn doubled(places: &[IndexPlace]) -> BTreeSet<Month> {
         .collect()
 }
 
-/// What asks for these places of a tenant; `None`: there is nothing to ask.
+/// Returns what asks for these places of a tenant; `None`: there is nothing to ask.
 pub(super) fn target(names: &IndexNames, family: Family, tenant: TenantId, places: &[IndexPlace]) -> Option<Target> {
     if places.is_empty() {
         return None;
@@ -144,7 +144,7 @@ pub(super) fn target(names: &IndexNames, family: Family, tenant: TenantId, place
     Some(Target { expression, routing })
 }
 
-/// The places that an expression covers, oldest month first, each once.
+/// Returns the places that an expression covers, oldest month first, each once.
 pub(super) async fn list(
     hosts: &Hosts,
     names: &IndexNames,
@@ -157,7 +157,7 @@ pub(super) async fn list(
     Ok(places)
 }
 
-/// The indices of ours that an expression covers, oldest month first. Learns which names are aliases.
+/// Returns the indices of ours that an expression covers, oldest month first. Learns which names are aliases.
 pub(super) async fn list_indices(
     hosts: &Hosts,
     names: &IndexNames,

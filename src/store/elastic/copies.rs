@@ -56,15 +56,15 @@ impl CopyRank {
         Self { precedence: Precedence::new(Revision::from_stored(revision), place.month), place }
     }
 
-    /// Whether a copy does not count because of this one. A newer snapshot in the same index is the same document, written
-    /// since the copy was found: to leave that out would be a gap in a walk.
+    /// Returns whether a copy does not count because of this one. A newer snapshot in the same index is the same
+    /// document, written since the copy was found: to leave that out would be a gap in a walk.
     pub(super) fn replaces(self, copy: Self) -> bool {
         self.place != copy.place && self > copy
     }
 }
 
 impl EngineReader<'_> {
-    /// The indices that a walk meets: those of the months of its span. `None`: there are none.
+    /// Returns the indices that a walk meets: those of the months of its span. `None`: there are none.
     pub(super) async fn scan_target(&self, scan: &Scan) -> Result<Option<Target>, SinkFault> {
         let family = Family::Records(scan.kind);
         let from = scan.created.from.max(scan.after.map(|after| after.created_at));
@@ -122,8 +122,8 @@ impl EngineReader<'_> {
         found.into_iter().filter_map(|hit| self.copy(kind, hit).transpose()).collect()
     }
 
-    /// The copies of one tenant's records in other indices than those where they were found: the one of each that counts
-    /// most. What lies in one index only, as most does, is in no answer.
+    /// Returns the copies of one tenant's records in other indices than those where they were found: the one of each
+    /// that counts most. What lies in one index only, as most does, is in no answer.
     pub(super) async fn elsewhere(
         &self,
         kind: Kind,
@@ -160,7 +160,7 @@ impl EngineReader<'_> {
         }
     }
 
-    /// A hit as a copy; `None` if it lies in an index that only looks like ours.
+    /// Returns a hit as a copy; `None` if it lies in an index that only looks like ours.
     fn copy(&self, kind: Kind, hit: Hit) -> Result<Option<CopyVersion>, SinkFault> {
         let Some(place) = self.names.parse(&hit.index) else { return Ok(None) };
         let (id, revision) = hit.version()?;
@@ -187,7 +187,7 @@ impl EngineReader<'_> {
         Ok(copies.into_iter().filter(|copy| !is_replaced(copy) && seen.insert(copy.key)).collect())
     }
 
-    /// The newest copy of each record, over all months.
+    /// Returns the newest copy of each record, over all months.
     pub(super) async fn newest_of(
         &self,
         kind: Kind,
@@ -201,7 +201,7 @@ impl EngineReader<'_> {
         Ok(newest)
     }
 
-    /// Every copy of records, as far as searches see them.
+    /// Returns every copy of records, as far as searches see them.
     async fn copies_of(&self, kind: Kind, keys: &BTreeSet<RecordKey>) -> Result<Vec<CopyVersion>, SinkFault> {
         let tenants: BTreeSet<TenantId> = keys.iter().map(|key| key.tenant_id).collect();
         let ids: BTreeSet<RecordId> = keys.iter().map(|key| key.id).collect();
@@ -225,7 +225,7 @@ impl EngineReader<'_> {
         Ok(found)
     }
 
-    /// Every copy of records; fresh.
+    /// Returns every copy of records; fresh.
     pub(super) async fn fresh_copies_of(
         &self,
         kind: Kind,
@@ -261,7 +261,7 @@ impl EngineReader<'_> {
         Ok(nodes.into_iter().chain(offloads).chain(logs).collect())
     }
 
-    /// The records of a tenant whose column holds one of the values.
+    /// Returns the records of a tenant whose column holds one of the values.
     async fn keys_by(
         &self,
         kind: Kind,
@@ -290,7 +290,7 @@ impl EngineReader<'_> {
     }
 }
 
-/// A query for the next copies of a walk.
+/// Returns a query for the next copies of a walk.
 pub(super) fn walk(scan: &Scan, after: Option<Cursor>, size: usize) -> Value {
     let mut query = json!({
         "size": size,
@@ -306,7 +306,7 @@ pub(super) fn walk(scan: &Scan, after: Option<Cursor>, size: usize) -> Value {
     query
 }
 
-/// What a walk asks for.
+/// Returns what a walk asks for.
 pub(super) fn conditions(scan: &Scan) -> Value {
     let mut filters = vec![json!({ "exists": { "field": "tenant_id" } })];
     filters.extend(scan.conditions().iter().map(demanded));
@@ -314,7 +314,7 @@ pub(super) fn conditions(scan: &Scan) -> Value {
     json!({ "bool": { "filter": filters } })
 }
 
-/// What may be superseded by a copy in another index: in these months, what is not final as
+/// Returns what may be superseded by a copy in another index: in these months, what is not final as
 /// [`Precedence::is_final`] says (it has not ended, or it ended after its month), and all that lies in these indices.
 pub(super) fn may_be_superseded(months: &BTreeSet<Month>, indices: &[String]) -> Value {
     let ended_later = |month: &Month| {
@@ -338,7 +338,7 @@ pub(super) fn may_be_superseded(months: &BTreeSet<Month>, indices: &[String]) ->
     json!({ "bool": { "should": either, "minimum_should_match": 1 } })
 }
 
-/// The months of a span; `None`: it is open, or has too many to be named.
+/// Returns the months of a span; `None`: it is open, or has too many to be named.
 fn months_of(span: TimeRange) -> Option<Vec<Month>> {
     let (from, until) = (span.from?.month(), span.until?);
     let named = (0..).map(|next| from.shifted(next)).take(NAMED_MONTHS + 1);

@@ -65,7 +65,7 @@ impl EngineEraser<'_> {
         Ok(erasures.iter().map(|erasure| erased.contains(&erasure.key)).collect())
     }
 
-    /// Answers which records were there and are gone.
+    /// Returns which records were there and are gone.
     async fn erase_kind(
         &self,
         kind: Kind,

@@ -57,13 +57,13 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
     }
 });
 
-/// The engines' lower case. Younger letters than these may have none yet.
+/// Returns the engines' lower case. Younger letters than these may have none yet.
 fn lower(character: char) -> char {
     let is_old = character < '\u{590}' || ('\u{1e00}'..'\u{2000}').contains(&character);
     character.to_lowercase().next().filter(|_| is_old).unwrap_or(character)
 }
 
-/// The rules, as lines of the engines' `mapping` filter.
+/// Returns the rules, as lines of the engines' `mapping` filter.
 pub(super) fn rules() -> Vec<String> {
     let single = RULES.single.iter().map(|(character, folded)| (String::from(*character), folded));
     let marked = RULES.marked.iter().map(|(pair, folded)| (String::from_iter(pair), folded));
@@ -86,7 +86,7 @@ fn spelled(text: &str) -> String {
     })
 }
 
-/// What an engine makes of a text by the rules and its own lower case.
+/// Returns what an engine makes of a text by the rules and its own lower case.
 fn by_engine(text: &str) -> String {
     let rules = &*RULES;
     let mut made = String::with_capacity(text.len());
@@ -108,7 +108,7 @@ fn by_engine(text: &str) -> String {
     made
 }
 
-/// A text folded, if an engine cannot fold it.
+/// Returns a text folded, if an engine cannot fold it.
 fn beyond_engine(text: &str) -> Option<String> {
     if text.is_ascii() {
         return None;
@@ -117,7 +117,7 @@ fn beyond_engine(text: &str) -> Option<String> {
     (folded != by_engine(text)).then_some(folded)
 }
 
-/// The searched texts of a document that an engine cannot fold, by their columns.
+/// Returns the searched texts of a document that an engine cannot fold, by their columns.
 fn columns(document: &Document, search: SearchedTexts) -> Map<String, Value> {
     let decoded = |text: &JsonText| beyond_engine(&unescape(text.as_str()));
     let json = |column, text: &Option<JsonText>| text.as_ref().and_then(decoded).map(|text| (column, text));

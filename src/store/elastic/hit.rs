@@ -45,7 +45,7 @@ struct Columns {
 }
 
 impl Hit {
-    /// The record and the revision of this copy.
+    /// Returns the record and the revision of this copy.
     pub(super) fn version(&self) -> Result<(RecordId, i64), SinkFault> {
         let (id, revision) = (self.fields.id.first(), self.fields.revision.first());
         id.zip(revision).map(|(id, revision)| (id.0, *revision)).ok_or_else(|| {
@@ -67,13 +67,13 @@ impl Hit {
         })
     }
 
-    /// The columns of its source that were asked for.
+    /// Returns the columns of its source that were asked for.
     pub(super) fn columns<T: DeserializeOwned>(&self) -> Result<T, SinkFault> {
         let source = self.source.as_deref().map_or("null", RawValue::get);
         serde_json::from_str(source).map_err(|error| not_understood(&error))
     }
 
-    /// The run that an app log stands for.
+    /// Returns the run that an app log stands for.
     pub(super) fn run(&self) -> Result<RecordId, SinkFault> {
         self.fields.workflow_run_id.first().map(|run| run.0).ok_or_else(|| {
             SinkFault::new(FaultKind::Malformed, format!("a document of {} lacks workflow_run_id", self.index))
@@ -98,12 +98,12 @@ impl DocumentAddress {
     }
 }
 
-/// The documents of a multi-get that are there.
+/// Returns the documents of a multi-get that are there.
 pub(super) fn sources(answer: &EngineAnswer) -> Result<Vec<Box<RawValue>>, SinkFault> {
     Ok(located(answer)?.into_iter().map(|(_, source)| source).collect())
 }
 
-/// The documents of a multi-get that are there, and where they lie.
+/// Returns the documents of a multi-get that are there, and where they lie.
 pub(super) fn located(answer: &EngineAnswer) -> Result<Vec<(DocumentAddress, Box<RawValue>)>, SinkFault> {
     #[derive(Deserialize)]
     struct Found {

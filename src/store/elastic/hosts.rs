@@ -91,7 +91,7 @@ pub(super) struct EngineAnswer {
 }
 
 impl EngineAnswer {
-    /// The answer to a request that should have succeeded, read as JSON.
+    /// Returns the answer to a request that should have succeeded, read as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, SinkFault> {
         self.success()?;
         serde_json::from_slice(&self.body).map_err(|error| not_understood(&error))
@@ -116,7 +116,7 @@ impl EngineAnswer {
         Err(fault)
     }
 
-    /// Whether no engine can have said this: a gateway's page, or another server's.
+    /// Returns whether no engine can have said this: a gateway's page, or another server's.
     pub(super) fn is_garbage(&self) -> bool {
         let is_json = || matches!(self.body.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{' | b'['));
         let may_be_empty = !(200..300).contains(&self.status) && !(500..600).contains(&self.status);
@@ -124,7 +124,8 @@ impl EngineAnswer {
     }
 }
 
-/// A fault for JSON that is not what was expected. The parser's words quote values, so only the position is kept.
+/// Returns a fault for JSON that is not what was expected. The parser's words quote values, so only the position is
+/// kept.
 pub(super) fn not_understood(error: &serde_json::Error) -> SinkFault {
     let place = format!("line {} column {}", error.line(), error.column());
     SinkFault::new(
@@ -212,7 +213,7 @@ impl Hosts {
         exchange.await
     }
 
-    /// What all troubles come to.
+    /// Returns what all troubles come to.
     fn fault(&self, troubles: Vec<Trouble>) -> SinkFault {
         let seconds = self.timeout.as_secs();
         let kind = troubles.last().map_or(FaultKind::Unreachable, |trouble| trouble.kind);

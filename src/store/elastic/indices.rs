@@ -118,7 +118,7 @@ impl Indices {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The places that this process has found or made, as far as they are remembered.
+    /// Returns the places that this process has found or made, as far as they are remembered.
     pub(super) fn known(&self) -> Vec<IndexPlace> {
         let known = self.lock();
         let mut places: Vec<_> = known.young.union(&known.old).copied().collect();
@@ -201,7 +201,7 @@ fn has_our_shape(answer: &EngineAnswer, index: &str) -> Result<(), RetryCause> {
     Err(RetryCause { status: None, detail })
 }
 
-/// The versions of the mappings in an answer, by index; indices without difylog's mark are left out.
+/// Returns the versions of the mappings in an answer, by index; indices without difylog's mark are left out.
 pub(super) fn mapping_versions(answer: &EngineAnswer) -> Result<HashMap<String, u64>, SinkFault> {
     #[derive(Deserialize)]
     struct Index {

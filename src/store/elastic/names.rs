@@ -34,7 +34,7 @@ impl Family {
         }
     }
 
-    /// The name in counts.
+    /// Returns the name in counts.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Records(kind) => kind.as_str(),
@@ -75,7 +75,7 @@ impl IndexNames {
         Self { prefix: settings.prefix.clone(), tenancy: settings.tenancy, dedicated, aliased: Arc::default() }
     }
 
-    /// Where a tenant's documents of a month are written.
+    /// Returns where a tenant's documents of a month are written.
     pub(super) fn place(&self, family: Family, tenant: TenantId, month: Month) -> IndexPlace {
         let own = self.tenancy == Tenancy::Dedicated || self.dedicated.binary_search(&tenant).is_ok();
         IndexPlace { family, tenant: own.then_some(tenant), month }
@@ -94,12 +94,12 @@ impl IndexNames {
         }
     }
 
-    /// The place that an index holds: by its name, or by an alias that was listed (`catalog`).
+    /// Returns the place that an index holds: by its name, or by an alias that was listed (`catalog`).
     pub(super) fn parse(&self, index: &str) -> Option<IndexPlace> {
         self.parse_name(index).or_else(|| self.aliased().get(index).copied().flatten())
     }
 
-    /// Whether it is known what an index holds, be it nothing of ours.
+    /// Returns whether it is known what an index holds, be it nothing of ours.
     pub(super) fn is_known(&self, index: &str) -> bool {
         self.parse_name(index).is_some() || self.aliased().contains_key(index)
     }
@@ -117,7 +117,7 @@ impl IndexNames {
         self.aliased.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place that a name stands for; `None` for every name that [`Self::index`] cannot have built.
+    /// Returns the place that a name stands for; `None` for every name that [`Self::index`] cannot have built.
     pub(super) fn parse_name(&self, index: &str) -> Option<IndexPlace> {
         Family::ALL.into_iter().find_map(|family| {
             let rest = index.strip_prefix(&self.template(family))?.strip_prefix('-')?;
@@ -130,28 +130,28 @@ impl IndexNames {
         })
     }
 
-    /// The name of a family's template, and the stem of its indices.
+    /// Returns the name of a family's template, and the stem of its indices.
     pub(super) fn template(&self, family: Family) -> String {
         format!("{}-{}", self.prefix, family.index_part())
     }
 
-    /// What a family's template applies to.
+    /// Returns what a family's template applies to.
     pub(super) fn pattern(&self, family: Family) -> String {
         format!("{}-*", self.template(family))
     }
 
-    /// The index of difylog's own state.
+    /// Returns the index of difylog's own state.
     pub(super) fn state(&self) -> String {
         format!("{}-difylog-state", self.prefix)
     }
 
-    /// An expression that covers every index of this prefix; more may match it, so answers are parsed.
+    /// Returns an expression that covers every index of this prefix; more may match it, so answers are parsed.
     pub(super) fn everything(&self) -> String {
         format!("{}-workflow-*", self.prefix)
     }
 
-    /// Every index that may hold documents of the tenant: its own, and the shared ones (those whose name has no hyphen
-    /// after the stem). Both, whatever the tenancy is now: it may have been another when they were written.
+    /// Returns every index that may hold documents of the tenant: its own, and the shared ones (those whose name has no
+    /// hyphen after the stem). Both, whatever the tenancy is now: it may have been another when they were written.
     pub(super) fn readable(&self, family: Family, tenant: TenantId) -> String {
         let stem = self.template(family);
         format!("{stem}-*,-{stem}-*-*,{stem}-{tenant}-*")
@@ -163,7 +163,8 @@ impl IndexNames {
     }
 }
 
-/// The `_id` of a record. In a shared index the tenant is part of it: none can overwrite another's row by its id.
+/// Returns the `_id` of a record. In a shared index the tenant is part of it: none can overwrite another's row by its
+/// id.
 pub(super) fn record_id(place: IndexPlace, key: RecordKey) -> String {
     match place.tenant {
         Some(_) => key.id.to_string(),
@@ -171,7 +172,7 @@ pub(super) fn record_id(place: IndexPlace, key: RecordKey) -> String {
     }
 }
 
-/// The `_id` of a graph.
+/// Returns the `_id` of a graph.
 pub(super) fn graph_id(place: IndexPlace, tenant: TenantId, hash: GraphHash) -> String {
     match place.tenant {
         Some(_) => hash.to_string(),

@@ -157,7 +157,7 @@ struct HitsTotal {
 }
 
 impl<T> Outcome<T> {
-    /// What a search over no index answers.
+    /// Returns what a search over no index answers.
     const fn empty() -> Self {
         Self {
             timed_out: false,
@@ -169,12 +169,12 @@ impl<T> Outcome<T> {
 }
 
 impl EngineReader<'_> {
-    /// The places that may hold what a question asks for, oldest month first.
+    /// Returns the places that may hold what a question asks for, oldest month first.
     async fn places_of(&self, question: &EngineQuestion) -> Result<Vec<IndexPlace>, SinkFault> {
         self.places_within(question.kind, question.tenant, question.span).await
     }
 
-    /// The places that may hold a tenant's records of a span, oldest month first.
+    /// Returns the places that may hold a tenant's records of a span, oldest month first.
     pub(super) async fn places_within(
         &self,
         kind: Kind,

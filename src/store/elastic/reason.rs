@@ -95,7 +95,7 @@ struct ShardFailure<'a> {
 }
 
 impl Error<'_> {
-    /// Whether this, or what caused it, is known to pass.
+    /// Returns whether this, or what caused it, is known to pass.
     fn is_passing(&self) -> bool {
         PASSING.contains(&self.r#type.as_ref()) || self.caused_by.as_ref().is_some_and(|cause| cause.is_passing())
     }

@@ -55,14 +55,14 @@ struct Known {
 pub(super) struct Marks(Vec<Mark>);
 
 impl Marks {
-    /// Whether a tenant's documents of a month must not be written any more.
+    /// Returns whether a tenant's documents of a month must not be written any more.
     pub(super) fn cover(&self, month: Month, tenant_id: TenantId) -> bool {
         self.0.iter().any(|mark| mark.covers(month, tenant_id))
     }
 }
 
 impl RetiredMonths {
-    /// The marks, read again if they are not fresh.
+    /// Returns the marks, read again if they are not fresh.
     pub(super) async fn marks(&self, state: &StateAccess<'_>) -> Result<Marks, SinkFault> {
         let now = Instant::now();
         if let Some(marks) = self.fresh(now) {
@@ -105,12 +105,12 @@ pub(super) async fn mark(
     .map(|_| ())
 }
 
-/// Removes marks older than an instant. Answers how many.
+/// Removes marks older than an instant. Returns how many.
 pub(super) async fn purge(state: &StateAccess<'_>, before: Timestamp) -> Result<u64, StoreError> {
     change(state, |marks| marks.retain(|mark| mark.at.0 >= before)).await
 }
 
-/// Changes the marks; answers how many fewer there are. Writes nothing if nothing changes.
+/// Changes the marks; returns how many fewer there are. Writes nothing if nothing changes.
 async fn change(state: &StateAccess<'_>, change: impl Fn(&mut Vec<Mark>)) -> Result<u64, StoreError> {
     for _ in 0..ATTEMPTS {
         let entry = state.get(KEY).await?;

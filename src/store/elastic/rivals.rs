@@ -24,12 +24,12 @@ pub(super) struct Rival {
 }
 
 impl Rival {
-    /// Whether difylog cannot be set up, or cannot write, beside it.
+    /// Returns whether difylog cannot be set up, or cannot write, beside it.
     pub(super) const fn is_in_the_way(&self) -> bool {
         self.is_for_data_streams || self.priority == self.own_priority
     }
 
-    /// What is wrong, and what to do.
+    /// Returns what is wrong, and what to do.
     pub(super) fn words(&self) -> String {
         let Self { name, priority, own_priority, of, .. } = self;
         let patterns = self.patterns.join(", ");
@@ -125,7 +125,7 @@ fn samples(family: Family, names: &IndexNames, settings: &ElasticSettings) -> Ve
     }
 }
 
-/// Whether a pattern, in which `*` stands for any text, matches a name.
+/// Returns whether a pattern, in which `*` stands for any text, matches a name.
 fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };

@@ -123,14 +123,14 @@ pub(super) fn read_document(kind: Kind, source: &str) -> serde_json::Result<Opti
     }
 }
 
-/// What [`RunRow`], [`NodeRow`] and [`LogRow`] read of a kind: what lists show.
+/// Returns what [`RunRow`], [`NodeRow`] and [`LogRow`] read of a kind: what lists show.
 pub(super) fn summary_columns(kind: Kind) -> Vec<&'static str> {
     let columns = schema::columns(kind).iter().filter(|column| column.role == Role::Summary).map(|column| column.name);
     let enclosing = if kind == Kind::NodeExecution { NodeExecution::ENCLOSING.as_slice() } else { &[] };
     columns.chain(enclosing.iter().copied()).chain(["revision"]).collect()
 }
 
-/// What is left out of a light document.
+/// Returns what is left out of a light document.
 pub(super) fn payload_columns(kind: Kind) -> Vec<&'static str> {
     let payloads = schema::columns(kind).iter().filter(|column| column.role == Role::Payload);
     payloads.map(|column| column.name).chain(["extra"]).collect()

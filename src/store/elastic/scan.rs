@@ -70,8 +70,8 @@ impl EngineReader<'_> {
         Ok(counted.hits.total.value.saturating_sub(self.superseded(scan).await?))
     }
 
-    /// How many documents within a walk are copies that do not count: of a run or node that was resumed in a later month, and
-    /// of whatever lies in two indices of its month because the tenancy was changed.
+    /// Returns how many documents within a walk are copies that do not count: of a run or node that was resumed in a
+    /// later month, and of whatever lies in two indices of its month because the tenancy was changed.
     async fn superseded(&self, scan: &Scan) -> Result<u64, SinkFault> {
         if scan.superseded_too {
             return Ok(0);
@@ -104,13 +104,13 @@ impl EngineReader<'_> {
         }
     }
 
-    /// How many of these copies do not count.
+    /// Returns how many of these copies do not count.
     async fn replaced(&self, kind: Kind, copies: Vec<CopyVersion>) -> Result<u64, SinkFault> {
         let all = copies.len();
         Ok((all - self.only_newest(kind, copies).await?.len()) as u64)
     }
 
-    /// What finds the records that may lie in an index of their tenant and in the shared one of the same month.
+    /// Returns what finds the records that may lie in an index of their tenant and in the shared one of the same month.
     fn in_two_indices(&self, scan: &Scan, places: &[names::IndexPlace]) -> Vec<Value> {
         let doubled = catalog::doubled(places);
         let mut owners: BTreeMap<Month, Vec<TenantId>> = BTreeMap::new();
@@ -127,7 +127,7 @@ impl EngineReader<'_> {
         owners.into_iter().map(of_month).collect()
     }
 
-    /// The next copies of a walk, in its order; all that share the last one's cursor.
+    /// Returns the next copies of a walk, in its order; all that share the last one's cursor.
     async fn stretch(&self, scan: &Scan, after: Option<Cursor>) -> Result<Vec<CopyVersion>, SinkFault> {
         let size = scan.limit.clamp(1, PAGE);
         let mut copies = self.copies(&Scan { after, ..scan.clone() }, &walk(scan, after, size)).await?;
@@ -145,7 +145,8 @@ impl EngineReader<'_> {
         Ok(in_order(copies))
     }
 
-    /// The documents of copies, in their order, as many as fit an answer; those that share a cursor stay together.
+    /// Returns the documents of copies, in their order, as many as fit an answer; those that share a cursor stay
+    /// together.
     async fn contents(&self, scan: &Scan, copies: Vec<CopyVersion>) -> Result<Vec<Document>, SinkFault> {
         if scan.content == Content::Light {
             return self.light(scan.kind, copies).await;

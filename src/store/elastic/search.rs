@@ -166,7 +166,7 @@ impl EngineReader<'_> {
         }
     }
 
-    /// Lets the engine wait, within bounds, until no shard of ours is starting; answers whether all can be read then. A
+    /// Lets the engine wait, within bounds, until no shard of ours is starting; returns whether all can be read then. A
     /// colour would not do to wait for: an index that was just created is yellow already. Shards that are lost do not
     /// start, and nothing is waited for.
     async fn wait_for_starting_shards(&self) -> Result<bool, SinkFault> {
@@ -193,8 +193,8 @@ impl EngineReader<'_> {
     }
 }
 
-/// Whether an answer is a refusal that passes by itself: shards are missing. A server that has too much to do (429), or
-/// says when to come again, is not asked again at once.
+/// Returns whether an answer is a refusal that passes by itself: shards are missing. A server that has too much to do
+/// (429), or says when to come again, is not asked again at once.
 fn is_passing(answer: &EngineAnswer, fault: &SinkFault) -> bool {
     fault.kind == FaultKind::Overloaded && fault.retry_after.is_none() && matches!(answer.status, 200 | 400 | 404 | 503)
 }
@@ -237,7 +237,7 @@ pub(super) fn continue_after(query: &mut Value, position: &Value) {
     }
 }
 
-/// An instant as `date_nanos` sorts by it; fits, as the range of [`Timestamp`] is that of `date_nanos`.
+/// Returns an instant as `date_nanos` sorts by it; fits, as the range of [`Timestamp`] is that of `date_nanos`.
 pub(super) const fn nanoseconds(timestamp: Timestamp) -> i64 {
     timestamp.micros() * 1_000
 }

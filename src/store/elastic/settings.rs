@@ -21,7 +21,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that sends it.
+    /// Returns the text itself, for the one place that sends it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -167,7 +167,7 @@ impl ElasticSettings {
         Ok(())
     }
 
-    /// The hosts, parsed.
+    /// Returns the hosts, parsed.
     ///
     /// # Errors
     /// If there is none, or one is no plain base URL.

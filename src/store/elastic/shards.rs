@@ -86,7 +86,7 @@ struct Health {
     number_of_data_nodes: i64,
 }
 
-/// The setting in force: transient before persistent before the default. The engines write numbers as texts.
+/// Returns the setting in force: transient before persistent before the default. The engines write numbers as texts.
 fn max_shards_per_node(answer: &EngineAnswer) -> Option<i64> {
     #[derive(Deserialize)]
     struct Settings {

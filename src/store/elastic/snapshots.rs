@@ -67,7 +67,8 @@ impl SnapshotCopies {
         format!("{}/{}-{name}", self.repository_path(), self.source)
     }
 
-    /// The same cluster under the prefix that opened copies get. It is longer than a configured one may be, so no site has it.
+    /// Returns the same cluster under the prefix that opened copies get. It is longer than a configured one may be, so
+    /// no site has it.
     fn reading(&self) -> Result<ElasticStore, StoreError> {
         let invalid = |error: InvalidSetting| StoreError::Corrupt(format!("store.elastic.{error}"));
         let mut store = ElasticStore::new(self.settings.clone()).map_err(invalid)?;
@@ -192,7 +193,7 @@ impl SnapshotCopies {
         self.readable(&format!("{prefix}-workflow-*{}", name.month.dotted())).await
     }
 
-    /// The indices of a copy that an alias made ours, and the alias of each.
+    /// Returns the indices of a copy that an alias made ours, and the alias of each.
     async fn aliased_in(&self, name: &CopyName) -> Result<BTreeMap<String, String>, StoreError> {
         #[derive(Deserialize)]
         struct Snapshots {
@@ -349,8 +350,8 @@ impl MonthCopies for SnapshotCopies {
     }
 }
 
-/// The identity of each index, and the number of the last operation of each of its primary shards. `None` if a shard does
-/// not say.
+/// Returns the identity of each index, and the number of the last operation of each of its primary shards. `None` if a
+/// shard does not say.
 fn mark(stats: &Value) -> Option<Mark> {
     let mut lines = Vec::new();
     for (index, told) in stats.get("indices")?.as_object()? {

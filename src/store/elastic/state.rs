@@ -16,7 +16,7 @@ const PAGE: usize = 1_000;
 /// that no version ever comes twice, not even after an entry was deleted and written again.
 const SEQUENCE_BITS: u32 = 40;
 
-/// The index as it is created.
+/// Returns the index as it is created.
 pub(super) fn index(replicas: u32) -> Value {
     json!({
         "settings": { "index": {
@@ -145,7 +145,7 @@ impl StateAccess<'_> {
         }
     }
 
-    /// The path of an entry. A slash within a key is no step of the path.
+    /// Returns the path of an entry. A slash within a key is no step of the path.
     fn path(&self, action: &str, key: &str) -> String {
         format!("/{}/{action}/{}", self.names.state(), key.replace('/', "%2F"))
     }
@@ -164,7 +164,8 @@ const fn version(sequence: u64, term: u64) -> StateVersion {
     term << SEQUENCE_BITS | sequence
 }
 
-/// Whether the engine can never have given this version: primary terms begin at 1, and are below 2^24 for a long time.
+/// Returns whether the engine can never have given this version: primary terms begin at 1, and are below 2^24 for a
+/// long time.
 const fn is_none_of_ours(version: StateVersion) -> bool {
     version >> SEQUENCE_BITS == 0
 }

@@ -48,7 +48,7 @@ const COMMON: [(&str, Field); 4] = [
 /// What documents with payloads have besides.
 const OF_PAYLOADS: [(&str, Field); 1] = [("payload_bytes", Field::Number)];
 
-/// The fields of a kind's documents. Payloads are listed only where they are searched, see [`text`].
+/// Returns the fields of a kind's documents. Payloads are listed only where they are searched, see [`text`].
 fn fields(kind: Kind) -> impl Iterator<Item = (&'static str, Field)> {
     let columns = schema::columns(kind).iter().filter_map(|column| match (column.role, column.r#type) {
         (Role::Graph, _) => Some(("graph_hash", Field::Keyword)),
@@ -77,8 +77,9 @@ impl Field {
     }
 }
 
-/// The mapping of a family's indices, without searched texts, with the mark that `check` looks for. An existing index can
-/// be brought to it; an analyzer cannot be added to an open index, and what was written without one is not searched.
+/// Returns the mapping of a family's indices, without searched texts, with the mark that `check` looks for. An existing
+/// index can be brought to it; an analyzer cannot be added to an open index, and what was written without one is not
+/// searched.
 pub(super) fn mapping(family: Family) -> Value {
     let properties: Map<String, Value> = match family {
         Family::Records(kind) => fields(kind).map(|(name, field)| (name.to_owned(), field.mapping())).collect(),
@@ -87,7 +88,7 @@ pub(super) fn mapping(family: Family) -> Value {
     json!({ "dynamic": false, "_meta": { "difylog": { "version": VERSION } }, "properties": properties })
 }
 
-/// The settings of new indices.
+/// Returns the settings of new indices.
 pub(super) fn index_settings(settings: &ElasticSettings) -> Value {
     json!({ "index": {
         "number_of_shards": settings.shards.to_string(),
@@ -103,14 +104,14 @@ pub(super) fn index_settings(settings: &ElasticSettings) -> Value {
     } })
 }
 
-/// The body that creates one index.
+/// Returns the body that creates one index.
 pub(super) fn index(family: Family, settings: &ElasticSettings) -> Value {
     let mut mappings = mapping(family);
     text::add_texts(&mut mappings, family, settings);
     json!({ "settings": index_settings(settings), "mappings": mappings })
 }
 
-/// The composable template of a family.
+/// Returns the composable template of a family.
 pub(super) fn template(family: Family, names: &IndexNames, settings: &ElasticSettings) -> Value {
     json!({
         "index_patterns": [names.pattern(family)],

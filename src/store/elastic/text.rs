@@ -20,7 +20,7 @@ use crate::domain::{FaultKind, Kind, SinkFault};
 /// A noncharacter: no text for interchange holds it.
 const END: &str = "\u{ffff}";
 
-/// What finds the records that hold a keyword, and the columns that are looked at.
+/// Returns what finds the records that hold a keyword, and the columns that are looked at.
 ///
 /// # Errors
 /// If a field that is asked for is not indexed by the settings.
@@ -57,7 +57,7 @@ fn not_indexed(value: &str) -> SinkFault {
     SinkFault::new(FaultKind::NotSetUp, words)
 }
 
-/// What finds the documents whose column holds a keyword.
+/// Returns what finds the documents whose column holds a keyword.
 pub(super) fn holds(column: &str, keyword: &str) -> Value {
     let base = column.trim_end_matches(".text");
     let beside = format!("{FOLDED}.{base}");
@@ -121,7 +121,7 @@ fn text(analyzer: &str) -> Value {
     json!({ "type": "text", "norms": false, "analyzer": analyzer, "search_analyzer": "difylog_keyword" })
 }
 
-/// The analyzers.
+/// Returns the analyzers.
 pub(super) fn analysis() -> Value {
     let analyzer = |char_filters: &[&str]| json!({ "type": "custom", "char_filter": char_filters, "tokenizer": "difylog_pairs", "filter": ["lowercase"] });
     let folding = folded::rules();
@@ -141,8 +141,8 @@ pub(super) fn analysis() -> Value {
     })
 }
 
-/// The escapes of JSON, as rules of the engines' `mapping` filter, in which a backslash is written twice. Stored texts
-/// hold real characters: only controls are still spelled by number.
+/// Returns the escapes of JSON, as rules of the engines' `mapping` filter, in which a backslash is written twice.
+/// Stored texts hold real characters: only controls are still spelled by number.
 fn unescape() -> Vec<String> {
     let named = [
         (r#"\\""#, r#"""#),

@@ -38,7 +38,7 @@ pub(super) struct ItemOutcome<'a> {
 }
 
 impl ItemOutcome<'_> {
-    /// Whether it was the first operation of its shard: the index was just created, by us or by the engine.
+    /// Returns whether it was the first operation of its shard: the index was just created, by us or by the engine.
     pub(super) fn is_first(&self) -> bool {
         self.sequence == Some(0)
     }
@@ -52,7 +52,7 @@ pub(super) enum Judgement {
     IndexMissing(RetryCause),
 }
 
-/// The outcomes in the order of the actions.
+/// Returns the outcomes in the order of the actions.
 ///
 /// # Errors
 /// If the answer is no bulk answer, or has another number of items than there were actions.
@@ -69,7 +69,7 @@ pub(super) fn outcomes(body: &[u8], actions: usize) -> Result<Vec<ItemOutcome<'_
     Ok(answer.items.into_iter().map(outcome).collect())
 }
 
-/// The table.
+/// Returns the table.
 pub(super) fn judge(outcome: &ItemOutcome<'_>) -> Judgement {
     let Some(status) = outcome.status else {
         return retry(None, "the store gave no status for this action".into());

@@ -74,7 +74,7 @@ async fn look_always(hosts: Arc<Hosts>, names: IndexNames, seen: Seen) {
     }
 }
 
-/// The identities of those indices that are there.
+/// Returns the identities of those indices that are there.
 async fn identities(
     hosts: &Hosts,
     names: &IndexNames,

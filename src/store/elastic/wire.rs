@@ -55,7 +55,7 @@ pub(super) struct Trouble {
     pub(super) kind: FaultKind,
 }
 
-/// The client of all hosts: its connections are kept per address.
+/// Returns the client of all hosts: its connections are kept per address.
 pub(super) fn client(settings: &ElasticSettings) -> Result<Client, InvalidSetting> {
     let invalid = |key, problem| InvalidSetting { key, problem };
     // A proxy of the environment is meant for the world outside; a log store is not there.
@@ -115,7 +115,7 @@ impl Host {
         self.read(response, target).await
     }
 
-    /// Whether it answers something small, whatever it says.
+    /// Returns whether it answers something small, whatever it says.
     pub(super) async fn answers(&self, time: Duration) -> bool {
         let asked = self.exchange(&EngineRequest::new(Method::Get, "/"), time).await;
         asked.is_ok_and(|answer| !answer.is_garbage())
@@ -192,7 +192,7 @@ impl Host {
         }
     }
 
-    /// What may be wrong with the address.
+    /// Returns what may be wrong with the address.
     fn hint(&self, cause: &str) -> Option<&'static str> {
         let says = |words: &[&str]| words.iter().any(|word| cause.contains(word));
         match self.base.scheme() {
@@ -218,7 +218,7 @@ impl Host {
         matches!(*self.lock(), Health::Bad(until) if until > now)
     }
 
-    /// Whether it must show first that it answers.
+    /// Returns whether it must show first that it answers.
     pub(super) fn is_on_trial(&self) -> bool {
         matches!(*self.lock(), Health::Bad(_))
     }
@@ -234,7 +234,7 @@ impl From<Trouble> for SinkFault {
     }
 }
 
-/// The cause at the bottom: the layers above it only repeat the URL.
+/// Returns the cause at the bottom: the layers above it only repeat the URL.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

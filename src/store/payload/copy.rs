@@ -43,7 +43,7 @@ impl PayloadStore {
         }
     }
 
-    /// Copies every payload of a month. Answers how many were not there.
+    /// Copies every payload of a month. Returns how many were not there.
     ///
     /// # Errors
     /// [`PayloadError`] of either store; a second call continues.
@@ -75,7 +75,7 @@ impl PayloadStore {
         self.bytes(&self.note_key(folder, name)).await
     }
 
-    /// The names of a folder's notes, in order.
+    /// Returns the names of a folder's notes, in order.
     ///
     /// # Errors
     /// [`PayloadError`] if the store cannot be read.

@@ -42,7 +42,7 @@ impl DifyStorage {
         })
     }
 
-    /// An object by the key in `upload_files`. `None`: there is none, or the key leads out of the storage.
+    /// Returns an object by the key in `upload_files`. `None`: there is none, or the key leads out of the storage.
     ///
     /// # Errors
     /// [`PayloadError`] if the storage cannot be read.

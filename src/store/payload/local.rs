@@ -92,7 +92,7 @@ impl LocalDirectory {
         self.work(path.clone(), move || sync_name(&root, &path)).await
     }
 
-    /// Deletes a file; a link is deleted itself. Answers whether there was one.
+    /// Deletes a file; a link is deleted itself. Returns whether there was one.
     pub async fn delete(&self, key: &Path) -> Result<bool, PayloadError> {
         let (path, root) = (self.path(key), self.root.clone());
         self.work(path.clone(), move || {
@@ -108,7 +108,7 @@ impl LocalDirectory {
         self.work(path.clone(), move || refuse_links(&root, &path)).await
     }
 
-    /// The folders of a folder, links left out; none if it is not there.
+    /// Returns the folders of a folder, links left out; none if it is not there.
     pub async fn folders(&self, folder: &Path) -> Result<Vec<String>, PayloadError> {
         let (path, root) = (self.path(folder), self.root.clone());
         self.work(path.clone(), move || {

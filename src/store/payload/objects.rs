@@ -35,14 +35,14 @@ impl Object {
         Self { sha256, bytes: meta.size, age, key: meta.location }
     }
 
-    /// Whether its name is one that this program gives.
+    /// Returns whether its name is one that this program gives.
     fn is_ours(&self) -> bool {
         self.sha256.is_some() || self.key.filename().is_some_and(|name| name.ends_with(PART))
     }
 }
 
 impl PayloadStore {
-    /// The objects of a tenant and month, streamed, in no order. Names that are not ours are left out.
+    /// Returns the objects of a tenant and month, streamed, in no order. Names that are not ours are left out.
     pub(super) async fn objects_of(
         &self,
         tenant_id: TenantId,
@@ -84,7 +84,7 @@ impl PayloadStore {
         }
     }
 
-    /// Answers whether there was one; S3 does not tell.
+    /// Returns whether there was one; S3 does not tell.
     pub(super) async fn delete(&self, key: &Path) -> Result<bool, PayloadError> {
         if let Some(local) = &self.local {
             return local.delete(key).await;
@@ -116,7 +116,7 @@ impl PayloadStore {
         Ok(deleted)
     }
 
-    /// The tenants that have objects, in order.
+    /// Returns the tenants that have objects, in order.
     ///
     /// # Errors
     /// [`PayloadError`] if the store cannot be read.
@@ -124,7 +124,7 @@ impl PayloadStore {
         self.folders_of(&self.prefix).await
     }
 
-    /// The months of which a tenant has objects, in order.
+    /// Returns the months of which a tenant has objects, in order.
     ///
     /// # Errors
     /// [`PayloadError`] if the store cannot be read.
@@ -144,7 +144,7 @@ impl PayloadStore {
         Ok(folders)
     }
 
-    /// An error of the server or the disk, with the setting that names the place. Its text holds no secret.
+    /// Returns an error of the server or the disk, with the setting that names the place. Its text holds no secret.
     pub(super) fn fault(&self, error: object_store::Error) -> PayloadError {
         match PayloadError::from(error) {
             PayloadError::Unauthorized(detail) => {

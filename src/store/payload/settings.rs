@@ -62,7 +62,7 @@ impl Default for S3Settings {
 }
 
 impl S3Settings {
-    /// The bucket and its server, for errors.
+    /// Returns the bucket and its server, for errors.
     pub(super) fn place(&self) -> String {
         let endpoint = self.endpoint.as_deref().unwrap_or("AWS");
         format!("bucket {} at {endpoint}", self.bucket)

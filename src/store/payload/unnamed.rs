@@ -131,7 +131,7 @@ impl PayloadStore {
         Ok(removed)
     }
 
-    /// The second look: what is named by now comes back. Returns what stays away.
+    /// Returns the second look: what is named by now comes back. Returns what stays away.
     async fn put_back<E: From<StoreError> + From<PayloadError>>(
         &self,
         documents: &dyn LogReader,

@@ -9,8 +9,8 @@ use super::question::SqliteQuestion;
 use super::{SqliteSettings, months, schema, tables};
 use crate::domain::query::{MonthCount, MonthSize};
 
-/// How many month files there are, after a first look at the tables of each, and a line for each that is empty. Reading
-/// whole files would take minutes; `PRAGMA integrity_check` of the `sqlite3` program does that.
+/// Returns how many month files there are, after a first look at the tables of each, and a line for each that is empty.
+/// Reading whole files would take minutes; `PRAGMA integrity_check` of the `sqlite3` program does that.
 pub fn check(settings: &SqliteSettings, question: &SqliteQuestion) -> Result<Vec<String>, SqliteFault> {
     let months = question.months()?;
     let count = months.len();
@@ -47,7 +47,7 @@ pub fn counts(question: &SqliteQuestion) -> Result<Vec<MonthCount>, SqliteFault>
     Ok(counts)
 }
 
-/// What the files of each month take, oldest month first; tables share them.
+/// Returns what the files of each month take, oldest month first; tables share them.
 pub fn sizes(settings: &SqliteSettings, question: &SqliteQuestion) -> Result<Vec<MonthSize>, SqliteFault> {
     let months = question.months()?.into_iter().rev();
     let size = |month| {

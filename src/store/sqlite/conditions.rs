@@ -71,7 +71,7 @@ impl Conditions {
     }
 }
 
-/// An id as a value.
+/// Returns an id as a value.
 pub fn blob(bytes: &[u8; 16]) -> Value {
     Value::Blob(bytes.to_vec())
 }

@@ -35,7 +35,7 @@ pub fn read_only(path: &Path, is_tidy: bool, busy: Duration) -> rusqlite::Result
     Ok(connection)
 }
 
-/// The path as a URI that says that the file does not change.
+/// Returns the path as a URI that says that the file does not change.
 fn immutable(path: &Path) -> String {
     // Two slashes begin the part before a host's name, which is empty.
     let mut uri = String::from(if path.is_absolute() { "file://" } else { "file:" });
@@ -54,7 +54,7 @@ fn immutable(path: &Path) -> String {
 pub struct ConnectionSlot(Arc<AtomicUsize>);
 
 impl ConnectionSlot {
-    /// A slot while fewer than `limit` are taken.
+    /// Returns a slot while fewer than `limit` are taken.
     pub fn take(taken: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         let more = |count| (count < limit).then_some(count + 1);
         taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
@@ -112,7 +112,7 @@ impl Connected {
         }
     }
 
-    /// Whether what is read is what lies there.
+    /// Returns whether what is read is what lies there.
     pub fn is_current(&self, path: &Path) -> bool {
         if self.is_tidy { self.stamp.is_current(path) } else { self.stamp.identity.is_still_at(path) }
     }

@@ -14,19 +14,19 @@ use crate::domain::{
     Truncation,
 };
 
-/// A whole document, from a row with all columns of its table.
+/// Returns a whole document, from a row with all columns of its table.
 pub fn document(kind: Kind, row: &Row<'_>) -> Result<Document> {
     read(kind, &tables::of(kind).stored, row).map(|(document, _)| document)
 }
 
-/// A run without payloads, from the columns that lists read.
+/// Returns a run without payloads, from the columns that lists read.
 pub fn run_summary(row: &Row<'_>) -> Result<RunSummary> {
     let (document, _) = read(Kind::WorkflowRun, &tables::of(Kind::WorkflowRun).summary, row)?;
     let Record::Run(run) = document.record else { return Err(Error::InvalidQuery) };
     Ok(RunSummary { run: *run, revision: document.revision })
 }
 
-/// A node execution without payloads.
+/// Returns a node execution without payloads.
 pub fn node_summary(row: &Row<'_>) -> Result<NodeSummary> {
     let (document, enclosing) = read(Kind::NodeExecution, &tables::of(Kind::NodeExecution).summary, row)?;
     let Record::Node(node) = document.record else { return Err(Error::InvalidQuery) };
@@ -34,7 +34,7 @@ pub fn node_summary(row: &Row<'_>) -> Result<NodeSummary> {
     Ok(NodeSummary { node: *node, iteration_id, loop_id, revision: document.revision })
 }
 
-/// An app log, from the columns that lists read, which may be followed by others.
+/// Returns an app log, from the columns that lists read, which may be followed by others.
 pub fn app_log(row: &Row<'_>) -> Result<AppLog> {
     let (document, _) = read(Kind::AppLog, &tables::of(Kind::AppLog).summary, row)?;
     let Record::AppLog(log) = document.record else { return Err(Error::InvalidQuery) };
@@ -79,23 +79,23 @@ fn read(kind: Kind, stored: &[Stored], row: &Row<'_>) -> Result<(Document, Enclo
     Ok((document, enclosing))
 }
 
-/// The text of a graph, from its only column.
+/// Returns the text of a graph, from its only column.
 pub fn graph(row: &Row<'_>) -> Result<Option<JsonText>> {
     Ok(Columns { row, next: 0 }.text()?.map(JsonText::from_clean))
 }
 
-/// An id, from any column.
+/// Returns an id, from any column.
 pub fn id(row: &Row<'_>, column: usize) -> Result<RecordId> {
     Columns { row, next: column }.id()
 }
 
-/// A place in a walk, from `created_at` and `id`.
+/// Returns a place in a walk, from `created_at` and `id`.
 pub fn cursor(row: &Row<'_>) -> Result<Cursor> {
     let mut columns = Columns { row, next: 0 };
     Ok(Cursor { created_at: columns.instant()?, id: columns.id()? })
 }
 
-/// A tenant, from any column.
+/// Returns a tenant, from any column.
 pub fn tenant(row: &Row<'_>, column: usize) -> Result<TenantId> {
     Columns { row, next: column }.uuid().map(TenantId::new)
 }
@@ -164,7 +164,7 @@ impl<'r> Columns<'r> {
     }
 }
 
-/// The marks of truncated payloads, from their column.
+/// Returns the marks of truncated payloads, from their column.
 pub fn truncations(text: &str) -> Option<Vec<Truncation>> {
     let marks: Vec<(String, u64, String)> = serde_json::from_str(text).ok()?;
     let mark = |(field, original_bytes, sha256): (String, u64, String)| {

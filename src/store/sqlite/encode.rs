@@ -31,7 +31,7 @@ impl EncodedRow {
         &self.action
     }
 
-    /// The values of a document, in the order of its table's columns.
+    /// Returns the values of a document, in the order of its table's columns.
     pub fn document_values<'a>(&'a self, document: &'a Document) -> impl Iterator<Item = ToSqlOutput<'a>> {
         let mut frames = self.frames.iter().map(Option::as_deref);
         let mut enclosing = match &document.record {
@@ -52,7 +52,7 @@ impl EncodedRow {
         })
     }
 
-    /// The value of a graph's text.
+    /// Returns the value of a graph's text.
     pub fn graph_text<'a>(&'a self, graph: &'a JsonText) -> ToSqlOutput<'a> {
         text::value(Some(graph.as_str()), self.frames.first().and_then(Option::as_deref))
     }
@@ -66,7 +66,7 @@ pub fn weight(action: &BulkAction) -> usize {
     }
 }
 
-/// The long texts of a document, in the order of its table's columns; what the row had besides last.
+/// Returns the long texts of a document, in the order of its table's columns; what the row had besides last.
 fn texts(document: &Document) -> impl Iterator<Item = Option<&str>> {
     let payloads = document.record.columns().filter(|(column, _)| column.role == Role::Payload);
     payloads.map(|(_, value)| text_of(value)).chain([extra_of(document)])
@@ -108,7 +108,7 @@ fn truncations(marks: &[Truncation]) -> ToSqlOutput<'static> {
     ToSqlOutput::Owned(Value::Text(serde_json::Value::Array(marks).to_string()))
 }
 
-/// The mark of the migration that writes the document.
+/// Returns the mark of the migration that writes the document.
 fn origin(document: &Document) -> ToSqlOutput<'static> {
     let bytes = document.origin.map(|origin| Value::Blob(origin.uuid().into_bytes().to_vec()));
     ToSqlOutput::Owned(bytes.unwrap_or(Value::Null))

@@ -47,7 +47,7 @@ pub fn erase(files: &mut WriteFiles, erasures: &[Erasure], remains: Remains) -> 
     Ok(erased)
 }
 
-/// Where the copies of records lie, month by month; what must not be removed is left out.
+/// Returns where the copies of records lie, month by month; what must not be removed is left out.
 fn removals(question: &SqliteQuestion, erasures: &[Erasure]) -> Result<Vec<(Month, Vec<Removal>)>, SqliteFault> {
     question.ask(|months| {
         let mut by_month: Vec<(Month, Vec<Removal>)> = months.iter().map(|file| (file.month, Vec::new())).collect();
@@ -100,13 +100,13 @@ pub fn erased_at(question: &SqliteQuestion, erasures: &[Erasure], at: Timestamp)
     })
 }
 
-/// Removes the graphs of a tenant. Answers how many.
+/// Removes the graphs of a tenant. Returns how many.
 pub fn erase_graphs(transaction: &Transaction<'_>, tenant_id: TenantId) -> rusqlite::Result<u64> {
     let gone = transaction.execute("DELETE FROM graphs WHERE tenant_id = ?1", [tenant_id.as_bytes()])?;
     Ok(gone as u64)
 }
 
-/// Removes the tombstones of records. Answers how many.
+/// Removes the tombstones of records. Returns how many.
 pub fn lift(transaction: &Transaction<'_>, keys: &[RecordKey]) -> rusqlite::Result<u64> {
     let sql = "DELETE FROM tombstones WHERE kind = ?1 AND tenant_id = ?2 AND id = ?3";
     let mut delete = transaction.prepare_cached(sql)?;
@@ -117,7 +117,7 @@ pub fn lift(transaction: &Transaction<'_>, keys: &[RecordKey]) -> rusqlite::Resu
     Ok(lifted)
 }
 
-/// Removes tombstones older than an instant. Answers how many.
+/// Removes tombstones older than an instant. Returns how many.
 pub fn purge(transaction: &Transaction<'_>, before: Timestamp) -> rusqlite::Result<u64> {
     let gone = transaction.execute("DELETE FROM tombstones WHERE at < ?1", [before.micros()])?;
     Ok(gone as u64)

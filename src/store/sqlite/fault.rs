@@ -47,7 +47,7 @@ impl SqliteFault {
         }
     }
 
-    /// An error of the file system.
+    /// Returns an error of the file system.
     pub fn of_io(error: &io::Error, path: &Path) -> Self {
         let text = format!("{}: {error}; check the directory's disk and its rights", path.display());
         Self::Unavailable(bounded(text))
@@ -66,7 +66,7 @@ impl SqliteFault {
 
 const DAMAGED: &str = "the file is damaged: restore or move it away, with its -wal and -shm";
 
-/// What the operator can turn.
+/// Returns what the operator can turn.
 const fn turn(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::DiskFull => "free disk space, drop old months or raise max_file_bytes",

@@ -122,7 +122,7 @@ impl WriteFiles {
         requests::serve(self, &state, now)
     }
 
-    /// Whether a write could succeed: the lock is ours and the disk takes a file.
+    /// Returns whether a write could succeed: the lock is ours and the disk takes a file.
     pub fn probe(&mut self) -> Result<(), SqliteFault> {
         self.ensure_lock()?;
         let path = self.settings.dir.join("difylog.probe");
@@ -163,7 +163,7 @@ impl WriteFiles {
         SqliteQuestion::of_writer(Arc::clone(&self.readers))
     }
 
-    /// Deletes a month. Answers whether there was one.
+    /// Deletes a month. Returns whether there was one.
     pub fn drop_month(&mut self, month: Month) -> Result<bool, SqliteFault> {
         self.ensure_lock()?;
         self.open.retain(|file| file.month != month);
@@ -172,14 +172,14 @@ impl WriteFiles {
         self.readers.without_readers(month, || delete(&self.settings.dir, month))
     }
 
-    /// Marks a month as gone for good, then deletes it. Answers whether there was one.
+    /// Marks a month as gone for good, then deletes it. Returns whether there was one.
     pub fn retire_month(&mut self, month: Month, at: Timestamp) -> Result<bool, SqliteFault> {
         self.ensure_lock()?;
         self.state.retire(month, at)?;
         self.drop_month(month)
     }
 
-    /// The months into which writes are too late: they were dropped, or are about to be.
+    /// Returns the months into which writes are too late: they were dropped, or are about to be.
     pub fn retired(&self) -> Result<Vec<Month>, SqliteFault> {
         self.state.retired()
     }
@@ -274,9 +274,9 @@ impl WriteFiles {
         }
     }
 
-    /// Brings the search index of some month a step further, the newest month first. Answers whether there may be more to
-    /// do. Does nothing before the directory was first written to, and gives a month up that cannot be indexed: questions
-    /// then read its rows.
+    /// Brings the search index of some month a step further, the newest month first. Returns whether there may be more
+    /// to do. Does nothing before the directory was first written to, and gives a month up that cannot be indexed:
+    /// questions then read its rows.
     pub fn catch_up(&mut self) -> bool {
         if !self.settings.search_index || !self.holds_lock() {
             return false;
@@ -287,7 +287,7 @@ impl WriteFiles {
         true
     }
 
-    /// Brings the search index of a month a step further. Answers whether there is more to do.
+    /// Brings the search index of a month a step further. Returns whether there is more to do.
     fn index(&mut self, month: Month) -> bool {
         let more = self.transact(month, |transaction, path| {
             search::catch_up(transaction).map_err(|error| SqliteFault::of(&error, path))
@@ -303,7 +303,7 @@ impl WriteFiles {
         false
     }
 
-    /// Removes the tombstones of records from every month. Answers how many.
+    /// Removes the tombstones of records from every month. Returns how many.
     pub fn lift_tombstones(&mut self, keys: &[RecordKey]) -> Result<u64, SqliteFault> {
         let dir = self.settings.dir.clone();
         let months = months::newest_first(&dir).map_err(|error| SqliteFault::of_io(&error, &dir))?;
@@ -314,7 +314,7 @@ impl WriteFiles {
         Ok(lifted)
     }
 
-    /// Removes tombstones, and marks of months, older than an instant. Answers how many.
+    /// Removes tombstones, and marks of months, older than an instant. Returns how many.
     pub fn purge_tombstones(&mut self, before: Timestamp) -> Result<u64, SqliteFault> {
         let dir = self.settings.dir.clone();
         let months = months::newest_first(&dir).map_err(|error| SqliteFault::of_io(&error, &dir))?;
@@ -329,7 +329,7 @@ impl WriteFiles {
         months::path(&self.settings.dir, month).exists()
     }
 
-    /// The month's file, out of the kept ones; whoever does not [`keep`](Self::keep) it closes it.
+    /// Returns the month's file, out of the kept ones; whoever does not [`keep`](Self::keep) it closes it.
     fn take(&mut self, month: Month) -> Result<MonthFile, SqliteFault> {
         let kept = self.open.iter().position(|file| file.month == month).map(|index| self.open.remove(index));
         if let Some(file) = kept.filter(|file| file.identity.is_still_at(&file.path)) {

@@ -40,13 +40,13 @@ impl DirLock {
         Ok(Ok(Self { _file: file, identity, path }))
     }
 
-    /// Whether the directory is still the one that was locked: a volume may have been unmounted under us.
+    /// Returns whether the directory is still the one that was locked: a volume may have been unmounted under us.
     pub fn holds(&self) -> bool {
         self.identity.is_still_at(&self.path)
     }
 }
 
-/// The fault of a directory that is not there.
+/// Returns the fault of a directory that is not there.
 pub fn missing_directory(dir: &Path) -> Option<SqliteFault> {
     (!dir.exists()).then(|| SqliteFault::NotSetUp(format!("directory {} does not exist", dir.display())))
 }

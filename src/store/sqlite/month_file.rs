@@ -83,8 +83,8 @@ impl MonthFile {
         search::behind(&self.connection).map_err(|error| SqliteFault::of(&error, &self.path))
     }
 
-    /// Gives the space of removed rows back to the disk, and makes the search index anew: it refers to rows by numbers that
-    /// may be others afterwards, and holds what it knew of removed rows until then. Answers the bytes given back.
+    /// Gives the space of removed rows back to the disk, and makes the search index anew: it refers to rows by numbers
+    /// that may be others afterwards, and holds what it knew of removed rows until then. Returns the bytes given back.
     pub fn compact(&self) -> Result<u64, SqliteFault> {
         let path = &self.path;
         let size =

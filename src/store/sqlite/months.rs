@@ -10,18 +10,18 @@ use crate::domain::Month;
 const PREFIX: &str = "difylog-";
 const SUFFIX: &str = ".db";
 
-/// The database of a month.
+/// Returns the database of a month.
 pub fn path(dir: &Path, month: Month) -> PathBuf {
     dir.join(format!("{PREFIX}{month}{SUFFIX}"))
 }
 
-/// The database of a month and the files that SQLite keeps beside it, the database first: without it the others mean
-/// nothing, so a deletion that is interrupted leaves no half of a month.
+/// Returns the database of a month and the files that SQLite keeps beside it, the database first: without it the others
+/// mean nothing, so a deletion that is interrupted leaves no half of a month.
 pub fn paths(dir: &Path, month: Month) -> [PathBuf; 3] {
     ["", "-wal", "-shm"].map(|suffix| dir.join(format!("{PREFIX}{month}{SUFFIX}{suffix}")))
 }
 
-/// The months that have a database, newest first. Files with other names are not ours and are passed over.
+/// Returns the months that have a database, newest first. Files with other names are not ours and are passed over.
 pub fn newest_first(dir: &Path) -> io::Result<Vec<Month>> {
     let mut months = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -54,7 +54,7 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// The file that the path names now.
+    /// Returns the file that the path names now.
     pub fn of(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|metadata| Self::from_metadata(&metadata))
     }
@@ -71,7 +71,7 @@ impl FileIdentity {
         Self { device: 0, inode: 0, made: metadata.created().ok() }
     }
 
-    /// Whether the path still names this file.
+    /// Returns whether the path still names this file.
     pub fn is_still_at(self, path: &Path) -> bool {
         Self::of(path).is_ok_and(|now| now == self)
     }
@@ -90,7 +90,7 @@ pub struct Stamp {
 type Written = (u64, SystemTime);
 
 impl Stamp {
-    /// The files that the path names now.
+    /// Returns the files that the path names now.
     pub fn of(path: &Path) -> io::Result<Self> {
         let written = |metadata: &Metadata| metadata.modified().map(|at| (metadata.len(), at));
         let database = fs::metadata(path)?;
@@ -102,12 +102,12 @@ impl Stamp {
         Ok(Self { identity: FileIdentity::from_metadata(&database), database: written(&database)?, log })
     }
 
-    /// Whether no process has the database open to write: all of it lies in the one file.
+    /// Returns whether no process has the database open to write: all of it lies in the one file.
     pub const fn is_tidy(&self) -> bool {
         self.log.is_none()
     }
 
-    /// Whether nothing was written since.
+    /// Returns whether nothing was written since.
     pub fn is_current(&self, path: &Path) -> bool {
         Self::of(path).is_ok_and(|now| now == *self)
     }

@@ -70,7 +70,7 @@ impl ReadPool {
         months::path(&self.settings.dir, month)
     }
 
-    /// The months there are, newest first.
+    /// Returns the months there are, newest first.
     pub fn months(&self) -> Result<Vec<Month>, SqliteFault> {
         let dir = &self.settings.dir;
         months::newest_first(dir)
@@ -100,9 +100,9 @@ impl ReadPool {
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection to a month; `None` if there is nothing in it. Where connections are short an idle one of another month
-    /// is closed, then `let_go` is asked to close one of the question's own. A question that has none to spare gets one
-    /// more than the bound: at most two of them does each question read at once.
+    /// Returns a connection to a month; `None` if there is nothing in it. Where connections are short an idle one of
+    /// another month is closed, then `let_go` is asked to close one of the question's own. A question that has none to
+    /// spare gets one more than the bound: at most two of them does each question read at once.
     ///
     /// `through_log`: reads a month as if a writer had it open, whether or not one has.
     pub fn open(
@@ -168,7 +168,8 @@ impl ReadPool {
         });
     }
 
-    /// Closes idle connections that have not been used for a while, or whose file is another one now. Answers how many stay.
+    /// Closes idle connections that have not been used for a while, or whose file is another one now. Returns how many
+    /// stay.
     fn sweep(&self, age: Duration) -> usize {
         let mut guard = self.lock();
         let Some(idle) = guard.as_mut() else { return 0 };

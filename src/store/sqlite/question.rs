@@ -59,7 +59,7 @@ impl SqliteQuestion {
         Self { pool, given_up: GivenUp::default(), _permit: None }
     }
 
-    /// The months there are, newest first.
+    /// Returns the months there are, newest first.
     pub fn months(&self) -> Result<Vec<Month>, SqliteFault> {
         self.pool.months()
     }
@@ -180,8 +180,9 @@ impl Shelf {
         Some(open.remove(index))
     }
 
-    /// Closes the connection that was asked longest ago and is not being asked now; one of a month that is being written to
-    /// only where there is no other, since it will have changed when it is opened again. Answers whether there was one.
+    /// Closes the connection that was asked longest ago and is not being asked now; one of a month that is being
+    /// written to only where there is no other, since it will have changed when it is opened again. Returns whether
+    /// there was one.
     fn let_go(&self) -> bool {
         let mut open = self.open.borrow_mut();
         let is_idle = |connected: &Rc<Connected>| Rc::strong_count(connected) == 1;
@@ -226,7 +227,7 @@ impl OpenMonth {
         question(&connected.connection).map_err(|error| self.fault(&error))
     }
 
-    /// What an error in reading this month's rows means.
+    /// Returns what an error in reading this month's rows means.
     pub fn fault(&self, error: &rusqlite::Error) -> SqliteFault {
         SqliteFault::of(error, &self.path)
     }
@@ -249,7 +250,7 @@ impl OpenMonth {
         Ok(())
     }
 
-    /// Whether the month has an instant of the range.
+    /// Returns whether the month has an instant of the range.
     pub fn overlaps(&self, range: TimeRange) -> bool {
         range.from.is_none_or(|from| from < self.month.end())
             && range.until.is_none_or(|until| self.month.start() < until)

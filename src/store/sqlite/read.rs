@@ -35,7 +35,8 @@ pub fn lookup(months: &[OpenMonth], lookup: &Lookup) -> Result<Vec<Document>, Sq
     Ok(found)
 }
 
-/// A run without payloads, in its newest revision. `near`: the month that it most likely lies in, looked into first.
+/// Returns a run without payloads, in its newest revision. `near`: the month that it most likely lies in, looked into
+/// first.
 pub fn run_summary(
     months: &[OpenMonth],
     tenant_id: TenantId,
@@ -54,7 +55,7 @@ pub fn run_summary(
     })
 }
 
-/// A month's copy of a record.
+/// Returns a month's copy of a record.
 pub fn document(connection: &Connection, key: RecordKey, content: Content) -> rusqlite::Result<Option<Document>> {
     let mut statement = connection.prepare_cached(tables::of(key.kind).by_id(content))?;
     let found = statement

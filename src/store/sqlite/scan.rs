@@ -78,7 +78,7 @@ pub fn end(question: &SqliteQuestion, scan: &Scan) -> Result<Option<Cursor>, Sql
     })
 }
 
-/// The last row of a month's walk, through the index by time.
+/// Returns the last row of a month's walk, through the index by time.
 fn last(scan: &Scan) -> (String, Vec<Value>) {
     let (table, conditions) = (tables::of(scan.kind).name, conditions(scan));
     let sql =
@@ -122,7 +122,7 @@ pub fn children(
     })
 }
 
-/// The ids of a tenant's records whose column holds one of the values, in their order, each once.
+/// Returns the ids of a tenant's records whose column holds one of the values, in their order, each once.
 fn ids_by(
     months: &[OpenMonth],
     kind: Kind,
@@ -168,7 +168,7 @@ pub fn tenant_counts(question: &SqliteQuestion, month: Month) -> Result<Vec<Tena
     Ok(counts.into_iter().map(count).collect())
 }
 
-/// The months that a walk may meet, oldest first.
+/// Returns the months that a walk may meet, oldest first.
 fn in_range<'m>(months: &'m [OpenMonth], scan: &Scan) -> impl DoubleEndedIterator<Item = &'m OpenMonth> {
     let from = scan.created.from.max(scan.after.map(|cursor| cursor.created_at));
     let range = TimeRange { from, until: scan.created.until };
@@ -212,7 +212,7 @@ impl Step<'_> {
     }
 }
 
-/// What a walk demands of a row.
+/// Returns what a walk demands of a row.
 fn conditions(scan: &Scan) -> Conditions {
     let mut conditions = Conditions::default();
     if let Some(after) = scan.after {

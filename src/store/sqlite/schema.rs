@@ -94,7 +94,7 @@ CREATE INDEX IF NOT EXISTS workflow_offloads_truncated ON workflow_offloads (ten
     WHERE truncated IS NOT NULL;
 ";
 
-/// What version 6 has besides: what ended after the file's month, of which another month may hold a copy, too.
+/// Returns what version 6 has besides: what ended after the file's month, of which another month may hold a copy, too.
 fn ended_later(month: Month) -> String {
     let later = newest::ended_later(month);
     ["workflow_runs", "workflow_node_executions"]
@@ -184,7 +184,7 @@ fn add_columns(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// How SQLite goes about a statement over a month, in its own words.
+/// Returns how SQLite goes about a statement over a month, in its own words.
 #[cfg(test)]
 pub fn plan(sql: &str, values: &[rusqlite::types::Value]) -> String {
     let mut connection = Connection::open_in_memory().unwrap();

@@ -87,7 +87,7 @@ CREATE TRIGGER workflow_node_executions_deleted AFTER DELETE ON workflow_node_ex
 END;
 ";
 
-/// The indexed columns of a kind, in the order of its FTS5 table.
+/// Returns the indexed columns of a kind, in the order of its FTS5 table.
 const fn indexed(kind: Kind) -> &'static [TextField] {
     match kind {
         Kind::WorkflowRun => &[TextField::Error, TextField::Inputs, TextField::Outputs],
@@ -96,7 +96,7 @@ const fn indexed(kind: Kind) -> &'static [TextField] {
     }
 }
 
-/// Whether a field holds JSON, whose escapes are undone before it is looked into.
+/// Returns whether a field holds JSON, whose escapes are undone before it is looked into.
 pub const fn is_json(field: TextField) -> bool {
     matches!(field, TextField::Inputs | TextField::Outputs | TextField::ProcessData)
 }
@@ -120,8 +120,8 @@ impl IndexSearch {
         Some(Self { kind, expression })
     }
 
-    /// What a row of a month must be, to be looked into at all; `None`: anything, the index is too far behind, or was made
-    /// with another folding.
+    /// Returns what a row of a month must be, to be looked into at all; `None`: anything, the index is too far behind,
+    /// or was made with another folding.
     pub fn condition(&self, file: &OpenMonth) -> Result<Option<(String, Vec<Value>)>, SqliteFault> {
         if !file.ask(is_of_this_folding)? {
             return Ok(None);
@@ -162,7 +162,7 @@ impl IndexSearch {
     }
 }
 
-/// Whether the rows that are indexed were folded as this program folds keywords.
+/// Returns whether the rows that are indexed were folded as this program folds keywords.
 fn is_of_this_folding(connection: &Connection) -> rusqlite::Result<bool> {
     let folding = format!("SELECT max(row) FROM search_indexed WHERE of = '{FOLDED}'");
     Ok(connection.prepare_cached(&folding)?.query_row((), |row| row.get::<_, Option<i64>>(0))? == Some(FOLDING))
@@ -195,7 +195,7 @@ pub fn behind(connection: &Connection) -> rusqlite::Result<i64> {
     Ok(behind)
 }
 
-/// Indexes some rows of a month. Answers whether there may be more.
+/// Indexes some rows of a month. Returns whether there may be more.
 pub fn catch_up(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
     if !is_of_this_folding(transaction)? {
         renew(transaction)?;
@@ -208,7 +208,7 @@ pub fn catch_up(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
     Ok(false)
 }
 
-/// Rows that changed since they were indexed. Answers whether there were any.
+/// Rows that changed since they were indexed. Returns whether there were any.
 fn index_changed(transaction: &Transaction<'_>, kind: Kind) -> rusqlite::Result<bool> {
     let of = tables::of(kind).name;
     let changed = format!(
@@ -225,7 +225,7 @@ fn index_changed(transaction: &Transaction<'_>, kind: Kind) -> rusqlite::Result<
     Ok(!rows.is_empty())
 }
 
-/// Rows that are new. Answers whether there were any.
+/// Rows that are new. Returns whether there were any.
 fn index_new(transaction: &Transaction<'_>, kind: Kind) -> rusqlite::Result<bool> {
     let of = tables::of(kind).name;
     let mark = format!("SELECT row FROM search_indexed WHERE of = '{of}'");

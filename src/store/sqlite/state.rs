@@ -58,7 +58,7 @@ impl StateFile {
         Self { settings, open: Some(Arc::default()) }
     }
 
-    /// The file, to be read only.
+    /// Returns the file, to be read only.
     pub fn to_read(settings: SqliteSettings) -> Self {
         Self { settings, open: None }
     }
@@ -118,7 +118,7 @@ impl StateFile {
         Ok(deleted.is_some_and(|rows| rows > 0))
     }
 
-    /// A number that is another one after another connection wrote to the file; `None`: there is no file.
+    /// Returns a number that is another one after another connection wrote to the file; `None`: there is no file.
     pub fn changes(&self) -> Result<Option<i64>, SqliteFault> {
         self.with(Access::Read, |connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
     }
@@ -131,7 +131,7 @@ impl StateFile {
         Ok(())
     }
 
-    /// The months that are marked.
+    /// Returns the months that are marked.
     pub fn retired(&self) -> Result<Vec<Month>, SqliteFault> {
         let months = self.with(Access::Read, |connection| {
             let mut statement = connection.prepare("SELECT month FROM retired_months")?;
@@ -140,7 +140,7 @@ impl StateFile {
         Ok(months.unwrap_or_default().iter().filter_map(|month| month.parse().ok()).collect())
     }
 
-    /// Removes marks older than an instant. Answers how many.
+    /// Removes marks older than an instant. Returns how many.
     pub fn purge_retired(&self, before: Timestamp) -> Result<u64, SqliteFault> {
         let purged = self.with(Access::Read, |connection| {
             connection.execute("DELETE FROM retired_months WHERE at < ?1", [before.micros()])
@@ -260,7 +260,7 @@ fn version_of(connection: &Connection, key: &str) -> rusqlite::Result<Option<i64
     connection.query_row("SELECT version FROM state WHERE key = ?1", [key], |row| row.get(0)).optional()
 }
 
-/// A version that no entry has where it does not fit.
+/// Returns a version that no entry has where it does not fit.
 fn to_stored(version: StateVersion) -> i64 {
     i64::try_from(version).unwrap_or(-1)
 }

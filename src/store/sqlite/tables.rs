@@ -103,7 +103,7 @@ const fn name_of(kind: Kind) -> &'static str {
     }
 }
 
-/// The table of a kind.
+/// Returns the table of a kind.
 pub fn of(kind: Kind) -> &'static RecordTable {
     static TABLES: LazyLock<[RecordTable; 4]> = LazyLock::new(|| Kind::ALL.map(RecordTable::new));
     let [runs, nodes, logs, offloads] = &*TABLES;
@@ -115,7 +115,7 @@ pub fn of(kind: Kind) -> &'static RecordTable {
     }
 }
 
-/// What lists show of a kind.
+/// Returns what lists show of a kind.
 fn summary_of(kind: Kind) -> impl Iterator<Item = Stored> {
     let enclosing = if kind == Kind::NodeExecution { NodeExecution::ENCLOSING.len() } else { 0 };
     let columns = schema::columns(kind).iter().filter(|column| column.role == Role::Summary).map(Stored::Column);
@@ -131,8 +131,8 @@ pub fn stored_of(kind: Kind) -> impl Iterator<Item = Stored> {
     light.chain(payloads).chain([Stored::Extra])
 }
 
-/// The statement that creates a kind's table. Identity is (tenant, id): the rows themselves lie in order of arrival, which
-/// keeps large rows from being moved by random ids.
+/// Returns the statement that creates a kind's table. Identity is (tenant, id): the rows themselves lie in order of
+/// arrival, which keeps large rows from being moved by random ids.
 pub fn create(kind: Kind) -> String {
     let columns: Vec<_> = stored_of(kind).map(Stored::declaration).collect();
     let name = name_of(kind);
@@ -162,7 +162,7 @@ impl RecordTable {
         table
     }
 
-    /// What reads one record by tenant and id.
+    /// Returns what reads one record by tenant and id.
     pub fn by_id(&self, content: Content) -> &str {
         if content == Content::Light { &self.by_id_light } else { &self.by_id }
     }
@@ -176,7 +176,7 @@ impl RecordTable {
         format!("SELECT {} FROM {}", columns.collect::<Vec<_>>().join(", "), self.name)
     }
 
-    /// What a list shows, each column with the name or alias of the table before it.
+    /// Returns what a list shows, each column with the name or alias of the table before it.
     pub fn summary_list(&self, alias: &str) -> String {
         let columns = self.summary.iter().map(|stored| format!("{alias}.\"{}\"", stored.name()));
         columns.collect::<Vec<_>>().join(", ")

@@ -74,7 +74,7 @@ impl Packer {
     }
 }
 
-/// The value to bind: the frame if there is one, else the text.
+/// Returns the value to bind: the frame if there is one, else the text.
 pub fn value<'a>(text: Option<&'a str>, frame: Option<&'a [u8]>) -> ToSqlOutput<'a> {
     ToSqlOutput::Borrowed(match (frame, text) {
         (Some(frame), _) => ValueRef::Blob(frame),
@@ -105,7 +105,7 @@ pub fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
     connection.create_scalar_function("json_contains", 2, flags, |context| contains(context, Keyword::is_in_json))
 }
 
-/// Whether the first argument holds the second, a keyword.
+/// Returns whether the first argument holds the second, a keyword.
 fn contains(context: &Context<'_>, is_in: impl Fn(&Keyword, &str) -> bool) -> rusqlite::Result<bool> {
     // The keyword is the same for all rows: it is made ready once for a statement.
     let keyword = context.get_or_create_aux(1, |value| value.as_str().map(Keyword::new))?;

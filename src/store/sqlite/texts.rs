@@ -64,7 +64,7 @@ fn named_sql(kind: Kind) -> String {
     format!("SELECT truncated FROM {} WHERE tenant_id = ?1 AND truncated IS NOT NULL", tables::of(kind).name)
 }
 
-/// The texts that rows name, as far as they are wanted; each once.
+/// Returns the texts that rows name, as far as they are wanted; each once.
 fn hashes(
     connection: &Connection,
     sql: &str,

@@ -58,7 +58,7 @@ pub fn write_group(files: &mut WriteFiles, group: Vec<WriteRequest>) {
     }
 }
 
-/// What an action is worth until something better is known: never an ack.
+/// Returns what an action is worth until something better is known: never an ack.
 fn unanswered() -> Verdict {
     Verdict::Retry(RetryCause { status: None, detail: String::from("not attempted") })
 }

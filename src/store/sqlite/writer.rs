@@ -134,8 +134,8 @@ enum Quiet {
 }
 
 impl Inbox {
-    /// The next command; `Ok(None)`: none for now, and other work may be done; it waits at most [`TICK`]. `Err`: there will
-    /// be none.
+    /// Returns the next command; `Ok(None)`: none for now, and other work may be done; it waits at most [`TICK`].
+    /// `Err`: there will be none.
     fn next(&mut self) -> Result<Option<Command>, ()> {
         let mut within = |pause| self.runtime.block_on(async { timeout(pause, self.queue.recv()).await });
         let next = match self.quiet {

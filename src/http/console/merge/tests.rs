@@ -62,7 +62,7 @@ fn worlds() -> impl Strategy<Value = Vec<Made>> {
     })
 }
 
-/// The store's page behind a place, as the port answers it.
+/// Returns the store's page behind a place, as the port answers it.
 fn own_page(world: &[Made], after: Option<Cursor>, limit: usize) -> Source {
     let mut rows: Vec<_> =
         world.iter().filter(|made| made.in_store).map(|made| stored(made.number, made.micros)).collect();

@@ -24,7 +24,7 @@ use crate::http::ui::layout::{PageFrame, page as whole_page};
 /// The fields of a form that say which letters.
 const SELECTING: [&str; 7] = ["reason", "tenant_id", "kind", "since", "until", "doubtful", "sha256"];
 
-/// The address of a replay's progress.
+/// Returns the address of a replay's progress.
 pub(super) fn path(id: Uuid) -> String {
     format!("{PATH}/replays/{id}")
 }
@@ -119,7 +119,7 @@ fn dry_run(viewer: &Viewer, fields: &Fields, report: &ReplayReport) -> Response 
     whole_page(StatusCode::OK, &frame, &content)
 }
 
-/// How far a replay is: a page, or the part of it that a script asks for.
+/// Returns how far a replay is: a page, or the part of it that a script asks for.
 pub(in crate::http::ui) async fn progress(
     viewer: Viewer,
     Operating(queue, _): Operating,

@@ -16,7 +16,7 @@ use crate::http::ui::format::{bytes, count, line, short, time};
 use crate::http::ui::layout::page as whole_page;
 use crate::http::ui::tree::text;
 
-/// The page.
+/// Returns the page.
 pub(in crate::http::ui) async fn letter(
     viewer: Viewer,
     Operating(queue, _): Operating,

@@ -20,7 +20,7 @@ impl View<'_> {
         query_of(&pairs)
     }
 
-    /// Where a script asks how many newer rows there are; `None` where newer rows do not belong on the page.
+    /// Returns where a script asks how many newer rows there are; `None` where newer rows do not belong on the page.
     pub(super) fn newer(&self, kind: &str) -> Option<String> {
         let is_newest_first = ["cursor", "sort", "order"].iter().all(|name| self.state.get(name).is_none());
         if !is_newest_first || self.span.created.until.is_some() {
@@ -32,7 +32,7 @@ impl View<'_> {
         Some(format!("/ui/data/{}/{kind}{}", self.reader.tenant_id(), query_of(&pairs)))
     }
 
-    /// The filters and the keyword by the parameters of the API.
+    /// Returns the filters and the keyword by the parameters of the API.
     fn conditions(&self) -> Vec<(&str, String)> {
         let mut pairs: Vec<(&str, String)> = Vec::new();
         for (name, _) in self.filters {

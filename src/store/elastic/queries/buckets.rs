@@ -46,7 +46,8 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    /// The sum, if it is certain that no step of adding it up was rounded: then it is a whole number below 2^53.
+    /// Returns the sum, if it is certain that no step of adding it up was rounded: then it is a whole number below
+    /// 2^53.
     #[allow(clippy::cast_possible_truncation, reason = "bounded just before")]
     pub(super) fn exact_sum(&self) -> Option<i128> {
         let largest = self.min.unwrap_or(0.0).abs().max(self.max.unwrap_or(0.0).abs());
@@ -58,7 +59,7 @@ impl Stats {
 pub(super) type AfterKey = Value;
 
 impl EngineReader<'_> {
-    /// A page of buckets, and where the next one begins; `None`: it is the last.
+    /// Returns a page of buckets, and where the next one begins; `None`: it is the last.
     pub(super) async fn buckets<K: DeserializeOwned>(
         &self,
         question: &EngineQuestion,

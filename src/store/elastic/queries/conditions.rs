@@ -46,7 +46,7 @@ impl EngineQuestion {
         Self::of(&ListFilter::Runs(filter.clone()), search)
     }
 
-    /// The conditions on the logs themselves; those on their runs are the caller's.
+    /// Returns the conditions on the logs themselves; those on their runs are the caller's.
     pub(super) fn logs(filter: &AppLogFilter) -> Self {
         let mut question = Self::new(Kind::AppLog, filter.tenant_id);
         question.demand(&filter.conditions());
@@ -66,19 +66,19 @@ impl EngineQuestion {
         self.filters.push(filter);
     }
 
-    /// The same question, with one condition more.
+    /// Returns the same question, with one condition more.
     pub(super) fn and(&self, filter: Value) -> Self {
         let mut question = self.clone();
         question.add(filter);
         question
     }
 
-    /// Whether a record of its kind can have copies in several months: its start can change.
+    /// Returns whether a record of its kind can have copies in several months: its start can change.
     pub(super) const fn can_move(&self) -> bool {
         matches!(self.kind, Kind::WorkflowRun | Kind::NodeExecution)
     }
 
-    /// Whether it looks for a keyword.
+    /// Returns whether it looks for a keyword.
     pub(super) const fn has_text(&self) -> bool {
         self.text.is_some()
     }
@@ -106,14 +106,15 @@ impl EngineQuestion {
         json!({ "bool": { "filter": filters, "must_not": superseded } })
     }
 
-    /// The records among which the keyword is looked for, of which a searched text was cut; `None` without a keyword.
+    /// Returns the records among which the keyword is looked for, of which a searched text was cut; `None` without a
+    /// keyword.
     pub(super) fn cut_texts(&self) -> Option<Self> {
         let (_, columns) = self.text.as_ref()?;
         Some(Self { text: None, ..self.and(terms("truncated.field", columns)) })
     }
 }
 
-/// What finds the documents whose column holds what is demanded.
+/// Returns what finds the documents whose column holds what is demanded.
 pub(in crate::store::elastic) fn demanded(condition: &Condition<'_>) -> Value {
     let column = condition.column;
     match &condition.demand {
@@ -147,7 +148,7 @@ fn seconds(column: &str, bounds: Bounds<f64>) -> Value {
     range(column, [("gte", finite(bounds.min)), ("lte", finite(bounds.max))])
 }
 
-/// What finds an app log whatever its run is.
+/// Returns what finds an app log whatever its run is.
 pub(super) fn log_itself(keyword: &LogKeyword) -> Value {
     let of_end_user =
         |condition: Value| json!({ "bool": { "filter": [term("created_by_role", "end_user"), condition] } });

@@ -101,7 +101,7 @@ impl EngineReader<'_> {
         self.log_page(logs.and(condition), offset, limit).await
     }
 
-    /// The join as a condition on logs, if at most so many runs are in it.
+    /// Returns the join as a condition on logs, if at most so many runs are in it.
     async fn by_few_runs(&self, join: &Join, most: u64) -> Result<Option<Value>, SinkFault> {
         let Some(runs) = self.few(&join.runs, most).await? else { return Ok(None) };
         let mut conditions = of_runs(&runs);
@@ -117,7 +117,7 @@ impl EngineReader<'_> {
         Ok(Some(either(&conditions)))
     }
 
-    /// The ids of all records that a question finds, if they are at most so many.
+    /// Returns the ids of all records that a question finds, if they are at most so many.
     async fn few(&self, question: &EngineQuestion, most: u64) -> Result<Option<Vec<RecordId>>, SinkFault> {
         if !self.count(question, most).await?.exact {
             return Ok(None);
@@ -128,7 +128,8 @@ impl EngineReader<'_> {
         Ok(Some(ids))
     }
 
-    /// How many logs the join lets pass: those by their runs, and those by themselves without the ones that are both.
+    /// Returns how many logs the join lets pass: those by their runs, and those by themselves without the ones that are
+    /// both.
     async fn walked_total(&self, logs: &EngineQuestion, join: &Join) -> Result<u64, SinkFault> {
         let by_runs = self.count_joined(logs, &join.runs).await?;
         let Some(condition) = &join.log else { return Ok(by_runs) };
@@ -141,7 +142,7 @@ impl EngineReader<'_> {
         Ok((by_runs + by_themselves).saturating_sub(by_both))
     }
 
-    /// How many logs have a run that a question finds.
+    /// Returns how many logs have a run that a question finds.
     async fn count_joined(&self, logs: &EngineQuestion, runs: &EngineQuestion) -> Result<u64, SinkFault> {
         let by_run = json!([{ "id": { "terms": { "field": "workflow_run_id" } } }]);
         let (mut total, mut after) = (0, None);
@@ -164,7 +165,7 @@ impl EngineReader<'_> {
         }
     }
 
-    /// How many of at most [`WINDOW`] ids a question finds.
+    /// Returns how many of at most [`WINDOW`] ids a question finds.
     async fn count_of(&self, question: &EngineQuestion, ids: &[RecordId]) -> Result<u64, SinkFault> {
         let by_index = json!({ "indices": { "terms": { "field": "_index", "size": INDICES } } });
         let body = json!({ "size": 0, "track_total_hits": true, "aggs": by_index });
@@ -211,7 +212,7 @@ impl EngineReader<'_> {
         self.logs_by_id(logs, &wanted).await
     }
 
-    /// Which of a page of logs, each with its run, the join lets pass.
+    /// Returns which of a page of logs, each with its run, the join lets pass.
     async fn passing(
         &self,
         logs: &EngineQuestion,
@@ -234,7 +235,7 @@ impl EngineReader<'_> {
         Ok(passing)
     }
 
-    /// Which of at most [`WINDOW`] ids a question finds.
+    /// Returns which of at most [`WINDOW`] ids a question finds.
     async fn those_of(&self, question: &EngineQuestion, ids: &[RecordId]) -> Result<HashSet<RecordId>, SinkFault> {
         if ids.is_empty() {
             return Ok(HashSet::new());

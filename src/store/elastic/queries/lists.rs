@@ -23,7 +23,7 @@ use crate::store::STRETCH_BYTES;
 const COUNTABLE: u64 = 1 << 30;
 
 impl EngineReader<'_> {
-    /// A stretch of a list with the documents behind its rows.
+    /// Returns a stretch of a list with the documents behind its rows.
     pub(super) async fn listed_documents(
         &self,
         question: &EngineQuestion,
@@ -104,7 +104,7 @@ impl EngineReader<'_> {
         Ok(())
     }
 
-    /// A stretch of a list; with `count_to` also how many rows there are in all.
+    /// Returns a stretch of a list; with `count_to` also how many rows there are in all.
     pub(super) async fn page(
         &self,
         question: &EngineQuestion,
@@ -142,7 +142,7 @@ impl EngineReader<'_> {
         Ok(Total { value: found.min(bound - 1), exact: found < bound })
     }
 
-    /// The copies that count of those rows that another month may supersede.
+    /// Returns the copies that count of those rows that another month may supersede.
     async fn newest_of_changing(
         &self,
         question: &EngineQuestion,
@@ -172,8 +172,9 @@ struct List {
     doubled: BTreeSet<Month>,
 }
 
-/// The places of a list in the order in which they are asked. A list by time most often ends within its first month, so
-/// that one is asked alone, and all others, if need be, together. Months behind the page's beginning are not asked.
+/// Returns the places of a list in the order in which they are asked. A list by time most often ends within its first
+/// month, so that one is asked alone, and all others, if need be, together. Months behind the page's beginning are not
+/// asked.
 fn stretches(places: &[IndexPlace], question: &EngineQuestion, page: &Page) -> Vec<Vec<IndexPlace>> {
     if page.sort != SortBy::CreatedAt {
         return vec![places.to_vec()];

@@ -17,7 +17,7 @@ use crate::domain::{AppLog, RecordId, SinkFault};
 pub(super) const WINDOW: usize = 10_000;
 
 impl EngineReader<'_> {
-    /// A page of logs, and how many there are in all.
+    /// Returns a page of logs, and how many there are in all.
     pub(super) async fn app_logs(
         &self,
         filter: &AppLogFilter,
@@ -31,7 +31,7 @@ impl EngineReader<'_> {
         }
     }
 
-    /// A page of the logs that satisfy conditions of their own only.
+    /// Returns a page of the logs that satisfy conditions of their own only.
     pub(super) async fn log_page(
         &self,
         question: EngineQuestion,

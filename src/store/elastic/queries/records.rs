@@ -96,7 +96,7 @@ impl EngineReader<'_> {
         Ok(found)
     }
 
-    /// The copies whose payloads are to be read: of each record the newest, or all.
+    /// Returns the copies whose payloads are to be read: of each record the newest, or all.
     async fn versions(&self, addresses: &[DocumentAddress], lookup: &Lookup) -> Result<Vec<Found>, SinkFault> {
         let mut copies: HashMap<(RecordId, Option<IndexPlace>), Found> = HashMap::new();
         for (address, source) in self.columns(addresses, &VERSION_COLUMNS).await? {

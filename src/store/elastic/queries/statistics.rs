@@ -103,7 +103,7 @@ impl EngineReader<'_> {
         Ok(())
     }
 
-    /// The first and the last `created_at` that a question finds, to the millisecond.
+    /// Returns the first and the last `created_at` that a question finds, to the millisecond.
     async fn ends(&self, question: &EngineQuestion) -> Result<Option<(Timestamp, Timestamp)>, SinkFault> {
         let of = |end: &str| json!({ end: { "field": "created_at" } });
         let body = json!({ "size": 0, "aggs": { "first": of("min"), "last": of("max") } });

@@ -39,7 +39,7 @@ pub(super) fn stretches(zone: Tz, from: Timestamp, to: Timestamp) -> Vec<Stretch
     stretches
 }
 
-/// The first second of another offset, in `before..=after`.
+/// Returns the first second of another offset, in `before..=after`.
 fn change(zone: Tz, mut before: i64, mut after: i64) -> i64 {
     let offset = offset_at(zone, before);
     while after - before > 1 {
@@ -70,12 +70,12 @@ fn utc(seconds: i64) -> NaiveDateTime {
     DateTime::from_timestamp(seconds, 0).unwrap_or_default().naive_utc()
 }
 
-/// The local date of an instant in seconds.
+/// Returns the local date of an instant in seconds.
 pub(super) fn date(seconds: i64, offset: i32) -> chrono::NaiveDate {
     (utc(seconds) + Duration::seconds(offset.into())).date()
 }
 
-/// An offset as the engines read it: `+05:45`, `-00:44:30`.
+/// Returns an offset as the engines read it: `+05:45`, `-00:44:30`.
 pub(super) fn spelled(offset: i32) -> String {
     let (sign, size) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
     let (hours, minutes, seconds) = (size / 3_600, size / 60 % 60, size % 60);

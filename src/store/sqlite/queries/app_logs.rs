@@ -109,7 +109,7 @@ fn walk(
     Ok((logs, total))
 }
 
-/// The runs in whose inputs or outputs a keyword may be, as far as an index knows; `None`: any run.
+/// Returns the runs in whose inputs or outputs a keyword may be, as far as an index knows; `None`: any run.
 fn candidates(
     months: &[OpenMonth],
     tenant_id: TenantId,
@@ -132,7 +132,7 @@ fn candidates(
     Ok(Some(found))
 }
 
-/// What a log must be for the keyword to find it, by its run or by itself.
+/// Returns what a log must be for the keyword to find it, by its run or by itself.
 fn possible(asked: &LogKeyword, runs: &HashSet<RecordId>) -> (String, Vec<Value>) {
     let list = |ids: &mut dyn Iterator<Item = &RecordId>| {
         let ids: Vec<String> = ids.map(|id| format!("\"{}\"", id.uuid().simple())).collect();
@@ -159,7 +159,7 @@ fn beside_runs(conditions: &Conditions) -> String {
     )
 }
 
-/// The status of the run beside a log, if that copy is final: else a newer one may lie in another month.
+/// Returns the status of the run beside a log, if that copy is final: else a newer one may lie in another month.
 fn beside(row: &Row<'_>, month: Month) -> rusqlite::Result<Option<Box<str>>> {
     let columns = row.as_ref().column_count();
     let revision = row.get::<_, Option<i64>>(columns - 1)?.map(Revision::from_stored);
@@ -178,13 +178,13 @@ struct Wanted<'f> {
 }
 
 impl Wanted<'_> {
-    /// Whether the end of the run settles that the log is not wanted.
+    /// Returns whether the end of the run settles that the log is not wanted.
     fn is_unmet_by(&self, end: Option<&str>) -> bool {
         let wanted = self.filter.run_status.as_deref();
         wanted.is_some() && end.is_some() && end != wanted
     }
 
-    /// Whether it settles that it is.
+    /// Returns whether it settles that it is.
     fn is_met_by(&self, end: Option<&str>) -> bool {
         self.keyword.is_none() && end.is_some() && end == self.filter.run_status.as_deref()
     }
@@ -207,7 +207,7 @@ impl Wanted<'_> {
     }
 }
 
-/// Whether the keyword finds the log by itself.
+/// Returns whether the keyword finds the log by itself.
 fn is_in_log(asked: &LogKeyword, keyword: &Keyword, log: &AppLog) -> bool {
     let is_of_end_user = &*log.created_by_role == "end_user";
     asked.run_id == Some(log.workflow_run_id)
@@ -215,7 +215,7 @@ fn is_in_log(asked: &LogKeyword, keyword: &Keyword, log: &AppLog) -> bool {
         || (is_of_end_user && log.creator.as_ref().is_some_and(|creator| keyword.is_in_text(creator)))
 }
 
-/// Whether the run of a log, in its newest revision, meets conditions.
+/// Returns whether the run of a log, in its newest revision, meets conditions.
 fn is_run(months: &[OpenMonth], log: &AppLog, mut conditions: Conditions) -> Result<bool, SqliteFault> {
     let key = RecordKey { tenant_id: log.tenant_id, kind: Kind::WorkflowRun, id: log.workflow_run_id };
     let months = newest::likeliest_first(months, Some(log.created_at.month()));

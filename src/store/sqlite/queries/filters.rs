@@ -38,13 +38,13 @@ impl Rows {
         Self::of(&ListFilter::Runs(filter.clone()))
     }
 
-    /// What a log must be by itself, whatever its run is.
+    /// Returns what a log must be by itself, whatever its run is.
     pub fn of_app_logs(filter: &AppLogFilter) -> Self {
         let conditions = of_tenant(filter.tenant_id, true, &filter.conditions());
         Self::new(Kind::AppLog, filter.tenant_id, filter.created, conditions)
     }
 
-    /// What rows of a month must be.
+    /// Returns what rows of a month must be.
     pub fn conditions_in(&self, file: &OpenMonth) -> Result<Conditions, SqliteFault> {
         let mut conditions = self.conditions.clone();
         if let Some(search) = &self.search
@@ -57,7 +57,7 @@ impl Rows {
         Ok(conditions)
     }
 
-    /// What rows of a month must be for a keyword to be in them, as the index knows; `None`: it does not.
+    /// Returns what rows of a month must be for a keyword to be in them, as the index knows; `None`: it does not.
     pub fn candidates_in(&self, file: &OpenMonth) -> Result<Option<Conditions>, SqliteFault> {
         let Some(search) = &self.search else { return Ok(None) };
         let Some((text, values)) = search.condition(file)? else { return Ok(None) };

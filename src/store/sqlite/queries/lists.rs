@@ -103,7 +103,7 @@ impl<'m> Unread<'m> {
         Self { file, conditions: None, after: page.after }
     }
 
-    /// The next rows, older copies with them, and whether there may be more.
+    /// Returns the next rows, older copies with them, and whether there may be more.
     fn next(&mut self, rows: &Rows, page: &Page) -> Result<(Vec<Summary>, bool), SqliteFault> {
         let conditions = match self.conditions.take() {
             Some(conditions) => conditions,
@@ -155,7 +155,7 @@ fn newest_of(months: &[OpenMonth], rows: &Rows, round: Vec<(Month, Summary)>) ->
     Ok(round.into_iter().filter(counts).map(|(_, row)| row).collect())
 }
 
-/// Whether a month may have rows after the position, in a list by time.
+/// Returns whether a month may have rows after the position, in a list by time.
 fn is_ahead(file: &OpenMonth, page: &Page) -> bool {
     let Some(Position { cursor, .. }) = page.after else { return true };
     match page.direction {
@@ -176,7 +176,7 @@ fn rows(file: &OpenMonth, kind: Kind, conditions: &Conditions, page: &Page) -> R
     })
 }
 
-/// What reads a stretch of a month, older copies with it.
+/// Returns what reads a stretch of a month, older copies with it.
 fn statement(kind: Kind, conditions: &Conditions, page: &Page) -> (String, Vec<Value>) {
     let (sign, order) = match page.direction {
         Direction::Descending => ("<", "DESC"),
@@ -216,7 +216,7 @@ mod tests {
     use crate::store::sqlite::schema;
     use crate::store::sqlite::search::IndexSearch;
 
-    /// How SQLite goes about a list by time.
+    /// Returns how SQLite goes about a list by time.
     fn plan(rows: &Rows, direction: Direction) -> String {
         let (sql, values) = statement(rows.kind, &rows.conditions, &Page { direction, ..Page::newest(20) });
         schema::plan(&sql, &values)

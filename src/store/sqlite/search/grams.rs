@@ -61,7 +61,7 @@ fn unpack(gram: u64) -> impl Iterator<Item = u32> {
     characters.into_iter().filter_map(|character| character.checked_sub(1))
 }
 
-/// The longer gram at a place; `None` at the last character.
+/// Returns the longer gram at a place; `None` at the last character.
 fn longest(characters: &[char], place: usize) -> Option<Gram<'_>> {
     match characters.get(place..place + 3) {
         Some(three) if three.iter().all(|character| *character < WIDE) => Some(three),
@@ -109,7 +109,7 @@ pub fn of_keyword(keyword: &str) -> Option<GramDemand> {
     Some(GramDemand { words, is_prefix, is_exact })
 }
 
-/// Whether no other characters are spelled alike.
+/// Returns whether no other characters are spelled alike.
 fn is_told(characters: &[char]) -> bool {
     characters.iter().all(|character| u32::from(*character) < LONG)
 }
@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// What the index answers.
+    /// Returns what the index answers.
     fn finds(demand: &GramDemand, text: &str) -> bool {
         let words = of_text(&fold(text));
         let words: Vec<&str> = words.split(' ').collect();
