@@ -1,7 +1,7 @@
 //! The dead-letter queue as the API and the log explorer work on it: one walk at a time in this process, because a walk holds
 //! the letters that it has met; replays in the background, whose progress is asked for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::amqp::dead_letter::tenant_and_kind;
+use crate::amqp::dead_letter::{LetterCounts, tenant_and_kind};
 use crate::amqp::{
     AmqpError, AmqpSettings, DeadLetters, LetterSelection, LetterSummary, Patience, ReplayPace, ReplayReport, Shown,
 };
@@ -18,10 +18,6 @@ use crate::domain::document::ContentHash;
 
 /// Letters that a look walks over: the first of the queue.
 pub(super) const MOST_WALKED: u64 = 10_000;
-/// Values of a reason, tenant or kind that are counted apart; a stranger's letters may say anything.
-const MOST_VALUES: usize = 100;
-/// Characters of a reason that tell it from others.
-const TELLING: usize = 100;
 /// Replays that are remembered, the newest.
 const REMEMBERED: usize = 20;
 /// How long a replay waits while the broker blocks publishers.
@@ -110,24 +106,6 @@ impl Drop for Unfinished {
     }
 }
 
-#[derive(Default)]
-struct Counts(BTreeMap<String, u64>);
-
-impl Counts {
-    fn add(&mut self, value: &str) {
-        let value: String = value.chars().take(TELLING).collect();
-        if self.0.len() < MOST_VALUES || self.0.contains_key(&value) {
-            *self.0.entry(value).or_default() += 1;
-        }
-    }
-
-    fn most_first(self) -> Vec<(String, u64)> {
-        let mut values: Vec<_> = self.0.into_iter().collect();
-        values.sort_by(|(value, count), (other, more)| more.cmp(count).then_with(|| value.cmp(other)));
-        values
-    }
-}
-
 impl DeadLetterQueue {
     /// Prepares; nothing is connected yet. Replays end when `stopping` is cancelled.
     pub(super) fn new(settings: AmqpSettings, stopping: CancellationToken) -> Self {
@@ -166,7 +144,8 @@ impl DeadLetterQueue {
         let _turn = self.turn().await?;
         let letters = self.open()?;
         let (mut page, mut more) = (LetterPage::default(), false);
-        let (mut reasons, mut tenants, mut kinds) = (Counts::default(), Counts::default(), Counts::default());
+        let (mut reasons, mut tenants, mut kinds) =
+            (LetterCounts::default(), LetterCounts::default(), LetterCounts::default());
         let mut each = |found: LetterSummary| {
             reasons.add(&found.heading.reason);
             tenants.add(&found.tenant.map(|tenant| tenant.to_string()).unwrap_or_default());

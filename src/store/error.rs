@@ -18,6 +18,13 @@ pub enum StoreError {
     /// What the store holds or answers cannot be understood.
     #[error("store holds or answers something unreadable: {0}")]
     Corrupt(String),
+    /// A keyword is looked for in texts that the settings leave out of the index. Names the value of `store.elastic.search`
+    /// that has them; no retry helps until then.
+    #[error(
+        "the text that is asked for is not indexed: set store.elastic.search = \"{0}\", which holds for what is written \
+         from then on"
+    )]
+    NotIndexed(&'static str),
     /// The store never can; no retry helps.
     #[error("this kind of store has no {0}: ask without it, or use a store that has it (store.kind)")]
     Unsupported(Capability),
@@ -34,6 +41,10 @@ impl StoreError {
             }
             Self::Unauthorized(_) | Self::NotSetUp(_) => {
                 "the store cannot be used until its operator has seen to it; the log says why"
+            }
+            Self::NotIndexed(_) => {
+                "this store does not index the text that is asked for; look for the keyword in other fields, or ask the \
+                 operator (store.elastic.search)"
             }
             Self::Unsupported(Capability::TextSearch) => "this store has no search in texts; ask without a keyword",
             Self::Unsupported(_) => {

@@ -84,6 +84,9 @@ pub(in crate::http) enum Problems {
     /// The store holds something unreadable
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(#[to_schema] ProblemBody),
+    /// The store that is configured has no answer to that, now or later
+    #[response(status = 501, content_type = "application/problem+json")]
+    NotSupported(#[to_schema] ProblemBody),
     /// The store does not answer, or not in time; see Retry-After
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(#[to_schema] ProblemBody),
@@ -94,7 +97,7 @@ impl Problem {
         Self { status, code, detail: detail.into(), retry_after: None, cause: None }
     }
 
-    /// Returns a parameter that cannot be used: its name, and what it may be.
+    /// Returns that a parameter cannot be used: its name, and what it may be.
     pub(in crate::http) fn param(name: &str, expected: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_param", format!("{name}: {expected}"))
     }
@@ -144,7 +147,12 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "broker_unavailable", detail)
     }
 
-    /// Returns a part that does not answer. The cause names hosts, folders and statements: it is logged, and not
+    /// Returns what no retry mends: the store as it is configured cannot answer.
+    fn unsupported(code: &'static str, error: &StoreError) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, code, error.public())
+    }
+
+    /// Returns that a part does not answer. The cause names hosts, folders and statements: it is logged, and not
     /// answered.
     fn unavailable(code: &'static str, detail: &'static str, cause: String) -> Self {
         let retry_after = Some(RETRY_SECONDS);
@@ -163,6 +171,8 @@ impl From<QueryError> for Problem {
                 let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable", UNREADABLE);
                 Self { cause: Some(detail), ..problem }
             }
+            QueryError::Store(error @ StoreError::NotIndexed(_)) => Self::unsupported("text_not_indexed", &error),
+            QueryError::Store(error @ StoreError::Unsupported(_)) => Self::unsupported("unsupported", &error),
             QueryError::Store(_) => Self::unavailable("store_unavailable", NO_STORE, detail),
             QueryError::Payload(_) => Self::unavailable("payloads_unavailable", NO_PAYLOADS, detail),
             QueryError::PayloadMissing(_) => Self::new(StatusCode::NOT_FOUND, "payload_missing", detail),

@@ -31,7 +31,7 @@ impl Coverage {
     /// Goes on where [`Self::is_whole`].
     ///
     /// # Errors
-    /// [`Fault::Dify`] elsewhere.
+    /// [`PassOnReason::Dify`] elsewhere.
     pub(super) async fn need(&self, tenant_id: TenantId) -> Result<(), PassOnReason> {
         let fault = PassOnReason::Dify("the store does not hold all of the tenant's past yet; see `difylog migrate`");
         if self.is_whole(tenant_id).await { Ok(()) } else { Err(fault) }

@@ -46,7 +46,7 @@ pub(super) enum FoundRun {
 /// Returns the run from the store, unless it has not ended and Dify has it: then the newest state is Dify's.
 ///
 /// # Errors
-/// [`Fault`] where Dify should answer: a run that the store does not have.
+/// [`PassOnReason`] where Dify should answer: a run that the store does not have.
 pub(super) async fn whole_run(
     asked: &AskedRun<'_>,
     access: &Access,
@@ -73,7 +73,7 @@ pub(super) async fn whole_run(
 /// Returns a run with its payloads and its graph.
 ///
 /// # Errors
-/// [`Fault`] where Dify should answer.
+/// [`PassOnReason`] where Dify should answer.
 pub(super) async fn run(
     asked: &AskedRun<'_>,
     access: &Access,
@@ -93,7 +93,7 @@ pub(super) async fn run(
 /// Returns the node executions of a run, in the order in which they started.
 ///
 /// # Errors
-/// [`Fault`] where Dify should answer: a run that the store does not have.
+/// [`PassOnReason`] where Dify should answer: a run that the store does not have.
 pub(super) async fn nodes(
     asked: &AskedRun<'_>,
     access: &Access,

@@ -97,7 +97,7 @@ impl Newest {
 /// Returns a page of an app's logs with the exact total.
 ///
 /// # Errors
-/// [`Fault`] where Dify should answer.
+/// [`PassOnReason`] where Dify should answer.
 pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Response, PassOnReason> {
     query.only(&KNOWN)?;
     let detail = query.text("detail").map(str::to_lowercase);

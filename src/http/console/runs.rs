@@ -49,7 +49,7 @@ struct Start {
 /// Returns a page of the runs of an app, newest first.
 ///
 /// # Errors
-/// [`Fault`] where only Dify should answer: parameters that it judges, a source that fails, or a place that cannot be found
+/// [`PassOnReason`] where only Dify should answer: parameters that it judges, a source that fails, or a place that cannot be found
 /// in both.
 pub(super) async fn page(
     request: &PageRequest<'_>,

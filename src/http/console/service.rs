@@ -41,7 +41,7 @@ impl ServiceKeys {
     /// Returns what the caller's key opens.
     ///
     /// # Errors
-    /// [`Fault::Dify`] where Dify should answer: without a key that is plainly one, and whatever [`Tables`] do not know.
+    /// [`PassOnReason::Dify`] where Dify should answer: without a key that is plainly one, and whatever [`Tables`] do not know.
     pub(super) async fn access(&self, credentials: &Credentials, tables: &Tables) -> Result<Arc<Access>, PassOnReason> {
         let key = key_of(credentials).ok_or(PassOnReason::Dify("no plain key"))?;
         let name = self.memory.name([key.as_bytes()]);
@@ -120,7 +120,7 @@ impl<'a> RunView<'a> {
 /// Returns a run with its payloads.
 ///
 /// # Errors
-/// [`Fault`] where Dify should answer.
+/// [`PassOnReason`] where Dify should answer.
 pub(super) async fn run(
     asked: &AskedRun<'_>,
     version: Version,
@@ -142,7 +142,7 @@ pub(super) async fn run(
 /// Returns a page of the app's logs with the exact total.
 ///
 /// # Errors
-/// [`Fault`] where Dify should answer.
+/// [`PassOnReason`] where Dify should answer.
 pub(super) async fn logs(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Response, PassOnReason> {
     if query.text("detail").is_some() {
         return Err(super::query::JUDGE);

@@ -39,7 +39,7 @@ impl Tables {
     /// Returns what a key of the service API opens.
     ///
     /// # Errors
-    /// [`Fault::Dify`] where Dify should answer: a key that opens nothing, too.
+    /// [`PassOnReason::Dify`] where Dify should answer: a key that opens nothing, too.
     pub(super) async fn access_of_key(&self, key: &str) -> Result<Access, PassOnReason> {
         let database = self.database.as_ref().ok_or(ABSENT)?;
         let found = self.ask(async { apps::app_of_key(&database.client().await?, key).await }).await?;
@@ -51,7 +51,7 @@ impl Tables {
     /// Returns the messages that runs of a chat app answered; none where no database is given.
     ///
     /// # Errors
-    /// [`Fault::Dify`] where Dify should answer.
+    /// [`PassOnReason::Dify`] where Dify should answer.
     pub(super) async fn messages(&self, app_id: AppId, runs: &[Uuid]) -> Result<Vec<MessageRow>, PassOnReason> {
         let Some(database) = self.database.as_ref().filter(|_| !runs.is_empty()) else { return Ok(Vec::new()) };
         self.ask(async { apps::messages_of_runs(&database.client().await?, app_id.uuid(), runs).await }).await
@@ -60,7 +60,7 @@ impl Tables {
     /// Returns what triggers noted of runs, as Dify's log page shows it; of a run without a note, nothing.
     ///
     /// # Errors
-    /// [`Fault::Dify`] where Dify should answer: without a database.
+    /// [`PassOnReason::Dify`] where Dify should answer: without a database.
     pub(super) async fn trigger_metadata(
         &self,
         access: &Access,

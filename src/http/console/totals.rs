@@ -16,7 +16,7 @@ use crate::query::{DailyQuery, TenantLogs, last, local_instant};
 /// Returns how many runs an app has, by status.
 ///
 /// # Errors
-/// [`Fault`] where Dify should answer.
+/// [`PassOnReason`] where Dify should answer.
 pub(super) async fn counts(
     query: &Query,
     access: &Access,
@@ -39,7 +39,7 @@ pub(super) async fn counts(
 /// Returns a number per local day of the caller's time zone.
 ///
 /// # Errors
-/// [`Fault`] where Dify should answer.
+/// [`PassOnReason`] where Dify should answer.
 pub(super) async fn statistics(
     name: &str,
     query: &Query,

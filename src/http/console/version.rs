@@ -43,7 +43,7 @@ impl Versions {
     /// Returns the version of the Dify behind the bridge.
     ///
     /// # Errors
-    /// [`Fault`] where Dify should answer, because it does not tell.
+    /// [`PassOnReason`] where Dify should answer, because it does not tell.
     pub(super) async fn current(&self) -> Result<Version, PassOnReason> {
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((until, version)) = known

@@ -13,9 +13,10 @@ use serde_json::{Map, Value, json};
 use super::folded::{self, FOLDED};
 use super::names::Family;
 use super::settings::{ElasticSettings, SearchedTexts};
+use crate::domain::Kind;
 use crate::domain::query::fold::fold;
 use crate::domain::query::{TextField, TextFilter};
-use crate::domain::{FaultKind, Kind, SinkFault};
+use crate::store::StoreError;
 
 /// A noncharacter: no text for interchange holds it.
 const END: &str = "\u{ffff}";
@@ -23,14 +24,14 @@ const END: &str = "\u{ffff}";
 /// Returns what finds the records that hold a keyword, and the columns that are looked at.
 ///
 /// # Errors
-/// If a field that is asked for is not indexed by the settings.
+/// [`StoreError::NotIndexed`] if a field that is asked for is not indexed by the settings.
 pub(super) fn condition(
     search: SearchedTexts,
     kind: Kind,
     text: &TextFilter,
-) -> Result<(Value, Vec<&'static str>), SinkFault> {
+) -> Result<(Value, Vec<&'static str>), StoreError> {
     if search == SearchedTexts::Off {
-        return Err(not_indexed("runs"));
+        return Err(StoreError::NotIndexed("runs"));
     }
     let is_node = kind == Kind::NodeExecution;
     let mut columns = Vec::new();
@@ -39,7 +40,7 @@ pub(super) fn condition(
             TextField::Error => "error",
             TextField::Title if is_node => "title.text",
             TextField::Title | TextField::ProcessData if !is_node => continue,
-            _ if is_node && search != SearchedTexts::All => return Err(not_indexed("all")),
+            _ if is_node && search != SearchedTexts::All => return Err(StoreError::NotIndexed("all")),
             TextField::Inputs => "inputs",
             TextField::Outputs => "outputs",
             TextField::Title | TextField::ProcessData => "process_data",
@@ -50,11 +51,6 @@ pub(super) fn condition(
         conditions.push(json!({ "match_none": {} }));
     }
     Ok((json!({ "bool": { "should": conditions, "minimum_should_match": 1 } }), columns))
-}
-
-fn not_indexed(value: &str) -> SinkFault {
-    let words = format!("the text that is asked for is not indexed: set store.elastic.search = \"{value}\"");
-    SinkFault::new(FaultKind::NotSetUp, words)
 }
 
 /// Returns what finds the documents whose column holds a keyword.

@@ -9,7 +9,8 @@ use super::super::settings::SearchedTexts;
 use super::super::text::{condition, holds};
 use super::IDS;
 use crate::domain::query::{AppLogFilter, Bounds, Condition, Demand, ListFilter, LogKeyword, RunFilter, TimeRange};
-use crate::domain::{Kind, RecordId, SinkFault, TenantId, Timestamp};
+use crate::domain::{Kind, RecordId, TenantId, Timestamp};
+use crate::store::StoreError;
 
 /// What is asked of one tenant's records of a kind.
 #[derive(Clone)]
@@ -34,7 +35,7 @@ impl EngineQuestion {
         Self { kind, tenant, filters, text: None, superseded, span, is_of_run: false }
     }
 
-    pub(super) fn of(list: &ListFilter, search: SearchedTexts) -> Result<Self, SinkFault> {
+    pub(super) fn of(list: &ListFilter, search: SearchedTexts) -> Result<Self, StoreError> {
         let mut question = Self::new(list.kind(), list.tenant_id());
         question.demand(&list.conditions());
         question.is_of_run = matches!(list, ListFilter::Nodes(filter) if filter.workflow_run_id.is_some());
@@ -42,7 +43,7 @@ impl EngineQuestion {
         Ok(question)
     }
 
-    pub(super) fn runs(filter: &RunFilter, search: SearchedTexts) -> Result<Self, SinkFault> {
+    pub(super) fn runs(filter: &RunFilter, search: SearchedTexts) -> Result<Self, StoreError> {
         Self::of(&ListFilter::Runs(filter.clone()), search)
     }
 

@@ -17,6 +17,7 @@ use super::logs::WINDOW;
 use super::{IDS, Outcome};
 use crate::domain::query::{AppLogFilter, RunQuery, TextField, TextFilter};
 use crate::domain::{AppLog, RecordId, SinkFault};
+use crate::store::StoreError;
 
 /// Runs by whose ids logs are looked for.
 const FEW: u64 = 50_000;
@@ -38,7 +39,7 @@ pub(super) struct Join {
 }
 
 impl Join {
-    pub(super) fn of(filter: &AppLogFilter, search: SearchedTexts) -> Result<Option<Self>, SinkFault> {
+    pub(super) fn of(filter: &AppLogFilter, search: SearchedTexts) -> Result<Option<Self>, StoreError> {
         let keyword = filter.keyword.as_ref();
         if keyword.is_none() && filter.run_status.is_none() {
             return Ok(None);

@@ -12,6 +12,7 @@ use super::conditions::{EngineQuestion, terms};
 use super::joins::Join;
 use crate::domain::query::AppLogFilter;
 use crate::domain::{AppLog, RecordId, SinkFault};
+use crate::store::StoreError;
 
 /// How deep the engines page by offset, and the largest page.
 pub(super) const WINDOW: usize = 10_000;
@@ -23,12 +24,12 @@ impl EngineReader<'_> {
         filter: &AppLogFilter,
         offset: u64,
         limit: usize,
-    ) -> Result<(Vec<AppLog>, u64), SinkFault> {
+    ) -> Result<(Vec<AppLog>, u64), StoreError> {
         let question = EngineQuestion::logs(filter);
-        match Join::of(filter, self.search)? {
-            None => self.log_page(question, offset, limit).await,
-            Some(join) => self.joined_page(question, join, offset, limit).await,
-        }
+        Ok(match Join::of(filter, self.search)? {
+            None => self.log_page(question, offset, limit).await?,
+            Some(join) => self.joined_page(question, join, offset, limit).await?,
+        })
     }
 
     /// Returns a page of the logs that satisfy conditions of their own only.
