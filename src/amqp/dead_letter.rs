@@ -21,10 +21,12 @@ use crate::domain::{Kind, TenantId, Timestamp};
 use replay::Replay;
 use walk::LetterWalk;
 
+mod counts;
 mod mask;
 mod replay;
 mod walk;
 
+pub use counts::LetterCounts;
 pub use mask::{masked, masked_header};
 
 /// Finds tenant and kind in a letter's message; `None` when it cannot be read, which is why many letters are here.

@@ -61,7 +61,7 @@ impl AmqpError {
         Self::Forbidden { doing, said: error.to_string(), right }
     }
 
-    /// Returns a connection that did not come about.
+    /// Returns the error of a connection that did not come about.
     pub(super) fn connecting(broker: String, is_tls: bool, error: &lapin::Error) -> Self {
         let said = error.to_string();
         let has = |words: &[&str]| words.iter().any(|word| said.contains(word));

@@ -1,6 +1,5 @@
 //! `dlq`: a look at dead letters, and their replay or end.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal};
 use std::num::NonZeroU32;
 
@@ -10,10 +9,13 @@ use serde_json::json;
 use super::Failure;
 use super::output::{complain, overwrite, part, say, say_json, table};
 use super::scope::instant;
-use crate::amqp::dead_letter::{masked, tenant_and_kind};
-use crate::amqp::{DeadLetters, LetterSelection, LetterSummary, ReplayPace, ReplayReport};
+use crate::amqp::dead_letter::{LetterCounts, masked, tenant_and_kind};
+use crate::amqp::{DeadLetters, LetterSelection, LetterSummary, ListReport, ReplayPace, ReplayReport};
 use crate::config::Loaded;
 use crate::domain::{Kind, TenantId, Timestamp, printable};
+
+/// Letters under one head of a table.
+const ROWS: usize = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DlqCommand {
@@ -127,37 +129,63 @@ pub(super) async fn run(command: DlqCommand, loaded: &Loaded) -> Result<(), Fail
 }
 
 async fn list(letters: &DeadLetters, arguments: &LetterListArguments) -> Result<(), Failure> {
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    let mut shown =
-        table(&["position", "reason", "attempts", "at", "queue", "tenant", "kind", "bytes", "detail", "doubt"]);
+    let listed = if arguments.letters {
+        list_letters(letters, arguments).await?
+    } else {
+        let mut reasons = LetterCounts::default();
+        let selection = arguments.filter.selection();
+        let listed =
+            letters.list(&selection, &tenant_and_kind, &mut |found| reasons.add(&found.heading.reason)).await?;
+        say_reasons(reasons, arguments.json);
+        listed
+    };
+    if !arguments.json {
+        say!("{} of {} letters", listed.selected, listed.walked);
+    }
+    Ok(())
+}
+
+/// Prints one letter a line, as they come: a queue may hold millions. A table has a head for every thousand.
+async fn list_letters(letters: &DeadLetters, arguments: &LetterListArguments) -> Result<ListReport, Failure> {
+    let head =
+        || table(&["position", "reason", "attempts", "at", "queue", "tenant", "kind", "bytes", "detail", "doubt"]);
+    let mut shown = head();
     let listed = letters
         .list(&arguments.filter.selection(), &tenant_and_kind, &mut |found| {
-            if !arguments.letters {
-                *counts.entry(found.heading.reason).or_default() += 1;
-            } else if arguments.json {
+            if arguments.json {
                 say_json!("{}", letter_json(&found));
-            } else {
-                shown.add_row(letter_row(&found));
+                return;
+            }
+            shown.add_row(letter_row(&found));
+            if shown.row_count() == ROWS {
+                say!("{shown}");
+                shown = head();
             }
         })
         .await?;
-    if arguments.letters {
-        if !arguments.json {
-            say!("{shown}\n{} of {} letters", listed.selected, listed.walked);
-        }
-        return Ok(());
+    if !arguments.json {
+        say!("{shown}");
     }
+    Ok(listed)
+}
+
+fn say_reasons(reasons: LetterCounts, json: bool) {
+    let others = reasons.others();
     let mut shown = table(&["reason", "letters"]);
-    for (reason, count) in &counts {
-        if arguments.json {
+    for (reason, count) in reasons.most_first() {
+        if json {
             say_json!("{}", json!({"reason": reason, "letters": count}));
         }
-        shown.add_row([reason.clone(), count.to_string()]);
+        shown.add_row([reason, count.to_string()]);
     }
-    if !arguments.json {
-        say!("{shown}\n{} of {} letters", listed.selected, listed.walked);
+    if others > 0 && json {
+        say_json!("{}", json!({"reason": null, "letters": others}));
+    } else if others > 0 {
+        shown.add_row(["(more reasons)".to_owned(), others.to_string()]);
     }
-    Ok(())
+    if !json {
+        say!("{shown}");
+    }
 }
 
 fn letter_json(found: &LetterSummary) -> serde_json::Value {

@@ -31,7 +31,7 @@ impl ListCell {
         self.0.lines().map(UnicodeWidthStr::width).max().unwrap_or(0)
     }
 
-    /// Returns the words that a narrow column must not break.
+    /// Returns whether it is an id, which a narrow column must not break.
     fn holds_id(&self) -> bool {
         self.0.len() == ID && uuid::Uuid::try_parse(&self.0).is_ok()
     }
@@ -63,6 +63,11 @@ pub(in crate::cli) fn table(header: &[&str]) -> Listing {
 impl Listing {
     pub fn add_row<T: Into<ListCell>>(&mut self, cells: impl IntoIterator<Item = T>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Returns how many rows it has.
+    pub const fn row_count(&self) -> usize {
+        self.rows.len()
     }
 
     /// Returns the table for a terminal of so many columns; `None`: nothing is cut or wrapped. Where the columns do not
