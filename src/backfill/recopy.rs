@@ -165,7 +165,7 @@ impl Recopy<'_> {
                 None => chosen.push((record, None)),
                 Some(document) => match self.standing(&record, &extra, document).await? {
                     RowComparison::Different(_) | RowComparison::Changed(_) => {
-                        chosen.push((record, Some(document.revision)))
+                        chosen.push((record, Some(document.revision)));
                     }
                     // PostgreSQL has all that the copies say. Of any other document it may not.
                     RowComparison::Same if several.contains(&key_of(&record)) => {
