@@ -111,7 +111,7 @@ impl PayloadStore {
     /// Keeps a text, shared and not copied, under its hash; durable when it answers. A text that is already there is not
     /// sent again, unless it is older than [`REWRITE_AFTER`].
     ///
-    /// A removal of what no document names can come between this call and the document that names the text. Whoever
+    /// A removal of what no document names can come between this call and the document that names the text. A caller that
     /// stores that document asks [`Self::has`] after it is stored, and begins again where the text has gone.
     ///
     /// # Errors

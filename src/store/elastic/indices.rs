@@ -190,7 +190,7 @@ impl Indices {
     }
 }
 
-/// An index that something else created under our name has a mapping that nobody chose: writing to it would make
+/// An index that something else created under our name has a mapping that is not ours: writing to it would make
 /// fields out of data.
 fn has_our_shape(answer: &EngineAnswer, index: &str) -> Result<(), RetryCause> {
     // By an alias, the answer is of the index behind it.

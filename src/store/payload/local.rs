@@ -170,7 +170,7 @@ fn below(root: &FilePath, folder: &FilePath) -> Vec<PathBuf> {
     folders
 }
 
-/// Whoever could put a link there could have files elsewhere written and deleted.
+/// A user who could put a link there could have files elsewhere written and deleted.
 fn refuse_links(root: &FilePath, folder: &FilePath) -> io::Result<()> {
     for folder in below(root, folder) {
         let is_link = absent_is(false, fs::symlink_metadata(&folder).map(|found| found.file_type().is_symlink()))?;

@@ -144,7 +144,7 @@ impl PayloadStore {
         }
         let texts: Vec<ContentHash> = gone.iter().map(|gone| gone.sha256).collect();
         let asked = documents.named_texts(tenant_id, month, &texts).await;
-        // While nobody can say, each may be named.
+        // While that is not known, each may be named.
         let named: HashSet<ContentHash> = asked.as_ref().map_or_else(|_| texts.iter().copied().collect(), Clone::clone);
         let mut removed = Removed::default();
         for Gone { sha256, frame, bytes } in gone {

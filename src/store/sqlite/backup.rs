@@ -185,7 +185,7 @@ fn copy_pages(source: &Connection, part: &Path) -> Result<(), SqliteFault> {
     target.close().map_err(|(_, error)| fault(error))
 }
 
-/// Takes the lock of the directory: whoever writes into it could make the month anew at the same moment.
+/// Takes the lock of the directory: another writer could make the month anew at the same moment.
 fn restore(dir: &Path, source: &Path, month: Month) -> Result<(), SqliteFault> {
     private::create_dir(dir).map_err(|error| SqliteFault::of_io(&error, dir))?;
     let _lock = DirLock::acquire(dir)?;

@@ -1,4 +1,4 @@
-//! Connections that only read. A database that nobody writes to is read as it lies: no lock, no file beside it, and no
+//! Connections that only read. A database that no process writes to is read as it lies: no lock, no file beside it, and no
 //! right to write into the folder is needed. One that a writer has open is read through the writer's log.
 
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ const CACHE_KIB: i64 = 256;
 /// Steps of SQLite's machine between two looks at whether the question is still wanted: well under a millisecond.
 const STEPS: std::ffi::c_int = 10_000;
 
-/// Opens a database to read it. `is_tidy`: no log lies beside it; whoever asks looks at the [`Stamp`] again afterwards, since
+/// Opens a database to read it. `is_tidy`: no log lies beside it; the caller looks at the [`Stamp`] again afterwards, since
 /// a writer may have come meanwhile.
 pub fn read_only(path: &Path, is_tidy: bool, busy: Duration) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -72,7 +72,7 @@ impl Drop for ConnectionSlot {
 pub struct Connected {
     pub month: Month,
     pub stamp: Stamp,
-    /// Whether nobody had the file open to write when it was opened.
+    /// Whether no process had the file open to write when it was opened.
     pub is_tidy: bool,
     pub connection: Connection,
     pub idle_since: Instant,

@@ -20,9 +20,9 @@ pub enum SqliteFault {
     NotSetUp(String),
     /// The value itself is refused. Concerns one action only.
     Refused(String),
-    /// A file came, went or was written to while it was read: the question is asked again, and nobody is told.
+    /// A file came, went or was written to while it was read: the question is asked again, and the asker does not notice.
     Moved,
-    /// Nobody waits for the answer any more.
+    /// The answer is no longer waited for.
     GivenUp,
 }
 

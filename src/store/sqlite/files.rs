@@ -26,7 +26,7 @@ use crate::domain::{Month, Timestamp};
 /// Written by a probe: enough that a full disk notices.
 const PROBE_BYTES: usize = 256 * 1024;
 
-/// Microseconds after which requests are looked through although nobody wrote: some may have been left behind.
+/// Microseconds after which requests are looked through although nothing was written: some may have been left behind.
 const SWEEP: i64 = 30_000_000;
 
 /// The write connections of a directory.
@@ -329,7 +329,7 @@ impl WriteFiles {
         months::path(&self.settings.dir, month).exists()
     }
 
-    /// Returns the month's file, out of the kept ones; whoever does not [`keep`](Self::keep) it closes it.
+    /// Returns the month's file, out of the kept ones; a caller that does not [`keep`](Self::keep) it closes it.
     fn take(&mut self, month: Month) -> Result<MonthFile, SqliteFault> {
         let kept = self.open.iter().position(|file| file.month == month).map(|index| self.open.remove(index));
         if let Some(file) = kept.filter(|file| file.identity.is_still_at(&file.path)) {

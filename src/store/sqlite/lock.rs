@@ -11,7 +11,7 @@ use super::private;
 const NAME: &str = "difylog.lock";
 
 /// The right to write into a directory. The system takes it back when the process ends, however it ends, so a lock
-/// file that was left behind blocks nobody.
+/// file that was left behind blocks no process.
 pub struct DirLock {
     // Held for its lock; the file itself stays, since deleting it would let two processes lock two files.
     _file: File,

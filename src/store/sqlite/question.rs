@@ -54,7 +54,7 @@ impl SqliteQuestion {
         Self { pool, given_up, _permit: Some(permit) }
     }
 
-    /// Of the writer's own thread, which waits for nobody.
+    /// Of the writer's own thread, which waits for no other.
     pub fn of_writer(pool: Arc<ReadPool>) -> Self {
         Self { pool, given_up: GivenUp::default(), _permit: None }
     }
@@ -135,7 +135,7 @@ struct Shelf {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct First {
     stamp: Stamp,
-    /// Whether nobody had it open to write.
+    /// Whether no process had it open to write.
     is_tidy: bool,
 }
 

@@ -98,7 +98,7 @@ impl ErasureRequest {
 
     fn is_over(&self, now: i64) -> bool {
         match self.step {
-            // Its asker has been told that nobody took it, or has gone away.
+            // Its asker has been told that it was not taken, or has gone away.
             RequestState::Asked => now > self.until,
             RequestState::Taken | RequestState::Answered(_) | RequestState::Failed(_) => {
                 now > self.until.saturating_add(FORGOTTEN)
@@ -107,7 +107,7 @@ impl ErasureRequest {
     }
 }
 
-/// Carries out every request that waits, and sweeps up those that nobody waits for. Called by the holder of the lock.
+/// Carries out every request that waits, and sweeps up those that are no longer waited for. Called by the holder of the lock.
 pub fn serve(files: &mut WriteFiles, state: &StateFile, now: Timestamp) -> Result<(), SqliteFault> {
     for entry in state.list(PREFIX)? {
         let Some(request) = ErasureRequest::of(&entry.value) else {
@@ -130,7 +130,7 @@ fn carry_out(
     entry: &StateEntry,
     mut request: ErasureRequest,
 ) -> Result<(), SqliteFault> {
-    // Nobody else takes requests, so one that is taken was left behind by a writer that died.
+    // No other process takes requests, so one that is taken was left behind by a writer that died.
     let is_left_behind = request.step == RequestState::Taken;
     request.step = RequestState::Taken;
     let Some(taken) = advance(state, &entry.key, &request, entry.version)? else {

@@ -104,7 +104,7 @@ impl WriterHandle {
 }
 
 impl Drop for WriterHandle {
-    /// Waits until the files are closed: whoever opens the directory next finds them tidy and unlocked.
+    /// Waits until the files are closed: the next process that opens the directory finds them tidy and unlocked.
     fn drop(&mut self) {
         drop(self.commands.take());
         if let Some(thread) = self.thread.take() {
