@@ -131,11 +131,8 @@ impl TableWalk {
     #[must_use]
     pub fn of_ids(&self, ids: &[RecordId]) -> Self {
         let ids = Some(ids.iter().map(|id| id.uuid()).collect());
-        Self {
-            order: WalkOrder::PrimaryKey,
-            selection: RowSelection { ids, ..RowSelection::default() },
-            ..self.clone()
-        }
+        let selection = RowSelection { ids, ..RowSelection::default() };
+        Self { order: WalkOrder::PrimaryKey, selection, ..self.clone() }
     }
 
     /// In words for the operator.

@@ -255,7 +255,9 @@ fn declared(line: &str) -> Option<&str> {
     let line = line.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(line, |(_, rest)| rest);
     let mut words = line.split_whitespace();
     let is_type = matches!(words.next(), Some("struct" | "enum" | "trait" | "type" | "union"));
-    is_type.then(|| words.next()).flatten()?.split(|next: char| !next.is_alphanumeric() && next != '_').next()
+    let name = is_type.then(|| words.next()).flatten()?;
+    // A macro's type has the name that it is given.
+    name.split(|next: char| !next.is_alphanumeric() && next != '_').next().filter(|name| !name.is_empty())
 }
 
 /// One name, one meaning: what a file uses is known without a look at its imports.
