@@ -5,6 +5,7 @@
 //! here knows a wire format or a server; nothing here is held between two questions.
 
 mod admin;
+mod admin_errors;
 mod app_logs;
 pub mod columns;
 mod compare;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 pub use self::admin::{AdminLogs, RunBatch, Shard};
 pub use self::app_logs::{AppLogList, AppLogQuery, KEYWORD_CHARS};
+pub use self::admin_errors::{AdminErrorGroup, AdminErrors, TenantErrors};
 pub use self::compare::{Change, Comparison, NodePair};
 pub use self::conversations::{MOST_TURNS, Turn};
 pub use self::cursor::InvalidCursor;
@@ -42,7 +44,7 @@ pub use self::directory::{
 pub use self::durations::Durations;
 pub use self::errors::{ErrorGroup, ErrorGroups};
 pub use self::mask::{Mask, MaskSettings};
-pub use self::names::{AppNames, WorkspaceNames};
+pub use self::names::{AppNames, CrossTenantNames, WorkspaceNames};
 pub use self::runs::{After, RunCounts, RunList, RunPage, last};
 pub use self::search::{COUNT_TO, Hits, SearchHit, SearchPage};
 pub use self::snippet::Snippet;

@@ -4,6 +4,7 @@
 #![allow(clippy::doc_markdown, reason = "most comments here are the texts of the OpenAPI document, read by people")]
 
 mod admin;
+pub(super) mod admin_errors;
 mod app_logs;
 pub(super) mod audit;
 pub(super) mod auth;

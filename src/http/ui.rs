@@ -2,6 +2,7 @@
 //! and reading needs no script; a key typed once is the way in. No page holds a text from outside as markup.
 
 mod access;
+mod admin_errors;
 mod app_logs;
 mod assets;
 mod charts;
@@ -28,6 +29,7 @@ mod states;
 mod statistics;
 mod system;
 mod timeline;
+mod times;
 mod transcript;
 mod tree;
 mod viewer;
@@ -40,7 +42,7 @@ use axum::response::Redirect;
 use axum::routing::{get, post};
 
 pub(in crate::http) use self::session::Sessions;
-use super::api::{Api, audit, errors as errors_of_api, export, limits, search};
+use super::api::{Api, admin_errors as errors_of_all, audit, errors as errors_of_api, export, limits, search};
 
 /// Largest form, in bytes.
 const MAX_FORM: usize = 16 << 10;
@@ -52,6 +54,7 @@ pub(super) fn routes(api: &Api) -> Router<Api> {
         .route("/ui/workspaces", get(workspaces::list))
         .route("/ui/t", get(workspaces::open))
         .route("/ui/system", get(system::page))
+        .route("/ui/errors", get(admin_errors::page))
         .route("/ui/dead-letters", get(dead_letters::page))
         .route("/ui/dead-letters/act", post(dead_letters::act))
         .route("/ui/dead-letters/replays/{replay_id}", get(dead_letters::progress))
@@ -66,6 +69,7 @@ pub(super) fn routes(api: &Api) -> Router<Api> {
         .route("/ui/t/{tenant_id}/errors", get(errors::page))
         .route("/ui/t/{tenant_id}/statistics", get(statistics::page))
         .route("/ui/t/{tenant_id}/app-logs", get(app_logs::page))
+        .route("/ui/data/errors", get(errors_of_all::errors))
         .route("/ui/data/{tenant_id}/runs", get(search::runs))
         .route("/ui/data/{tenant_id}/nodes", get(search::nodes))
         .route("/ui/data/{tenant_id}/runs/{run_id}", get(search::run))

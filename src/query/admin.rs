@@ -65,6 +65,18 @@ impl AdminLogs {
         Self(self.0, mask)
     }
 
+    pub(super) const fn service(&self) -> &LogService {
+        &self.0
+    }
+
+    /// Returns a document on its way out.
+    pub(super) fn shown(&self, mut document: Document) -> Document {
+        if let Some(mask) = &self.1 {
+            mask.apply(&mut document);
+        }
+        document
+    }
+
     /// Records of one id, whoever they belong to: one, unless two tenants use the same id.
     ///
     /// # Errors
@@ -73,12 +85,8 @@ impl AdminLogs {
         let ports = &self.0.0;
         let mut found = Vec::new();
         for tenant_id in ports.logs.owners(kind, id).await? {
-            found.extend(ports.logs.record(RecordKey { tenant_id, kind, id }).await?);
-        }
-        if let Some(mask) = &self.1 {
-            for document in &mut found {
-                mask.apply(document);
-            }
+            let record = ports.logs.record(RecordKey { tenant_id, kind, id }).await?;
+            found.extend(record.map(|document| self.shown(document)));
         }
         Ok(found)
     }

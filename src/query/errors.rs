@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 
 use super::{QueryError, RunQuery, TenantLogs};
 use crate::domain::query::Direction;
-use crate::domain::{AppId, Record, RecordId, Timestamp};
+use crate::domain::{AppId, Record, RecordId, Timestamp, WorkflowRun};
 
 /// Failed runs that are looked at, and bytes of their payloads, which come along.
 const MOST_RUNS: usize = 1000;
@@ -17,6 +17,8 @@ const MOST_BYTES: usize = 64 << 20;
 const TELLING: usize = 300;
 /// Characters of the newest text that are kept.
 const EXAMPLE: usize = 600;
+/// Characters of the keyword that finds the runs of a group.
+const KEYWORD: usize = 80;
 
 /// Failed runs whose errors say the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +31,49 @@ pub struct ErrorGroup {
     pub oldest: Timestamp,
     /// Runs per app.
     pub apps: BTreeMap<AppId, u64>,
-    /// When each run began, newest first.
+    /// When each run began.
     pub times: Vec<Timestamp>,
+}
+
+impl ErrorGroup {
+    /// Returns the group of a run's error, without the run.
+    pub(super) fn of(run: &WorkflowRun) -> Self {
+        let error = run.error.as_deref().unwrap_or_default();
+        Self {
+            fingerprint: fingerprint(error),
+            example: clipped(error),
+            newest: (run.created_at, run.id),
+            oldest: run.created_at,
+            apps: BTreeMap::new(),
+            times: Vec::new(),
+        }
+    }
+
+    /// Counts a run whose error has this fingerprint.
+    pub(super) fn count(&mut self, run: &WorkflowRun) {
+        if (run.created_at, run.id) > self.newest {
+            self.newest = (run.created_at, run.id);
+            self.example = clipped(run.error.as_deref().unwrap_or_default());
+        }
+        self.oldest = self.oldest.min(run.created_at);
+        *self.apps.entry(run.app_id).or_default() += 1;
+        self.times.push(run.created_at);
+    }
+
+    /// Returns the longest part of the newest text that is the same in the others, at most 80 characters: a search for it in
+    /// errors finds the runs of the group. Empty where the text has none.
+    #[must_use]
+    pub fn keyword(&self) -> String {
+        // What is masked is `***`, which no error holds.
+        let changes = |c: char| c.is_ascii_digit() || c.is_control() || matches!(c, '"' | '\'' | '`' | '*');
+        let longest = self.example.split(changes).map(str::trim).max_by_key(|part| part.chars().count());
+        let keyword: String = longest.unwrap_or_default().chars().take(KEYWORD).collect();
+        keyword.trim().to_owned()
+    }
+}
+
+fn clipped(error: &str) -> String {
+    error.chars().take(EXAMPLE).collect()
 }
 
 /// Groups of a span, most runs first.
@@ -115,19 +158,8 @@ impl TenantLogs {
             bytes += document.whole_footprint();
             let Record::Run(run) = document.record else { continue };
             looked_at += 1;
-            let error = run.error.as_deref().unwrap_or_default();
-            let fingerprint = fingerprint(error);
-            let group = groups.entry(fingerprint).or_insert_with_key(|fingerprint| ErrorGroup {
-                fingerprint: fingerprint.clone(),
-                example: error.chars().take(EXAMPLE).collect(),
-                newest: (run.created_at, run.id),
-                oldest: run.created_at,
-                apps: BTreeMap::new(),
-                times: Vec::new(),
-            });
-            group.oldest = group.oldest.min(run.created_at);
-            *group.apps.entry(run.app_id).or_default() += 1;
-            group.times.push(run.created_at);
+            let group = ErrorGroup::of(&run);
+            groups.entry(group.fingerprint.clone()).or_insert(group).count(&run);
         }
         let mut groups: Vec<_> = groups.into_values().collect();
         groups.sort_by_key(|group| std::cmp::Reverse((group.times.len(), group.newest)));

@@ -43,6 +43,37 @@ impl<K: std::hash::Hash + Eq, V> Names<K, V> {
     }
 }
 
+/// Tenants of one answer whose apps are looked up: each takes a question of its own.
+const MOST_TENANTS: usize = 50;
+
+/// What the tenants of an answer are called, and the apps of each.
+#[derive(Debug, Default)]
+pub struct CrossTenantNames {
+    workspaces: WorkspaceNames,
+    apps: HashMap<TenantId, AppNames>,
+    missing: bool,
+}
+
+impl CrossTenantNames {
+    /// Returns the name of a tenant; `None` if nobody knows it.
+    #[must_use]
+    pub fn workspace(&self, tenant_id: TenantId) -> Option<&str> {
+        self.workspaces.get(&tenant_id).map(|found| &*found.name)
+    }
+
+    /// Returns what the apps of a tenant are called; `None` where that was not looked up.
+    #[must_use]
+    pub fn apps(&self, tenant_id: TenantId) -> Option<&AppNames> {
+        self.apps.get(&tenant_id)
+    }
+
+    /// Whether names are missing because the directory could not be asked.
+    #[must_use]
+    pub const fn are_missing(&self) -> bool {
+        self.missing
+    }
+}
+
 /// Returns each id once.
 fn distinct<T: Ord>(ids: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut ids: Vec<T> = ids.into_iter().collect();
@@ -72,5 +103,21 @@ impl LogService {
             return WorkspaceNames::default();
         }
         Names::new(directory.workspaces(&ids).await, |workspace| workspace.id)
+    }
+
+    /// Returns the names of tenants, and of the apps of the first 50 of them, each within its own tenant. The caller has seen
+    /// that whoever asks reaches them. Once the directory cannot be asked, no further question waits for it.
+    pub async fn names_across(&self, wanted: Vec<(TenantId, Vec<AppId>)>) -> CrossTenantNames {
+        let workspaces = self.workspace_names(wanted.iter().map(|(tenant_id, _)| *tenant_id)).await;
+        let mut names = CrossTenantNames { missing: workspaces.are_missing(), workspaces, apps: HashMap::new() };
+        for (tenant_id, apps) in wanted.into_iter().take(MOST_TENANTS) {
+            if names.missing {
+                break;
+            }
+            let found = self.tenant(tenant_id).app_names(apps).await;
+            names.missing |= found.are_missing();
+            names.apps.insert(tenant_id, found);
+        }
+        names
     }
 }

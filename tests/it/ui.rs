@@ -1,5 +1,6 @@
 //! The log explorer, asked over real connections as a browser asks, and in a real browser.
 
+mod admin_errors;
 mod axe;
 mod browser;
 mod compare;

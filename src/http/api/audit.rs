@@ -26,7 +26,7 @@ use crate::query::{QueryError, Related};
 /// Lines about refusals come at most this often; the next says how many there were.
 const PAUSE: Duration = Duration::from_secs(5);
 /// What a path that names a record has in it.
-const RECORDS: [&str; 5] = ["{run_id}", "{node_execution_id}", "{conversation_id}", "{message_id}", "/admin/"];
+const RECORDS: [&str; 5] = ["{run_id}", "{node_execution_id}", "{conversation_id}", "{message_id}", "{id}"];
 /// Ids of one line.
 const IDS: usize = 100;
 

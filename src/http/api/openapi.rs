@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{
-    Api, admin, app_logs, compare, conversations, dead_letters, delete, dify, dify_nodes, errors, export, me, search,
-    statistics,
+    Api, admin, admin_errors, app_logs, compare, conversations, dead_letters, delete, dify, dify_nodes, errors, export,
+    me, search, statistics,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -71,6 +71,7 @@ pub(super) fn routes() -> (Router<Api>, OpenApi) {
         .routes(routes!(delete::nodes_of_app))
         .routes(routes!(admin::run))
         .routes(routes!(admin::node))
+        .routes(routes!(admin_errors::errors))
         .routes(routes!(errors::errors))
         .routes(routes!(compare::compare))
         .routes(routes!(conversations::conversation))

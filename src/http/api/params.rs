@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -154,6 +155,13 @@ impl Paging {
     }
 }
 
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':').remove(b',');
+
+/// Percent-encodes a value of a query.
+pub(in crate::http) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, KEPT).to_string()
+}
+
 /// Returns the direction of a walk.
 pub(in crate::http) fn direction(order: Option<&str>) -> Result<Direction, Problem> {
     match order {
@@ -191,7 +199,7 @@ pub(in crate::http) fn instant(name: &str, text: Option<&str>) -> Result<Option<
     parsed.map(Some).map_err(|error| Problem::param(name, &format!("{error}; expected such as 2025-12-01T00:00:00Z")))
 }
 
-fn span(from: Option<&str>, until: Option<&str>) -> Result<TimeRange, Problem> {
+pub(in crate::http) fn span(from: Option<&str>, until: Option<&str>) -> Result<TimeRange, Problem> {
     Ok(TimeRange { from: instant("created_at_from", from)?, until: instant("created_at_until", until)? })
 }
 

@@ -10,7 +10,7 @@ use super::dify::FullParams;
 use super::extract::{Ids, Params, Reading};
 use super::params::{NodeConditions, Paging, RunConditions, field_name};
 use super::problem::{Problem, Problems};
-use crate::domain::Document;
+use crate::domain::{Document, Timestamp};
 use crate::domain::query::{Facet, FacetCount, HistogramBucket};
 use crate::query::columns::{RecordRow, document};
 use crate::query::{Hits, QueryError, SearchHit, TenantLogs};
@@ -190,7 +190,7 @@ pub(in crate::http) struct SpanParams {
 }
 
 impl SpanParams {
-    fn seconds(&self) -> Result<u32, Problem> {
+    pub(super) fn seconds(&self) -> Result<u32, Problem> {
         let seconds = self.seconds.unwrap_or(86_400);
         let is_span = (1..=31_536_000).contains(&seconds);
         is_span.then_some(seconds).ok_or_else(|| Problem::param("seconds", "expected 1 to 31536000"))
@@ -211,7 +211,7 @@ pub(in crate::http) struct SpanCountsBody {
 }
 
 fn spans(found: Vec<HistogramBucket>) -> Json<SpanCountsBody> {
-    let span = |bucket: HistogramBucket| SpanCount { from: bucket.from.to_string(), count: bucket.count };
+    let span = |bucket: HistogramBucket| SpanCount::new(bucket.from, bucket.count);
     Json(SpanCountsBody { data: found.into_iter().map(span).collect() })
 }
 
@@ -220,6 +220,12 @@ fn spans(found: Vec<HistogramBucket>) -> Json<SpanCountsBody> {
     get, path = "/v1/tenants/{tenant_id}/runs/histogram", tag = "Search",
     params(("tenant_id" = uuid::Uuid, Path,), RunConditions, SpanParams),
     responses((status = 200, body = SpanCountsBody), Problems)
+impl SpanCount {
+    pub(super) fn new(from: Timestamp, count: u64) -> Self {
+        Self { from: from.to_string(), count }
+    }
+}
+
 )]
 pub(in crate::http) async fn run_histogram(
     Reading(logs): Reading,

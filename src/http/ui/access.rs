@@ -9,10 +9,10 @@ use super::layout::{PageFrame, Screen};
 use super::state::AddressState;
 use super::viewer::Look;
 use crate::domain::{TenantId, Timestamp, WorkflowRun};
-use crate::http::api::Api;
 use crate::http::api::auth::Caller;
 use crate::http::api::extract::Reading;
 use crate::http::api::problem::Problem;
+use crate::http::api::{Api, Right};
 use crate::query::TenantLogs;
 
 /// Somebody who is signed in.
@@ -34,6 +34,11 @@ impl FromRequestParts<Api> for Viewer {
 }
 
 impl Viewer {
+    /// Returns whether the logs of every workspace are for this viewer.
+    pub(super) fn may_read_all(&self) -> bool {
+        self.caller.is_admin() && self.caller.may(Right::Read)
+    }
+
     pub(super) fn frame(&self, title: &str) -> PageFrame {
         let operates = self.caller.may_operate();
         let plain = PageFrame::plain(self.look, title, &self.here);

@@ -61,11 +61,7 @@ fn table(view: &View<'_>, span: &Span, groups: &ErrorGroups) -> Markup {
     let texts = view.texts();
     let zone = view.reader.viewer.look.zone;
     let runs = path(view.reader.tenant_id(), Screen::Runs);
-    // One span for all groups, so that they can be compared.
-    let begin = groups.groups.iter().map(|group| group.oldest.micros()).min().unwrap_or(0);
-    let end = view.reader.viewer.now.micros().max(begin + 1);
-    let begin = span.created.from.map_or(begin, Timestamp::micros);
-    let end = span.created.until.map_or(end, |until| until.micros().min(end));
+    let (begin, end) = bounds(span, view.reader.viewer.now, groups.groups.iter());
     let bound = if groups.is_cut { texts.errors_bound } else { texts.errors_all };
     html! {
         p.(if groups.is_cut { "note" } else { "faint" }) { (bound) " " (count(groups.looked_at as i128)) }
@@ -94,8 +90,16 @@ fn table(view: &View<'_>, span: &Span, groups: &ErrorGroups) -> Markup {
     }
 }
 
+/// Returns the span of the small charts in microseconds: one for all groups, so that they can be compared.
+pub(super) fn bounds<'a>(span: &Span, now: Timestamp, groups: impl Iterator<Item = &'a ErrorGroup>) -> (i64, i64) {
+    let begin = groups.map(|group| group.oldest.micros()).min().unwrap_or(0);
+    let end = now.micros().max(begin + 1);
+    let begin = span.created.from.map_or(begin, Timestamp::micros);
+    (begin, span.created.until.map_or(end, |until| until.micros().min(end)))
+}
+
 /// Returns how many runs of each stretch of the span failed so.
-fn small_chart(group: &ErrorGroup, begin: i64, end: i64) -> Markup {
+pub(super) fn small_chart(group: &ErrorGroup, begin: i64, end: i64) -> Markup {
     let mut counts = [0_u32; BARS];
     let width = ((end - begin) / i64::try_from(BARS).unwrap_or(1)).max(1);
     for at in &group.times {
@@ -116,14 +120,12 @@ fn small_chart(group: &ErrorGroup, begin: i64, end: i64) -> Markup {
 }
 
 /// Returns the search that finds the runs of a group: by the longest part of its text that does not change.
-fn found_by(span: &Span, state: &AddressState, group: &ErrorGroup) -> AddressState {
+pub(super) fn found_by(span: &Span, state: &AddressState, group: &ErrorGroup) -> AddressState {
     let mut found = AddressState::default().with("status", Some("failed")).with("app_id", state.get("app_id"));
     found = match &span.preset {
         Some(preset) => found.with("range", Some(preset)),
         None => found.with("from", state.get("from")).with("until", state.get("until")),
     };
-    let parts = group.example.split(|c: char| c.is_ascii_digit() || c.is_control() || matches!(c, '"' | '\'' | '`'));
-    let longest = parts.map(str::trim).max_by_key(|part| part.chars().count()).unwrap_or_default();
-    let keyword: String = longest.chars().take(80).collect();
-    found.with("q", Some(keyword.trim())).with("in", (!keyword.trim().is_empty()).then_some("error"))
+    let keyword = group.keyword();
+    found.with("q", Some(&keyword)).with("in", (!keyword.is_empty()).then_some("error"))
 }

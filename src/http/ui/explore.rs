@@ -9,13 +9,14 @@ use maud::{Markup, html};
 
 use super::access::PageReader;
 use super::charts::{Bars, width};
-use super::format::{count, instant, line, short};
+use super::format::{count, line, short};
 use super::i18n::PageTexts;
 use super::layout::{Screen, path};
 use super::names;
-use super::state::{AddressState, RANGES, Span};
+use super::state::{AddressState, Span};
 use super::states::nothing;
-use crate::domain::query::{FacetCount, HistogramBucket, TimeRange, Total};
+use super::times::time_bar;
+use crate::domain::query::{FacetCount, HistogramBucket, Total};
 use crate::domain::{AppId, Timestamp};
 use crate::http::api::params::Paging;
 use crate::http::api::problem::Problem;
@@ -90,7 +91,7 @@ impl View<'_> {
 
     /// Returns the same view over another preset range, from its first page.
     pub(super) fn over(&self, range: &str) -> String {
-        self.href(&self.state.spanning(None, None).with("range", Some(range)))
+        self.href(&self.state.over(range))
     }
 
     /// Returns what stands where nothing was found: the way to all time, unless it is that already, and out of the
@@ -179,33 +180,7 @@ impl View<'_> {
     }
 
     pub(super) fn time_bar(&self) -> Markup {
-        let texts = self.texts();
-        let zone = self.reader.viewer.look.zone;
-        let field = |at: Option<Timestamp>| at.map(|at| instant(at, zone, "%Y-%m-%dT%H:%M"));
-        let exact = if self.span.preset.is_none() { self.span.created } else { TimeRange::default() };
-        html! {
-            div.times {
-                div.presets role="group" aria-label=(texts.time) {
-                    @for range in RANGES {
-                        a href=(self.over(range))
-                            aria-current=[(self.span.preset.as_deref() == Some(range)).then_some("true")] {
-                            @if range == "all" { (texts.all_time) } @else { (range) }
-                        }
-                    }
-                }
-                details.exact open[self.span.preset.is_none()] {
-                    summary { (texts.exact) }
-                    form method="get" action=(self.path()) {
-                        @for (name, value) in self.state.pairs().filter(|(name, _)| !matches!(*name, "range" | "from" | "until" | "cursor")) {
-                            input type="hidden" name=(name) value=(value);
-                        }
-                        label { (texts.from) input type="datetime-local" name="from" value=[field(exact.from)]; }
-                        label { (texts.until) input type="datetime-local" name="until" value=[field(exact.until)]; }
-                        button type="submit" { (texts.apply) }
-                    }
-                }
-            }
-        }
+        time_bar(self.reader.viewer.look, self.state, self.span, &self.path())
     }
 
     /// Returns the filters in force, each with a link that takes it away.

@@ -13,12 +13,12 @@ use serde::Deserialize;
 use super::i18n::Lang;
 use super::layout::{PageFrame, page};
 use super::session::{SESSION, seal, unseal};
-use super::state::encoded;
 use super::states::SignedIn;
 use super::viewer::{Look, Theme, cookie};
 use crate::http::api::Api;
 use crate::http::api::audit::Refused;
 use crate::http::api::auth::Caller;
+use crate::http::api::params::encoded;
 use crate::http::api::problem::Problem;
 use crate::http::connections::Connection;
 

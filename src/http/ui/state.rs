@@ -5,19 +5,12 @@ use std::fmt::Write as _;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use chrono_tz::Tz;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::domain::Timestamp;
 use crate::domain::query::TimeRange;
+use crate::http::api::params::encoded;
 use crate::http::api::problem::Problem;
 use crate::query::{last, local_instant};
-
-const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':').remove(b',');
-
-/// Percent-encodes a value of a query.
-pub(super) fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, KEPT).to_string()
-}
 
 /// Presets of the time range, shortest first.
 pub(super) const RANGES: [&str; 6] = ["1h", "6h", "24h", "7d", "30d", "all"];
@@ -57,6 +50,11 @@ impl AddressState {
     /// Returns the same state over another span.
     pub(super) fn spanning(&self, from: Option<&str>, until: Option<&str>) -> Self {
         self.with("range", None).with("from", from).with("until", until)
+    }
+
+    /// Returns the same state over a preset range.
+    pub(super) fn over(&self, range: &str) -> Self {
+        self.spanning(None, None).with("range", Some(range))
     }
 
     /// With a value of a list added, or taken away if it was there.

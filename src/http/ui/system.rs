@@ -28,6 +28,7 @@ pub(super) async fn page(State(api): State<Api>, viewer: Viewer, _: Everything) 
     let content = html! {
         div.title { h1 { (texts.system) } }
         p.faint { (texts.system_lead) }
+        p { a href=(super::admin_errors::PATH) { (texts.errors_everywhere) } }
         (parts(texts, &status))
         section { h2 { (texts.queues) } (queues(texts, status.get("queues"))) }
         section { h2 { (texts.months) } (months(texts, status.get("months"))) }

@@ -52,6 +52,7 @@ async fn list_of(api: &Api, viewer: &Viewer, workspaces: &[(TenantId, Option<u64
         section.workspaces {
             h1 { (texts.workspaces) }
             p.lead { (texts.workspaces_lead) }
+            @if viewer.may_read_all() { p { a href=(super::admin_errors::PATH) { (texts.errors_everywhere) } } }
             @if names.are_missing() { p.note { (texts.names_missing) } }
             @if is_admin { p.faint { @if workspaces.is_empty() { (texts.workspaces_none) } @else { (texts.workspaces_bound) } } }
             @if !workspaces.is_empty() {

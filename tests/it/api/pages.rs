@@ -70,7 +70,7 @@ async fn without_names_logs_are_found_by_the_creator_that_they_carry() {
 async fn every_answer_has_a_request_id() {
     let server = Server::new();
     let id = server.get("/runs").await.headers["x-request-id"].clone();
-    assert_eq!(id.len(), 36);
+    assert_eq!(id.len(), 37);
     assert_ne!(server.get("/nowhere").await.headers["x-request-id"], id);
 }
 

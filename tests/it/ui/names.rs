@@ -69,6 +69,10 @@ async fn apps_and_workspaces_are_called_by_their_names() {
     let mut admin = place.signed_in(ADMIN_KEY).await;
     let choice = admin.page("/ui/workspaces").await;
     assert!(choice.contains("Foreign shop") && choice.contains("Our &amp; shop"), "{choice}");
+    let errors = admin.page("/ui/errors").await;
+    for name in ["Foreign shop", "Our &amp; shop", "Parcel &lt;b&gt;desk&lt;/b&gt;", "Foreign plan"] {
+        assert!(errors.contains(name), "{name}: {errors}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::super::state::encoded;
 use super::{ROWS, View};
+use crate::http::api::params::encoded;
 
 impl View<'_> {
     /// This view by the parameters of the API.

@@ -153,6 +153,11 @@ texts! {
     source: "Source", "来源";
     page: "Page", "页";
     previous: "Previous page", "上一页";
+    errors_everywhere: "Errors of all workspaces", "所有工作空间的错误";
+    errors_all_looked_at: "All failed runs of this time range were looked at:", "已查看该时间范围内全部失败运行：";
+    errors_newest_looked_at: "Only the newest failed runs were looked at:", "仅查看了最新的失败运行：";
+    errors_cut_at: "The numbers are complete from this instant on:", "自此时刻起的数字是完整的：";
+    error_groups: "more groups with fewer runs", "个运行更少的归组";
     incomplete: "Logs may be missing: names could not be looked up for this search.", "可能有遗漏：此搜索无法查询名称。";
     run_gone: "its run is not stored", "运行记录不存在";
     // System
