@@ -19,6 +19,7 @@ mod errors;
 mod export;
 mod full;
 mod mask;
+mod models;
 mod names;
 mod nodes;
 mod runs;
@@ -44,6 +45,7 @@ pub use self::directory::{
 pub use self::durations::Durations;
 pub use self::errors::{ErrorGroup, ErrorGroups};
 pub use self::mask::{Mask, MaskSettings};
+pub use self::models::{ModelKey, ModelUsage, ModelUsages};
 pub use self::names::{AppNames, CrossTenantNames, WorkspaceNames};
 pub use self::runs::{After, RunCounts, RunList, RunPage, last};
 pub use self::search::{COUNT_TO, Hits, SearchHit, SearchPage};

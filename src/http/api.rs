@@ -21,6 +21,7 @@ pub(super) mod extract;
 pub(super) mod letters;
 pub(super) mod limits;
 mod me;
+pub(super) mod models;
 pub(super) mod observe;
 mod openapi;
 pub(super) mod params;

@@ -16,6 +16,7 @@ mod format;
 mod graph;
 mod i18n;
 mod layout;
+mod models;
 mod names;
 mod nodes;
 mod payload;
@@ -42,7 +43,9 @@ use axum::response::Redirect;
 use axum::routing::{get, post};
 
 pub(in crate::http) use self::session::Sessions;
-use super::api::{Api, admin_errors as errors_of_all, audit, errors as errors_of_api, export, limits, search};
+use super::api::{
+    Api, admin_errors as errors_of_all, audit, errors as errors_of_api, export, limits, models as models_of_api, search,
+};
 
 /// Largest form, in bytes.
 const MAX_FORM: usize = 16 << 10;
@@ -72,6 +75,7 @@ pub(super) fn routes(api: &Api) -> Router<Api> {
         .route("/ui/data/errors", get(errors_of_all::errors))
         .route("/ui/data/{tenant_id}/runs", get(search::runs))
         .route("/ui/data/{tenant_id}/nodes", get(search::nodes))
+        .route("/ui/data/{tenant_id}/nodes/models", get(models_of_api::models))
         .route("/ui/data/{tenant_id}/runs/{run_id}", get(search::run))
         .route("/ui/data/{tenant_id}/runs/{run_id}/nodes", get(search::run_nodes))
         .route("/ui/data/{tenant_id}/nodes/{node_execution_id}", get(search::node))

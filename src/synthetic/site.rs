@@ -211,9 +211,14 @@ impl Site {
         let id = self.id();
         let took = self.rng.random_range(step.millis / 2..=step.millis * 2).max(1) * 1000;
         let tokens = if step.kind == "llm" { self.rng.random_range(180..2400) } else { 0 };
-        let mut metadata = json!({});
+        let (mut metadata, mut process_data) = (json!({}), None);
         if tokens > 0 {
-            metadata = json!({ "total_tokens": tokens, "total_price": format!("{:.6}", f64::from(tokens) * 4e-6), "currency": "USD" });
+            let (provider, model, currency) = model_of(step.id);
+            metadata = json!({ "total_tokens": tokens, "total_price": format!("{:.6}", f64::from(tokens) * 4e-6), "currency": currency });
+            let usage = metadata.clone();
+            process_data = Some(text(
+                &json!({ "model_mode": "chat", "usage": usage, "model_provider": provider, "model_name": model }),
+            ));
         }
         if let (Some((holder, round)), Some(members)) = (within, metadata.as_object_mut()) {
             members.insert("iteration_id".into(), holder.into());
@@ -237,7 +242,7 @@ impl Site {
             node_type: step.kind.into(),
             title: step.title.into(),
             inputs: run.inputs.clone(),
-            process_data: None,
+            process_data,
             outputs: Some(text(&outputs)),
             status: NodeStatus::Succeeded,
             error: None,
@@ -302,6 +307,15 @@ impl Site {
 
 fn pick<'a>(rng: &mut StdRng, of: &[&'a str]) -> &'a str {
     of.get(rng.random_range(0..of.len().max(1))).copied().unwrap_or_default()
+}
+
+/// Provider, model and currency of a step that calls one.
+fn model_of(step: &str) -> (&'static str, &'static str, &'static str) {
+    match step {
+        "judge" => ("langgenius/tongyi/tongyi", "qwen-plus", "CNY"),
+        "draft" => ("langgenius/openai/openai", "gpt-4o", "USD"),
+        _ => ("langgenius/openai/openai", "gpt-4o-mini", "USD"),
+    }
 }
 
 fn text(value: &Value) -> JsonText {

@@ -7,6 +7,7 @@ mod compare;
 mod dead_letters;
 mod harness;
 mod hostile;
+mod models;
 mod names;
 mod numbers;
 mod pages;

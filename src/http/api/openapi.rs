@@ -11,7 +11,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::{
     Api, admin, admin_errors, app_logs, compare, conversations, dead_letters, delete, dify, dify_nodes, errors, export,
-    me, search, statistics,
+    me, models, search, statistics,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -63,6 +63,7 @@ pub(super) fn routes() -> (Router<Api>, OpenApi) {
         .routes(routes!(search::nodes))
         .routes(routes!(search::node_facets))
         .routes(routes!(search::node_histogram))
+        .routes(routes!(models::models))
         .routes(routes!(search::node))
         .routes(routes!(export::runs))
         .routes(routes!(export::nodes))

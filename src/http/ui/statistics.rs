@@ -13,6 +13,7 @@ use super::choose_app::choose_app;
 use super::explore::View;
 use super::format::{count, seconds};
 use super::layout::{Screen, page as whole_page};
+use super::models;
 use super::state::AddressState;
 use super::states::nothing;
 use crate::domain::query::{Day, Facet, TimeRange};
@@ -72,12 +73,17 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
         statuses: RunStatus::ENDED.map(Into::into).into(),
         ..RunQuery::default()
     };
-    let (statuses, durations) = tokio::try_join!(logs.facet(&ended, Facet::Status, 10), logs.durations(&ended))?;
+    let calls = models::query(view, app_id);
+    let (statuses, durations, usage) =
+        tokio::try_join!(logs.facet(&ended, Facet::Status, 10), logs.durations(&ended), logs.model_usage(&calls))?;
     let of = |status: &str| statuses.iter().find(|found| &*found.value == status).map_or(0, |found| found.count);
     let (all, failed) = (statuses.iter().map(|found| found.count).sum::<u64>(), of("failed"));
     let days = days.get(days.len().saturating_sub(DAYS)..).unwrap_or(&days);
     if days.is_empty() {
-        return Ok(nothing(view.reader.viewer.look, texts.none, Some(&view.over("all")), None));
+        let none = nothing(view.reader.viewer.look, texts.none, Some(&view.over("all")), None);
+        // Single steps call models without a run.
+        let is_called = !usage.models.is_empty();
+        return Ok(html! { (none) @if is_called { (models::section(view, app_id, &usage)) } });
     }
     let card = |word: &str, sum: Option<String>, value: &dyn Fn(&Day) -> f64, shown: &dyn Fn(&Day) -> String| {
         let points: Vec<_> = days.iter().map(|day| (day.date.to_string(), value(day), shown(day))).collect();
@@ -104,6 +110,7 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
             (card(texts.daily_tokens, Some(count(tokens)), &|day| day.tokens as f64, &|day| count(day.tokens)))
             (card(texts.daily_interactions, None, &interactions, &|day| interactions(day).to_string()))
         }
+        (models::section(view, app_id, &usage))
     })
 }
 

@@ -136,6 +136,17 @@ texts! {
     daily_tokens: "Tokens", "Token 用量";
     daily_interactions: "Runs per user", "人均运行次数";
     newest_runs: "of the newest", "最近";
+    per_model: "Tokens and price per model", "各模型的 Token 与费用";
+    models_all: "All model calls of this time range, debugging included:", "该时间范围内的全部模型调用（含调试）：";
+    models_newest: "Only of the newest model calls, debugging included:", "仅统计最新的模型调用（含调试）：";
+    models_oldest: "The oldest of them began", "其中最早的开始于";
+    more_models: "more models with fewer tokens", "个用量更少的模型";
+    model: "Model", "模型";
+    provider: "Provider", "提供方";
+    price: "Price", "费用";
+    calls: "Calls", "调用次数";
+    not_named: "not named", "未注明";
+    unpriced: "without a price:", "无费用信息：";
     error_rate: "Error rate", "错误率";
     // Errors
     errors_lead: "Failed runs, grouped by what their error texts have in common: numbers, ids and quoted parts are left out.",
