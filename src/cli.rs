@@ -7,6 +7,7 @@ mod dlq;
 mod export;
 mod logs;
 mod migrate;
+mod named;
 mod output;
 mod panics;
 mod publish;

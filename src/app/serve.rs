@@ -19,11 +19,34 @@ use crate::store::sqlite::{SqliteEraser, SqliteReader};
 use crate::store::{Eraser, ReadStore};
 use crate::telemetry::{self, system_clock};
 
-/// Returns the read path over the store that the settings name. Nothing is created.
+/// Returns the read path over the store that the settings name, with names where `serve.names` says so. Nothing is created.
 ///
 /// # Errors
 /// Settings that cannot be used.
 pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn ReadStore>), AppError> {
+    let directory = settings.serve.names.then(|| directory(settings)).transpose()?;
+    open_logs_with(settings, directory)
+}
+
+/// Returns the read path for a command, which has names wherever the settings name a PostgreSQL. The command says itself when
+/// they are missing.
+///
+/// # Errors
+/// Settings that cannot be used.
+pub fn open_named_logs(settings: &Settings) -> Result<LogService, AppError> {
+    let directory = knows_postgres(settings).then(|| directory(settings)).transpose()?;
+    Ok(open_logs_with(settings, directory.map(DifyDirectory::unlogged))?.0)
+}
+
+fn directory(settings: &Settings) -> Result<DifyDirectory, AppError> {
+    let patience = Duration::from_millis(settings.serve.names_timeout_ms);
+    Ok(DifyDirectory::new(Database::open(&settings.postgres)?).within(patience))
+}
+
+fn open_logs_with(
+    settings: &Settings,
+    directory: Option<DifyDirectory>,
+) -> Result<(LogService, Arc<dyn ReadStore>), AppError> {
     let (store, eraser): (Arc<dyn ReadStore>, Arc<dyn Eraser>) = match settings.store.kind {
         StoreKind::Elastic => {
             let store = Arc::new(ElasticStore::new(settings.store.elastic.clone())?);
@@ -35,11 +58,9 @@ pub fn open_logs(settings: &Settings) -> Result<(LogService, Arc<dyn ReadStore>)
         }
     };
     let payloads = open_payloads(settings)?;
-    let directory: Arc<dyn Directory> = if settings.serve.names {
-        let patience = Duration::from_millis(settings.serve.names_timeout_ms);
-        Arc::new(DifyDirectory::new(Database::open(&settings.postgres)?).within(patience))
-    } else {
-        Arc::new(NoDirectory)
+    let directory: Arc<dyn Directory> = match directory {
+        Some(directory) => Arc::new(directory),
+        None => Arc::new(NoDirectory),
     };
     let ports = ServicePorts { logs: store.clone(), eraser, payloads, directory, clock: system_clock() };
     Ok((LogService::new(ports), store))

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
 
 use super::Failure;
+use super::named::{NameLookup, RowNames};
 use super::output::{cut, glimpse, has_ended, say, say_json, table};
 use super::scope::instant;
 use crate::app;
@@ -117,7 +118,8 @@ pub(super) struct LogsArguments {
 }
 
 pub(super) async fn runs(command: RunsCommand, loaded: &Loaded) -> Result<(), Failure> {
-    let (service, _) = app::open_logs(&loaded.settings)?;
+    let service = app::open_named_logs(&loaded.settings)?;
+    let lookup = NameLookup::new(&service);
     match command {
         RunsCommand::List(arguments) => {
             let list = RunList {
@@ -128,7 +130,7 @@ pub(super) async fn runs(command: RunsCommand, loaded: &Loaded) -> Result<(), Fa
                 limit: arguments.limit.into(),
             };
             let page = service.tenant(arguments.tenant).run_page(&list).await?;
-            show_runs(&page.runs, arguments.json);
+            show_runs(&page.runs, &lookup.of_tenant(arguments.tenant, [arguments.app]).await, arguments.json);
             if let (true, false, Some(last)) = (page.has_more, arguments.json, page.runs.last()) {
                 say!("there are more: --after {}", last.id);
             }
@@ -138,16 +140,18 @@ pub(super) async fn runs(command: RunsCommand, loaded: &Loaded) -> Result<(), Fa
             let logs = service.tenant(arguments.tenant);
             let found = logs.run(None, arguments.id).await?;
             let found = found.ok_or_else(|| Failure::Other(format!("no run {} of this tenant", arguments.id)))?;
-            show(&if arguments.full { logs.full(found).await? } else { found }, arguments.json)?;
+            show(&if arguments.full { logs.full(found).await? } else { found }, &lookup, arguments.json).await?;
         }
     }
     Ok(())
 }
 
 pub(super) async fn nodes(command: NodesCommand, loaded: &Loaded) -> Result<(), Failure> {
-    let (service, _) = app::open_logs(&loaded.settings)?;
+    let service = app::open_named_logs(&loaded.settings)?;
+    let lookup = NameLookup::new(&service);
     match command {
         NodesCommand::List(NodeListArguments { run, tenant, json }) => {
+            let mut names: Option<RowNames> = None;
             let nodes = service.tenant(tenant).run_nodes(None, run);
             let mut nodes = std::pin::pin!(nodes);
             let mut shown = table(&["index", "title", "type", "status", "seconds", "created_at", "inputs", "outputs"]);
@@ -155,11 +159,22 @@ pub(super) async fn nodes(command: NodesCommand, loaded: &Loaded) -> Result<(), 
                 if has_ended() {
                     break;
                 }
+                let Record::Node(node) = &document.record else { continue };
+                // The nodes of a run are of one app.
+                let names = match &mut names {
+                    Some(names) => names,
+                    unasked => {
+                        let found = lookup.of_tenant(tenant, [node.app_id]).await;
+                        if let Some(heading) = found.heading(tenant, node.app_id).filter(|_| !json) {
+                            say!("{heading}");
+                        }
+                        unasked.insert(found)
+                    }
+                };
                 if json {
-                    say_json!("{}", line(&document)?);
+                    say_json!("{}", names.add_to_line(&line(&document)?, tenant, node.app_id));
                     continue;
                 }
-                let Record::Node(node) = &document.record else { continue };
                 shown.add_row([
                     node.index.to_string(),
                     node.title.to_string(),
@@ -180,14 +195,15 @@ pub(super) async fn nodes(command: NodesCommand, loaded: &Loaded) -> Result<(), 
             let found = logs.node(arguments.id).await?;
             let found =
                 found.ok_or_else(|| Failure::Other(format!("no node execution {} of this tenant", arguments.id)))?;
-            show(&if arguments.full { logs.full(found).await? } else { found }, arguments.json)?;
+            show(&if arguments.full { logs.full(found).await? } else { found }, &lookup, arguments.json).await?;
         }
     }
     Ok(())
 }
 
 pub(super) async fn logs(arguments: LogsArguments, loaded: &Loaded) -> Result<(), Failure> {
-    let (service, _) = app::open_logs(&loaded.settings)?;
+    let service = app::open_named_logs(&loaded.settings)?;
+    let lookup = NameLookup::new(&service);
     let query = AppLogQuery {
         app_id: arguments.app,
         keyword: arguments.keyword,
@@ -200,6 +216,11 @@ pub(super) async fn logs(arguments: LogsArguments, loaded: &Loaded) -> Result<()
         limit: arguments.limit.into(),
     };
     let list = service.tenant(arguments.tenant).app_logs(&query).await?;
+    let names = lookup.of_tenant(arguments.tenant, [arguments.app]).await;
+    lookup.note(list.creators.are_names_missing());
+    if let Some(heading) = names.heading(arguments.tenant, arguments.app).filter(|_| !arguments.json) {
+        say!("{heading}");
+    }
     let mut shown = table(&["created_at", "run", "status", "seconds", "tokens", "from", "creator"]);
     for row in &list.rows {
         let creator = match list.creators.get(row.log.created_by) {
@@ -209,12 +230,13 @@ pub(super) async fn logs(arguments: LogsArguments, loaded: &Loaded) -> Result<()
         };
         if arguments.json {
             let run = row.run.as_ref().map(RecordRow::of);
-            let line = serde_json::json!({
+            let mut line = serde_json::json!({
                 "id": row.log.id.to_string(), "created_at": row.log.created_at.to_string(),
                 "created_from": row.log.created_from, "created_by_role": row.log.created_by_role,
                 "created_by": row.log.created_by.to_string(), "creator": creator,
                 "workflow_run_id": row.log.workflow_run_id.to_string(), "workflow_run": run,
             });
+            names.add_to(&mut line, arguments.tenant, arguments.app);
             say_json!("{line}");
             continue;
         }
@@ -231,9 +253,6 @@ pub(super) async fn logs(arguments: LogsArguments, loaded: &Loaded) -> Result<()
     }
     if !arguments.json {
         say!("{shown}\npage {} of {} logs in all", arguments.page, list.total);
-        if list.creators.are_names_missing() {
-            say!("names are missing: Dify's PostgreSQL does not answer");
-        }
         if list.incomplete {
             say!("there may be more: not every session id and e-mail could be looked up");
         }
@@ -246,8 +265,17 @@ pub(super) fn line(document: &Document) -> Result<String, Failure> {
     columns::document(document).map_err(|error| Failure::Other(error.to_string()))
 }
 
-fn show(document: &Document, json: bool) -> Result<(), Failure> {
-    let text = line(document)?;
+async fn show(document: &Document, lookup: &NameLookup, json: bool) -> Result<(), Failure> {
+    let mut text = line(document)?;
+    let app_id = match &document.record {
+        Record::Run(run) => Some(run.app_id),
+        Record::Node(node) => Some(node.app_id),
+        Record::AppLog(_) | Record::Offload(_) => None,
+    };
+    if let Some(app_id) = app_id {
+        let names = lookup.of_tenant(document.tenant_id(), [app_id]).await;
+        text = names.add_to_line(&text, document.tenant_id(), app_id);
+    }
     if json {
         say_json!("{text}");
         return Ok(());
@@ -279,11 +307,17 @@ fn measured(graph: &serde_json::Value) -> String {
 }
 
 /// Runs without payloads.
-pub(super) fn show_runs(runs: &[RunSummary], json: bool) {
+fn show_runs(runs: &[RunSummary], names: &RowNames, json: bool) {
+    let heading = runs.first().and_then(|run| names.heading(run.tenant_id, run.app_id));
+    if let Some(heading) = heading.filter(|_| !json) {
+        say!("{heading}");
+    }
     let mut shown = table(&["created_at", "id", "status", "seconds", "tokens", "steps", "from"]);
     for run in runs {
         if json {
-            say_json!("{}", serde_json::json!(RecordRow::of(run)));
+            let mut row = serde_json::json!(RecordRow::of(run));
+            names.add_to(&mut row, run.tenant_id, run.app_id);
+            say_json!("{row}");
             continue;
         }
         shown.add_row([

@@ -1,9 +1,10 @@
 //! `search`: runs or node executions that hold a text.
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Failure;
+use super::named::{NameLookup, RowNames};
 use super::output::{ListCell, say, say_json, table};
 use super::scope::instant;
 use crate::app;
@@ -73,7 +74,8 @@ pub(super) async fn search(arguments: SearchArguments, loaded: &Loaded) -> Resul
     if arguments.text.is_empty() {
         return Err(Failure::Other("the text to find is empty; `difylog runs list` lists without one".into()));
     }
-    let (service, _) = app::open_logs(&loaded.settings)?;
+    let service = app::open_named_logs(&loaded.settings)?;
+    let lookup = NameLookup::new(&service);
     let logs = service.tenant(arguments.tenant);
     let mut fields: Vec<TextField> = arguments.fields.iter().copied().map(Into::into).collect();
     if fields.is_empty() {
@@ -96,23 +98,39 @@ pub(super) async fn search(arguments: SearchArguments, loaded: &Loaded) -> Resul
     if arguments.nodes {
         let query = NodeQuery { app_id, statuses, created, text, ..NodeQuery::default() };
         let found = logs.search_nodes(&query, &page).await?;
+        let apps = found.hits.iter().map(|hit| hit.row.app_id);
+        let names = lookup.of_tenant(arguments.tenant, apps).await;
         print(&found, arguments.json, |node| {
             let cells = [node.created_at.to_string(), node.id.to_string(), node.status.as_str().to_owned()];
-            (cells, json!(RecordRow::of(node)))
+            found_row(&names, arguments.tenant, node.app_id, cells, json!(RecordRow::of(node)))
         });
     } else {
         let query = RunQuery { app_id, statuses, created, text, ..RunQuery::default() };
         let found = logs.search_runs(&query, &page).await?;
+        let apps = found.hits.iter().map(|hit| hit.row.app_id);
+        let names = lookup.of_tenant(arguments.tenant, apps).await;
         print(&found, arguments.json, |run| {
             let cells = [run.created_at.to_string(), run.id.to_string(), run.status.as_str().to_owned()];
-            (cells, json!(RecordRow::of(run)))
+            found_row(&names, arguments.tenant, run.app_id, cells, json!(RecordRow::of(run)))
         });
     }
     Ok(())
 }
 
-fn print<T>(found: &Hits<T>, json: bool, row: impl Fn(&T) -> ([String; 3], serde_json::Value)) {
-    let mut shown = table(&["created_at", "id", "status", "found"]);
+/// Returns the cells and the JSON of a row, with what its app is called.
+fn found_row(
+    names: &RowNames,
+    tenant_id: TenantId,
+    app_id: AppId,
+    [created_at, id, status]: [String; 3],
+    mut row: Value,
+) -> ([String; 4], Value) {
+    names.add_to(&mut row, tenant_id, app_id);
+    ([created_at, id, names.app_cell(tenant_id, app_id), status], row)
+}
+
+fn print<T>(found: &Hits<T>, json: bool, row: impl Fn(&T) -> ([String; 4], Value)) {
+    let mut shown = table(&["created_at", "id", "app", "status", "found"]);
     for hit in &found.hits {
         let (cells, columns) = row(&hit.row);
         if json {

@@ -5,6 +5,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Failure;
+use super::named::NameLookup;
 use super::output::{say, say_json, table};
 use super::scope::instant;
 use crate::app;
@@ -38,20 +39,25 @@ pub(super) struct StatsArguments {
 }
 
 pub(super) async fn stats(arguments: StatsArguments, loaded: &Loaded) -> Result<(), Failure> {
-    let (service, _) = app::open_logs(&loaded.settings)?;
+    let service = app::open_named_logs(&loaded.settings)?;
     let query = DailyQuery {
         app_id: arguments.app,
         triggered_from: arguments.triggered_from.into_iter().map(Into::into).collect(),
         created: TimeRange { from: arguments.from, until: arguments.to },
         zone: arguments.zone,
     };
+    let names = NameLookup::new(&service).of_tenant(arguments.tenant, [arguments.app]).await;
+    if let Some(heading) = names.heading(arguments.tenant, arguments.app).filter(|_| !arguments.json) {
+        say!("{heading}");
+    }
     let mut shown = table(&["date", "runs", "users", "tokens", "runs per user"]);
     for day in service.tenant(arguments.tenant).daily(&query).await? {
         if arguments.json {
-            let line = json!({
+            let mut line = json!({
                 "date": day.date.to_string(), "runs": day.runs, "terminal_count": day.users,
                 "token_count": day.tokens.to_string(), "interactions": interactions(&day),
             });
+            names.add_to(&mut line, arguments.tenant, arguments.app);
             say_json!("{line}");
         }
         shown.add_row([

@@ -1,14 +1,17 @@
 //! `runs unended`: what never ended, over all tenants and apps.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::json;
 
 use super::Failure;
-use super::output::{say, say_json, table};
+use super::named::NameLookup;
+use super::output::{ListCell, say, say_json, table};
 use crate::app::{self, Readers};
 use crate::config::Loaded;
 use crate::domain::query::{Content, Scan, TimeRange};
-use crate::domain::{Kind, Record, RunStatus, TenantId};
+use crate::domain::{AppId, Kind, Record, RunStatus, TenantId};
 use crate::telemetry::system_clock;
 
 /// Runs asked of the store at a time.
@@ -35,6 +38,7 @@ pub(super) struct UnendedArguments {
 
 pub(super) async fn run(arguments: &UnendedArguments, loaded: &Loaded) -> Result<(), Failure> {
     let Readers { store, .. } = app::open_readers(&loaded.settings)?;
+    let lookup = NameLookup::new(&app::open_named_logs(&loaded.settings)?);
     let until = arguments.older_than.map(|days| system_clock()().days_before(days));
     let mut scan = Scan {
         tenants: arguments.tenants.clone(),
@@ -49,19 +53,27 @@ pub(super) async fn run(arguments: &UnendedArguments, loaded: &Loaded) -> Result
         let page = store.scan(&scan).await?;
         let Some(last) = page.last() else { break };
         scan.after = Some(last.cursor());
+        let mut wanted = BTreeMap::<TenantId, Vec<AppId>>::new();
+        for document in page.iter().take(left) {
+            if let Record::Run(run) = &document.record {
+                wanted.entry(run.tenant_id).or_default().push(run.app_id);
+            }
+        }
+        let names = lookup.of(wanted.into_iter().collect()).await;
         for document in page.iter().take(left) {
             let Record::Run(run) = &document.record else { continue };
             let [id, tenant, app] = [run.id.to_string(), run.tenant_id.to_string(), run.app_id.to_string()];
-            let since = run.created_at.to_string();
+            let (status, since) = (run.status.as_str(), run.created_at.to_string());
             if arguments.json {
-                let status = run.status.as_str();
-                say_json!(
-                    "{}",
-                    json!({"id": id, "tenant_id": tenant, "app_id": app, "status": status, "since": since})
-                );
-            } else {
-                shown.add_row([id, tenant, app, run.status.as_str().to_owned(), since]);
+                let mut row = json!({"id": id, "tenant_id": tenant, "app_id": app, "status": status, "since": since});
+                names.add_to(&mut row, run.tenant_id, run.app_id);
+                say_json!("{row}");
+                continue;
             }
+            let beside = |id: String, name: Option<&str>| ListCell::lines(name.into_iter().chain([&*id]));
+            let tenant = beside(tenant, names.tenant(run.tenant_id));
+            let app = beside(app, names.app(run.tenant_id, run.app_id));
+            shown.add_row([id.into(), tenant, app, status.into(), since.into()]);
         }
         left -= page.len().min(left);
     }

@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct DifyDirectory {
     database: Database,
     patience: Duration,
+    /// A failure is logged. Else the caller says that names are missing.
+    is_logged: bool,
     accounts: Cache<(TenantId, RecordId), Option<Account>>,
     end_users: Cache<(TenantId, RecordId), Option<EndUser>>,
     apps: Cache<(TenantId, AppId), Option<App>>,
@@ -52,6 +54,7 @@ impl DifyDirectory {
         Self {
             database,
             patience: PATIENCE,
+            is_logged: true,
             accounts: Cache::default(),
             end_users: Cache::default(),
             apps: Cache::default(),
@@ -64,6 +67,13 @@ impl DifyDirectory {
     #[must_use]
     pub fn within(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Leaves it to the caller to say that names are missing.
+    #[must_use]
+    pub fn unlogged(mut self) -> Self {
+        self.is_logged = false;
         self
     }
 
@@ -88,7 +98,7 @@ impl DifyDirectory {
             Err(_) => self.rest(format!("PostgreSQL did not answer within {} ms", self.patience.as_millis())),
         };
         let mut trouble = self.trouble();
-        if trouble.said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
+        if self.is_logged && trouble.said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
             trouble.said = Some(Instant::now());
             warn!(%problem, "names are missing from answers");
         }

@@ -33,7 +33,7 @@ impl ListCell {
 
     /// Returns whether it is an id, which a narrow column must not break.
     fn holds_id(&self) -> bool {
-        self.0.len() == ID && uuid::Uuid::try_parse(&self.0).is_ok()
+        self.0.lines().any(|line| line.len() == ID && uuid::Uuid::try_parse(line).is_ok())
     }
 
     /// At most [`LINES`] lines of `width`.

@@ -10,8 +10,8 @@ use super::dify::FullParams;
 use super::extract::{Ids, Params, Reading};
 use super::params::{NodeConditions, Paging, RunConditions, field_name};
 use super::problem::{Problem, Problems};
-use crate::domain::{Document, Timestamp};
-use crate::domain::query::{Facet, FacetCount, HistogramBucket};
+use crate::domain::query::{Facet, FacetCount, HistogramBucket, NodeSummary, RunSummary};
+use crate::domain::{AppId, Document, Timestamp};
 use crate::query::columns::{RecordRow, document};
 use crate::query::{Hits, QueryError, SearchHit, TenantLogs};
 
@@ -39,6 +39,9 @@ pub(in crate::http) struct FoundRecords {
     text_truncated: bool,
     /// For the next page, as `cursor`; null at the end
     next: Option<String>,
+    /// Only present, as "unavailable", if names could not be looked up
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<&'static str>,
     data: Vec<FoundRow>,
 }
 
@@ -47,22 +50,33 @@ pub(in crate::http) struct FoundRow {
     /// The columns by their names in Dify's table, with `id` and `tenant_id`; no payloads
     #[schema(value_type = Object)]
     row: Box<serde_json::value::RawValue>,
+    /// Of the row's app; null: not known
+    app_name: Option<Box<str>>,
     snippets: Vec<SnippetView>,
 }
 
-fn found<T>(hits: Hits<T>, row: impl Fn(&T) -> serde_json::Result<Box<serde_json::value::RawValue>>) -> FoundRecords {
+/// Returns the rows that were found, with what their apps are called.
+async fn found<T>(
+    logs: &TenantLogs,
+    hits: Hits<T>,
+    app_of: impl Fn(&T) -> AppId,
+    row: impl Fn(&T) -> serde_json::Result<Box<serde_json::value::RawValue>>,
+) -> FoundRecords {
+    let names = logs.app_names(hits.hits.iter().map(|hit| app_of(&hit.row))).await;
     let view = |hit: SearchHit<T>| {
         let snippets = hit.snippets.into_iter().map(|snippet| SnippetView {
             field: field_name(snippet.field),
             text: snippet.text,
             highlights: snippet.highlights.into_iter().map(|place| [place.start, place.end]).collect(),
         });
-        Some(FoundRow { row: row(&hit.row).ok()?, snippets: snippets.collect() })
+        let app_name = names.get(&app_of(&hit.row)).map(|app| app.name.clone());
+        Some(FoundRow { row: row(&hit.row).ok()?, app_name, snippets: snippets.collect() })
     };
     FoundRecords {
         total: TotalView { value: hits.total.value, exact: hits.total.exact },
         text_truncated: hits.text_truncated,
         next: hits.next,
+        names: names.are_missing().then_some("unavailable"),
         data: hits.hits.into_iter().filter_map(view).collect(),
     }
 }
@@ -78,7 +92,8 @@ pub(in crate::http) async fn runs(
     Params(conditions, paging): Params<RunConditions, Paging>,
 ) -> Result<Json<FoundRecords>, Problem> {
     let hits = logs.search_runs(&conditions.query()?, &paging.page()?).await?;
-    Ok(Json(found(hits, |run| serde_json::value::to_raw_value(&RecordRow::of(run)))))
+    let row = |run: &RunSummary| serde_json::value::to_raw_value(&RecordRow::of(run));
+    Ok(Json(found(&logs, hits, |run| run.app_id, row).await))
 }
 
 /// Search node executions
@@ -92,7 +107,8 @@ pub(in crate::http) async fn nodes(
     Params(conditions, paging): Params<NodeConditions, Paging>,
 ) -> Result<Json<FoundRecords>, Problem> {
     let hits = logs.search_nodes(&conditions.query()?, &paging.page()?).await?;
-    Ok(Json(found(hits, |node| serde_json::value::to_raw_value(&RecordRow::of(node)))))
+    let row = |node: &NodeSummary| serde_json::value::to_raw_value(&RecordRow::of(node));
+    Ok(Json(found(&logs, hits, |node| node.app_id, row).await))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -204,6 +220,12 @@ pub(in crate::http) struct SpanCount {
     count: u64,
 }
 
+impl SpanCount {
+    pub(super) fn new(from: Timestamp, count: u64) -> Self {
+        Self { from: from.to_string(), count }
+    }
+}
+
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct SpanCountsBody {
     /// Oldest first; empty spans are absent
@@ -220,12 +242,6 @@ fn spans(found: Vec<HistogramBucket>) -> Json<SpanCountsBody> {
     get, path = "/v1/tenants/{tenant_id}/runs/histogram", tag = "Search",
     params(("tenant_id" = uuid::Uuid, Path,), RunConditions, SpanParams),
     responses((status = 200, body = SpanCountsBody), Problems)
-impl SpanCount {
-    pub(super) fn new(from: Timestamp, count: u64) -> Self {
-        Self { from: from.to_string(), count }
-    }
-}
-
 )]
 pub(in crate::http) async fn run_histogram(
     Reading(logs): Reading,

@@ -73,7 +73,9 @@ async fn find(view: &View<'_>, query: &NodeQuery) -> Result<Found, Problem> {
         logs.facet(&any_type, Facet::NodeType, VALUES),
         logs.facet(&any_app, Facet::AppId, VALUES),
     )?;
-    view.learn(apps_of(&apps)).await;
+    let mut shown = apps_of(&apps);
+    shown.extend(hits.hits.iter().map(|hit| hit.row.app_id));
+    view.learn(shown).await;
     let bars = view.bars(&query.statuses, &statuses, |status, seconds| {
         let of_status = NodeQuery { statuses: vec![status], ..query.clone() };
         async move { logs.histogram(&of_status, seconds).await }
@@ -147,6 +149,7 @@ fn table(view: &View<'_>, found: &Found) -> Markup {
                 th scope="col" { (texts.status) }
                 th scope="col" { (texts.title) }
                 (view.sorted("created_at", texts.started, "wide"))
+                th.wide scope="col" { (texts.app) }
                 (view.sorted("elapsed_time", texts.duration, "number"))
                 th.wide scope="col" { (texts.run) }
             } }
@@ -157,10 +160,11 @@ fn table(view: &View<'_>, found: &Found) -> Markup {
                         td { (status(texts, node.status.as_str())) }
                         td { a.whole href={ (view.path()) "/" (node.id) } { (line(&node.title, 80)) } " " small { (line(&node.node_type, 40)) } }
                         td.wide { (time(node.created_at, view.reader.viewer.look.zone)) }
+                        td.wide { (view.app(&node.app_id.to_string())) }
                         td.number { (took(node.elapsed_time, node.finished_at)) }
                         td.wide.above-link { @if let Some(run_id) = node.workflow_run_id { a href={ (runs) "/" (run_id) } { code { (short(&run_id.to_string())) } } } }
                     }
-                    @if !hit.snippets.is_empty() { tr.hits { td colspan="5" { @for found in &hit.snippets {
+                    @if !hit.snippets.is_empty() { tr.hits { td colspan="6" { @for found in &hit.snippets {
                         (snippet(found, field_word(view, field_name(found.field))))
                     } } } }
                 }

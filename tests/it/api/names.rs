@@ -64,7 +64,10 @@ async fn without_the_database_answers_have_ids_and_say_so() {
         assert_eq!((answer.status, answer.problem().as_str()), (503, "directory_unavailable"));
         assert!(!answer.text.contains("127.0.0.1") && answer.text.contains("leave it out"), "{}", answer.text);
     }
-    server.ok("/runs").await;
+    for list in ["/runs", "/nodes"] {
+        let found = server.ok(list).await;
+        assert_eq!((&found["names"], &found["data"][0]["app_name"]), (&json!("unavailable"), &json!(null)), "{list}");
+    }
     assert_eq!(server.ok("/apps").await["names"], "unavailable");
 }
 
@@ -120,6 +123,13 @@ async fn apps_have_names_in_their_own_tenant_and_a_key_says_what_it_reaches() {
     );
     assert_eq!((apps["data"].as_array().unwrap().len(), &apps["names"]), (3, &json!(null)));
     assert!(!apps.to_string().contains("Secret"), "{apps}");
+    let found = server.ok("/runs").await;
+    let mut names: Vec<_> = found["data"].as_array().unwrap().iter().map(|row| row["app_name"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(
+        (names, &found["names"]),
+        (vec![None, None, Some("Parcel <desk>"), Some("Parcel <desk>")], &json!(null))
+    );
     let me = server.ask("GET", "/v1/me", Some(TENANT_KEY), None).await.json();
     assert_eq!(me["tenants"], json!([{"id": tenant.to_string(), "name": "Ours"}]));
     assert_eq!(
