@@ -31,8 +31,8 @@ mod statistics;
 use std::sync::Arc;
 
 pub use self::admin::{AdminLogs, RunBatch, Shard};
-pub use self::app_logs::{AppLogList, AppLogQuery, KEYWORD_CHARS};
 pub use self::admin_errors::{AdminErrorGroup, AdminErrors, TenantErrors};
+pub use self::app_logs::{AppLogList, AppLogQuery, KEYWORD_CHARS};
 pub use self::compare::{Change, Comparison, NodePair};
 pub use self::conversations::{MOST_TURNS, Turn};
 pub use self::cursor::InvalidCursor;
@@ -87,6 +87,12 @@ impl LogService {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0.clock)()
+    }
+
+    /// Returns what that instant is read from.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        Arc::clone(&self.0.clock)
     }
 
     /// Returns the calls that cross tenants. Whoever hands this out has checked that the caller may.

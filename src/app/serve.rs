@@ -90,7 +90,9 @@ pub async fn run_serve(settings: Settings, entry: Option<Entry>, stop: Cancellat
             super::status(&settings).await.map_or(serde_json::Value::Null, |status| status.to_json())
         })
     }));
-    let api = api.with_dead_letters(settings.amqp.clone());
+    // Read otherwise; of the store's state it writes how far replays are.
+    let state = super::open_stores(&settings)?.store;
+    let api = api.with_dead_letters(settings.amqp.clone(), state.clone());
     if let Some(entry) = &entry {
         api.offer(entry);
     }
@@ -115,6 +117,7 @@ pub async fn run_serve(settings: Settings, entry: Option<Entry>, stop: Cancellat
         stop.cancel();
     }
     let crashed = parts.all_ended().await;
+    state.close().await;
     died.or(crashed).map_or(Ok(()), Err)
 }
 

@@ -67,7 +67,7 @@ use super::ui::{self, Sessions};
 use super::{connections, headers};
 use crate::amqp::AmqpSettings;
 use crate::query::{LogService, Mask};
-use crate::store::LogReader;
+use crate::store::{LogReader, StateStore};
 
 /// How long requests may go on when a shutdown begins.
 const GRACE: Duration = Duration::from_secs(20);
@@ -147,10 +147,10 @@ impl Api {
         Self { status: Some(status), ..self }
     }
 
-    /// Works on the dead letters of this broker for keys that may operate.
+    /// Works on the dead letters of this broker for keys that may operate; `state` tells other replicas of replays.
     #[must_use]
-    pub fn with_dead_letters(self, settings: AmqpSettings) -> Self {
-        let queue = DeadLetterQueue::new(settings, self.stopping.clone());
+    pub fn with_dead_letters(self, settings: AmqpSettings, state: Arc<dyn StateStore>) -> Self {
+        let queue = DeadLetterQueue::new(settings, state, self.service.clock(), self.stopping.clone());
         Self { dead_letters: Some(queue), ..self }
     }
 
@@ -204,13 +204,17 @@ impl Api {
         let (stopping, connections) = (self.stopping.clone(), self.settings.connections);
         let tls = self.settings.certificate().await.map_err(io::Error::other)?;
         let following = auth::follow(Arc::clone(&self.keys), Arc::clone(&self.settings), stopping.clone());
+        let dead_letters = self.dead_letters.clone();
         let mut serving =
             std::pin::pin!(connections::serve(listener, self.router(), connections, tls, stopping, GRACE));
-        tokio::select! {
-            served = &mut serving => return served,
-            () = following => {}
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = following => serving.await,
+        };
+        if let Some(queue) = dead_letters {
+            queue.ended().await;
         }
-        serving.await
+        served
     }
 }
 

@@ -1,25 +1,29 @@
 //! The dead-letter queue as the API and the log explorer work on it: one walk at a time in this process, because a walk holds
-//! the letters that it has met; replays in the background, whose progress is asked for.
+//! the letters that it has met; replays in the background (`replays`), whose progress every replica knows (`register`).
 
-use std::collections::VecDeque;
-use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod register;
+mod replays;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::register::ReplayRegister;
+pub(super) use self::register::{ReplayJob, ReplayState};
+use self::replays::Replays;
 use crate::amqp::dead_letter::{LetterCounts, tenant_and_kind};
 use crate::amqp::{
     AmqpError, AmqpSettings, DeadLetters, LetterSelection, LetterSummary, Patience, ReplayPace, ReplayReport, Shown,
 };
 use crate::domain::Kind;
 use crate::domain::document::ContentHash;
+use crate::store::{StateStore, StoreError};
+use crate::telemetry::Clock;
 
 /// Letters that a look walks over: the first of the queue.
 pub(super) const MOST_WALKED: u64 = 10_000;
-/// Replays that are remembered, the newest.
-const REMEMBERED: usize = 20;
 /// How long a replay waits while the broker blocks publishers.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -33,6 +37,9 @@ pub(super) enum LettersError {
     UnderWay(Uuid),
     #[error("{0} letters are selected now")]
     OtherNumber(u64),
+    /// A replay is not begun that other replicas could not see.
+    #[error("{0}")]
+    State(#[from] StoreError),
 }
 
 /// The letters of a page, and what there is of each sort.
@@ -52,33 +59,6 @@ pub(super) struct LetterPage {
     pub next: Option<u64>,
 }
 
-/// How a replay ended, or that it has not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ReplayState {
-    Running,
-    Done,
-    Stopped,
-    /// In the broker's words, for operators.
-    Failed(String),
-}
-
-/// A replay in the background.
-#[derive(Debug, Clone)]
-pub(super) struct ReplayJob {
-    pub id: Uuid,
-    pub rate: Option<NonZeroU32>,
-    /// What was selected when it began.
-    pub expected: u64,
-    /// So far.
-    pub report: ReplayReport,
-    pub state: ReplayState,
-}
-
-struct Running {
-    job: ReplayJob,
-    stop: CancellationToken,
-}
-
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct DeadLetterQueue(Arc<Inner>);
@@ -86,48 +66,30 @@ pub(super) struct DeadLetterQueue(Arc<Inner>);
 struct Inner {
     settings: AmqpSettings,
     walking: tokio::sync::Mutex<()>,
-    replays: Mutex<VecDeque<Running>>,
+    replays: Replays,
+    register: ReplayRegister,
     stopping: CancellationToken,
 }
 
-/// Ends a replay whose task was dropped or crashed: nobody else would, and it would seem to hold the letters.
-struct Unfinished {
-    queue: DeadLetterQueue,
-    id: Uuid,
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        self.queue.update(self.id, |job| {
-            if job.state == ReplayState::Running {
-                job.state = ReplayState::Failed("it broke off".to_owned());
-            }
-        });
-    }
-}
-
 impl DeadLetterQueue {
-    /// Prepares; nothing is connected yet. Replays end when `stopping` is cancelled.
-    pub(super) fn new(settings: AmqpSettings, stopping: CancellationToken) -> Self {
-        let walking = tokio::sync::Mutex::new(());
-        Self(Arc::new(Inner { settings, walking, replays: Mutex::default(), stopping }))
+    /// Prepares; nothing is connected yet. Replays end when `stopping` is cancelled; `state` tells other replicas of them.
+    pub(super) fn new(
+        settings: AmqpSettings,
+        state: Arc<dyn StateStore>,
+        clock: Clock,
+        stopping: CancellationToken,
+    ) -> Self {
+        let (walking, register) = (tokio::sync::Mutex::new(()), ReplayRegister::new(state, clock));
+        Self(Arc::new(Inner { settings, walking, replays: Replays::default(), register, stopping }))
     }
 
     fn open(&self) -> Result<DeadLetters, AmqpError> {
         DeadLetters::new(&self.0.settings, Patience::new(PATIENCE, |_| {}))
     }
 
-    fn replays(&self) -> MutexGuard<'_, VecDeque<Running>> {
-        self.0.replays.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn running(&self) -> Option<Uuid> {
-        self.replays().iter().find(|known| known.job.state == ReplayState::Running).map(|known| known.job.id)
-    }
-
-    /// Takes the turn, unless a replay has it for longer than anybody waits.
+    /// Takes the turn, unless a replay of any replica has it for longer than anybody waits.
     async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, LettersError> {
-        match self.running() {
+        match self.running_anywhere().await {
             Some(id) => Err(LettersError::UnderWay(id)),
             None => Ok(self.0.walking.lock().await),
         }
@@ -186,92 +148,6 @@ impl DeadLetterQueue {
         let report = letters.replay(selection, pace, &tenant_and_kind, &mut |_| {}).await;
         letters.close().await;
         Ok(report?)
-    }
-
-    /// Begins a replay, which goes on in the background; `ended` hears of it when it has ended. One at a time.
-    pub(super) async fn begin(
-        &self,
-        selection: LetterSelection,
-        rate: Option<NonZeroU32>,
-        limit: Option<u64>,
-        ended: impl FnOnce(&ReplayJob) + Send + 'static,
-    ) -> Result<ReplayJob, LettersError> {
-        let expected = self.dry_run(&selection, limit).await?;
-        let stop = self.0.stopping.child_token();
-        let job = ReplayJob {
-            id: Uuid::new_v4(),
-            rate,
-            expected: expected.selected - expected.skipped,
-            report: ReplayReport::default(),
-            state: ReplayState::Running,
-        };
-        {
-            let mut replays = self.replays();
-            // Another one may have begun meanwhile.
-            if let Some(other) = replays.iter().find(|known| known.job.state == ReplayState::Running) {
-                return Err(LettersError::UnderWay(other.job.id));
-            }
-            replays.push_front(Running { job: job.clone(), stop: stop.clone() });
-            replays.truncate(REMEMBERED);
-        }
-        let queue = self.clone();
-        let id = job.id;
-        tokio::spawn(async move {
-            let _unfinished = Unfinished { queue: queue.clone(), id };
-            let pace = ReplayPace { dry_run: false, rate, limit };
-            let state = match queue.replay(id, &stop, &selection, pace).await {
-                Ok(()) if stop.is_cancelled() => ReplayState::Stopped,
-                Ok(()) => ReplayState::Done,
-                Err(error) => ReplayState::Failed(error.to_string()),
-            };
-            if let Some(job) = queue.update(id, |job| job.state = state) {
-                ended(&job);
-            }
-        });
-        Ok(job)
-    }
-
-    async fn replay(
-        &self,
-        id: Uuid,
-        stop: &CancellationToken,
-        selection: &LetterSelection,
-        pace: ReplayPace,
-    ) -> Result<(), AmqpError> {
-        let _turn = self.0.walking.lock().await;
-        let letters = self.open()?;
-        let mut progress = |report: &ReplayReport| {
-            self.update(id, |job| job.report = report.clone());
-        };
-        let report = letters.replay_until(stop, selection, pace, &tenant_and_kind, &mut progress).await;
-        letters.close().await;
-        let report = report?;
-        self.update(id, |job| job.report = report);
-        Ok(())
-    }
-
-    fn update(&self, id: Uuid, change: impl FnOnce(&mut ReplayJob)) -> Option<ReplayJob> {
-        let mut replays = self.replays();
-        let known = replays.iter_mut().find(|known| known.job.id == id)?;
-        change(&mut known.job);
-        Some(known.job.clone())
-    }
-
-    /// Returns a replay of this process, one of the newest [`REMEMBERED`].
-    pub(super) fn replay_of(&self, id: Uuid) -> Option<ReplayJob> {
-        self.update(id, |_| {})
-    }
-
-    /// Returns the replay that is under way.
-    pub(super) fn under_way(&self) -> Option<ReplayJob> {
-        self.running().and_then(|id| self.replay_of(id))
-    }
-
-    /// Tells a replay to stop: what is confirmed stays replayed, all else stays a letter.
-    pub(super) fn stop(&self, id: Uuid) -> Option<ReplayJob> {
-        let stop = self.replays().iter().find(|known| known.job.id == id).map(|known| known.stop.clone())?;
-        stop.cancel();
-        self.replay_of(id)
     }
 
     /// Deletes the selected letters for good, if there are as many as `expected`. Returns how many went.

@@ -9,5 +9,6 @@ mod letters;
 mod operations;
 mod outages;
 mod poison;
+mod replicas;
 mod restarts;
 mod seeds;

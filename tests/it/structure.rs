@@ -182,7 +182,7 @@ const SPAWNS: &[(&str, &str)] = &[
     ("src/cli/migrate.rs", "the display"),
     ("src/cli/signals.rs", "ends with the command"),
     ("src/http/connections.rs", "waits for the shutdown"),
-    ("src/http/dead_letters.rs", "a replay; its job says how it ended, a crash included"),
+    ("src/http/dead_letters/replays.rs", "a replay; its job says how it ended, a crash included"),
     ("src/store/elastic/watch.rs", "started again by the next write"),
     ("src/store/sqlite/pool.rs", "closes idle files"),
 ];

@@ -13,7 +13,7 @@ use super::letters::{ChosenLetters, LetterConditions};
 use super::problem::{Problem, ProblemBody, Problems};
 use super::search::ValueCount;
 use crate::amqp::dead_letter::{masked, masked_header};
-use crate::amqp::{LetterSummary, ReplayReport};
+use crate::amqp::{LetterSummary, ReplayPace, ReplayReport};
 use crate::domain::document::ContentHash;
 use crate::domain::verdict::bounded;
 use crate::domain::{Kind, printable};
@@ -196,6 +196,12 @@ pub(super) struct ReplayView {
     id: Option<String>,
     /// dry_run, running, done, stopped or failed
     state: &'static str,
+    /// Why it failed; the log of the difylog that ran it has the broker's words
+    reason: Option<&'static str>,
+    /// Name of the key that began it; null: a dry run
+    by: Option<String>,
+    begun_at: Option<String>,
+    ended_at: Option<String>,
     /// Letters that were to be replayed when it began
     expected: u64,
     /// Letters a second at most
@@ -220,6 +226,10 @@ impl ReplayView {
         Self {
             id,
             state,
+            reason: None,
+            by: None,
+            begun_at: None,
+            ended_at: None,
             expected,
             rate: None,
             walked: report.walked,
@@ -235,14 +245,25 @@ impl ReplayView {
 
 impl From<&ReplayJob> for ReplayView {
     fn from(job: &ReplayJob) -> Self {
-        let state = match job.state {
-            ReplayState::Running => "running",
-            ReplayState::Done => "done",
-            ReplayState::Stopped => "stopped",
-            ReplayState::Failed(_) => "failed",
+        let (state, reason) = match job.state {
+            ReplayState::Running => ("running", None),
+            ReplayState::Done => ("done", None),
+            ReplayState::Stopped => ("stopped", None),
+            ReplayState::Failed(_) => ("failed", Some("the broker or the store failed it")),
+            ReplayState::Abandoned => (
+                "failed",
+                Some("the process that ran it ended, or lost the store, before it said how the replay ended"),
+            ),
         };
         let view = Self::of(Some(job.id.to_string()), state, job.expected, &job.report);
-        Self { rate: job.rate.map(NonZeroU32::get), ..view }
+        Self {
+            reason,
+            by: Some(job.by.clone()),
+            begun_at: Some(job.begun_at.to_string()),
+            ended_at: job.ended_at.map(|at| at.to_string()),
+            rate: job.rate.map(NonZeroU32::get),
+            ..view
+        }
     }
 }
 
@@ -251,7 +272,7 @@ impl From<&ReplayJob> for ReplayView {
     post, path = "/v1/dead-letters/replays", tag = "Dead letters", request_body = Replaying,
     responses(
         (status = 200, description = "A dry run", body = ReplayView),
-        (status = 202, description = "Begun; this process tells how far it is under its id", body = ReplayView),
+        (status = 202, description = "Begun; every replica tells how far it is under its id", body = ReplayView),
         (status = 409, description = "Another replay is under way", body = ProblemBody, content_type = "application/problem+json"),
         (status = 408, description = "The body did not come within serve.body_seconds", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "The body is larger than serve.max_body_bytes", body = ProblemBody, content_type = "application/problem+json"),
@@ -271,31 +292,33 @@ pub(super) async fn replay(
         return Ok(Json(view).into_response());
     }
     operator.chose("replay", &selection);
-    let job = queue.begin(selection, asked.rate, asked.limit, move |job| operator.replayed(job)).await?;
+    let pace = ReplayPace { dry_run: false, rate: asked.rate, limit: asked.limit };
+    let by = operator.key.clone();
+    let job = queue.begin(&by, selection, pace, move |job| operator.replayed(job)).await?;
     Ok((StatusCode::ACCEPTED, Json(ReplayView::from(&job))).into_response())
 }
 
-/// How far a replay is; the newest 20 of this process are known
+/// How far a replay is, whichever replica runs it; the newest 20 are known
 #[utoipa::path(
     get, path = "/v1/dead-letters/replays/{replay_id}", tag = "Dead letters", params(("replay_id" = uuid::Uuid, Path,)),
     responses((status = 200, body = ReplayView), Problems)
 )]
 pub(super) async fn replay_state(Operating(queue, _): Operating, ids: Ids) -> Result<Json<ReplayView>, Problem> {
-    let job = queue.replay_of(ids.get("replay_id")?);
+    let job = queue.replay_of(ids.get("replay_id")?).await?;
     Ok(Json(ReplayView::from(&job.ok_or_else(no_such_replay)?)))
 }
 
 pub(in crate::http) fn no_such_replay() -> Problem {
-    Problem::not_found("no such replay; it is known to the replica that began it, until that ends")
+    Problem::not_found("no such replay; the newest 20 are known")
 }
 
-/// Stop a replay; what is confirmed stays replayed
+/// Stop a replay; what is confirmed stays replayed. One of another replica ends within seconds
 #[utoipa::path(
     delete, path = "/v1/dead-letters/replays/{replay_id}", tag = "Dead letters", params(("replay_id" = uuid::Uuid, Path,)),
     responses((status = 200, body = ReplayView), Problems)
 )]
 pub(super) async fn stop_replay(Operating(queue, _): Operating, ids: Ids) -> Result<Json<ReplayView>, Problem> {
-    let job = queue.stop(ids.get("replay_id")?);
+    let job = queue.stop(ids.get("replay_id")?).await?;
     Ok(Json(ReplayView::from(&job.ok_or_else(no_such_replay)?)))
 }
 

@@ -188,6 +188,7 @@ impl From<LettersError> for Problem {
             LettersError::OtherNumber(_) => {
                 Self::conflict("count_changed", format!("{detail}; look again, and send that number as expected"))
             }
+            LettersError::State(error) => QueryError::Store(error).into(),
             LettersError::Broker(AmqpError::Missing(_)) => Self::no_broker(NO_QUEUE),
             LettersError::Broker(_) => Self::unavailable("broker_unavailable", NO_BROKER, detail),
         }

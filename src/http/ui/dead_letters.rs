@@ -48,7 +48,7 @@ pub(super) async fn page(
     state: AddressState,
 ) -> Result<Response, Problem> {
     let state = state.only(&KNOWN)?;
-    if let Some(job) = queue.under_way() {
+    if let Some(job) = queue.under_way().await? {
         return Ok(Redirect::to(&act::path(job.id)).into_response());
     }
     let after =

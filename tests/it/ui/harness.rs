@@ -11,7 +11,7 @@ use difylog::query::{Directory, LogService, NoDirectory, ServicePorts};
 use difylog::store::elastic::{ElasticSettings, ElasticStore};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::sqlite::{SqliteEraser, SqliteReader, SqliteSettings, SqliteStore};
-use difylog::store::{Eraser, ReadStore, Store};
+use difylog::store::{Eraser, ReadStore, StateStore, Store};
 use reqwest::header::{HeaderMap, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
@@ -98,13 +98,20 @@ impl Place {
     async fn over(store: Arc<dyn Store>, readers: Readers, folder: tempfile::TempDir, beside: Beside) -> Self {
         store.install().await.unwrap();
         let tenant_id = records::tenant();
-        let (base, stop) = serve(readers, folder.path(), keys(tenant_id), beside);
+        let (base, stop) = serve(readers, store.clone(), folder.path(), keys(tenant_id), beside);
         Self { tenant_id, base, store, folder, stop }
     }
 
     /// Another replica over the same files, with these keys.
     pub fn replica(&self, keys: Vec<ApiKey>) -> Self {
-        let (base, stop) = serve(sqlite(self.folder.path()), self.folder.path(), keys, Beside::default());
+        self.replica_beside(keys, Beside::default())
+    }
+
+    /// Another replica with these servers beside it, whose state is read and written as by another process.
+    pub fn replica_beside(&self, keys: Vec<ApiKey>, beside: Beside) -> Self {
+        let settings = SqliteSettings { dir: self.folder.path().join("sqlite"), ..SqliteSettings::default() };
+        let state = Arc::new(SqliteStore::new(settings).unwrap());
+        let (base, stop) = serve(sqlite(self.folder.path()), state, self.folder.path(), keys, beside);
         let folder = tempfile::tempdir().unwrap();
         Self { tenant_id: self.tenant_id, base, store: Arc::clone(&self.store), folder, stop }
     }
@@ -159,7 +166,13 @@ fn sqlite(folder: &Path) -> Readers {
     (Arc::new(SqliteReader::new(settings.clone())), Arc::new(SqliteEraser::new(settings)))
 }
 
-fn serve((reader, eraser): Readers, folder: &Path, keys: Vec<ApiKey>, beside: Beside) -> (String, CancellationToken) {
+fn serve(
+    (reader, eraser): Readers,
+    state: Arc<dyn StateStore>,
+    folder: &Path,
+    keys: Vec<ApiKey>,
+    beside: Beside,
+) -> (String, CancellationToken) {
     let payloads = PayloadSettings { dir: folder.join("payloads"), ..PayloadSettings::default() };
     let service = LogService::new(ServicePorts {
         logs: reader.clone(),
@@ -174,7 +187,7 @@ fn serve((reader, eraser): Readers, folder: &Path, keys: Vec<ApiKey>, beside: Be
     let api = Api::new(service, settings, reader, metrics, stop.clone()).unwrap();
     let api = api.with_status(Arc::new(|| Box::pin(std::future::ready(status()))));
     let api = match beside.broker {
-        Some(broker) => api.with_dead_letters(broker),
+        Some(broker) => api.with_dead_letters(broker, state),
         None => api,
     };
     api.offer(&Entry { token: TOKEN.into(), key: OPERATE_KEY.into() });

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use uuid::Uuid;
 
 use super::PATH;
-use crate::amqp::{LetterSelection, ReplayReport};
+use crate::amqp::{LetterSelection, ReplayPace, ReplayReport};
 use crate::domain::printable;
 use crate::http::api::dead_letters::no_such_replay;
 use crate::http::api::extract::{Ids, Operating};
@@ -17,8 +17,7 @@ use crate::http::api::letters::LetterConditions;
 use crate::http::api::problem::Problem;
 use crate::http::dead_letters::{ReplayJob, ReplayState};
 use crate::http::ui::access::Viewer;
-use crate::http::ui::format::{count, line};
-use crate::http::ui::i18n::PageTexts;
+use crate::http::ui::format::{count, line, time};
 use crate::http::ui::layout::{PageFrame, page as whole_page};
 
 /// The fields of a form that say which letters.
@@ -80,7 +79,9 @@ pub(in crate::http::ui) async fn act(
         Some("replay") => {
             let rate = fields.rate()?;
             operator.chose("replay", &selection);
-            let job = queue.begin(selection, rate, None, move |job| operator.replayed(job)).await?;
+            let pace = ReplayPace { dry_run: false, rate, limit: None };
+            let by = operator.key.clone();
+            let job = queue.begin(&by, selection, pace, move |job| operator.replayed(job)).await?;
             Ok(Redirect::to(&path(job.id)).into_response())
         }
         Some("purge") => {
@@ -126,9 +127,9 @@ pub(in crate::http::ui) async fn progress(
     ids: Ids,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let job = queue.replay_of(ids.get("replay_id")?).ok_or_else(no_such_replay)?;
+    let job = queue.replay_of(ids.get("replay_id")?).await?.ok_or_else(no_such_replay)?;
     let texts = viewer.look.texts();
-    let part = told(texts, &job);
+    let part = told(&viewer, &job);
     if headers.contains_key("x-part") {
         return Ok(Html(part.into_string()).into_response());
     }
@@ -138,13 +139,15 @@ pub(in crate::http::ui) async fn progress(
     Ok(whole_page(StatusCode::OK, &viewer.frame(texts.replay), &content))
 }
 
-fn told(texts: &PageTexts, job: &ReplayJob) -> Markup {
+fn told(viewer: &Viewer, job: &ReplayJob) -> Markup {
+    let texts = viewer.look.texts();
+    let zone = viewer.look.zone;
     let ReplayReport { replayed, refused, complaints, .. } = &job.report;
     let title = match &job.state {
         ReplayState::Running => texts.replaying,
         ReplayState::Done => texts.replay_done,
         ReplayState::Stopped => texts.replay_stopped,
-        ReplayState::Failed(_) => texts.replay_failed,
+        ReplayState::Failed(_) | ReplayState::Abandoned => texts.replay_failed,
     };
     html! {
         h1 { (title) }
@@ -154,7 +157,13 @@ fn told(texts: &PageTexts, job: &ReplayJob) -> Markup {
             p { strong { (count((*refused).into())) } " " (texts.refused_letters) }
             ul { @for (_, said) in complaints { li { (printable(said)) } } }
         }
-        @if matches!(job.state, ReplayState::Failed(_)) { p { (texts.replay_failed_hint) } }
+        @match job.state {
+            ReplayState::Failed(_) => { p { (texts.replay_failed_hint) } }
+            ReplayState::Abandoned => { p { (texts.replay_abandoned) } }
+            _ => {}
+        }
+        p.faint { (texts.begun) " " (time(job.begun_at, zone)) " · " (texts.key) " " (line(&job.by, 60))
+            @if let Some(at) = job.ended_at { " · " (texts.ended) " " (time(at, zone)) } }
         p.actions {
             @if job.state == ReplayState::Running {
                 a.button.quiet href=(path(job.id)) { (texts.refresh) }
@@ -170,6 +179,6 @@ fn told(texts: &PageTexts, job: &ReplayJob) -> Markup {
 
 /// Stops a replay.
 pub(in crate::http::ui) async fn stop(Operating(queue, _): Operating, ids: Ids) -> Result<Redirect, Problem> {
-    let job = queue.stop(ids.get("replay_id")?).ok_or_else(no_such_replay)?;
+    let job = queue.stop(ids.get("replay_id")?).await?.ok_or_else(no_such_replay)?;
     Ok(Redirect::to(&path(job.id)))
 }

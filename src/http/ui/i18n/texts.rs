@@ -153,6 +153,11 @@ texts! {
         "失败的运行，按错误文本的共同部分归组：数字、ID 与引号内容已忽略。";
     errors_bound: "Looked at the newest failed runs of this view:", "已查看此视图中最新的失败运行：";
     errors_all: "All failed runs of this view were looked at:", "已查看此视图中全部失败运行：";
+    errors_everywhere: "Errors of all workspaces", "所有工作空间的错误";
+    errors_all_looked_at: "All failed runs of this time range were looked at:", "已查看该时间范围内全部失败运行：";
+    errors_newest_looked_at: "Only the newest failed runs were looked at:", "仅查看了最新的失败运行：";
+    errors_cut_at: "The numbers are complete from this instant on:", "自此时刻起的数字是完整的：";
+    error_groups: "more groups with fewer runs", "个运行更少的归组";
     over_time: "Over time", "时间分布";
     first_seen: "First seen", "首次出现";
     last_seen: "Last seen", "最近出现";
@@ -164,11 +169,6 @@ texts! {
     source: "Source", "来源";
     page: "Page", "页";
     previous: "Previous page", "上一页";
-    errors_everywhere: "Errors of all workspaces", "所有工作空间的错误";
-    errors_all_looked_at: "All failed runs of this time range were looked at:", "已查看该时间范围内全部失败运行：";
-    errors_newest_looked_at: "Only the newest failed runs were looked at:", "仅查看了最新的失败运行：";
-    errors_cut_at: "The numbers are complete from this instant on:", "自此时刻起的数字是完整的：";
-    error_groups: "more groups with fewer runs", "个运行更少的归组";
     incomplete: "Logs may be missing: names could not be looked up for this search.", "可能有遗漏：此搜索无法查询名称。";
     run_gone: "its run is not stored", "运行记录不存在";
     // System
@@ -245,6 +245,10 @@ texts! {
     replay_failed: "The replay broke off", "重放中断";
     replay_failed_hint: "What was confirmed is replayed, the rest is still here. The log of this difylog has the reason; the replay can be begun again.",
         "已确认的已重放，其余仍在。原因见日志；可以再次开始。";
+    replay_abandoned: "The difylog that ran it ended, or lost the store, before it said how the replay ended. What was confirmed is replayed, the rest is still here; the replay can be begun again.",
+        "执行重放的 difylog 在报告结果之前已结束或失去存储。已确认的已重放，其余仍在；可以再次开始。";
+    begun: "Begun", "开始于";
+    ended: "ended", "结束于";
     replayed_of: "back in their queues, of", "封已回到队列，共";
     refused_letters: "were not taken by their queue and stay:", "封未被队列接收，仍保留：";
     stop: "Stop", "停止";
