@@ -22,6 +22,7 @@ mod mask;
 mod models;
 mod names;
 mod nodes;
+mod reader;
 mod runs;
 mod seam;
 mod search;
@@ -47,12 +48,12 @@ pub use self::errors::{ErrorGroup, ErrorGroups};
 pub use self::mask::{Mask, MaskSettings};
 pub use self::models::{ModelKey, ModelUsage, ModelUsages};
 pub use self::names::{AppNames, CrossTenantNames, WorkspaceNames};
+use self::reader::TenantReader;
 pub use self::runs::{After, RunCounts, RunList, RunPage, last};
 pub use self::search::{COUNT_TO, Hits, SearchHit, SearchPage};
 pub use self::snippet::Snippet;
 pub use self::statistics::{DailyQuery, interactions, local_instant};
-use crate::domain::query::{ListFilter, Scoped};
-pub use crate::domain::query::{NodeQuery, RunQuery};
+pub use crate::domain::query::{AppScope, NodeQuery, RunQuery};
 use crate::domain::{Document, TenantId, Timestamp};
 use crate::store::payload::{PayloadError, PayloadStore};
 use crate::store::{Eraser, LogReader, StoreError};
@@ -80,7 +81,7 @@ impl LogService {
     /// Returns the logs of one tenant.
     #[must_use]
     pub fn tenant(&self, tenant_id: TenantId) -> TenantLogs {
-        TenantLogs { ports: Arc::clone(&self.0), tenant_id, mask: None }
+        TenantLogs { reader: TenantReader::new(Arc::clone(&self.0), tenant_id), mask: None }
     }
 
     /// Returns the instant that questions such as "the last day" are asked at.
@@ -105,8 +106,7 @@ impl LogService {
 /// The logs of one tenant. No method can reach another tenant's.
 #[derive(Clone)]
 pub struct TenantLogs {
-    ports: Arc<ServicePorts>,
-    tenant_id: TenantId,
+    reader: TenantReader,
     mask: Option<Arc<Mask>>,
 }
 
@@ -115,6 +115,13 @@ impl TenantLogs {
     #[must_use]
     pub fn masked(self, mask: Option<Arc<Mask>>) -> Self {
         Self { mask, ..self }
+    }
+
+    /// Returns the same logs, as far as they belong to `apps`: what belongs to others is as if it were not there, for every question and
+    /// every delete.
+    #[must_use]
+    pub fn held_to(self, apps: AppScope) -> Self {
+        Self { reader: self.reader.held_to(apps), ..self }
     }
 
     /// Returns a document on its way out.
@@ -128,15 +135,13 @@ impl TenantLogs {
     /// Returns the tenant.
     #[must_use]
     pub const fn tenant_id(&self) -> TenantId {
-        self.tenant_id
+        self.reader.tenant_id()
     }
 
-    /// Returns what is asked for, of this tenant.
-    fn list<C: Clone>(&self, query: &C) -> ListFilter
-    where
-        ListFilter: From<Scoped<C>>,
-    {
-        Scoped { tenant_id: self.tenant_id, conditions: query.clone() }.into()
+    /// Returns the apps whose records can be seen here.
+    #[must_use]
+    pub const fn apps(&self) -> &AppScope {
+        self.reader.apps()
     }
 }
 

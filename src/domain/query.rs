@@ -6,6 +6,7 @@ mod filter;
 pub mod fold;
 pub mod keyword;
 mod list;
+mod scope;
 mod tally;
 
 pub use answer::{
@@ -19,6 +20,7 @@ pub use filter::{
 };
 pub use keyword::Keyword;
 pub use list::{ListFilter, Summary};
+pub use scope::AppScope;
 pub use tally::{DayTallies, SpanCounts, ValueCounts};
 
 use std::ops::Deref;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{AppLog, Month, NodeExecution, Offload, RecordId, Revision, TenantId, Timestamp, WorkflowRun};
+use super::{AppId, AppLog, Month, NodeExecution, Offload, RecordId, Revision, TenantId, Timestamp, WorkflowRun};
 
 /// The kinds of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -117,6 +117,17 @@ impl Record {
             Self::Node(node) => node.tenant_id,
             Self::AppLog(log) => log.tenant_id,
             Self::Offload(offload) => offload.tenant_id,
+        }
+    }
+
+    /// Returns the app that the record belongs to.
+    #[must_use]
+    pub fn app_id(&self) -> AppId {
+        match self {
+            Self::Run(run) => run.app_id,
+            Self::Node(node) => node.app_id,
+            Self::AppLog(log) => log.app_id,
+            Self::Offload(offload) => offload.app_id,
         }
     }
 

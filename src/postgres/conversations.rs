@@ -11,13 +11,19 @@ pub struct AnsweredRow {
     pub message_id: Uuid,
     pub conversation_id: Uuid,
     pub run_id: Uuid,
+    pub app_id: Uuid,
 }
 
-const COLUMNS: &str = "SELECT m.id, m.conversation_id, m.workflow_run_id FROM messages m JOIN apps a ON a.id = m.app_id \
-                       WHERE a.tenant_id = $1 AND m.workflow_run_id IS NOT NULL";
+const COLUMNS: &str = "SELECT m.id, m.conversation_id, m.workflow_run_id, m.app_id FROM messages m \
+                       JOIN apps a ON a.id = m.app_id WHERE a.tenant_id = $1 AND m.workflow_run_id IS NOT NULL";
 
 fn answered(row: &tokio_postgres::Row) -> Result<AnsweredRow, PostgresError> {
-    Ok(AnsweredRow { message_id: row.try_get(0)?, conversation_id: row.try_get(1)?, run_id: row.try_get(2)? })
+    Ok(AnsweredRow {
+        message_id: row.try_get(0)?,
+        conversation_id: row.try_get(1)?,
+        run_id: row.try_get(2)?,
+        app_id: row.try_get(3)?,
+    })
 }
 
 /// Returns the messages of a conversation that runs answered, oldest first, at most `limit`.

@@ -80,8 +80,8 @@ impl TenantLogs {
     /// As [`Self::app_logs`].
     pub async fn app_log_rows(&self, query: &AppLogQuery, offset: u64, limit: usize) -> Result<AppLogList, QueryError> {
         let (filter, incomplete) = self.app_log_filter(query).await?;
-        let AppLogPage { rows, total } = match &filter {
-            Some(filter) => self.ports.logs.app_logs(filter, offset, limit).await?,
+        let AppLogPage { rows, total } = match filter {
+            Some(filter) => self.reader.app_logs(filter, offset, limit).await?,
             None => AppLogPage::default(),
         };
         let of_row = |row: &AppLogRow| row.log.created_by;
@@ -102,7 +102,8 @@ impl TenantLogs {
         // Inclusive to half-open: instants are whole microseconds.
         let until = query.created_at_before.and_then(|at| Timestamp::from_micros(at.micros() + 1).ok());
         let filter = AppLogFilter {
-            tenant_id: self.tenant_id,
+            tenant_id: self.tenant_id(),
+            apps: self.apps().clone(),
             app_id: query.app_id,
             created: TimeRange { from: query.created_at_after, until },
             created_by_role: creator.role.map(Into::into),
@@ -118,7 +119,7 @@ impl TenantLogs {
     async fn asked_creator(&self, query: &AppLogQuery) -> Result<Option<AskedCreator>, QueryError> {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let (session_id, email) = (given(&query.session_id), given(&query.account));
-        let directory = &*self.ports.directory;
+        let directory = self.reader.directory();
         if !directory.knows_names() {
             return Ok(match (session_id, email) {
                 (None, None) => Some(AskedCreator::default()),
@@ -131,7 +132,7 @@ impl TenantLogs {
         // Whatever else is asked for, an account that is not there is said.
         let account = match &email {
             Some(email) => {
-                let account = directory.account_of_email(self.tenant_id, email).await?;
+                let account = directory.account_of_email(self.tenant_id(), email).await?;
                 Some(account.ok_or_else(|| QueryError::AccountNotFound(email.chars().take(320).collect()))?)
             }
             None => None,
@@ -140,7 +141,7 @@ impl TenantLogs {
             (None, None) => Some(AskedCreator::default()),
             (None, Some(account)) => Some(AskedCreator::known("account", vec![account])),
             (Some(session_id), None) => {
-                let end_users = directory.end_users_of_session(self.tenant_id, &session_id).await?;
+                let end_users = directory.end_users_of_session(self.tenant_id(), &session_id).await?;
                 (!end_users.is_empty()).then(|| AskedCreator::known("end_user", end_users))
             }
             (Some(_), Some(_)) => None,
@@ -150,7 +151,7 @@ impl TenantLogs {
     async fn log_keyword(&self, whole: &str) -> (Option<LogKeyword>, bool) {
         let keyword: String = whole.chars().take(KEYWORD_CHARS).collect();
         // The store finds what runs say; without the directory, only session ids are not searched.
-        let matches = self.ports.directory.end_users_matching(self.tenant_id, &keyword).await.unwrap_or_default();
+        let matches = self.reader.directory().end_users_matching(self.tenant_id(), &keyword).await.unwrap_or_default();
         let run_id = whole.parse::<RecordId>().ok();
         (Some(LogKeyword { keyword, run_id, end_users: matches.ids }), !matches.complete)
     }
@@ -160,12 +161,12 @@ impl TenantLogs {
     /// # Errors
     /// A store that cannot be read.
     pub async fn app_logs_of_run(&self, run_id: RecordId) -> Result<Vec<Document>, QueryError> {
-        let children = self.ports.logs.children(self.tenant_id, &[run_id]).await?;
-        let ids: Vec<_> = children.iter().filter(|key| key.kind == Kind::AppLog).map(|key| key.id).collect();
+        let children = self.reader.children(&[run_id]).await?;
+        let ids: Vec<_> = children.keys().iter().filter(|key| key.kind == Kind::AppLog).map(|key| key.id).collect();
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let mut logs = self.ports.logs.records(self.tenant_id, Kind::AppLog, &ids).await?;
+        let mut logs = self.reader.records(Kind::AppLog, &ids).await?;
         logs.retain(|document| matches!(document.record, Record::AppLog(_)));
         logs.sort_by_key(|document| (document.record.created_at(), document.record.id()));
         Ok(logs.into_iter().map(|document| self.shown(document)).collect())

@@ -21,7 +21,7 @@ impl TenantLogs {
     /// Returns whether conversations can be looked up at all.
     #[must_use]
     pub fn knows_conversations(&self) -> bool {
-        self.ports.directory.knows_names()
+        self.reader.directory().knows_names()
     }
 
     /// Returns the messages of a conversation of this tenant that runs answered, oldest first, at most [`MOST_TURNS`]; none if
@@ -30,7 +30,8 @@ impl TenantLogs {
     /// # Errors
     /// A directory or a store that cannot be asked.
     pub async fn conversation(&self, id: RecordId) -> Result<Vec<Turn>, QueryError> {
-        let answered = self.ports.directory.messages_of_conversation(self.tenant_id, id, MOST_TURNS).await?;
+        let mut answered = self.reader.directory().messages_of_conversation(self.tenant_id(), id, MOST_TURNS).await?;
+        answered.retain(|message| self.apps().holds(message.app_id));
         let ids: Vec<_> = answered.iter().map(|message| message.run_id).collect();
         let runs = self.run_summaries(&ids).await?;
         let mut runs: HashMap<_, _> = runs.into_iter().map(|run| (run.id, run)).collect();
@@ -42,7 +43,8 @@ impl TenantLogs {
     /// # Errors
     /// A directory that cannot be asked.
     pub async fn message_of_run(&self, app_id: AppId, run_id: RecordId) -> Result<Option<Answered>, QueryError> {
-        Ok(self.ports.directory.message_of_run(self.tenant_id, app_id, run_id).await?)
+        let found = self.reader.directory().message_of_run(self.tenant_id(), app_id, run_id).await?;
+        Ok(found.filter(|message| self.apps().holds(message.app_id)))
     }
 
     /// Returns a message of this tenant by its id, if a run answered it.
@@ -50,6 +52,7 @@ impl TenantLogs {
     /// # Errors
     /// A directory that cannot be asked.
     pub async fn message(&self, id: RecordId) -> Result<Option<Answered>, QueryError> {
-        Ok(self.ports.directory.message(self.tenant_id, id).await?)
+        let found = self.reader.directory().message(self.tenant_id(), id).await?;
+        Ok(found.filter(|message| self.apps().holds(message.app_id)))
     }
 }

@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 
 use tracing::warn;
 
+use super::reader::SeenKeys;
 use super::{NodeQuery, QueryError, RunQuery, TenantLogs};
 use crate::domain::document::ContentHash;
 use crate::domain::query::{Direction, NodeSummary, Page, RunSummary, SortBy, TimeRange};
 use crate::domain::record::RecordKey;
 use crate::domain::{AppId, Kind, Month, RecordId, Timestamp};
-use crate::store::payload::Younger;
-use crate::store::{Erasure, Remains};
 
 /// Records per request of a walk.
 const BATCH: usize = 500;
@@ -49,8 +48,8 @@ impl TenantLogs {
     pub async fn count_related(&self, run_ids: &[RecordId]) -> Result<Related, QueryError> {
         let mut related = Related::default();
         for ids in distinct(run_ids).chunks(BATCH) {
-            related.runs += self.ports.logs.run_summaries(self.tenant_id, ids).await?.len() as u64;
-            for key in self.ports.logs.children(self.tenant_id, ids).await? {
+            related.runs += self.reader.run_summaries(ids).await?.len() as u64;
+            for key in self.reader.children(ids).await?.keys() {
                 related.count(key.kind);
             }
         }
@@ -66,7 +65,7 @@ impl TenantLogs {
         for ids in distinct(run_ids).chunks(BATCH) {
             let mut keys = Vec::new();
             if with_related {
-                keys = self.ports.logs.children(self.tenant_id, ids).await?;
+                keys = self.reader.children(ids).await?.keys().to_vec();
             }
             keys.extend(ids.iter().map(|id| self.key(Kind::WorkflowRun, *id)));
             for keys in keys.chunks(BATCH) {
@@ -86,7 +85,7 @@ impl TenantLogs {
         let query = RunQuery { app_id: Some(app_id), ..RunQuery::default() };
         let (mut deleted, mut after) = (0, None);
         loop {
-            let stretch = self.ports.logs.runs(&query.clone().within(self.tenant_id), &oldest(after, BATCH)).await?;
+            let stretch = self.reader.runs(&query, &oldest(after, BATCH)).await?;
             let keys: Vec<_> = stretch.iter().map(|run| self.key(Kind::WorkflowRun, run.id)).collect();
             deleted += self.erase(&keys).await?.len() as u64;
             after = stretch.last().map(RunSummary::position);
@@ -129,7 +128,7 @@ impl TenantLogs {
     async fn delete_nodes_where(&self, query: &NodeQuery) -> Result<u64, QueryError> {
         let (mut deleted, mut after) = (0, None);
         loop {
-            let stretch = self.ports.logs.nodes(&query.clone().within(self.tenant_id), &oldest(after, BATCH)).await?;
+            let stretch = self.reader.nodes(query, &oldest(after, BATCH)).await?;
             let ids: Vec<_> = stretch.iter().map(|node| node.id).collect();
             deleted += self.delete_nodes(&ids).await?;
             after = stretch.last().map(NodeSummary::position);
@@ -139,52 +138,41 @@ impl TenantLogs {
         }
     }
 
-    /// Erases records; answers those that were there.
+    /// Erases records that may be seen; answers those that were there.
     async fn erase(&self, keys: &[RecordKey]) -> Result<Vec<RecordKey>, QueryError> {
-        if keys.is_empty() {
+        let keys = self.reader.seen_keys(keys.to_vec()).await?;
+        if keys.keys().is_empty() {
             return Ok(Vec::new());
         }
-        let texts = self.texts_of(keys).await?;
-        let erasures: Vec<_> = keys.iter().map(|key| Erasure { key: *key, revision: None }).collect();
-        let gone = self.ports.eraser.erase(&erasures, Remains::Tombstone((self.ports.clock)())).await?;
+        let texts = self.texts_of(&keys).await?;
+        let gone = self.reader.erase(&keys).await?;
         for (month, texts) in texts {
-            if let Err(error) = self.remove_texts(month, &texts).await {
+            if let Err(error) = self.reader.remove_texts(month, &texts).await {
                 // The records are gone, and with them what a second call could know the texts by.
-                let tenant_id = self.tenant_id;
+                let tenant_id = self.tenant_id();
                 warn!(%tenant_id, %month, %error, "full texts of deleted records stay: `difylog retention sweep` removes them");
             }
         }
-        Ok(keys.iter().zip(gone).filter(|(_, gone)| *gone).map(|(key, _)| *key).collect())
+        Ok(keys.keys().iter().zip(gone).filter(|(_, gone)| *gone).map(|(key, _)| *key).collect())
     }
 
     /// Returns the full texts that records name, by month.
     ///
     /// # Errors
     /// A store that cannot be read. The payload store as well: nothing is erased while its texts cannot go with it.
-    async fn texts_of(&self, keys: &[RecordKey]) -> Result<BTreeMap<Month, Vec<ContentHash>>, QueryError> {
+    async fn texts_of(&self, keys: &SeenKeys) -> Result<BTreeMap<Month, Vec<ContentHash>>, QueryError> {
         let mut texts: BTreeMap<Month, Vec<ContentHash>> = BTreeMap::new();
-        for kind in Kind::ALL {
-            let ids: Vec<_> = keys.iter().filter(|key| key.kind == kind).map(|key| key.id).collect();
-            if !ids.is_empty() {
-                for (month, text) in self.ports.logs.texts_of(self.tenant_id, kind, &ids).await? {
-                    texts.entry(month).or_default().push(text);
-                }
-            }
+        for (month, text) in self.reader.texts_of(keys).await? {
+            texts.entry(month).or_default().push(text);
         }
         if let Some((month, text)) = texts.iter().find_map(|(month, texts)| Some((*month, *texts.first()?))) {
-            self.ports.payloads.has(self.tenant_id, month, text).await?;
+            self.reader.payloads().has(self.tenant_id(), month, text).await?;
         }
         Ok(texts)
     }
 
-    async fn remove_texts(&self, month: Month, texts: &[ContentHash]) -> Result<(), QueryError> {
-        let logs = &*self.ports.logs;
-        self.ports.payloads.remove_unnamed::<QueryError>(logs, self.tenant_id, month, texts, Younger::Go).await?;
-        Ok(())
-    }
-
     fn key(&self, kind: Kind, id: RecordId) -> RecordKey {
-        RecordKey { tenant_id: self.tenant_id, kind, id }
+        RecordKey { tenant_id: self.tenant_id(), kind, id }
     }
 }
 

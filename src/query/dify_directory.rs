@@ -278,9 +278,14 @@ impl Directory for DifyDirectory {
 }
 
 fn answered(row: AnsweredRow) -> Answered {
-    let AnsweredRow { message_id, conversation_id, run_id } = row;
+    let AnsweredRow { message_id, conversation_id, run_id, app_id } = row;
     let id = RecordId::new;
-    Answered { message_id: id(message_id), conversation_id: id(conversation_id), run_id: id(run_id) }
+    Answered {
+        message_id: id(message_id),
+        conversation_id: id(conversation_id),
+        run_id: id(run_id),
+        app_id: AppId::new(app_id),
+    }
 }
 
 fn records(ids: Vec<Uuid>) -> Vec<RecordId> {

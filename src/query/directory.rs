@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
-use crate::domain::query::AppLogRow;
+use super::{QueryError, RunQuery};
+use crate::domain::query::{AppLogRow, Page};
 use crate::domain::{AppId, RecordId, TenantId};
 
 /// The directory could not be asked; the same call may succeed later.
@@ -52,6 +53,7 @@ pub struct Answered {
     pub message_id: RecordId,
     pub conversation_id: RecordId,
     pub run_id: RecordId,
+    pub app_id: AppId,
 }
 
 /// End users that a keyword finds.
@@ -229,6 +231,19 @@ impl Creators {
 }
 
 impl super::TenantLogs {
+    /// Returns who an account or end user is, as [`Self::creators`] does. Where only some apps can be seen, nobody who made no
+    /// run of these.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn person(&self, id: RecordId) -> Result<Creators, QueryError> {
+        let made = RunQuery { created_by: Some(id), ..RunQuery::default() };
+        if self.apps().apps().is_some() && self.reader.runs(&made, &Page::newest(1)).await?.is_empty() {
+            return Ok(Creators::default());
+        }
+        Ok(self.creators([("account", id), ("end_user", id)]).await)
+    }
+
     /// Returns the creators of records, given role and id of each: two look-ups for any number. Where the directory cannot
     /// be asked, they have ids and no names, and [`Creators::are_names_missing`] says so.
     pub async fn creators<'a>(&self, of: impl IntoIterator<Item = (&'a str, RecordId)>) -> Creators {
@@ -244,15 +259,15 @@ impl super::TenantLogs {
             ids.sort_unstable();
             ids.dedup();
         }
-        let directory = &self.ports.directory;
+        let directory = self.reader.directory();
         let (mut known, mut names_missing) = (HashMap::new(), false);
         if directory.knows_names() && !accounts.is_empty() {
-            let KnownNames { found, complete } = directory.accounts(self.tenant_id, &accounts).await;
+            let KnownNames { found, complete } = directory.accounts(self.tenant_id(), &accounts).await;
             known.extend(found.into_iter().map(|account| (account.id, Creator::Account(account))));
             names_missing |= !complete;
         }
         if directory.knows_names() && !end_users.is_empty() {
-            let KnownNames { found, complete } = directory.end_users(self.tenant_id, &end_users).await;
+            let KnownNames { found, complete } = directory.end_users(self.tenant_id(), &end_users).await;
             known.extend(found.into_iter().map(|user| (user.id, Creator::EndUser(user))));
             names_missing |= !complete;
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use futures::Stream;
 use futures::stream::try_unfold;
 
+use super::reader::HeldList;
 use super::{QueryError, TenantLogs};
 use crate::domain::query::{Content, Direction, ListFilter, Page, Scan, Scoped, SortBy, TimeRange};
 use crate::domain::{AppId, Document, Kind};
@@ -15,7 +16,7 @@ const PAGE: usize = 500;
 /// The state of a walk.
 struct Walk {
     logs: TenantLogs,
-    list: ListFilter,
+    list: HeldList,
     /// `None`: the list has ended.
     page: Option<Page>,
     ready: VecDeque<Document>,
@@ -28,7 +29,7 @@ impl Walk {
                 return Ok(Some((document, self)));
             }
             let Some(page) = self.page else { return Ok(None) };
-            let found = self.logs.ports.logs.documents(&self.list, &page).await?;
+            let found = self.logs.reader.documents(&self.list, &page).await?;
             self.page = found.next.map(|next| Page { after: Some(next), ..page });
             self.ready.extend(found.documents.into_iter().map(|document| self.logs.shown(document)));
         }
@@ -47,7 +48,7 @@ impl TenantLogs {
         ListFilter: From<Scoped<C>>,
     {
         let page = Page { sort: SortBy::CreatedAt, direction, after: None, limit: PAGE };
-        let walk = Walk { logs: self.clone(), list: self.list(query), page: Some(page), ready: VecDeque::new() };
+        let walk = Walk { logs: self.clone(), list: self.reader.list(query), page: Some(page), ready: VecDeque::new() };
         try_unfold(walk, Walk::next)
     }
 
@@ -58,7 +59,7 @@ impl TenantLogs {
         created: TimeRange,
     ) -> impl Stream<Item = Result<Document, QueryError>> + Send + use<> {
         let scan = Scan {
-            tenants: vec![self.tenant_id],
+            tenants: vec![self.tenant_id()],
             app_id,
             created,
             content: Content::Full,
@@ -67,7 +68,7 @@ impl TenantLogs {
         let state = (self.clone(), scan, VecDeque::new());
         try_unfold(state, async |(logs, mut scan, mut ready): (Self, Scan, VecDeque<Document>)| {
             if ready.is_empty() {
-                ready.extend(logs.ports.logs.scan(&scan).await?);
+                ready.extend(logs.reader.scan(&scan).await?);
                 scan.after = ready.back().map(Document::cursor);
             }
             Ok(ready.pop_front().map(|document| (logs.shown(document), (logs, scan, ready))))

@@ -12,7 +12,7 @@ impl TenantLogs {
     /// [`QueryError::PayloadMissing`], or a payload store that cannot be read.
     pub async fn full(&self, mut document: Document) -> Result<Document, QueryError> {
         for mark in std::mem::take(&mut document.truncated) {
-            let text = self.ports.payloads.get(self.tenant_id, document.month(), mark.sha256).await?;
+            let text = self.reader.payloads().get(self.tenant_id(), document.month(), mark.sha256).await?;
             let text = text.ok_or(QueryError::PayloadMissing(mark.field.as_str()))?;
             match mark.field {
                 PayloadField::Extra => document.extra = Some(text),

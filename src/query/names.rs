@@ -83,14 +83,15 @@ fn distinct<T: Ord>(ids: impl IntoIterator<Item = T>) -> Vec<T> {
 }
 
 impl TenantLogs {
-    /// Returns the names of apps of this tenant; one look-up for any number. Those of other tenants stay unknown.
+    /// Returns the names of apps of this tenant; one look-up for any number. Those of other tenants, and of apps that cannot be
+    /// seen here, stay unknown.
     pub async fn app_names(&self, ids: impl IntoIterator<Item = AppId>) -> AppNames {
-        let ids = distinct(ids);
-        let directory = &self.ports.directory;
+        let ids = distinct(ids.into_iter().filter(|id| self.apps().holds(*id)));
+        let directory = self.reader.directory();
         if ids.is_empty() || !directory.knows_names() {
             return AppNames::default();
         }
-        Names::new(directory.apps(self.tenant_id, &ids).await, |app| app.id)
+        Names::new(directory.apps(self.tenant_id(), &ids).await, |app| app.id)
     }
 }
 

@@ -4,7 +4,6 @@ use futures::Stream;
 
 use super::{NodeQuery, QueryError, TenantLogs};
 use crate::domain::query::{Direction, NodeSummary, Page, SortBy};
-use crate::domain::record::RecordKey;
 use crate::domain::{AppId, Document, Kind, RecordId};
 
 /// Light rows per question while all nodes of a run are read.
@@ -16,8 +15,7 @@ impl TenantLogs {
     /// # Errors
     /// A store that cannot be read.
     pub async fn node(&self, id: RecordId) -> Result<Option<Document>, QueryError> {
-        let key = RecordKey { tenant_id: self.tenant_id, kind: Kind::NodeExecution, id };
-        let found = self.ports.logs.record(key).await?;
+        let found = self.reader.record(Kind::NodeExecution, id).await?;
         Ok(found.map(|document| self.shown(document)))
     }
 
@@ -37,7 +35,7 @@ impl TenantLogs {
             node_id: Some(node_id.into()),
             ..NodeQuery::default()
         };
-        let newest = self.ports.logs.nodes(&query.within(self.tenant_id), &Page::newest(1)).await?;
+        let newest = self.reader.nodes(&query, &Page::newest(1)).await?;
         match newest.first() {
             Some(newest) => self.node(newest.id).await,
             None => Ok(None),
@@ -66,11 +64,10 @@ impl TenantLogs {
         run_id: RecordId,
     ) -> Result<Vec<NodeSummary>, QueryError> {
         let query = NodeQuery { app_id, workflow_run_id: Some(run_id), ..NodeQuery::default() };
-        let filter = query.within(self.tenant_id);
         let mut page = Page { sort: SortBy::CreatedAt, direction: Direction::Ascending, after: None, limit: STRETCH };
         let mut all = Vec::new();
         loop {
-            let stretch = self.ports.logs.nodes(&filter, &page).await?;
+            let stretch = self.reader.nodes(&query, &page).await?;
             page.after = stretch.last().map(NodeSummary::position);
             let is_last = stretch.len() < STRETCH;
             all.extend(stretch);

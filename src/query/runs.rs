@@ -2,8 +2,7 @@
 
 use super::cursor::List;
 use super::{QueryError, RunQuery, TenantLogs};
-use crate::domain::query::{Direction, Facet, ListFilter, Page, Position, RunFilter, RunSummary, SortBy, TimeRange};
-use crate::domain::record::RecordKey;
+use crate::domain::query::{Direction, Facet, Page, Position, RunFilter, RunSummary, SortBy, TimeRange};
 use crate::domain::{AppId, Document, Kind, Record, RecordId, Timestamp};
 
 /// Statuses that a count is broken down into. Dify has seven; old rows hold others.
@@ -90,7 +89,7 @@ impl TenantLogs {
             statuses: list.status.iter().cloned().collect(),
             ..RunQuery::default()
         };
-        let filter = query.within(self.tenant_id);
+        let filter = self.reader.scoped(&query);
         let identity = List::of(&filter, SortBy::CreatedAt, Direction::Descending);
         let after = match &list.after {
             After::Start => None,
@@ -98,7 +97,7 @@ impl TenantLogs {
             After::Cursor(cursor) => Some(identity.position(cursor)?),
         };
         let page = Page { after, ..Page::newest(list.limit.saturating_add(1)) };
-        let mut runs = self.ports.logs.runs(&filter, &page).await?;
+        let mut runs = self.reader.runs(&query, &page).await?;
         let has_more = runs.len() > list.limit;
         runs.truncate(list.limit);
         let next = runs.last().filter(|_| has_more).map(|run| identity.cursor(run.position()));
@@ -107,7 +106,7 @@ impl TenantLogs {
 
     /// Returns the place of a run in a list that it must be in.
     async fn last_run(&self, filter: &RunFilter, id: RecordId) -> Result<Position, QueryError> {
-        let found = self.ports.logs.run_summaries(self.tenant_id, &[id]).await?;
+        let found = self.reader.run_summaries(&[id]).await?;
         let holds = |values: &[Box<str>], value: &str| values.is_empty() || values.iter().any(|one| **one == *value);
         let in_list = found.into_iter().find(|run| {
             filter.app_id.is_none_or(|app_id| app_id == run.app_id)
@@ -122,8 +121,7 @@ impl TenantLogs {
     /// # Errors
     /// A store that cannot be read.
     pub async fn run(&self, app_id: Option<AppId>, id: RecordId) -> Result<Option<Document>, QueryError> {
-        let key = RecordKey { tenant_id: self.tenant_id, kind: Kind::WorkflowRun, id };
-        let found = self.ports.logs.record(key).await?;
+        let found = self.reader.record(Kind::WorkflowRun, id).await?;
         let found = found.filter(|document| match &document.record {
             Record::Run(run) => app_id.is_none_or(|app_id| app_id == run.app_id),
             _ => false,
@@ -146,12 +144,12 @@ impl TenantLogs {
             app_id: Some(app_id),
             triggered_from,
             statuses: status.into_iter().collect(),
-            created: since(time_range, (self.ports.clock)()),
+            created: since(time_range, self.reader.now()),
             ..RunQuery::default()
         };
-        let list = ListFilter::Runs(query.within(self.tenant_id));
+        let list = self.reader.list(&query);
         let mut counts = RunCounts::default();
-        for found in self.ports.logs.facet(&list, Facet::Status, MAX_STATUSES).await? {
+        for found in self.reader.facet(&list, Facet::Status, MAX_STATUSES).await? {
             counts.total += found.count;
             match &*found.value {
                 "running" => counts.running = found.count,

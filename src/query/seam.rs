@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{QueryError, RunList, RunQuery, TenantLogs};
-use crate::domain::query::{Cursor, Direction, Page, Position, RunFilter, RunSummary};
+use crate::domain::query::{Cursor, Direction, Page, Position, RunSummary};
 use crate::domain::{Kind, Record, RecordId};
 
 impl TenantLogs {
@@ -20,7 +20,7 @@ impl TenantLogs {
     ) -> Result<Vec<RunSummary>, QueryError> {
         let after = after.map(|cursor| Position { cursor, elapsed_time: 0.0 });
         let page = Page { after, ..Page::newest(limit) };
-        Ok(self.ports.logs.runs(&self.filter_of(list), &page).await?)
+        Ok(self.reader.runs(&Self::query_of(list), &page).await?)
     }
 
     /// Returns the runs of a list that stand strictly before `place`, the nearest first, at most `limit`. `list.after` and
@@ -36,17 +36,16 @@ impl TenantLogs {
     ) -> Result<Vec<RunSummary>, QueryError> {
         let after = Some(Position { cursor: place, elapsed_time: 0.0 });
         let page = Page { after, direction: Direction::Ascending, ..Page::newest(limit) };
-        Ok(self.ports.logs.runs(&self.filter_of(list), &page).await?)
+        Ok(self.reader.runs(&Self::query_of(list), &page).await?)
     }
 
-    fn filter_of(&self, list: &RunList) -> RunFilter {
-        let query = RunQuery {
+    fn query_of(list: &RunList) -> RunQuery {
+        RunQuery {
             app_id: Some(list.app_id),
             triggered_from: list.triggered_from.clone(),
             statuses: list.status.iter().cloned().collect(),
             ..RunQuery::default()
-        };
-        query.within(self.tenant_id)
+        }
     }
 
     /// Returns runs by their ids, whatever their app, in no order, absent ones left out. Sees every acknowledged write.
@@ -57,7 +56,7 @@ impl TenantLogs {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.ports.logs.run_summaries(self.tenant_id, ids).await?)
+        Ok(self.reader.run_summaries(ids).await?)
     }
 
     /// Returns the error texts of runs by their ids, absent runs left out. Reads the whole documents: for a page of runs.
@@ -68,7 +67,7 @@ impl TenantLogs {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let found = self.ports.logs.records(self.tenant_id, Kind::WorkflowRun, ids).await?;
+        let found = self.reader.records(Kind::WorkflowRun, ids).await?;
         let errors =
             found.into_iter().map(|document| self.shown(document)).filter_map(|document| match document.record {
                 Record::Run(run) => Some((run.id, run.error)),
@@ -85,7 +84,7 @@ impl TenantLogs {
         if ids.is_empty() {
             return Ok(HashSet::new());
         }
-        let found = self.ports.logs.records(self.tenant_id, Kind::AppLog, ids).await?;
+        let found = self.reader.records(Kind::AppLog, ids).await?;
         Ok(found.iter().map(|document| document.record.id()).collect())
     }
 }

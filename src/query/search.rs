@@ -68,8 +68,8 @@ impl Documents {
             let places: Vec<_> = self.pending.drain(..batch).collect();
             let ids: Vec<_> = places.iter().map(|place| place.id).collect();
             let near = places.iter().map(|place| place.created_at.month()).collect();
-            let lookup = Lookup { near, ..Lookup::new(logs.tenant_id, self.kind, &ids, Content::Payloads) };
-            let found = logs.ports.logs.newest(&lookup).await?;
+            let lookup = Lookup { near, ..Lookup::new(logs.tenant_id(), self.kind, &ids, Content::Payloads) };
+            let found = logs.reader.newest(&lookup).await?;
             let bytes: usize = found.iter().map(Document::footprint).sum();
             let fitting = BATCH_BYTES.saturating_mul(batch) / bytes.max(1);
             self.batch = fitting.clamp(1, batch.saturating_mul(2).min(MAX_BATCH));
@@ -86,10 +86,9 @@ impl TenantLogs {
     /// # Errors
     /// [`QueryError::Cursor`], or a store that cannot be read.
     pub async fn search_runs(&self, query: &RunQuery, page: &SearchPage) -> Result<Hits<RunSummary>, QueryError> {
-        let filter = query.clone().within(self.tenant_id);
-        let list = List::of(&filter, page.sort, page.direction);
+        let list = List::of(&self.reader.scoped(query), page.sort, page.direction);
         let stretch = stretch(&list, page)?;
-        let found = self.ports.logs.search_runs(&filter, &stretch, COUNT_TO).await?;
+        let found = self.reader.search_runs(query, &stretch, COUNT_TO).await?;
         let next = next(&list, &found.rows, page.limit, RunSummary::position);
         self.hits(found, page.limit, next, Kind::WorkflowRun, query.text.as_ref(), RunSummary::position).await
     }
@@ -99,10 +98,9 @@ impl TenantLogs {
     /// # Errors
     /// A store that cannot be read.
     pub async fn search_nodes(&self, query: &NodeQuery, page: &SearchPage) -> Result<Hits<NodeSummary>, QueryError> {
-        let filter = query.clone().within(self.tenant_id);
-        let list = List::of(&filter, page.sort, page.direction);
+        let list = List::of(&self.reader.scoped(query), page.sort, page.direction);
         let stretch = stretch(&list, page)?;
-        let found = self.ports.logs.search_nodes(&filter, &stretch, COUNT_TO).await?;
+        let found = self.reader.search_nodes(query, &stretch, COUNT_TO).await?;
         let next = next(&list, &found.rows, page.limit, NodeSummary::position);
         self.hits(found, page.limit, next, Kind::NodeExecution, query.text.as_ref(), NodeSummary::position).await
     }
@@ -140,7 +138,7 @@ impl TenantLogs {
         C: Clone,
         ListFilter: From<Scoped<C>>,
     {
-        Ok(self.ports.logs.facet(&self.list(query), facet, limit).await?)
+        Ok(self.reader.facet(&self.reader.list(query), facet, limit).await?)
     }
 
     /// Returns how many runs or node executions there are per span of `seconds`.
@@ -152,7 +150,7 @@ impl TenantLogs {
         C: Clone,
         ListFilter: From<Scoped<C>>,
     {
-        Ok(self.ports.logs.histogram(&self.list(query), seconds).await?)
+        Ok(self.reader.histogram(&self.reader.list(query), seconds).await?)
     }
 }
 

@@ -59,7 +59,7 @@ impl TenantLogs {
             created: query.created,
             ..RunQuery::default()
         };
-        Ok(self.ports.logs.daily(&runs.within(self.tenant_id), query.zone).await?)
+        Ok(self.reader.daily(&runs, query.zone).await?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{AppLogFilter, Bounds, NodeQuery, RunQuery, Scan, TextField, TimeRange};
+use super::{AppLogFilter, AppScope, Bounds, NodeQuery, RunQuery, Scan, Scoped, TextField, TimeRange};
 use crate::domain::{AppId, RecordId};
 
 /// What one column must hold.
@@ -57,67 +57,94 @@ fn set<const N: usize>(conditions: [Condition<'_>; N]) -> Vec<Condition<'_>> {
     conditions.into_iter().filter(Condition::is_set).collect()
 }
 
-impl RunQuery {
-    /// Returns all but the keyword.
+/// Returns conditions that are set, and the apps that the question is held to.
+fn held<'f, const N: usize>(
+    apps: &AppScope,
+    app_id: Option<AppId>,
+    conditions: [Condition<'f>; N],
+) -> Vec<Condition<'f>> {
+    let mut conditions = set(conditions);
+    conditions.extend(apps.beside(app_id).map(|apps| ids("app_id", apps.iter().map(|app_id| app_id.uuid()))));
+    conditions
+}
+
+impl Scoped<RunQuery> {
+    /// Returns all but the keyword; the apps included.
     #[must_use]
-    pub fn conditions(&self) -> Vec<Condition<'_>> {
-        set([
-            ids("app_id", self.app_id.map(AppId::uuid)),
-            ids("workflow_id", self.workflow_id.map(RecordId::uuid)),
-            created(self.created),
-            texts("type", &self.types),
-            texts("status", &self.statuses),
-            texts("triggered_from", &self.triggered_from),
-            ids("created_by", self.created_by.map(RecordId::uuid)),
-            elapsed(self.elapsed_time),
-            Condition { column: "total_tokens", demand: Demand::Integers(self.total_tokens) },
-        ])
+    pub fn demands(&self) -> Vec<Condition<'_>> {
+        held(
+            &self.apps,
+            self.app_id,
+            [
+                ids("app_id", self.app_id.map(AppId::uuid)),
+                ids("workflow_id", self.workflow_id.map(RecordId::uuid)),
+                created(self.created),
+                texts("type", &self.types),
+                texts("status", &self.statuses),
+                texts("triggered_from", &self.triggered_from),
+                ids("created_by", self.created_by.map(RecordId::uuid)),
+                elapsed(self.elapsed_time),
+                Condition { column: "total_tokens", demand: Demand::Integers(self.total_tokens) },
+            ],
+        )
     }
 }
 
-impl NodeQuery {
-    /// Returns all but the keyword.
+impl Scoped<NodeQuery> {
+    /// Returns all but the keyword; the apps included.
     #[must_use]
-    pub fn conditions(&self) -> Vec<Condition<'_>> {
-        set([
-            ids("app_id", self.app_id.map(AppId::uuid)),
-            ids("workflow_id", self.workflow_id.map(RecordId::uuid)),
-            ids("workflow_run_id", self.workflow_run_id.map(RecordId::uuid)),
-            texts("node_id", &self.node_id),
-            created(self.created),
-            texts("node_type", &self.node_types),
-            texts("status", &self.statuses),
-            texts("triggered_from", &self.triggered_from),
-            ids("created_by", self.created_by.map(RecordId::uuid)),
-            elapsed(self.elapsed_time),
-        ])
+    pub fn demands(&self) -> Vec<Condition<'_>> {
+        held(
+            &self.apps,
+            self.app_id,
+            [
+                ids("app_id", self.app_id.map(AppId::uuid)),
+                ids("workflow_id", self.workflow_id.map(RecordId::uuid)),
+                ids("workflow_run_id", self.workflow_run_id.map(RecordId::uuid)),
+                texts("node_id", &self.node_id),
+                created(self.created),
+                texts("node_type", &self.node_types),
+                texts("status", &self.statuses),
+                texts("triggered_from", &self.triggered_from),
+                ids("created_by", self.created_by.map(RecordId::uuid)),
+                elapsed(self.elapsed_time),
+            ],
+        )
     }
 }
 
 impl AppLogFilter {
-    /// Returns those on the logs themselves; status and keyword look at their runs.
+    /// Returns those on the logs themselves, the apps included; status and keyword look at their runs.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition<'_>> {
-        set([
-            ids("app_id", [self.app_id.uuid()]),
-            created(self.created),
-            texts("created_by_role", &self.created_by_role),
-            ids("created_by", self.created_by.iter().map(|id| id.uuid())),
-            texts("creator", &self.creator),
-        ])
+        held(
+            &self.apps,
+            Some(self.app_id),
+            [
+                ids("app_id", [self.app_id.uuid()]),
+                created(self.created),
+                texts("created_by_role", &self.created_by_role),
+                ids("created_by", self.created_by.iter().map(|id| id.uuid())),
+                texts("creator", &self.creator),
+            ],
+        )
     }
 }
 
 impl Scan {
-    /// Returns all but the origin, which is no column of a record.
+    /// Returns all but the origin, which is no column of a record; the apps included.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition<'_>> {
-        set([
-            ids("tenant_id", self.tenants.iter().map(|id| id.uuid())),
-            ids("app_id", self.app_id.map(AppId::uuid)),
-            created(self.created),
-            texts("status", &self.statuses),
-        ])
+        held(
+            &self.apps,
+            self.app_id,
+            [
+                ids("tenant_id", self.tenants.iter().map(|id| id.uuid())),
+                ids("app_id", self.app_id.map(AppId::uuid)),
+                created(self.created),
+                texts("status", &self.statuses),
+            ],
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
-use super::Cursor;
+use super::{AppScope, Cursor};
 use crate::domain::{AppId, Kind, Month, RecordId, TenantId, Timestamp};
 
 /// Half-open span of `created_at`, exact at the microsecond.
@@ -65,6 +65,8 @@ pub struct TextFilter {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scoped<C> {
     pub tenant_id: TenantId,
+    /// Records of other apps are not found, whatever the conditions say.
+    pub apps: AppScope,
     pub conditions: C,
 }
 
@@ -100,10 +102,10 @@ pub struct RunQuery {
 }
 
 impl RunQuery {
-    /// Returns the same conditions, within a tenant.
+    /// Returns the same conditions, within a tenant, on every app.
     #[must_use]
     pub const fn within(self, tenant_id: TenantId) -> RunFilter {
-        Scoped { tenant_id, conditions: self }
+        Scoped { tenant_id, apps: AppScope::ALL, conditions: self }
     }
 }
 
@@ -134,10 +136,10 @@ pub struct NodeQuery {
 }
 
 impl NodeQuery {
-    /// Returns the same conditions, within a tenant.
+    /// Returns the same conditions, within a tenant, on every app.
     #[must_use]
     pub const fn within(self, tenant_id: TenantId) -> NodeFilter {
-        Scoped { tenant_id, conditions: self }
+        Scoped { tenant_id, apps: AppScope::ALL, conditions: self }
     }
 }
 
@@ -153,6 +155,8 @@ impl Scoped<NodeQuery> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AppLogFilter {
     pub tenant_id: TenantId,
+    /// Logs of other apps are not found, whatever `app_id` says.
+    pub apps: AppScope,
     pub app_id: AppId,
     /// Of the log, not of its run.
     pub created: TimeRange,
@@ -172,6 +176,7 @@ impl AppLogFilter {
     pub fn all(tenant_id: TenantId, app_id: AppId) -> Self {
         Self {
             tenant_id,
+            apps: AppScope::ALL,
             app_id,
             created: TimeRange::default(),
             created_by_role: None,
@@ -256,6 +261,8 @@ pub struct Scan {
     pub kind: Kind,
     /// Empty: all tenants.
     pub tenants: Vec<TenantId>,
+    /// Documents of other apps are left out, whatever `app_id` says.
+    pub apps: AppScope,
     pub app_id: Option<AppId>,
     pub created: TimeRange,
     /// Runs and nodes: any of these; empty: any at all.
@@ -279,6 +286,7 @@ impl Scan {
         Self {
             kind,
             tenants: Vec::new(),
+            apps: AppScope::ALL,
             app_id: None,
             created: TimeRange::default(),
             statuses: Vec::new(),

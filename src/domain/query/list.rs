@@ -61,12 +61,12 @@ impl ListFilter {
         }
     }
 
-    /// Returns all but the keyword.
+    /// Returns all but the keyword; the apps included.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition<'_>> {
         match self {
-            Self::Runs(filter) => filter.conditions.conditions(),
-            Self::Nodes(filter) => filter.conditions.conditions(),
+            Self::Runs(filter) => filter.demands(),
+            Self::Nodes(filter) => filter.demands(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Walks: complete, ordered, newest revisions only, by every condition. The expectation is a filter over a list.
 
-use difylog::domain::query::{Content, Cursor, Scan, TenantCount, TimeRange};
+use difylog::domain::query::{AppScope, Content, Cursor, Scan, TenantCount, TimeRange};
 use difylog::domain::record::RecordKey;
-use difylog::domain::{Document, Kind, Record, RecordId, TenantId, WorkflowRun};
+use difylog::domain::{AppId, Document, Kind, Record, RecordId, TenantId, WorkflowRun};
 
 use crate::contract::subject::Subject;
 use crate::support::records::{
@@ -30,6 +30,11 @@ fn status(record: &Record) -> &str {
         Record::Node(node) => node.status.as_str(),
         Record::AppLog(_) | Record::Offload(_) => "",
     }
+}
+
+/// These apps and no other.
+fn scope(apps: &[AppId]) -> AppScope {
+    AppScope::only(apps.iter().copied().collect()).unwrap()
 }
 
 pub async fn walks_meet_every_document_once_by_every_condition(subject: &Subject) {
@@ -60,14 +65,20 @@ pub async fn walks_meet_every_document_once_by_every_condition(subject: &Subject
         Scan { limit: 1, content: Content::Light, ..all.clone() },
         Scan { tenants: vec![other], ..all.clone() },
         Scan { app_id: Some(apps[0]), limit: 1_000, ..all.clone() },
+        Scan { apps: scope(&[apps[1], app()]), ..all.clone() },
+        Scan { apps: scope(&apps), app_id: Some(apps[0]), ..all.clone() },
         Scan { created: until(later(start, 4)), ..all.clone() },
         Scan { statuses: vec!["succeeded".into()], tenants: vec![one], ..all.clone() },
         Scan { statuses: vec!["running".into(), "paused".into()], app_id: Some(apps[1]), ..all.clone() },
     ];
+    let elsewhere = Scan { apps: scope(&[apps[1]]), app_id: Some(apps[0]), ..all.clone() };
+    assert_eq!(walk(subject, elsewhere.clone()).await, []);
+    assert_eq!(subject.store.scan_count(&elsewhere).await, Ok(0));
     for scan in scans {
         let matches = |run: &&Record| {
             scan.tenants.contains(&run.tenant_id())
-                && scan.app_id.is_none_or(|app_id| matches!(run, Record::Run(run) if run.app_id == app_id))
+                && scan.app_id.is_none_or(|app_id| run.app_id() == app_id)
+                && scan.apps.holds(run.app_id())
                 && scan.created.contains(run.created_at())
                 && (scan.statuses.is_empty() || scan.statuses.iter().any(|wanted| **wanted == *status(run)))
         };

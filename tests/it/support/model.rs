@@ -188,6 +188,7 @@ fn is_run(filter: &RunFilter, run: &WorkflowRun) -> bool {
         })
     };
     run.tenant_id == filter.tenant_id
+        && filter.apps.holds(run.app_id)
         && equal(filter.app_id, run.app_id)
         && equal(filter.workflow_id, run.workflow_id)
         && any(&filter.types, &run.r#type)
@@ -211,6 +212,7 @@ fn is_node(filter: &NodeFilter, node: &NodeExecution) -> bool {
         })
     };
     node.tenant_id == filter.tenant_id
+        && filter.apps.holds(node.app_id)
         && equal(filter.app_id, node.app_id)
         && equal(filter.workflow_id, node.workflow_id)
         && filter.workflow_run_id.is_none_or(|run| node.workflow_run_id == Some(run))
@@ -234,6 +236,7 @@ fn is_app_log(filter: &AppLogFilter, log: &AppLog, run: Option<&WorkflowRun>) ->
             || (of_end_user && asked.end_users.contains(&log.created_by))
     });
     log.tenant_id == filter.tenant_id
+        && filter.apps.holds(log.app_id)
         && log.app_id == filter.app_id
         && filter.created.contains(log.created_at)
         && equal(filter.created_by_role.as_ref(), &log.created_by_role)

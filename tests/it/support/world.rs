@@ -2,8 +2,8 @@
 //! values, but for tenants and ids.
 
 use difylog::domain::query::{
-    AppLogFilter, Bounds, Direction, LogKeyword, NodeFilter, NodeQuery, Page, RunFilter, RunQuery, SortBy, TextField,
-    TextFilter, TimeRange,
+    AppLogFilter, AppScope, Bounds, Direction, LogKeyword, NodeFilter, NodeQuery, Page, RunFilter, RunQuery, SortBy,
+    TextField, TextFilter, TimeRange,
 };
 use difylog::domain::{
     AppId, AppLog, JsonText, NodeExecution, NodeStatus, Record, RecordId, RunStatus, TenantId, Timestamp, WorkflowRun,
@@ -98,6 +98,12 @@ impl World {
 
     fn app(&mut self) -> AppId {
         self.apps[self.rng.random_range(0..self.apps.len())]
+    }
+
+    /// Which apps a question may see: in one of four questions not every one.
+    fn scope(&mut self) -> AppScope {
+        let few = self.maybe(|world| [world.app(), world.app(), records::app()]);
+        few.and_then(|apps| AppScope::only(apps.into())).unwrap_or_default()
     }
 
     /// Instants are few, so that many share one; some differ by a microsecond.
@@ -261,8 +267,8 @@ impl World {
 
     pub fn run_filter(&mut self) -> RunFilter {
         let tenants = self.tenants;
-        let tenant_id = self.pick(&tenants);
-        RunQuery {
+        let (tenant_id, apps) = (self.pick(&tenants), self.scope());
+        let filter = RunQuery {
             app_id: self.maybe(Self::app),
             workflow_id: self.maybe(|world| world.one_of(|world| &world.workflows)),
             types: self.some_of(&TYPES),
@@ -274,15 +280,16 @@ impl World {
             total_tokens: Bounds { min: self.maybe(|_| 1), max: self.maybe(|_| 3_000_000_000) },
             text: self.text(&[TextField::Inputs, TextField::Outputs, TextField::Error]),
         }
-        .within(tenant_id)
+        .within(tenant_id);
+        RunFilter { apps, ..filter }
     }
 
     pub fn node_filter(&mut self) -> NodeFilter {
         let tenants = self.tenants;
-        let tenant_id = self.pick(&tenants);
+        let (tenant_id, apps) = (self.pick(&tenants), self.scope());
         let fields =
             [TextField::Inputs, TextField::Outputs, TextField::Error, TextField::Title, TextField::ProcessData];
-        NodeQuery {
+        let filter = NodeQuery {
             app_id: self.maybe(Self::app),
             workflow_id: self.maybe(|world| world.one_of(|world| &world.workflows)),
             workflow_run_id: if self.rng.random_bool(0.1) { Some(self.one_of(|world| &world.runs)) } else { None },
@@ -295,7 +302,8 @@ impl World {
             elapsed_time: self.elapsed_bounds(),
             text: self.text(&fields),
         }
-        .within(tenant_id)
+        .within(tenant_id);
+        NodeFilter { apps, ..filter }
     }
 
     pub fn log_filter(&mut self) -> AppLogFilter {
@@ -308,6 +316,7 @@ impl World {
         let keyword = keyword.filter(|_| self.has_keywords);
         AppLogFilter {
             tenant_id: self.pick(&tenants),
+            apps: self.scope(),
             app_id: self.app(),
             created: self.created(),
             created_by_role: self.maybe(|world| world.pick(&ROLES).into()),

@@ -25,7 +25,9 @@ pub struct Rows {
 impl Rows {
     pub fn of(list: &ListFilter) -> Self {
         let is_narrowed = match list {
-            ListFilter::Runs(filter) => filter.app_id.is_some(),
+            ListFilter::Runs(filter) => {
+                filter.app_id.is_some() || filter.apps.apps().is_some_and(|apps| apps.len() == 1)
+            }
             ListFilter::Nodes(filter) => {
                 filter.workflow_run_id.is_some() || (filter.workflow_id.is_some() && filter.node_id.is_some())
             }
