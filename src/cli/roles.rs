@@ -81,7 +81,15 @@ fn introduce(serve: &mut ServeSettings) -> Entry {
     let key = hex(&rand::random::<[u8; 24]>());
     let sha256 = hex(&Sha256::digest(&key));
     let rights = vec![Right::Read, Right::Delete, Right::Operate];
-    serve.keys.push(ApiKey { name: "dev".into(), sha256, tenants: Vec::new(), admin: true, rights, expires: None });
+    serve.keys.push(ApiKey {
+        name: "dev".into(),
+        sha256,
+        tenants: Vec::new(),
+        admin: true,
+        apps: None,
+        rights,
+        expires: None,
+    });
     let scheme = if serve.tls.is_some() { "https" } else { "http" };
     let token = hex(&rand::random::<[u8; 24]>());
     // The link is for this machine, whatever else is listened on.

@@ -26,6 +26,7 @@ pub(super) mod observe;
 mod openapi;
 pub(super) mod params;
 pub(super) mod problem;
+mod reach;
 pub(super) mod search;
 mod settings;
 mod statistics;
@@ -66,7 +67,8 @@ use super::readiness::StoreProbe;
 use super::ui::{self, Sessions};
 use super::{connections, headers};
 use crate::amqp::AmqpSettings;
-use crate::query::{LogService, Mask};
+use crate::domain::TenantId;
+use crate::query::{LogService, Mask, TenantLogs};
 use crate::store::{LogReader, StateStore};
 
 /// How long requests may go on when a shutdown begins.
@@ -158,6 +160,11 @@ impl Api {
     #[must_use]
     pub fn with_bridge(self, bridge: Bridge) -> Self {
         Self { bridge: Some(bridge), ..self }
+    }
+
+    /// Returns the logs of a tenant as a caller sees them. Every answer to a key is made of these.
+    fn logs_for(&self, caller: &auth::Caller, tenant_id: TenantId) -> TenantLogs {
+        self.service.tenant(tenant_id).held_to(caller.apps().clone()).masked(self.mask_for(caller))
     }
 
     /// Returns what a caller does not see.

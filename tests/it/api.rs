@@ -2,6 +2,7 @@
 //! a store that is down, exports; and the commands that read, as programs.
 
 mod access;
+mod apps;
 mod command_names;
 mod commands;
 mod conformance;

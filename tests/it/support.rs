@@ -1,5 +1,6 @@
 //! What several suites use: stores and servers under test, makers of records, stand-ins.
 
+pub mod app_records;
 pub mod corpus;
 pub mod effort;
 pub mod engine_proxy;

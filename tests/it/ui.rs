@@ -1,11 +1,12 @@
 //! The log explorer, asked over real connections as a browser asks, and in a real browser.
 
 mod admin_errors;
+mod apps;
 mod axe;
 mod browser;
 mod compare;
 mod dead_letters;
-mod harness;
+pub mod harness;
 mod hostile;
 mod models;
 mod names;

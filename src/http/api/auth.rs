@@ -18,6 +18,7 @@ use super::Api;
 use super::audit::Refused;
 use super::problem::Problem;
 use super::settings::{ApiKey, Right, ServeSettings};
+use crate::domain::query::AppScope;
 use crate::domain::{TenantId, Timestamp};
 
 /// Between two looks whether the file of keys has changed.
@@ -34,6 +35,8 @@ pub(in crate::http) struct Caller {
     pub(in crate::http) bodies: Arc<Semaphore>,
     /// `None`: every tenant.
     tenants: Option<HashSet<TenantId>>,
+    /// Of these tenants.
+    apps: AppScope,
     rights: Vec<Right>,
 }
 
@@ -45,6 +48,11 @@ impl Caller {
     /// Returns the tenants that it reaches; `None`: every one.
     pub(in crate::http) const fn tenants(&self) -> Option<&HashSet<TenantId>> {
         self.tenants.as_ref()
+    }
+
+    /// The apps of its tenants that it reaches.
+    pub(in crate::http) const fn apps(&self) -> &AppScope {
+        &self.apps
     }
 
     pub(in crate::http) const fn is_admin(&self) -> bool {
@@ -91,7 +99,8 @@ impl Keys {
         let before = self.read();
         let share = || Arc::new(Semaphore::new(self.per_key.into()));
         let known = keys.into_iter().filter_map(|key| {
-            let tenants = key.tenant_ids().ok()?.into_iter().collect();
+            let tenants = key.reach().tenant_ids().ok()?.into_iter().collect();
+            let apps = key.reach().scope().ok()?;
             let (hash, expires_at) = (*key.hash().ok()?.as_bytes(), key.expires_at().ok()?);
             let old = before.iter().find(|old| old.hash == hash).map(|old| &old.caller);
             let caller = Caller {
@@ -99,6 +108,7 @@ impl Keys {
                 permits: old.map_or_else(share, |old| Arc::clone(&old.permits)),
                 bodies: old.map_or_else(share, |old| Arc::clone(&old.bodies)),
                 tenants: (!key.admin).then_some(tenants),
+                apps,
                 rights: key.rights,
             };
             Some(Known { hash, expires_at, caller: Arc::new(caller) })

@@ -51,7 +51,8 @@ fn caller(parts: &Parts) -> Result<Arc<Caller>, Problem> {
 
 async fn scope(parts: &mut Parts, api: &Api, right: Right) -> Result<(TenantLogs, Arc<Caller>), Problem> {
     let caller = caller(parts)?;
-    let tenant_id = Ids::from_request_parts(parts, api).await?.get("tenant_id")?;
+    let ids = Ids::from_request_parts(parts, api).await?;
+    let tenant_id = ids.get("tenant_id")?;
     let refused = |reason| {
         let refused = Refused { key: Some(&caller.name), tenant_id: Some(tenant_id), reason };
         api.refusals.note(&refused, &parts.extensions);
@@ -61,8 +62,15 @@ async fn scope(parts: &mut Parts, api: &Api, right: Right) -> Result<(TenantLogs
         // As if it were not there: whether it is, is nobody else's business.
         return Err(Problem::not_found("no such tenant"));
     }
+    // A path of one app: of another one, nothing is looked up. What is no id is the handler's to refuse.
+    if let Ok(app_id) = ids.get("app_id")
+        && !caller.apps().holds(app_id)
+    {
+        refused("the key does not reach this app");
+        return Err(Problem::not_found("no such app"));
+    }
     match caller.may(right) {
-        true => Ok((api.service.tenant(tenant_id).masked(api.mask_for(&caller)), caller)),
+        true => Ok((api.logs_for(&caller, tenant_id), caller)),
         false if right == Right::Delete => {
             refused("the key may not delete");
             Err(Problem::forbidden("this key may not delete; give it rights = [\"delete\"]"))
@@ -71,6 +79,14 @@ async fn scope(parts: &mut Parts, api: &Api, right: Right) -> Result<(TenantLogs
             refused("the key may not read");
             Err(Problem::forbidden("this key may not read; give it rights = [\"read\"]"))
         }
+    }
+}
+
+/// What needs more than a key has; one that is limited to apps is told that as well.
+fn beyond(caller: &Caller, detail: &str) -> Problem {
+    match caller.apps().apps() {
+        Some(_) => Problem::forbidden(&format!("this key is limited to apps; {detail}")),
+        None => Problem::forbidden(detail),
     }
 }
 
@@ -112,7 +128,7 @@ impl FromRequestParts<Api> for Everything {
         }
         let refused = Refused { key: Some(&caller.name), tenant_id: None, reason: "the key may not cross tenants" };
         api.refusals.note(&refused, &parts.extensions);
-        Err(Problem::forbidden("this crosses tenants: it takes a key with admin = true and the right to read"))
+        Err(beyond(&caller, "this crosses tenants: it takes a key with admin = true and the right to read"))
     }
 }
 
@@ -128,7 +144,7 @@ impl FromRequestParts<Api> for Operating {
             let refused = Refused { key: Some(&caller.name), tenant_id: None, reason: "the key may not operate" };
             api.refusals.note(&refused, &parts.extensions);
             let detail = "this key may not see dead letters: it takes admin = true and rights = [\"operate\"]";
-            return Err(Problem::forbidden(detail));
+            return Err(beyond(&caller, detail));
         }
         let Some(queue) = api.dead_letters.clone() else {
             return Err(Problem::no_broker(

@@ -1,5 +1,6 @@
 //! What a key is and reaches, and the apps of a tenant by name.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -13,12 +14,21 @@ use super::extract::{Params, Reading};
 use super::params::RunConditions;
 use super::problem::{Problem, Problems};
 use super::settings::Right;
-use crate::domain::TenantId;
 use crate::domain::query::Facet;
+use crate::domain::{AppId, TenantId};
 use crate::query::AppNames;
 
 #[derive(Serialize, ToSchema)]
 struct WorkspaceView {
+    #[schema(value_type = uuid::Uuid)]
+    id: String,
+    /// null: not known
+    name: Option<Box<str>>,
+}
+
+/// An app that a key reaches.
+#[derive(Serialize, ToSchema)]
+struct ReachedApp {
     #[schema(value_type = uuid::Uuid)]
     id: String,
     /// null: not known
@@ -35,6 +45,8 @@ pub(super) struct Me {
     rights: Vec<&'static str>,
     /// The tenants that it reaches, by id; empty for an admin key
     tenants: Vec<WorkspaceView>,
+    /// Of these tenants, the only apps that it reaches; null: every app
+    apps: Option<Vec<ReachedApp>>,
     /// Only present, as "unavailable", if names could not be looked up
     #[serde(skip_serializing_if = "Option::is_none")]
     names: Option<&'static str>,
@@ -46,6 +58,7 @@ pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Arc<
     let mut ids: Vec<_> = caller.tenants().into_iter().flatten().copied().collect();
     ids.sort_unstable();
     let names = api.service.workspace_names(ids.iter().copied()).await;
+    let (apps, apps_missing) = reached_apps(&api, &caller, &ids).await;
     let view =
         |id: TenantId| WorkspaceView { id: id.to_string(), name: names.get(&id).map(|found| found.name.clone()) };
     Json(Me {
@@ -53,8 +66,22 @@ pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Arc<
         admin: caller.is_admin(),
         rights: caller.rights().iter().map(|right| Right::as_str(*right)).collect(),
         tenants: ids.into_iter().map(view).collect(),
-        names: names.are_missing().then_some("unavailable"),
+        apps,
+        names: (names.are_missing() || apps_missing).then_some("unavailable"),
     })
+}
+
+/// The apps that a key is limited to, with their names, and whether names are missing.
+async fn reached_apps(api: &Api, caller: &Caller, tenants: &[TenantId]) -> (Option<Vec<ReachedApp>>, bool) {
+    let Some(apps) = caller.apps().apps() else { return (None, false) };
+    let (mut known, mut missing) = (HashMap::new(), false);
+    for tenant_id in tenants {
+        let names = api.logs_for(caller, *tenant_id).app_names(apps.iter().copied()).await;
+        missing |= names.are_missing();
+        known.extend(apps.iter().filter_map(|id| Some((*id, names.get(id)?.name.clone()))));
+    }
+    let view = |id: &AppId| ReachedApp { id: id.to_string(), name: known.get(id).cloned() };
+    (Some(apps.iter().map(view).collect()), missing)
 }
 
 /// An app with what it is called, as far as that is known.

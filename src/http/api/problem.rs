@@ -75,7 +75,7 @@ pub(in crate::http) enum Problems {
     /// The key lacks the right
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(#[to_schema] ProblemBody),
-    /// Not there, or of a tenant that the key does not reach
+    /// Not there, or of a tenant or an app that the key does not reach
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(#[to_schema] ProblemBody),
     /// Too many requests at once; see Retry-After

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use axum_server::tls_rustls::RustlsConfig;
 use serde::Deserialize;
 
+use super::reach::Reach;
+use crate::domain::Timestamp;
 use crate::domain::document::ContentHash;
-use crate::domain::{TenantId, Timestamp};
 use crate::http::ConnectionSettings;
 use crate::http::console::settings::ConsoleSettings;
 use crate::query::{Mask, MaskSettings};
@@ -120,6 +121,9 @@ pub struct ApiKey {
     /// Reaches every tenant, and the calls that cross tenants.
     #[serde(default)]
     pub admin: bool,
+    /// Of its tenants, the only apps whose records it may reach; without it: every app. Not with `admin`.
+    #[serde(default)]
+    pub apps: Option<Vec<String>>,
     #[serde(default = "read_only")]
     pub rights: Vec<Right>,
     /// The instant from which on it opens nothing, ISO 8601; a day begins at midnight UTC.
@@ -148,9 +152,9 @@ impl ApiKey {
         self.sha256.parse().map_err(|error| format!("keys: {}: sha256: {error}", self.name))
     }
 
-    pub(super) fn tenant_ids(&self) -> Result<Vec<TenantId>, String> {
-        let parse = |text: &String| text.parse().map_err(|error| format!("keys: {}: tenants: {error}", self.name));
-        self.tenants.iter().map(parse).collect()
+    pub(super) fn reach(&self) -> Reach<'_> {
+        let Self { tenants, admin, rights, .. } = self;
+        Reach { place: format!("keys: {}", self.name), tenants, admin: *admin, apps: self.apps.as_deref(), rights }
     }
 
     pub(super) fn expires_at(&self) -> Result<Option<Timestamp>, String> {
@@ -163,18 +167,7 @@ impl ApiKey {
     fn check(&self) -> Result<(), String> {
         self.hash()?;
         self.expires_at()?;
-        let tenants = self.tenant_ids()?;
-        match (self.admin, tenants.is_empty()) {
-            (true, false) => Err(format!("keys: {}: admin reaches every tenant; leave tenants out", self.name)),
-            (false, true) => Err(format!("keys: {}: name its tenants, or set admin = true", self.name)),
-            _ if self.rights.is_empty() => {
-                Err(format!("keys: {}: rights: at least one of read, delete, operate, reveal", self.name))
-            }
-            (false, _) if self.rights.contains(&Right::Operate) => {
-                Err(format!("keys: {}: operate is about the letters of every tenant: set admin = true", self.name))
-            }
-            _ => Ok(()),
-        }
+        self.reach().check()
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) async fn page(reader: PageReader, ids: Ids, state: AddressState) -> R
         logs.facet(&query, Facet::Status, VALUES),
     )?;
     view.learn(apps_of(&apps)).await;
-    let creators = logs.creators([("account", id), ("end_user", id)]).await;
+    let creators = logs.person(id).await?;
     let mut rows = Vec::new();
     for hit in &found.hits {
         rows.push(row(&view, &hit.row).await?);

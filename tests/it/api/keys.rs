@@ -92,6 +92,7 @@ fn a_key_whose_end_is_no_date_is_named() {
         sha256: records::sha256("x").to_string(),
         tenants: Vec::new(),
         admin: true,
+        apps: None,
         rights: vec![difylog::http::api::Right::Read],
         expires: Some("soon".into()),
     };

@@ -12,6 +12,7 @@ pub fn key(name: &str, secret: &str, tenants: Vec<String>, rights: &[Right]) -> 
         sha256: records::sha256(secret).to_string(),
         tenants,
         admin,
+        apps: None,
         rights: rights.to_vec(),
         expires: None,
     }

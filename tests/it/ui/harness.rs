@@ -80,10 +80,16 @@ impl Place {
 
     /// With these servers beside the store.
     pub async fn beside(beside: Beside) -> Self {
+        let tenant_id = records::tenant();
+        Self::of(tenant_id, keys(tenant_id), beside).await
+    }
+
+    /// Of a tenant that is known already, with these keys.
+    pub async fn of(tenant_id: TenantId, keys: Vec<ApiKey>, beside: Beside) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = SqliteSettings { dir: folder.path().join("sqlite"), ..SqliteSettings::default() };
         let store = Arc::new(SqliteStore::new(settings).unwrap());
-        Self::over(store, sqlite(folder.path()), folder, beside).await
+        Self::over(store, sqlite(folder.path()), folder, (tenant_id, keys), beside).await
     }
 
     /// Over the engine under test.
@@ -92,13 +98,20 @@ impl Place {
         let prefix = format!("t{}-ui", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let settings = ElasticSettings { hosts: vec![url], prefix, replicas: 0, ..ElasticSettings::default() };
         let store = Arc::new(ElasticStore::new(settings).unwrap());
-        Self::over(store.clone(), (store.clone(), store), tempfile::tempdir().unwrap(), Beside::default()).await
+        let (tenant_id, folder) = (records::tenant(), tempfile::tempdir().unwrap());
+        let keys = keys(tenant_id);
+        Self::over(store.clone(), (store.clone(), store), folder, (tenant_id, keys), Beside::default()).await
     }
 
-    async fn over(store: Arc<dyn Store>, readers: Readers, folder: tempfile::TempDir, beside: Beside) -> Self {
+    async fn over(
+        store: Arc<dyn Store>,
+        readers: Readers,
+        folder: tempfile::TempDir,
+        (tenant_id, keys): (TenantId, Vec<ApiKey>),
+        beside: Beside,
+    ) -> Self {
         store.install().await.unwrap();
-        let tenant_id = records::tenant();
-        let (base, stop) = serve(readers, store.clone(), folder.path(), keys(tenant_id), beside);
+        let (base, stop) = serve(readers, store.clone(), folder.path(), keys, beside);
         Self { tenant_id, base, store, folder, stop }
     }
 
