@@ -18,6 +18,7 @@ mod dify_nodes;
 pub(super) mod errors;
 pub(super) mod export;
 pub(super) mod extract;
+pub(super) mod forward;
 pub(super) mod letters;
 pub(super) mod limits;
 mod me;
@@ -59,6 +60,8 @@ use tower_http::compression::CompressionLayer;
 
 use self::audit::Refusals;
 use self::auth::Keys;
+use self::forward::ForwardAuth;
+pub use self::forward::{AccessEntry, ForwardAuthSettings, SharedSecretSettings};
 use self::problem::Problem;
 pub use self::settings::{ApiKey, InvalidServe, Right, ServeSettings, TlsSettings};
 use super::console::Bridge;
@@ -88,6 +91,8 @@ pub struct Entry {
 pub struct Api {
     pub(super) service: LogService,
     pub(super) keys: Arc<Keys>,
+    /// Who people are, where a proxy says it.
+    forward: Option<Arc<ForwardAuth>>,
     pub(super) settings: Arc<ServeSettings>,
     /// What keys without the right to reveal do not see.
     mask: Option<Arc<Mask>>,
@@ -117,12 +122,15 @@ impl Api {
     ) -> Result<Self, InvalidServe> {
         let per_key = settings.concurrency_per_key.min(settings.concurrency);
         let keys = Arc::new(Keys::new(settings.all_keys()?, per_key));
+        let forward = settings.forward_auth.as_ref().map(|forward| ForwardAuth::new(forward, per_key)).transpose();
+        let forward = forward.map_err(|problem| InvalidServe(format!("forward_auth.{problem}")))?.map(Arc::new);
         let permits = Arc::new(Semaphore::new(settings.concurrency.into()));
         let mask = Mask::new(&settings.mask).map_err(|problem| InvalidServe(format!("mask.{problem}")))?.map(Arc::new);
         let (probe, refusals) = (Arc::default(), Arc::default());
         Ok(Self {
             service,
             keys,
+            forward,
             settings: Arc::new(settings),
             mask,
             permits,
@@ -199,6 +207,7 @@ impl Api {
             .layer(CompressionLayer::new())
             .layer(from_fn_with_state(self.clone(), observe::observed))
             .layer(from_fn(headers::secured))
+            .layer(from_fn_with_state(self.clone(), forward::told))
             .layer(from_fn(observe::identified))
             .with_state(self)
     }

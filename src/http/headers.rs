@@ -1,7 +1,8 @@
-//! Headers of every answer: what a browser must not do with it. Answers hold texts that strangers wrote.
+//! Headers of every answer: what a browser must not do with it. Answers hold texts that strangers wrote. And what a browser
+//! says in its headers of where a request comes from.
 
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -13,6 +14,18 @@ const PAGE: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-sr
 /// The log explorer runs and loads its own files only, and sends its forms here.
 const EXPLORER: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                         form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// Returns whether a browser says that a page of this host sent the request; `None`: nothing says which page did.
+pub(super) fn is_own(headers: &HeaderMap) -> Option<bool> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let own_site = text("sec-fetch-site").map(|site| matches!(site, "same-origin" | "none"));
+    let own_origin = text("origin").map(|origin| {
+        let host = origin.split_once("://").map(|(_, host)| host);
+        host.is_some() && host == text("host")
+    });
+    // A proxy may change the host; no page can change what the browser says of the site.
+    own_site.or(own_origin)
+}
 
 /// Adds them. Nothing on the way keeps an answer: it is of one tenant, and records are deleted on demand; only the files of
 /// `/docs` and of the log explorer may be kept.

@@ -7,6 +7,7 @@ mod command_names;
 mod commands;
 mod conformance;
 mod exports;
+mod forward;
 mod golden;
 mod greedy;
 mod harness;

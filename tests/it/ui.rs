@@ -6,6 +6,7 @@ mod axe;
 mod browser;
 mod compare;
 mod dead_letters;
+mod forward;
 pub mod harness;
 mod hostile;
 mod models;

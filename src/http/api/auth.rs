@@ -1,4 +1,4 @@
-//! Who asks: bearer keys, compared by hash in constant time, each with a scope.
+//! Who asks: bearer keys, compared by hash in constant time, or people whom a proxy names; each with a scope.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,23 +16,20 @@ use tracing::{info, warn};
 
 use super::Api;
 use super::audit::Refused;
+use super::forward::ForwardedPerson;
 use super::problem::Problem;
+use super::reach::Reach;
 use super::settings::{ApiKey, Right, ServeSettings};
 use crate::domain::query::AppScope;
 use crate::domain::{TenantId, Timestamp};
+use crate::http::headers::is_own;
 
 /// Between two looks whether the file of keys has changed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// A key that was recognised.
+/// What somebody reaches and may do.
 #[derive(Debug)]
-pub(in crate::http) struct Caller {
-    /// For the log.
-    pub(in crate::http) name: Box<str>,
-    /// Its share of the requests at once.
-    pub(in crate::http) permits: Arc<Semaphore>,
-    /// Bodies that are being read at once.
-    pub(in crate::http) bodies: Arc<Semaphore>,
+pub(super) struct Grant {
     /// `None`: every tenant.
     tenants: Option<HashSet<TenantId>>,
     /// Of these tenants.
@@ -40,27 +37,75 @@ pub(in crate::http) struct Caller {
     rights: Vec<Right>,
 }
 
+impl Grant {
+    /// Returns what a configuration grants.
+    ///
+    /// # Errors
+    /// What of the configuration cannot be used.
+    pub(super) fn of(reach: &Reach<'_>) -> Result<Self, String> {
+        let tenants = reach.tenant_ids()?.into_iter().collect();
+        Ok(Self { tenants: (!reach.admin).then_some(tenants), apps: reach.scope()?, rights: reach.rights.to_vec() })
+    }
+}
+
+/// The shares of one key, or of one person.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct KeyShares {
+    /// Of the requests at once.
+    pub(in crate::http) permits: Arc<Semaphore>,
+    /// Of the bodies that are being read at once.
+    pub(in crate::http) bodies: Arc<Semaphore>,
+}
+
+impl KeyShares {
+    pub(super) fn new(most: u16) -> Self {
+        let share = || Arc::new(Semaphore::new(most.into()));
+        Self { permits: share(), bodies: share() }
+    }
+
+    /// Returns whether a request that is under way holds them.
+    pub(super) fn are_used(&self) -> bool {
+        Arc::strong_count(&self.permits) > 1
+    }
+}
+
+/// A key that was recognised, or a person whom a proxy has signed in.
+#[derive(Debug)]
+pub(in crate::http) struct Caller {
+    /// For the log.
+    pub(in crate::http) name: Box<str>,
+    /// The person; `None`: a key.
+    pub(in crate::http) person: Option<Box<str>>,
+    pub(in crate::http) shares: KeyShares,
+    grant: Arc<Grant>,
+}
+
 impl Caller {
+    /// Returns somebody whom a proxy has signed in.
+    pub(super) fn person(user: &str, grant: Arc<Grant>, shares: KeyShares) -> Self {
+        Self { name: format!("user:{user}").into(), person: Some(user.into()), shares, grant }
+    }
+
     pub(in crate::http) fn reaches(&self, tenant_id: TenantId) -> bool {
-        self.tenants.as_ref().is_none_or(|tenants| tenants.contains(&tenant_id))
+        self.grant.tenants.as_ref().is_none_or(|tenants| tenants.contains(&tenant_id))
     }
 
     /// Returns the tenants that it reaches; `None`: every one.
-    pub(in crate::http) const fn tenants(&self) -> Option<&HashSet<TenantId>> {
-        self.tenants.as_ref()
+    pub(in crate::http) fn tenants(&self) -> Option<&HashSet<TenantId>> {
+        self.grant.tenants.as_ref()
     }
 
-    /// The apps of its tenants that it reaches.
-    pub(in crate::http) const fn apps(&self) -> &AppScope {
-        &self.apps
+    /// Returns the apps of its tenants that it reaches.
+    pub(in crate::http) fn apps(&self) -> &AppScope {
+        &self.grant.apps
     }
 
-    pub(in crate::http) const fn is_admin(&self) -> bool {
-        self.tenants.is_none()
+    pub(in crate::http) fn is_admin(&self) -> bool {
+        self.grant.tenants.is_none()
     }
 
     pub(in crate::http) fn rights(&self) -> &[Right] {
-        &self.rights
+        &self.grant.rights
     }
 
     /// Dead letters are of any tenant.
@@ -69,7 +114,7 @@ impl Caller {
     }
 
     pub(in crate::http) fn may(&self, right: Right) -> bool {
-        self.rights.contains(&right)
+        self.grant.rights.contains(&right)
     }
 }
 
@@ -97,20 +142,12 @@ impl Keys {
     /// Takes keys in the place of those before. One that stays keeps its requests that are under way, and their bounds.
     pub(in crate::http) fn replace(&self, keys: Vec<ApiKey>) {
         let before = self.read();
-        let share = || Arc::new(Semaphore::new(self.per_key.into()));
         let known = keys.into_iter().filter_map(|key| {
-            let tenants = key.reach().tenant_ids().ok()?.into_iter().collect();
-            let apps = key.reach().scope().ok()?;
+            let grant = Arc::new(Grant::of(&key.reach()).ok()?);
             let (hash, expires_at) = (*key.hash().ok()?.as_bytes(), key.expires_at().ok()?);
-            let old = before.iter().find(|old| old.hash == hash).map(|old| &old.caller);
-            let caller = Caller {
-                name: key.name.into(),
-                permits: old.map_or_else(share, |old| Arc::clone(&old.permits)),
-                bodies: old.map_or_else(share, |old| Arc::clone(&old.bodies)),
-                tenants: (!key.admin).then_some(tenants),
-                apps,
-                rights: key.rights,
-            };
+            let old = before.iter().find(|old| old.hash == hash).map(|old| old.caller.shares.clone());
+            let shares = old.unwrap_or_else(|| KeyShares::new(self.per_key));
+            let caller = Caller { name: key.name.into(), person: None, shares, grant };
             Some(Known { hash, expires_at, caller: Arc::new(caller) })
         });
         let known = known.collect();
@@ -170,17 +207,33 @@ pub(in crate::http) async fn follow(
     }
 }
 
-/// Lets a request pass with its [`Caller`], or answers 401.
+/// Lets a request pass with its [`Caller`]: the key that it brings, else the person whom the proxy names; or answers 401.
 pub(in crate::http) async fn authenticated(
     State(api): State<Api>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let key = bearer(request.headers());
-    let Some(caller) = key.and_then(|key| api.keys.caller(key, api.service.now())) else {
-        let reason = if key.is_some() { "an unknown key" } else { "no key" };
-        api.refusals.note(&Refused { key: None, tenant_id: None, reason }, request.extensions());
-        return Err(Problem::unauthorized());
+    let known = key.and_then(|key| api.keys.caller(key, api.service.now()));
+    let person = request.extensions().get::<ForwardedPerson>().map(ForwardedPerson::caller);
+    let caller = match (known, person) {
+        (Some(caller), _) => caller,
+        // A browser sends what the proxy knows the person by along with what another site's page asks.
+        (None, Some(person)) if !request.method().is_safe() && is_own(request.headers()) == Some(false) => {
+            let caller = person?;
+            let refused =
+                Refused { key: Some(&caller.name), tenant_id: None, reason: "another site's page sent the request" };
+            api.refusals.note(&refused, request.extensions());
+            return Err(Problem::forbidden(
+                "this request was sent by a page of another site; send it from a page of this host",
+            ));
+        }
+        (None, Some(person)) => person?,
+        (None, None) => {
+            let reason = if key.is_some() { "an unknown key" } else { "no key" };
+            api.refusals.note(&Refused { key: None, tenant_id: None, reason }, request.extensions());
+            return Err(Problem::unauthorized());
+        }
     };
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)

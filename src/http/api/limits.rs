@@ -36,7 +36,7 @@ pub(in crate::http) async fn within_limits(
     // Before a permit is taken: a body that does not come holds up its own key's bodies only.
     let mut request = with_body(&api, &caller, request).await?;
     let of_key =
-        share(&caller.permits, "serve.concurrency_per_key requests of this key are being answered; try again")?;
+        share(&caller.shares.permits, "serve.concurrency_per_key requests of this key are being answered; try again")?;
     let of_all = share(&api.permits, "serve.concurrency requests are being answered; try again")?;
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let permit: Permit = Arc::new(Shares { request_id, _of_key: of_key, _of_all: of_all });
@@ -57,7 +57,8 @@ async fn with_body(api: &Api, caller: &Caller, request: Request) -> Result<Reque
     if request.body().is_end_stream() {
         return Ok(request);
     }
-    let _reading = share(&caller.bodies, "serve.concurrency_per_key bodies of this key are awaited; send them whole")?;
+    let _reading =
+        share(&caller.shares.bodies, "serve.concurrency_per_key bodies of this key are awaited; send them whole")?;
     let (parts, body) = request.into_parts();
     let (seconds, most) = (api.settings.body_seconds, api.settings.max_body_bytes);
     let too_late = |_| {

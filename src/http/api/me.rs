@@ -37,8 +37,10 @@ struct ReachedApp {
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Me {
-    /// The name of the key
+    /// The name of the key; of a person, `user:` and the name
     key: Box<str>,
+    /// The person whom the proxy in front has signed in; null: a key asks
+    user: Option<Box<str>>,
     /// Reaches every tenant
     admin: bool,
     /// read, delete, operate, reveal
@@ -63,6 +65,7 @@ pub(super) async fn me(State(api): State<Api>, Extension(caller): Extension<Arc<
         |id: TenantId| WorkspaceView { id: id.to_string(), name: names.get(&id).map(|found| found.name.clone()) };
     Json(Me {
         key: caller.name.clone(),
+        user: caller.person.clone(),
         admin: caller.is_admin(),
         rights: caller.rights().iter().map(|right| Right::as_str(*right)).collect(),
         tenants: ids.into_iter().map(view).collect(),

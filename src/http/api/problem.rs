@@ -118,6 +118,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
+    /// Somebody whom a proxy has signed in, and who reaches nothing here.
+    pub(in crate::http) fn no_access(detail: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "no_access", detail)
+    }
+
     pub(in crate::http) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }

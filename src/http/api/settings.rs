@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use axum_server::tls_rustls::RustlsConfig;
 use serde::Deserialize;
 
+use super::forward::ForwardAuthSettings;
 use super::reach::Reach;
 use crate::domain::Timestamp;
 use crate::domain::document::ContentHash;
@@ -40,6 +41,8 @@ pub struct ServeSettings {
     pub connections: ConnectionSettings,
     pub tls: Option<TlsSettings>,
     pub keys: Vec<ApiKey>,
+    /// A proxy in front that says who people are.
+    pub forward_auth: Option<ForwardAuthSettings>,
     /// A TOML file of more `[[keys]]`, read again when it changes.
     pub keys_file: Option<PathBuf>,
     /// Whether each record that is read by its id, and each export, is a line in the log.
@@ -66,6 +69,7 @@ impl Default for ServeSettings {
             connections: ConnectionSettings::default(),
             tls: None,
             keys: Vec::new(),
+            forward_auth: None,
             keys_file: None,
             audit_reads: true,
             dify_link: None,
@@ -200,6 +204,9 @@ impl ServeSettings {
         if let Some(dify) = &self.dify {
             dify.validate().map_err(|problem| InvalidServe(format!("dify.{problem}")))?;
         }
+        if let Some(forward) = &self.forward_auth {
+            forward.validate().map_err(|problem| InvalidServe(format!("forward_auth.{problem}")))?;
+        }
         self.keys.iter().try_for_each(ApiKey::check).map_err(InvalidServe)
     }
 
@@ -232,8 +239,8 @@ impl ServeSettings {
     /// [`InvalidServe`] for a file that cannot be read, a key that cannot be used, or none.
     pub fn all_keys(&self) -> Result<Vec<ApiKey>, InvalidServe> {
         let keys = self.keys_now()?;
-        // The bridge asks Dify about its callers, and needs no key.
-        if keys.is_empty() && self.dify.is_none() {
+        // The bridge asks Dify about its callers, and a proxy names people: neither needs a key.
+        if keys.is_empty() && self.dify.is_none() && self.forward_auth.is_none() {
             return Err(InvalidServe(
                 "keys: there is none, so nobody could ask; add [[serve.keys]] or keys_file (README, \"Reading the logs\")"
                     .into(),

@@ -42,7 +42,8 @@ impl Viewer {
     pub(super) fn frame(&self, title: &str) -> PageFrame {
         let operates = self.caller.may_operate();
         let plain = PageFrame::plain(self.look, title, &self.here);
-        PageFrame { signed_in: true, is_admin: self.caller.is_admin(), operates, ..plain }
+        let person = self.caller.person.clone();
+        PageFrame { signed_in: true, person, is_admin: self.caller.is_admin(), operates, ..plain }
     }
 }
 

@@ -59,6 +59,8 @@ pub(super) struct PageFrame {
     /// The address of the page, for what comes back to it.
     pub here: String,
     pub signed_in: bool,
+    /// Whom a proxy has signed in, who cannot sign out here.
+    pub person: Option<Box<str>>,
     pub is_admin: bool,
     /// Dead letters are for this viewer.
     pub operates: bool,
@@ -78,6 +80,7 @@ impl PageFrame {
             title: title.to_owned(),
             here: here.to_owned(),
             signed_in: false,
+            person: None,
             is_admin: false,
             operates: false,
             tenant_id: None,
@@ -138,7 +141,9 @@ fn head(frame: &PageFrame) -> Markup {
             } @else { span.space {} }
             @if frame.operates { a.workspace href="/ui/dead-letters" { (texts.dead_letters) } }
             @if frame.is_admin { a.workspace href="/ui/system" { (texts.system) } }
-            @if frame.signed_in {
+            @if let Some(person) = &frame.person {
+                span.who { (texts.signed_in_as) " " (line(person, 40)) }
+            } @else if frame.signed_in {
                 form method="post" action="/ui/sign-out" { button.quiet type="submit" { (texts.sign_out) } }
             }
         }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Form;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::{Extension, Form};
 use maud::html;
 use serde::Deserialize;
 
@@ -18,9 +18,11 @@ use super::viewer::{Look, Theme, cookie};
 use crate::http::api::Api;
 use crate::http::api::audit::Refused;
 use crate::http::api::auth::Caller;
+use crate::http::api::forward::ForwardedPerson;
 use crate::http::api::params::encoded;
 use crate::http::api::problem::Problem;
 use crate::http::connections::Connection;
+use crate::http::headers::is_own;
 
 /// A browser takes the first name over HTTPS alone, and from this host alone.
 const SECURE: &str = "__Host-difylog";
@@ -53,10 +55,17 @@ pub(super) fn caller(api: &Api, headers: &HeaderMap) -> Option<Arc<Caller>> {
 
 /// Lets a request pass with its caller, or shows where to sign in.
 pub(super) async fn signed_in(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    if let Some(caller) = caller(&api, request.headers()) {
+    // Whom the proxy names needs no cookie, and who reaches nothing must not meet the form instead.
+    let found = match request.extensions().get::<ForwardedPerson>().map(ForwardedPerson::caller) {
+        Some(Err(problem)) => return problem.into_response(),
+        Some(Ok(person)) => Some(person),
+        None => caller(&api, request.headers()),
+    };
+    if let Some(caller) = found {
+        let signed_in = SignedIn { person: caller.person.clone() };
         request.extensions_mut().insert(caller);
         let mut response = next.run(request).await;
-        response.extensions_mut().insert(SignedIn);
+        response.extensions_mut().insert(signed_in);
         return response;
     }
     let path = request.uri().path_and_query().map_or("/ui/", |path| path.as_str());
@@ -111,8 +120,15 @@ fn form(look: Look, next: &str, problem: Option<&str>, status: StatusCode) -> Re
     page(status, &PageFrame::plain(look, texts.sign_in, &here), &content)
 }
 
-/// Returns the form.
-pub(super) async fn show(look: Look, Query(asked): Query<SignInForm>) -> Response {
+/// Returns the form. Whom a proxy has signed in goes on to the page.
+pub(super) async fn show(
+    look: Look,
+    person: Option<Extension<ForwardedPerson>>,
+    Query(asked): Query<SignInForm>,
+) -> Response {
+    if person.is_some() {
+        return Redirect::to(local(&asked.next)).into_response();
+    }
     let texts = look.texts();
     let problem = match asked.problem.as_str() {
         "link" => Some(texts.link_used),
@@ -134,7 +150,7 @@ pub(super) struct KeyForm {
 pub(super) async fn sign_in(
     State(api): State<Api>,
     look: Look,
-    connection: Option<axum::Extension<Connection>>,
+    connection: Option<Extension<Connection>>,
     headers: HeaderMap,
     Form(asked): Form<KeyForm>,
 ) -> Response {
@@ -176,7 +192,7 @@ pub(super) struct EntryToken {
 /// Returns the link that `difylog dev` prints. It signs in once, and from this machine only.
 pub(super) async fn enter(
     State(api): State<Api>,
-    connection: Option<axum::Extension<Connection>>,
+    connection: Option<Extension<Connection>>,
     headers: HeaderMap,
     Query(asked): Query<EntryToken>,
 ) -> Response {
@@ -223,16 +239,12 @@ pub(super) async fn own_forms(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
     }
-    let headers = request.headers();
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let own_site = text("sec-fetch-site").map(|site| matches!(site, "same-origin" | "none"));
-    let own_origin = text("origin").map(|origin| {
-        let host = origin.split_once("://").map(|(_, host)| host);
-        host.is_some() && host == text("host")
-    });
-    // A proxy may change the host; no page can change what the browser says of the site.
-    if own_site.or(own_origin).unwrap_or(false) {
+    if is_own(request.headers()).unwrap_or(false) {
         return next.run(request).await;
+    }
+    if request.extensions().get::<ForwardedPerson>().is_some() {
+        // There is no form to sign in with that could say it.
+        return Problem::forbidden(Look::of(request.headers()).texts().foreign_form).into_response();
     }
     Redirect::to("/ui/sign-in?problem=form").into_response()
 }

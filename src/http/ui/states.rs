@@ -22,9 +22,9 @@ pub(super) async fn faced(State(_): State<Api>, request: Request, next: Next) ->
     let is_part = request.uri().path().starts_with("/ui/data/") || request.headers().contains_key("x-part");
     let response = next.run(request).await;
     let Some(faced) = response.extensions().get::<Faced>().cloned().filter(|_| !is_part) else { return response };
-    let signed_in = response.extensions().get::<SignedIn>().is_some();
+    let signed_in = response.extensions().get::<SignedIn>().cloned();
     let cause = response.extensions().get::<RefusalCause>().cloned();
-    let reachable = tenant_id.filter(|_| signed_in && faced.status != StatusCode::NOT_FOUND);
+    let reachable = tenant_id.filter(|_| signed_in.is_some() && faced.status != StatusCode::NOT_FOUND);
     let mut answer = problem_page(look, &here, signed_in, reachable, &faced, request_id.as_str());
     if let Some(cause) = cause {
         answer.extensions_mut().insert(cause);
@@ -39,12 +39,15 @@ pub(super) async fn faced(State(_): State<Api>, request: Request, next: Next) ->
 
 /// Marks an answer to somebody who is signed in.
 #[derive(Clone)]
-pub(super) struct SignedIn;
+pub(super) struct SignedIn {
+    /// Whom a proxy has signed in; `None`: a key.
+    pub person: Option<Box<str>>,
+}
 
 fn problem_page(
     look: Look,
     here: &str,
-    signed_in: bool,
+    signed_in: Option<SignedIn>,
     tenant_id: Option<TenantId>,
     faced: &Faced,
     request_id: &str,
@@ -52,6 +55,7 @@ fn problem_page(
     let texts = look.texts();
     let (title, hint) = match (faced.status, faced.code) {
         (StatusCode::NOT_FOUND, _) => (texts.not_found, texts.not_found_hint),
+        (_, "no_access") => (texts.no_access, texts.no_access_hint),
         (StatusCode::FORBIDDEN, _) => (texts.no_right, ""),
         (StatusCode::TOO_MANY_REQUESTS, _) => (texts.too_many, texts.too_many_hint),
         (StatusCode::BAD_REQUEST, _) => (texts.wrong_address, ""),
@@ -63,7 +67,8 @@ fn problem_page(
         _ => (texts.problem, ""),
     };
     let is_passing = faced.status == StatusCode::SERVICE_UNAVAILABLE || faced.status == StatusCode::TOO_MANY_REQUESTS;
-    let frame = PageFrame { signed_in, tenant_id, ..PageFrame::plain(look, title, here) };
+    let (is_in, person) = (signed_in.is_some(), signed_in.and_then(|signed_in| signed_in.person));
+    let frame = PageFrame { signed_in: is_in, person, tenant_id, ..PageFrame::plain(look, title, here) };
     let runs = tenant_id.map_or_else(|| "/ui/".to_owned(), |tenant_id| path(tenant_id, Screen::Runs));
     let content = html! {
         section.state.(if is_passing { "wait" } else { "stop" }) {

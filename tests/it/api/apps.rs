@@ -75,9 +75,8 @@ fn of_query(name: &str, theirs: &AppRecords) -> Vec<String> {
         "by" => ["status", "app_id", "triggered_from", "created_by", "node_type"].map(Into::into).into(),
         "full" | "errors" | "related" => vec!["true".into()],
         "format" => vec!["csv".into()],
-        "limit" | "values" => vec!["1".into()],
+        "limit" | "values" | "seconds" => vec!["1".into()],
         "sort" => vec!["elapsed_time".into()],
-        "seconds" => vec!["1".into()],
         "status" => vec!["failed".into()],
         _ => Vec::new(),
     }

@@ -60,7 +60,7 @@ impl Serving {
         }
     }
 
-    async fn raw(&self, request: &str) -> String {
+    pub async fn raw(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();

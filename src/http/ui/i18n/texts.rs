@@ -26,6 +26,7 @@ texts! {
     app_logs: "App logs", "应用日志";
     api_docs: "API", "API";
     sign_out: "Sign out", "退出";
+    signed_in_as: "Signed in as", "已登录：";
     settings: "Language and colours", "语言与配色";
     language: "Language", "语言";
     theme: "Colours", "配色";
@@ -46,6 +47,9 @@ texts! {
     attempts: "Too many wrong keys. Wait a minute and try again.", "错误次数过多，请一分钟后再试。";
     cookie_lost: "The browser did not keep the sign-in. Open this page over HTTPS, or on localhost, and allow cookies.",
         "浏览器没有保存登录状态。请通过 HTTPS 或 localhost 打开本页，并允许 Cookie。";
+    no_access: "You have no access yet", "尚未获得访问权限";
+    no_access_hint: "Your sign-in is known, and nothing here is given to it. Ask who runs difylog to give your user, or a group of yours, access.",
+        "已识别你的登录身份，但它在这里没有任何权限。请联系 difylog 的管理员，为你的用户或所在的组授权。";
     foreign_form: "This form was sent from another page. Open this page again and send it from there.", "此表单来自其他页面。请重新打开本页再提交。";
     // Workspaces
     workspaces: "Workspaces", "工作空间";
