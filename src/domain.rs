@@ -4,7 +4,6 @@
 
 pub mod address;
 pub mod app_log;
-pub mod decimal;
 pub mod document;
 pub mod extra;
 pub mod id;
@@ -23,7 +22,6 @@ pub mod verdict;
 
 pub use address::{Address, InvalidAddress};
 pub use app_log::AppLog;
-pub use decimal::{Decimal, InvalidDecimal};
 pub use document::{BulkAction, Document, Graph, GraphHash, Origin, Truncation};
 pub use extra::Extra;
 pub use id::{AppId, RecordId, TenantId};

@@ -4,11 +4,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 
 use super::{NodeQuery, QueryError, TenantLogs};
 use crate::domain::query::Page;
-use crate::domain::{Decimal, Document, JsonText, NodeExecution, NodeStatus, Record, Timestamp};
+use crate::domain::{Document, JsonText, NodeExecution, NodeStatus, Record, Timestamp};
 
 /// Types of nodes that call a model and name it.
 const TYPES: [&str; 3] = ["llm", "question-classifier", "parameter-extractor"];
@@ -21,6 +22,10 @@ const MOST_MICROS: i64 = 3_000_000;
 const STRETCH: usize = 500;
 /// Characters of a name that tell it from others.
 const TELLING: usize = 100;
+/// Characters of a price: more than any has.
+const MOST_DIGITS: usize = 64;
+/// Decimal places of a price. What a binary fraction adds behind them is rounded away.
+const PLACES: u32 = 12;
 
 /// What calls are added up by. A sum is of one currency.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,9 +69,16 @@ fn name(value: Option<&&RawValue>) -> Option<Box<str>> {
 }
 
 /// Returns the digits of a number, which may be written as a text.
-fn number<T: std::str::FromStr>(value: Option<&&RawValue>) -> Option<T> {
+fn digits<'a>(value: Option<&&'a RawValue>) -> Option<&'a str> {
     let raw = value?.get();
-    raw.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(raw).parse().ok()
+    Some(raw.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(raw))
+}
+
+/// Returns a price, never through a binary fraction.
+fn price_of(value: Option<&&RawValue>) -> Option<Decimal> {
+    let digits = digits(value).filter(|digits| digits.len() <= MOST_DIGITS)?;
+    let read = if digits.contains(['e', 'E']) { Decimal::from_scientific(digits) } else { digits.parse() };
+    read.ok().filter(|price| !price.is_sign_negative()).map(|price| price.round_dp(PLACES).normalize())
 }
 
 /// Returns what one call used. The usage that the call itself was answered with has prices as they were computed; the metadata,
@@ -76,10 +88,10 @@ fn usage(node: &NodeExecution) -> (ModelKey, ModelUsage) {
     let metadata = members(node.execution_metadata.as_ref().map_or("", JsonText::as_str));
     let answered = members(process.get("usage").map_or("", |usage| usage.get()));
     let price = |from: &BTreeMap<Cow<'_, str>, &RawValue>| {
-        let price = number::<Decimal>(from.get("total_price")).filter(|price| !price.is_negative())?;
-        Some((price, name(from.get("currency"))))
+        Some((price_of(from.get("total_price"))?, name(from.get("currency"))))
     };
-    let tokens = number::<u64>(metadata.get("total_tokens")).or_else(|| number(answered.get("total_tokens")));
+    let tokens = |from: &BTreeMap<Cow<'_, str>, &RawValue>| digits(from.get("total_tokens"))?.parse::<u64>().ok();
+    let tokens = tokens(&metadata).or_else(|| tokens(&answered));
     let (price, currency) = price(&answered).or_else(|| price(&metadata)).map_or((None, None), |(p, c)| (Some(p), c));
     let key = ModelKey {
         provider: name(process.get("model_provider")),
@@ -94,7 +106,7 @@ impl ModelUsage {
     fn add(&mut self, other: Self) {
         self.calls += other.calls;
         self.tokens += other.tokens;
-        self.price = self.price.saturating_add(other.price);
+        self.price = self.price.saturating_add(other.price).normalize();
         self.unpriced += other.unpriced;
     }
 }
@@ -108,12 +120,12 @@ impl TenantLogs {
     pub async fn model_usage(&self, query: &NodeQuery) -> Result<ModelUsages, QueryError> {
         let node_types = TYPES.map(Into::into).into();
         let statuses = NodeStatus::ENDED.map(Into::into).into();
-        let list = self.list(&NodeQuery { node_types, statuses, ..query.clone() });
-        let end = (self.ports.clock)().micros().saturating_add(MOST_MICROS);
+        let list = self.reader.list(&NodeQuery { node_types, statuses, ..query.clone() });
+        let end = self.reader.now().micros().saturating_add(MOST_MICROS);
         let mut sums = BTreeMap::<ModelKey, ModelUsage>::new();
         let (mut page, mut looked_at, mut bytes, mut cut_at) = (Page::newest(STRETCH), 0, 0, None);
         loop {
-            let found = self.ports.logs.documents(&list, &page).await?;
+            let found = self.reader.documents(&list, &page).await?;
             for document in found.documents {
                 bytes += document.whole_footprint();
                 let Some(node) = self.call(document) else { continue };
@@ -126,7 +138,7 @@ impl TenantLogs {
                 cut_at = None;
                 break;
             };
-            if looked_at >= MOST_CALLS || bytes > MOST_BYTES || (self.ports.clock)().micros() > end {
+            if looked_at >= MOST_CALLS || bytes > MOST_BYTES || self.reader.now().micros() > end {
                 break;
             }
             page.after = Some(next);
@@ -174,6 +186,27 @@ mod tests {
         assert_eq!(shown(r#"{"model_name": "m"}"#, metadata), ["-", "m", "EUR", "7", "0.002428"]);
         assert_eq!(shown("", ""), ["-", "-", "-", "0", "-"]);
         assert_eq!(shown("", r#"{"total_price": 2.8e-05}"#), ["-", "-", "-", "0", "0.000028"]);
+    }
+
+    #[test]
+    fn prices_are_added_as_they_are_written() {
+        let sum = |price: &str, times: u32| {
+            let raw: Box<RawValue> = serde_json::from_str(price).unwrap();
+            let used = ModelUsage { price: price_of(Some(&&*raw)).unwrap(), ..ModelUsage::default() };
+            let mut all = ModelUsage::default();
+            (0..times).for_each(|_| all.add(used));
+            all.price.to_string()
+        };
+        for (price, times, expected) in [
+            ("0.1", 3, "0.3"),
+            ("0.30000000000000004", 10, "3"),
+            ("\"0.0024280\"", 1_000, "2.428"),
+            ("2.8e-05", 1_000_000, "28"),
+            ("0", 5, "0"),
+            ("79228162514264337593543950335", 2, "79228162514264337593543950335"),
+        ] {
+            assert_eq!(sum(price, times), expected, "{price}");
+        }
     }
 
     #[test]

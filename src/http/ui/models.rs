@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::explore::View;
 use super::format::{count, line, time};
-use crate::domain::{AppId, Decimal};
+use crate::domain::AppId;
 use crate::http::api::params::encoded;
 use crate::query::{ModelUsages, NodeQuery};
 
@@ -17,7 +17,7 @@ pub(super) fn query(view: &View<'_>, app_id: AppId) -> NodeQuery {
 }
 
 /// Returns a price with its whole part in groups.
-fn price(price: Decimal) -> String {
+fn price(price: rust_decimal::Decimal) -> String {
     let text = price.to_string();
     let (whole, fraction) = text.split_once('.').map_or((text.as_str(), ""), |(whole, fraction)| (whole, fraction));
     let whole = whole.parse().map_or_else(|_| whole.to_owned(), count);
