@@ -80,6 +80,7 @@ async fn nothing_serious_stands_in_the_way_on_any_screen_in_either_theme() {
     let screens = [
         "/ui/workspaces".to_owned(),
         "/ui/system".into(),
+        "/ui/errors".into(),
         "/ui/dead-letters".into(),
         "/ui/dead-letters?reason=none".into(),
         letter,
