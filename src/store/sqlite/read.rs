@@ -47,7 +47,7 @@ pub fn run_summary(
     let Some(file) = newest::place(newest::likeliest_first(months, near), key)? else { return Ok(None) };
     let sql = format!(
         "SELECT {} FROM workflow_runs AS r WHERE tenant_id = ?1 AND id = ?2",
-        tables::of(Kind::WorkflowRun).summary_list("r")
+        tables::of(Kind::WorkflowRun).summary_list
     );
     file.ask(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;

@@ -13,6 +13,9 @@ pub struct RecordTable {
     pub name: &'static str,
     /// What lists show, in the order in which `decode` reads it.
     pub summary: Vec<Stored>,
+    /// The same for a `SELECT`, of a table that is called `l` where it is that of the logs, else `r`. Made once: a list
+    /// asks many months.
+    pub summary_list: String,
     /// Everything, in the order in which `encode` binds it and `decode` reads it.
     pub stored: Vec<Stored>,
     /// Stores a snapshot unless a newer one or a tombstone is there: changes no row then. The comparison is in the
@@ -122,6 +125,12 @@ fn summary_of(kind: Kind) -> impl Iterator<Item = Stored> {
     columns.chain((0..enclosing).map(Stored::Enclosing)).chain([Stored::Revision])
 }
 
+fn summary_list(kind: Kind) -> String {
+    let alias = if kind == Kind::AppLog { "l" } else { "r" };
+    let columns = summary_of(kind).map(|stored| format!("{alias}.\"{}\"", stored.name()));
+    columns.collect::<Vec<_>>().join(", ")
+}
+
 /// Everything of a kind: what lists show, what a document has besides, payloads last. SQLite then reads no overflow page of
 /// a payload for a list.
 pub fn stored_of(kind: Kind) -> impl Iterator<Item = Stored> {
@@ -149,6 +158,7 @@ impl RecordTable {
             kind,
             name,
             summary: summary_of(kind).collect(),
+            summary_list: summary_list(kind),
             stored: stored_of(kind).collect(),
             upsert: String::new(),
             by_id: String::new(),
@@ -174,12 +184,6 @@ impl RecordTable {
             _ => format!("\"{}\"", stored.name()),
         });
         format!("SELECT {} FROM {}", columns.collect::<Vec<_>>().join(", "), self.name)
-    }
-
-    /// Returns what a list shows, each column with the name or alias of the table before it.
-    pub fn summary_list(&self, alias: &str) -> String {
-        let columns = self.summary.iter().map(|stored| format!("{alias}.\"{}\"", stored.name()));
-        columns.collect::<Vec<_>>().join(", ")
     }
 
     /// A document with the mark of a migration takes the place of strictly older revisions only.

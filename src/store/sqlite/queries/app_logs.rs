@@ -154,7 +154,7 @@ fn beside_runs(conditions: &Conditions) -> String {
         "SELECT {}, r.status, r.revision FROM (SELECT * FROM workflow_app_logs {}) AS l
          LEFT JOIN workflow_runs AS r ON r.tenant_id = l.tenant_id AND r.id = l.workflow_run_id
          ORDER BY l.created_at DESC, l.id DESC",
-        tables::of(Kind::AppLog).summary_list("l"),
+        tables::of(Kind::AppLog).summary_list,
         conditions.clause()
     )
 }
@@ -168,7 +168,7 @@ fn beside(row: &Row<'_>, month: Month) -> rusqlite::Result<Option<Box<str>>> {
 }
 
 fn select() -> String {
-    format!("SELECT {} FROM workflow_app_logs AS l", tables::of(Kind::AppLog).summary_list("l"))
+    format!("SELECT {} FROM workflow_app_logs AS l", tables::of(Kind::AppLog).summary_list)
 }
 
 /// What a log and its run must be together.

@@ -197,7 +197,7 @@ fn statement(kind: Kind, conditions: &Conditions, page: &Page) -> (String, Vec<V
     let sorted: Vec<_> = columns.iter().map(|column| format!("{column} {order}")).collect();
     let sql = format!(
         "SELECT {} FROM {} AS r {} ORDER BY {} LIMIT ?",
-        table.summary_list("r"),
+        table.summary_list,
         table.name,
         conditions.clause(),
         sorted.join(", ")
