@@ -43,6 +43,7 @@ pub(in crate::http) mod views {
 
 use std::io;
 use std::net::TcpListener;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,9 +87,21 @@ pub struct Entry {
     pub key: String,
 }
 
+/// The API. Every layer and handler of a request has a copy of it, so that one is a handle.
+#[derive(Clone)]
+pub struct Api(Arc<ApiParts>);
+
+impl Deref for Api {
+    type Target = ApiParts;
+
+    fn deref(&self) -> &ApiParts {
+        &self.0
+    }
+}
+
 /// What the API is made of.
 #[derive(Clone)]
-pub struct Api {
+pub struct ApiParts {
     pub(super) service: LogService,
     pub(super) keys: Arc<Keys>,
     /// Who people are, where a proxy says it.
@@ -127,7 +140,7 @@ impl Api {
         let permits = Arc::new(Semaphore::new(settings.concurrency.into()));
         let mask = Mask::new(&settings.mask).map_err(|problem| InvalidServe(format!("mask.{problem}")))?.map(Arc::new);
         let (probe, refusals) = (Arc::default(), Arc::default());
-        Ok(Self {
+        Ok(Self(Arc::new(ApiParts {
             service,
             keys,
             forward,
@@ -143,7 +156,12 @@ impl Api {
             status: None,
             dead_letters: None,
             bridge: None,
-        })
+        })))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut ApiParts)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
     }
 
     /// Lets a link sign in to the log explorer, once.
@@ -154,20 +172,20 @@ impl Api {
     /// Shows the state of the parts to admin keys.
     #[must_use]
     pub fn with_status(self, status: StatusSource) -> Self {
-        Self { status: Some(status), ..self }
+        self.with(|parts| parts.status = Some(status))
     }
 
     /// Works on the dead letters of this broker for keys that may operate; `state` tells other replicas of replays.
     #[must_use]
     pub fn with_dead_letters(self, settings: AmqpSettings, state: Arc<dyn StateStore>) -> Self {
         let queue = DeadLetterQueue::new(settings, state, self.service.clock(), self.stopping.clone());
-        Self { dead_letters: Some(queue), ..self }
+        self.with(|parts| parts.dead_letters = Some(queue))
     }
 
     /// Returns the console of a Dify as well.
     #[must_use]
     pub fn with_bridge(self, bridge: Bridge) -> Self {
-        Self { bridge: Some(bridge), ..self }
+        self.with(|parts| parts.bridge = Some(bridge))
     }
 
     /// Returns the logs of a tenant as a caller sees them. Every answer to a key is made of these.
