@@ -53,7 +53,7 @@ pub struct SpanCounts {
 }
 
 impl SpanCounts {
-    /// Returns a span of no length would hold nothing: it is one second.
+    /// Returns no rows yet. A span of no length would hold nothing: it is one second.
     #[must_use]
     pub fn new(seconds: u32) -> Self {
         Self { length: i64::from(seconds.max(1)) * 1_000_000, counts: BTreeMap::new() }

@@ -9,10 +9,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::extract::{Everything, Params};
-use super::params::{encoded, span};
+use super::params::{encoded, most_values, span};
 use super::problem::{Problem, Problems};
 use super::search::{SpanCount, SpanParams};
-use crate::domain::query::TimeRange;
+use crate::domain::query::{SpanCounts, TimeRange};
 use crate::domain::{AppId, TenantId, Timestamp};
 use crate::query::{AdminErrorGroup, CrossTenantNames, TenantErrors};
 
@@ -135,13 +135,12 @@ fn runs_path(tenant_id: TenantId, keyword: &str, created: TimeRange) -> String {
 }
 
 fn over_time(times: &[Timestamp], seconds: u32) -> Vec<SpanCount> {
-    let width = i64::from(seconds) * 1_000_000;
-    let mut spans = BTreeMap::<i64, u64>::new();
+    let mut spans = SpanCounts::new(seconds);
     for at in times {
-        *spans.entry(at.micros().div_euclid(width) * width).or_default() += 1;
+        spans.add(at.micros(), 1);
     }
-    let span = |(from, count)| Some(SpanCount::new(Timestamp::from_micros(from).ok()?, count));
-    spans.into_iter().filter_map(span).collect()
+    // Instants begin in 1970, and so do the spans that they lie in.
+    spans.finish().unwrap_or_default().into_iter().map(Into::into).collect()
 }
 
 fn tenant_view(
@@ -177,15 +176,12 @@ pub(in crate::http) async fn errors(
     Everything(logs): Everything,
     Params(params, spans): Params<AdminErrorParams, SpanParams>,
 ) -> Result<Json<AdminErrorViews>, Problem> {
-    let values = params.values.unwrap_or(100);
-    if !(1..=1000).contains(&values) {
-        return Err(Problem::param("values", "expected 1 to 1000"));
-    }
+    let values = most_values(params.values, 100)?;
     let seconds = spans.seconds()?;
     let created = span(params.created_at_from.as_deref(), params.created_at_until.as_deref())?;
     let mut found = logs.error_groups(created).await?;
-    let more_groups = found.groups.len().saturating_sub(values.into());
-    found.groups.truncate(values.into());
+    let more_groups = found.groups.len().saturating_sub(values);
+    found.groups.truncate(values);
     let names = api.service.names_across(named(&found.groups)).await;
     let view = |found: AdminErrorGroup| {
         let keyword = found.group.keyword();

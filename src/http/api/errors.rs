@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Params, Reading};
-use super::params::RunConditions;
+use super::params::{RunConditions, most_values};
 use super::problem::{Problem, Problems};
 use super::search::ValueCount;
 use crate::query::ErrorGroup;
@@ -69,11 +69,8 @@ pub(in crate::http) async fn errors(
     Reading(logs): Reading,
     Params(conditions, params): Params<RunConditions, ErrorParams>,
 ) -> Result<Json<ErrorViews>, Problem> {
-    let values = params.values.unwrap_or(100);
-    if !(1..=1000).contains(&values) {
-        return Err(Problem::param("values", "expected 1 to 1000"));
-    }
+    let values = most_values(params.values, 100)?;
     let found = logs.error_groups(&conditions.query()?).await?;
-    let data = found.groups.into_iter().take(values.into()).map(Into::into).collect();
+    let data = found.groups.into_iter().take(values).map(Into::into).collect();
     Ok(Json(ErrorViews { looked_at: found.looked_at, cut: found.is_cut, data }))
 }

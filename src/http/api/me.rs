@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::auth::Caller;
 use super::extract::{Params, Reading};
-use super::params::RunConditions;
+use super::params::{RunConditions, most_values};
 use super::problem::{Problem, Problems};
 use super::settings::Right;
 use crate::domain::query::Facet;
@@ -126,11 +126,8 @@ pub(super) async fn apps(
     Reading(logs): Reading,
     Params(conditions, params): Params<RunConditions, AppsParams>,
 ) -> Result<Json<AppViews>, Problem> {
-    let values = params.values.unwrap_or(100);
-    if !(1..=1000).contains(&values) {
-        return Err(Problem::param("values", "expected 1 to 1000"));
-    }
-    let found = logs.facet(&conditions.query()?, Facet::AppId, values.into()).await?;
+    let values = most_values(params.values, 100)?;
+    let found = logs.facet(&conditions.query()?, Facet::AppId, values).await?;
     let names = logs.app_names(found.iter().filter_map(|app| app.value.parse().ok())).await;
     let data = found.into_iter().map(|app| view(&names, app.value, app.count)).collect();
     Ok(Json(AppViews { data, names: names.are_missing().then_some("unavailable") }))

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Params, Reading};
-use super::params::NodeConditions;
+use super::params::{NodeConditions, most_values};
 use super::problem::{Problem, Problems};
 use crate::query::{ModelKey, ModelUsage};
 
@@ -71,15 +71,12 @@ pub(in crate::http) async fn models(
     Reading(logs): Reading,
     Params(conditions, params): Params<NodeConditions, ModelParams>,
 ) -> Result<Json<ModelViews>, Problem> {
-    let values = params.values.unwrap_or(100);
-    if !(1..=1000).contains(&values) {
-        return Err(Problem::param("values", "expected 1 to 1000"));
-    }
+    let values = most_values(params.values, 100)?;
     let found = logs.model_usage(&conditions.query()?).await?;
     Ok(Json(ModelViews {
         looked_at: found.looked_at,
         cut_at: found.cut_at.map(|at| at.to_string()),
-        more_models: found.models.len().saturating_sub(values.into()),
-        data: found.models.into_iter().take(values.into()).map(Into::into).collect(),
+        more_models: found.models.len().saturating_sub(values),
+        data: found.models.into_iter().take(values).map(Into::into).collect(),
     }))
 }

@@ -181,6 +181,16 @@ pub(in crate::http) fn id<T: FromStr>(name: &str, text: Option<&str>) -> Result<
     text.map(|text| text.parse().map_err(|_| Problem::param(name, "expected a uuid"))).transpose()
 }
 
+/// Returns how many values an answer has at most: what is asked for, or `default`.
+///
+/// # Errors
+/// Fewer than one, or more than 1000.
+pub(super) fn most_values(asked: Option<u16>, default: u16) -> Result<usize, Problem> {
+    let values = asked.unwrap_or(default);
+    let is_bounded = (1..=1000).contains(&values);
+    is_bounded.then_some(values.into()).ok_or_else(|| Problem::param("values", "expected 1 to 1000"))
+}
+
 /// Returns the values of a text with commas; none of them empty.
 pub(in crate::http) fn list(text: Option<&str>) -> Vec<Box<str>> {
     text.into_iter()

@@ -8,10 +8,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::dify::FullParams;
 use super::extract::{Ids, Params, Reading};
-use super::params::{NodeConditions, Paging, RunConditions, field_name};
+use super::params::{NodeConditions, Paging, RunConditions, field_name, most_values};
 use super::problem::{Problem, Problems};
 use crate::domain::query::{Facet, FacetCount, HistogramBucket, NodeSummary, RunSummary};
-use crate::domain::{AppId, Document, Timestamp};
+use crate::domain::{AppId, Document};
 use crate::query::columns::{RecordRow, document};
 use crate::query::{Hits, QueryError, SearchHit, TenantLogs};
 
@@ -155,11 +155,7 @@ impl FacetParams {
                 ));
             }
         };
-        let values = self.values.unwrap_or(20);
-        if !(1..=1000).contains(&values) {
-            return Err(Problem::param("values", "expected 1 to 1000"));
-        }
-        Ok((facet, values.into()))
+        Ok((facet, most_values(self.values, 20)?))
     }
 }
 
@@ -220,9 +216,9 @@ pub(in crate::http) struct SpanCount {
     count: u64,
 }
 
-impl SpanCount {
-    pub(super) fn new(from: Timestamp, count: u64) -> Self {
-        Self { from: from.to_string(), count }
+impl From<HistogramBucket> for SpanCount {
+    fn from(bucket: HistogramBucket) -> Self {
+        Self { from: bucket.from.to_string(), count: bucket.count }
     }
 }
 
@@ -233,8 +229,7 @@ pub(in crate::http) struct SpanCountsBody {
 }
 
 fn spans(found: Vec<HistogramBucket>) -> Json<SpanCountsBody> {
-    let span = |bucket: HistogramBucket| SpanCount::new(bucket.from, bucket.count);
-    Json(SpanCountsBody { data: found.into_iter().map(span).collect() })
+    Json(SpanCountsBody { data: found.into_iter().map(Into::into).collect() })
 }
 
 /// Runs over time

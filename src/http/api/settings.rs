@@ -99,6 +99,11 @@ pub enum Right {
 }
 
 impl Right {
+    /// Returns the rights of a key or a person for which the configuration names none.
+    pub(super) fn read_only() -> Vec<Self> {
+        vec![Self::Read]
+    }
+
     /// Returns the name in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -128,15 +133,11 @@ pub struct ApiKey {
     /// Of its tenants, the only apps whose records it may reach; without it: every app. Not with `admin`.
     #[serde(default)]
     pub apps: Option<Vec<String>>,
-    #[serde(default = "read_only")]
+    #[serde(default = "Right::read_only")]
     pub rights: Vec<Right>,
     /// The instant from which on it opens nothing, ISO 8601; a day begins at midnight UTC.
     #[serde(default)]
     pub expires: Option<String>,
-}
-
-fn read_only() -> Vec<Right> {
-    vec![Right::Read]
 }
 
 /// Settings that cannot be used.

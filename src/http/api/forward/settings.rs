@@ -61,12 +61,8 @@ pub struct AccessEntry {
     pub admin: bool,
     #[serde(default)]
     pub apps: Option<Vec<String>>,
-    #[serde(default = "read_only")]
+    #[serde(default = "Right::read_only")]
     pub rights: Vec<Right>,
-}
-
-fn read_only() -> Vec<Right> {
-    vec![Right::Read]
 }
 
 impl AccessEntry {
