@@ -53,30 +53,25 @@ const fn elapsed(bounds: Bounds<f64>) -> Condition<'static> {
     Condition { column: "elapsed_time", demand: Demand::Seconds(bounds) }
 }
 
-fn set<const N: usize>(conditions: [Condition<'_>; N]) -> Vec<Condition<'_>> {
-    conditions.into_iter().filter(Condition::is_set).collect()
-}
-
-/// Returns conditions that are set, and the apps that the question is held to.
-fn held<'f, const N: usize>(
+/// Returns the app that is asked for, the apps that the question is held to beside it, and the other conditions that are set.
+fn of_apps<'f, const N: usize>(
     apps: &AppScope,
     app_id: Option<AppId>,
-    conditions: [Condition<'f>; N],
+    others: [Condition<'f>; N],
 ) -> Vec<Condition<'f>> {
-    let mut conditions = set(conditions);
-    conditions.extend(apps.beside(app_id).map(|apps| ids("app_id", apps.iter().map(|app_id| app_id.uuid()))));
-    conditions
+    let held = apps.beside(app_id).map(|apps| ids("app_id", apps.iter().map(|app_id| app_id.uuid())));
+    let asked = Some(ids("app_id", app_id.map(AppId::uuid))).filter(Condition::is_set);
+    asked.into_iter().chain(others.into_iter().filter(Condition::is_set)).chain(held).collect()
 }
 
 impl Scoped<RunQuery> {
     /// Returns all but the keyword; the apps included.
     #[must_use]
     pub fn demands(&self) -> Vec<Condition<'_>> {
-        held(
+        of_apps(
             &self.apps,
             self.app_id,
             [
-                ids("app_id", self.app_id.map(AppId::uuid)),
                 ids("workflow_id", self.workflow_id.map(RecordId::uuid)),
                 created(self.created),
                 texts("type", &self.types),
@@ -94,11 +89,10 @@ impl Scoped<NodeQuery> {
     /// Returns all but the keyword; the apps included.
     #[must_use]
     pub fn demands(&self) -> Vec<Condition<'_>> {
-        held(
+        of_apps(
             &self.apps,
             self.app_id,
             [
-                ids("app_id", self.app_id.map(AppId::uuid)),
                 ids("workflow_id", self.workflow_id.map(RecordId::uuid)),
                 ids("workflow_run_id", self.workflow_run_id.map(RecordId::uuid)),
                 texts("node_id", &self.node_id),
@@ -117,11 +111,10 @@ impl AppLogFilter {
     /// Returns those on the logs themselves, the apps included; status and keyword look at their runs.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition<'_>> {
-        held(
+        of_apps(
             &self.apps,
             Some(self.app_id),
             [
-                ids("app_id", [self.app_id.uuid()]),
                 created(self.created),
                 texts("created_by_role", &self.created_by_role),
                 ids("created_by", self.created_by.iter().map(|id| id.uuid())),
@@ -135,12 +128,11 @@ impl Scan {
     /// Returns all but the origin, which is no column of a record; the apps included.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition<'_>> {
-        held(
+        of_apps(
             &self.apps,
             self.app_id,
             [
                 ids("tenant_id", self.tenants.iter().map(|id| id.uuid())),
-                ids("app_id", self.app_id.map(AppId::uuid)),
                 created(self.created),
                 texts("status", &self.statuses),
             ],
