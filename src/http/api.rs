@@ -201,7 +201,10 @@ impl Api {
     /// Returns every route.
     pub fn router(self) -> Router {
         // Beside the API's own layers: what Dify answers keeps its headers.
-        let console = self.bridge.clone().map_or_else(Router::new, Bridge::router);
+        let mut console = self.bridge.clone().map_or_else(Router::new, Bridge::router);
+        if let Some(forward) = &self.forward {
+            console = console.layer(from_fn_with_state(Arc::clone(forward), forward::withheld));
+        }
         self.api_router().merge(console)
     }
 

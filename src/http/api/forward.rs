@@ -220,6 +220,16 @@ impl ForwardAuth {
     }
 }
 
+/// Takes the headers of the proxy off a request that Dify may be given: its shared secret is for nobody else.
+pub(in crate::http) async fn withheld(
+    State(forward): State<Arc<ForwardAuth>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    forward.take(request.headers_mut());
+    next.run(request).await
+}
+
 /// Takes the headers of the proxy off every request, and keeps whom they name, if they count.
 pub(in crate::http) async fn told(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let Some(forward) = api.forward.clone() else { return next.run(request).await };

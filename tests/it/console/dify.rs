@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get};
@@ -301,6 +301,7 @@ async fn anything(State(dify): State<Dify>, headers: HeaderMap, request: Request
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let echo = json!({
         "method": parts.method.as_str(), "path": parts.uri.to_string(), "body": String::from_utf8_lossy(&body),
+        "headers": headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
     });
     ([("set-cookie", "seen=1")], axum::Json(echo)).into_response()
 }

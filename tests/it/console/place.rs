@@ -118,7 +118,14 @@ impl Place {
             clock: Arc::new(|| records::at("2025-12-20T12:00:00Z")),
         });
         let of_dify = json!({ "url": &url, "answer_ms": 1000, "pass_seconds": 2, "trust_seconds": trust_seconds });
-        let settings: ServeSettings = serde_json::from_value(json!({ "dify": of_dify })).unwrap();
+        // Beside the bridge, people come through a proxy to the log explorer.
+        let forward_auth = json!({
+            "user_header": "x-forwarded-user", "groups_header": "x-forwarded-groups", "trusted_proxies": ["127.0.0.1"],
+            "shared_secret": { "header": "x-proxy-secret", "sha256": "0".repeat(64) },
+            "access": [{ "user": "ops", "admin": true }],
+        });
+        let settings = json!({ "dify": of_dify, "forward_auth": forward_auth });
+        let settings: ServeSettings = serde_json::from_value(settings).unwrap();
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
         let stop = CancellationToken::new();
         let bridge = Bridge::new(service.clone(), state, database, settings.dify.clone().unwrap(), 64).unwrap();
@@ -191,7 +198,21 @@ impl Through<'_> {
     }
 
     pub async fn request(&self, method: &str, token: &str, path: &str, body: &str) -> Answer {
+        self.request_with(method, token, path, &[], body).await
+    }
+
+    pub async fn request_with(
+        &self,
+        method: &str,
+        token: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let mut request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if !token.is_empty() {
             request = request.header("cookie", format!("access_token={token}"));
             request = request.header("x-csrf-token", format!("csrf-{token}"));

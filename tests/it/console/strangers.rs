@@ -45,6 +45,32 @@ async fn no_answer_holds_anything_of_another_tenant() {
     }
 }
 
+/// The proxy's shared secret is for this process; so is whom it names.
+#[tokio::test]
+async fn what_a_proxy_says_of_a_person_is_not_passed_on_to_dify() {
+    let place = Place::new(true).await;
+    let tenant = records::tenant();
+    let app = place.app(tenant, "workflow");
+    place.user("alice", &[tenant]);
+    let headers = [
+        ("x-forwarded-user", "ops"),
+        ("X-Forwarded-Groups", "a,b"),
+        ("x-proxy-secret", "only for difylog"),
+        ("x-request-id", "one"),
+    ];
+    for (method, path) in
+        [("POST", "workflow-runs/count"), ("GET", "workflows/draft"), ("POST", "workflow-runs/x/stop")]
+    {
+        let path = format!("/console/api/apps/{app}/{path}");
+        let answer = place.at(&place.base).request_with(method, "alice", &path, &headers, "").await;
+        let seen = answer.json()["headers"].clone();
+        let seen: Vec<&str> = seen.as_array().unwrap().iter().filter_map(|name| name.as_str()).collect();
+        assert!(seen.contains(&"x-request-id") && seen.contains(&"cookie"), "{path}: {seen:?}");
+        let withheld = ["x-forwarded-user", "x-forwarded-groups", "x-proxy-secret"];
+        assert!(!seen.iter().any(|name| withheld.contains(name)), "{path}: {seen:?}");
+    }
+}
+
 async fn walk(seed: u64, requests: usize) -> Tally {
     let mut world = World::new(seed).await;
     let mut tally = Tally::default();
