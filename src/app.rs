@@ -31,6 +31,8 @@ pub use self::status::{ALL_KINDS, Lag, MonthStatus, Status, StatusPart, status};
 use crate::amqp::{AmqpError, Consumption};
 use crate::backfill::{LifeError, MigrateError};
 use crate::backup::BackupError;
+use crate::codec::PayloadPolicy;
+use crate::codec::mask::Mask;
 use crate::config::{Settings, StoreKind};
 use crate::http::{self, Watched};
 use crate::pipeline::gate::gate;
@@ -116,6 +118,15 @@ fn open_payloads(settings: &Settings) -> Result<Arc<PayloadStore>, AppError> {
     Ok(Arc::new(payloads))
 }
 
+/// Returns what is done to payloads before they are stored.
+///
+/// # Errors
+/// A mask that cannot be used.
+pub fn payload_policy(settings: &Settings) -> Result<PayloadPolicy, AppError> {
+    let redact = Mask::new(&settings.redact).map_err(|problem| AppError::Other(format!("redact.{problem}")))?;
+    Ok(PayloadPolicy { truncate: settings.truncate, redact: redact.map(Arc::new) })
+}
+
 /// Opens the store and the payload store that the settings name. Nothing is created yet.
 ///
 /// # Errors
@@ -184,7 +195,7 @@ pub async fn run_worker(settings: Settings, stop: CancellationToken, abort: Canc
         seed: rand::random(),
     };
     let abandon = abort.child_token();
-    let pipeline = Pipeline::new(settings.pipeline.clone(), settings.truncate, ports).trying_first();
+    let pipeline = Pipeline::new(settings.pipeline.clone(), payload_policy(&settings)?, ports).trying_first();
     let consumption = Consumption::new(settings.amqp.clone(), clock)?;
     let (broker, sink) = (consumption.stats(), store.clone());
     let mut flow = Parts::default();

@@ -28,11 +28,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::domain::{Document, Kind, RecordId, TenantId};
+use crate::codec::mask::Mask;
+use crate::domain::{Document, Extra, Kind, Record, RecordId, TenantId};
 use crate::postgres::PostgresError;
 use crate::store::payload::PayloadError;
 use crate::store::{LogReader, StoreError, StoreOverview};
 
+use self::compare::RowComparison;
 pub use chunk::Tail;
 pub use error::MigrateError;
 pub use migration::{Migration, MigrationPorts, MigrationReport, Start, Task};
@@ -47,6 +49,23 @@ pub struct StoreSide<'a> {
     pub overview: &'a dyn StoreOverview,
     /// Where the full texts of truncated payloads are.
     pub texts: &'a dyn compare::FullTexts,
+    /// What is masked before it is stored; `None`: nothing.
+    pub redact: Option<&'a Mask>,
+}
+
+impl StoreSide<'_> {
+    /// Compares a row with its document, and where they differ once more with the row redacted.
+    ///
+    /// # Errors
+    /// [`PayloadError`] if a full text is needed and cannot be read.
+    async fn standing(&self, row: &Record, extra: &Extra, document: &Document) -> Result<RowComparison, PayloadError> {
+        let found = compare::standing(row, extra, document, self.texts).await?;
+        let (RowComparison::Different(columns), Some(mask)) = (&found, self.redact) else { return Ok(found) };
+        let (mut row, mut extra) = (row.clone(), extra.clone());
+        mask.redact(&mut row, &mut extra);
+        let redacted = compare::standing(&row, &extra, document, self.texts).await?;
+        Ok(if redacted.holds() { RowComparison::Redacted(columns.clone()) } else { found })
+    }
 }
 
 /// One of the two sides cannot be used.

@@ -4,7 +4,9 @@
 
 mod celery;
 mod cleaned;
+pub mod mask;
 mod native;
+mod policy;
 pub mod python_json;
 mod row;
 pub mod spelling;
@@ -21,6 +23,7 @@ use serde::Deserialize;
 use crate::domain::{JsonText, Record, Refusal, RefusalClass};
 pub use cleaned::Cleaned;
 pub use native::{MAX_EVENTS, encode_native};
+pub use policy::PayloadPolicy;
 pub use table::{TableCell, decode_payload, decode_row, decode_row_with_extra};
 
 /// Which format a queue carries.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::amqp::AmqpSettings;
 use crate::backfill::MigrateSettings;
 use crate::backup::BackupSettings;
+use crate::codec::mask::MaskSettings;
 use crate::codec::truncate::Limits;
 use crate::http::HttpSettings;
 use crate::http::api::ServeSettings;
@@ -37,6 +38,7 @@ pub struct Settings {
     pub amqp: AmqpSettings,
     pub pipeline: PipelineSettings,
     pub truncate: Limits,
+    pub redact: MaskSettings,
     pub postgres: PostgresSettings,
     pub migrate: MigrateSettings,
     pub retention: RetentionSettings,

@@ -132,8 +132,9 @@ async fn worker(settings: Settings, sink: Arc<dyn BulkSink>, messages: u64) {
     let stats = consumption.stats();
     let stop = CancellationToken::new();
     let meter = Meter::start();
-    let flow =
-        tokio::spawn(Pipeline::new(settings.pipeline, settings.truncate, ports).run(inbox, CancellationToken::new()));
+    let flow = tokio::spawn(
+        Pipeline::new(settings.pipeline, settings.truncate.into(), ports).run(inbox, CancellationToken::new()),
+    );
     let consuming = tokio::spawn(consumption.run(deliveries, watch, stop.clone(), std::time::Duration::from_secs(20)));
     while stats.acked() < messages {
         assert_eq!(stats.dead_lettered(), 0);

@@ -2,6 +2,7 @@
 
 use super::{AppError, Readers, Stores, open_readers, open_stores};
 use crate::backfill::{LifeError, StoreSide};
+use crate::codec::PayloadPolicy;
 use crate::config::{Settings, StoreKind};
 use crate::postgres::Database;
 
@@ -9,6 +10,8 @@ use crate::postgres::Database;
 pub struct Lifecycle {
     pub database: Database,
     pub readers: Readers,
+    /// By which the documents were made.
+    pub policy: PayloadPolicy,
     /// Which store this is, for reports.
     pub store_name: String,
 }
@@ -18,7 +21,12 @@ impl Lifecycle {
     #[must_use]
     pub fn side(&self) -> StoreSide<'_> {
         let store = &*self.readers.store;
-        StoreSide { reader: store, overview: store, texts: &*self.readers.payloads }
+        StoreSide {
+            reader: store,
+            overview: store,
+            texts: &*self.readers.payloads,
+            redact: self.policy.redact.as_deref(),
+        }
     }
 }
 
@@ -43,7 +51,7 @@ pub async fn open_lifecycle(settings: &Settings, r#use: Use) -> Result<Lifecycle
     let database = database.map_err(LifeError::from)?;
     let readers = open_readers(settings)?;
     readers.store.check().await?;
-    Ok(Lifecycle { database, readers, store_name: store_name(settings) })
+    Ok(Lifecycle { database, readers, policy: super::payload_policy(settings)?, store_name: store_name(settings) })
 }
 
 /// Opens the store to remove from it. Where one process writes, that is this one until the store is closed, or it says which

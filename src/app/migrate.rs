@@ -9,6 +9,8 @@ use tracing::warn;
 
 use super::{AppError, Stores, open_stores};
 use crate::backfill::{Migration, MigrationPorts, StoreSide, Tail, Task};
+use crate::codec::PayloadPolicy;
+use crate::codec::truncate::Limits;
 use crate::config::{Settings, StoreKind};
 use crate::pipeline::gate::gate;
 use crate::pipeline::stats::PipelineStats;
@@ -33,6 +35,7 @@ pub struct MigrationRun {
     pub stats: Arc<PipelineStats>,
     /// The database and the store as reports name them.
     pub places: (String, String),
+    policy: PayloadPolicy,
     flow: Option<Flow>,
 }
 
@@ -57,6 +60,7 @@ pub async fn open_migration(
     let storage = dify_storage(&settings)?;
     let database = Database::for_walks(&settings.postgres).map_err(crate::backfill::MigrateError::from)?;
     let stats = Arc::new(PipelineStats::default());
+    let policy = super::payload_policy(&settings)?;
     let places = (database.server().to_owned(), super::lifecycle::store_name(&settings));
     let (keeper, gate) = gate();
     let mut flow = None;
@@ -96,12 +100,12 @@ pub async fn open_migration(
         if settings.store.kind == StoreKind::Sqlite {
             pipeline.batch_actions = pipeline.batch_actions.max(BATCH_ACTIONS);
         }
-        let task = tokio::spawn(Pipeline::new(pipeline, settings.truncate, flow_ports).run(inbox, abandon.clone()));
+        let task = tokio::spawn(Pipeline::new(pipeline, policy.clone(), flow_ports).run(inbox, abandon.clone()));
         flow = Some(Flow { task, store, payloads, abandon });
     }
-    let opened = Migration::prepare(task, settings.migrate, settings.truncate, ports).await;
+    let opened = Migration::prepare(task, settings.migrate, policy.clone(), ports).await;
     match opened {
-        Ok(migration) => Ok(MigrationRun { migration, stats, places, flow }),
+        Ok(migration) => Ok(MigrationRun { migration, stats, places, policy, flow }),
         Err(error) => {
             close(flow, true).await;
             Err(error.into())
@@ -115,7 +119,14 @@ impl MigrationRun {
     pub fn side(&self) -> Option<(StoreSide<'_>, &dyn Eraser)> {
         let Flow { store, payloads, .. } = self.flow.as_ref()?;
         let store = &**store;
-        Some((StoreSide { reader: store, overview: store, texts: &**payloads }, store))
+        let redact = self.policy.redact.as_deref();
+        Some((StoreSide { reader: store, overview: store, texts: &**payloads, redact }, store))
+    }
+
+    /// Returns how large payloads may be before they are cut.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.policy.truncate
     }
 
     /// Ends the flow and leaves the store tidy. After a failure, rows that the flow still holds are dropped: they lie after

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::error::MigrateError;
 use super::rejects::Reject;
 use super::tally::{Activity, Progress, Spent, Tally};
-use crate::codec::truncate::{Cut, Limits};
-use crate::codec::{Cleaned, decode_payload};
+use crate::codec::truncate::Cut;
+use crate::codec::{Cleaned, PayloadPolicy, decode_payload};
 use crate::domain::document::PayloadField;
 use crate::domain::{Disposition, Kind, Origin, Record, Revision};
 use crate::pipeline::prepare::{Prepared, prepare_record};
@@ -56,7 +56,7 @@ pub(super) struct Copier {
     pub stored: Option<Arc<dyn LogReader>>,
     /// Where Dify put full texts; `None`: not looked for.
     pub storage: Option<DifyStorage>,
-    pub limits: Limits,
+    pub policy: PayloadPolicy,
     pub origin: Option<Origin>,
     pub rate: RateLimit,
     pub budget: RowBudget,
@@ -169,7 +169,7 @@ impl Copier {
             }
             let full = self.full_texts(walk.kind(), &row.key, full_texts, chunk).await?;
             let known = full.len();
-            let prepared = prepare_record(record, row.extra.to_json(), full, self.origin, &self.limits, Instant::now());
+            let prepared = prepare_record(record, row.extra.to_json(), full, self.origin, &self.policy, Instant::now());
             chunk.tally.truncated += (prepared.offloads.len() - known) as u64;
             chunk.tally.document_bytes += prepared.document.footprint() as u64;
             spend(Activity::Preparing);

@@ -87,7 +87,7 @@ impl Stay {
             Self::Held => "held by another session, or changed meanwhile",
             Self::Missing => "not in the store",
             Self::Different => "different in the store",
-            Self::Changed => "values were changed on their way into the store: --allow-changed deletes them",
+            Self::Changed => "values were changed or masked on their way into the store: --allow-changed deletes them",
             Self::Unreadable => "cannot be a record",
         }
     }

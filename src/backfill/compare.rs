@@ -54,6 +54,8 @@ pub enum RowComparison {
     Ahead,
     /// These columns hold what the document has in a changed form only, as `NaN` that became null.
     Changed(Vec<String>),
+    /// These columns hold what the document has masked, because it was redacted before it was stored.
+    Redacted(Vec<String>),
     /// These columns say something else.
     Different(Vec<String>),
 }

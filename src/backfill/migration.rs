@@ -22,7 +22,7 @@ use super::settings::MigrateSettings;
 use super::state::{Checkpoint, MigrationScope, MigrationState};
 use super::tally::{Progress, Spent, Tally};
 use crate::backoff::Backoff;
-use crate::codec::truncate::Limits;
+use crate::codec::PayloadPolicy;
 use crate::domain::{Kind, Origin, Timestamp};
 use crate::pipeline::gate::{Gate, GateWatch};
 use crate::postgres::{Catalogue, Database, PostgresError, Range, RowSelection, TableWalk, lookup};
@@ -108,7 +108,7 @@ impl Migration {
     pub async fn prepare(
         task: Task,
         settings: MigrateSettings,
-        limits: Limits,
+        policy: PayloadPolicy,
         ports: MigrationPorts,
     ) -> Result<Self, MigrateError> {
         let client = ports.database.client().await?;
@@ -137,7 +137,7 @@ impl Migration {
             tail: ports.tail,
             stored: ports.stored,
             storage: ports.storage,
-            limits,
+            policy,
             origin: Some(Origin::new(state.id())),
             rate: RateLimit::new(task.rate),
             budget: RowBudget::new(settings.memory_budget_bytes),

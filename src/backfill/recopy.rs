@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::compare::{RowComparison, standing};
+use super::compare::RowComparison;
 use super::error::MigrateError;
 use super::migration::Migration;
 use super::report::Finding;
@@ -219,7 +219,7 @@ impl Recopy<'_> {
         extra: &Extra,
         document: &crate::domain::Document,
     ) -> Result<RowComparison, MigrateError> {
-        standing(record, extra, document, self.store.texts).await.map_err(MigrateError::Payloads)
+        self.store.standing(record, extra, document).await.map_err(MigrateError::Payloads)
     }
 
     /// Erases the documents that are to be replaced; rows of those that a newer one has replaced are taken out.

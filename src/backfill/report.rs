@@ -134,8 +134,10 @@ impl RecordFault {
                 "`difylog migrate` copies it; if it was erased, --from-report REPORT --lift-tombstones does"
             }
             Self::Extra => "no fault after a cleanup: --tolerate extra; `difylog restore-pg` brings the row back",
-            Self::Different { .. } | Self::Changed { .. } => {
-                "`difylog migrate --from-report REPORT` copies the row over the document"
+            Self::Different { .. } => "`difylog migrate --from-report REPORT` copies the row over the document",
+            Self::Changed { .. } => {
+                "`difylog migrate --from-report REPORT` copies the row over the document; what `redact` masks stays masked: \
+                 --tolerate changed"
             }
             Self::Copies { .. } => {
                 "no fault, it counts once: `difylog migrate --from-report REPORT` leaves one copy where row and document are \

@@ -149,7 +149,6 @@ impl MigrateArguments {
 pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(), Failure> {
     let task = arguments.task()?;
     let mut settings = loaded.settings;
-    let truncate = settings.truncate;
     settings.migrate.batch_size = arguments.batch_size.unwrap_or(settings.migrate.batch_size);
     settings.migrate.concurrency = arguments.concurrency.unwrap_or(settings.migrate.concurrency);
     let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
@@ -163,7 +162,7 @@ pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(
     let watching = tokio::spawn(watch(&run, !arguments.json));
     if let Some(source) = arguments.recopied()? {
         watching.abort();
-        let shown = super::recopy::run(&arguments, &run, source, truncate, abandon).await;
+        let shown = super::recopy::run(&arguments, &run, source, abandon).await;
         run.close(shown.is_err()).await;
         return shown.and_then(|(text, failed)| super::recopy::end(&text, failed, arguments.json));
     }

@@ -12,7 +12,6 @@ use crate::app::{AppError, MigrationRun};
 use crate::backfill::recopy::{Recopy, RecopyOutcome};
 use crate::backfill::report::{Finding, MAX_NAMED, ValidationReport};
 use crate::backfill::validate::{Validation, ValidationRequest};
-use crate::codec::truncate::Limits;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId};
 use crate::telemetry::system_clock;
@@ -33,11 +32,10 @@ pub(super) async fn run(
     arguments: &MigrateArguments,
     run: &MigrationRun,
     source: RecopySource,
-    limits: Limits,
     abandon: CancellationToken,
 ) -> Result<(String, u64), Failure> {
     let outcome = tokio::select! {
-        outcome = copy(arguments, run, source, limits) => outcome?,
+        outcome = copy(arguments, run, source) => outcome?,
         () = abandon.cancelled() => return Err(Failure::Other(
             "ended at once; rows that were erased and not yet copied are copied by the same command".into(),
         )),
@@ -63,7 +61,6 @@ async fn copy(
     arguments: &MigrateArguments,
     run: &MigrationRun,
     source: RecopySource,
-    limits: Limits,
 ) -> Result<RecopyOutcome, Failure> {
     let (store, eraser) = run.side().ok_or_else(|| Failure::Other("a dry run copies nothing".into()))?;
     let recopy = Recopy { migration: &run.migration, store, eraser, lift_tombstones: arguments.lifts_tombstones() };
@@ -78,7 +75,7 @@ async fn copy(
         let validation = Validation {
             database: run.migration.database(),
             store,
-            limits,
+            limits: run.limits(),
             clock: system_clock(),
             seed: 0,
             progress: &|_, _| {},

@@ -4,6 +4,7 @@ use config::Config;
 
 use super::environment::SECRET_KEYS;
 use super::{ConfigError, Settings, StoreKind};
+use crate::codec::mask::Mask;
 use crate::domain::address::redacted;
 
 /// Checks every rule of every section that is in force, and those between sections.
@@ -30,6 +31,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
         broken.push(error.to_string());
     }
     broken.extend(settings.http.validate().err());
+    broken.extend(Mask::new(&settings.redact).err().map(|problem| format!("redact.{problem}")));
     broken.extend(between_sections(settings));
     if broken.is_empty() { Ok(()) } else { Err(ConfigError::Rules(broken)) }
 }

@@ -71,8 +71,9 @@ use super::readiness::StoreProbe;
 use super::ui::{self, Sessions};
 use super::{connections, headers};
 use crate::amqp::AmqpSettings;
+use crate::codec::mask::Mask;
 use crate::domain::TenantId;
-use crate::query::{LogService, Mask, TenantLogs};
+use crate::query::{LogService, TenantLogs};
 use crate::store::{LogReader, StateStore};
 
 /// How long requests may go on when a shutdown begins.

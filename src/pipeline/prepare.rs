@@ -1,4 +1,4 @@
-//! Deliveries to envelopes: decode, take the graph out, truncate, compute the revision.
+//! Deliveries to envelopes: decode, redact, take the graph out, truncate, compute the revision.
 //!
 //! Pure work on one message; what cannot become a document comes out as a refusal with the receipt it belongs to.
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::intake::Charge;
 use super::receipt::{Delivery, DeliveryContent, Receipt};
-use crate::codec::{self, Cleaned, Decoded, truncate};
+use crate::codec::{self, Cleaned, Decoded, PayloadPolicy, truncate};
 use crate::domain::document::PayloadField;
 use crate::domain::record::RecordKey;
 use crate::domain::{Disposition, Document, Graph, JsonText, Month, Origin, Record, Refusal, RefusalClass, Revision};
@@ -67,7 +67,7 @@ pub type Decode = fn(&codec::Message, codec::DecodeLimits) -> Result<Decoded, Re
 #[derive(Debug, Clone)]
 pub struct PrepareLimits {
     pub decode: codec::DecodeLimits,
-    pub truncate: truncate::Limits,
+    pub policy: PayloadPolicy,
     /// In which months the records of messages may lie. Rows that are prepared already are not asked.
     pub months: RangeInclusive<Month>,
     pub decoder: Decode,
@@ -131,7 +131,7 @@ pub fn prepare(
 fn read(message: &codec::Message, limits: &PrepareLimits, received: Instant) -> Result<(Contents, Cleaned), Refusal> {
     let prepared = |record: Record, extra: Option<JsonText>| match limits.refuse_month(record.created_at().month()) {
         Some(refusal) => Err(refusal),
-        None => Ok(prepare_record(record, extra, Vec::new(), None, &limits.truncate, received)),
+        None => Ok(prepare_record(record, extra, Vec::new(), None, &limits.policy, received)),
     };
     let Decoded { content, cleaned, mut extras } = (limits.decoder)(message, limits.decode)?;
     let contents = match content {
@@ -169,14 +169,16 @@ impl Preparation {
 /// the record keeps its text, and the mark names the true original.
 pub fn prepare_record(
     mut record: Record,
-    extra: Option<JsonText>,
+    mut extra: Option<JsonText>,
     full_texts: Vec<truncate::Cut>,
     origin: Option<Origin>,
-    limits: &truncate::Limits,
+    policy: &PayloadPolicy,
     received: Instant,
 ) -> Prepared {
     let revision = Revision::of(&record);
     let mut cuts = full_texts;
+    policy.redact(&mut record, &mut extra, &mut cuts);
+    let limits = &policy.truncate;
     for cut in truncate::fit(&mut record, limits) {
         if cuts.iter().all(|known| known.truncation.field != cut.truncation.field) {
             cuts.push(cut);

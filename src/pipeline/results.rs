@@ -119,7 +119,7 @@ impl Pipeline {
             }
         };
         if let Verdict::Refused(Refusal { class: RefusalClass::TooLarge, .. }) = verdict
-            && let Some(smaller) = truncate_harder(&envelope.payload, &self.limits.truncate)
+            && let Some(smaller) = truncate_harder(&envelope.payload, &self.limits.policy.truncate)
         {
             self.send_next(vec![Envelope { payload: smaller, receipt: envelope.receipt }]);
             return None;
@@ -184,7 +184,7 @@ impl Pipeline {
             return;
         }
         let Some(envelope) = batch.pop() else { return };
-        if let Some(smaller) = truncate_harder(&envelope.payload, &self.limits.truncate) {
+        if let Some(smaller) = truncate_harder(&envelope.payload, &self.limits.policy.truncate) {
             self.send_next(vec![Envelope { payload: smaller, receipt: envelope.receipt }]);
         } else {
             let refusal = Refusal { status: Some(413), ..Refusal::new(RefusalClass::TooLarge, &*fault.detail) };

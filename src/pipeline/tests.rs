@@ -81,7 +81,7 @@ impl Flow {
         let (deliveries, inbox) = channel(64);
         let (settlements, ledger) = unbounded_channel();
         let abandon = CancellationToken::new();
-        let pipeline = changed(Pipeline::with_decoder(settings, limits, ports, decoder));
+        let pipeline = changed(Pipeline::with_decoder(settings, limits.into(), ports, decoder));
         let task = tokio::spawn(pipeline.run(inbox, abandon.clone()));
         let deliveries = Some(deliveries);
         Self { sink, stats, gate, deliveries, settlements, ledger, task, abandon, next_tag: 1, payloads: folder }

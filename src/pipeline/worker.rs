@@ -29,7 +29,7 @@ use super::settings::PipelineSettings;
 use super::stats::{Latency, PipelineStats};
 use super::suspicion::Suspicion;
 use super::window::Window;
-use crate::codec::{self, truncate};
+use crate::codec::{self, PayloadPolicy};
 use crate::domain::SinkFault;
 use crate::store::BulkSink;
 use crate::store::payload::{PayloadError, PayloadStore};
@@ -131,8 +131,8 @@ pub(super) enum TaskResult {
 
 impl Pipeline {
     /// Returns a flow that has not begun.
-    pub fn new(settings: PipelineSettings, truncate: truncate::Limits, ports: PipelinePorts) -> Self {
-        Self::with_decoder(settings, truncate, ports, codec::decode)
+    pub fn new(settings: PipelineSettings, policy: PayloadPolicy, ports: PipelinePorts) -> Self {
+        Self::with_decoder(settings, policy, ports, codec::decode)
     }
 
     /// Lets each consumer take one delivery until the store has judged a document. A process that starts during an outage would
@@ -146,7 +146,7 @@ impl Pipeline {
 
     pub(super) fn with_decoder(
         settings: PipelineSettings,
-        truncate: truncate::Limits,
+        policy: PayloadPolicy,
         ports: PipelinePorts,
         decoder: Decode,
     ) -> Self {
@@ -154,7 +154,7 @@ impl Pipeline {
         let decode = codec::DecodeLimits { message_bytes: settings.max_message_bytes };
         ports.stats.beat();
         Self {
-            limits: PrepareLimits { decode, truncate, months: settings.months((ports.clock)()), decoder },
+            limits: PrepareLimits { decode, policy, months: settings.months((ports.clock)()), decoder },
             destination: Destination { sink: Arc::clone(&ports.sink), payloads: Arc::clone(&ports.payloads) },
             undecoded: VecDeque::new(),
             decoding: 0,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{LogService, Mask, QueryError, Related};
+use super::{LogService, QueryError, Related};
+use crate::codec::mask::Mask;
 use crate::domain::query::{Content, Cursor, Scan, TimeRange};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Record, RecordId, RunStatus, TenantId};

@@ -8,6 +8,7 @@ mod harness;
 mod migrated;
 mod plans;
 mod recopy;
+mod redact;
 mod restore;
 mod rollback;
 mod round_trip;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Cleanup, CleanupOutcome, Kept, Stay};
-use crate::backfill::compare::{RowComparison, standing};
+use crate::backfill::compare::RowComparison;
 use crate::backfill::{LifeError, documents};
 use crate::domain::{Extra, Kind, Record, RecordId};
 use crate::postgres::{Batch, Catalogue, Client, Member};
@@ -115,8 +115,10 @@ impl Cleanup<'_> {
     fn stay(&self, standing: &RowComparison, family: RecordId, notes: &mut Notes) -> Option<Stay> {
         match standing {
             RowComparison::Spelled(_) => notes.spelled.push(family),
-            RowComparison::Changed(_) if self.plan.allow_changed => notes.changed.push(family),
-            RowComparison::Changed(_) => return Some(Stay::Changed),
+            RowComparison::Changed(_) | RowComparison::Redacted(_) if self.plan.allow_changed => {
+                notes.changed.push(family);
+            }
+            RowComparison::Changed(_) | RowComparison::Redacted(_) => return Some(Stay::Changed),
             // A row that is let go before its end is an older snapshot of its document.
             RowComparison::Ahead if self.plan.unended_before.is_some() => {}
             other if other.holds() => {}
@@ -148,7 +150,7 @@ impl Cleanup<'_> {
                 (None, _) => Stay::Unreadable,
                 (Some(_), None) => Stay::Missing,
                 (Some((record, extra)), Some(document)) => {
-                    let standing = standing(record, extra, document, self.store.texts).await?;
+                    let standing = self.store.standing(record, extra, document).await?;
                     let Some(stay) = self.stay(&standing, member.family, notes) else { continue };
                     stay
                 }

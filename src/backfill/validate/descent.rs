@@ -7,7 +7,7 @@ use super::days::{DayNumber, Days, day_of, span_of};
 use super::portions::Portions;
 use super::source::SourceDatabase;
 use super::{PAGE, Tally, Validation, ValidationRequest, cursor, light};
-use crate::backfill::compare::{RowComparison, standing};
+use crate::backfill::compare::RowComparison;
 use crate::backfill::report::RecordFault;
 use crate::backfill::{LifeError, documents};
 use crate::domain::query::{Scan, TimeRange};
@@ -134,9 +134,11 @@ impl Validation<'_> {
 
     async fn judge(&self, record: &Record, extra: &Extra, document: Option<&Document>) -> Result<Judgement, LifeError> {
         let Some(document) = document else { return Ok(Judgement::Fault(RecordFault::Missing)) };
-        Ok(match standing(record, extra, document, self.store.texts).await? {
+        Ok(match self.store.standing(record, extra, document).await? {
             RowComparison::Different(columns) => Judgement::Fault(RecordFault::Different { columns }),
-            RowComparison::Changed(columns) => Judgement::Fault(RecordFault::Changed { columns }),
+            RowComparison::Changed(columns) | RowComparison::Redacted(columns) => {
+                Judgement::Fault(RecordFault::Changed { columns })
+            }
             harmless => Judgement::Harmless(harmless),
         })
     }
@@ -200,7 +202,10 @@ impl Tally {
             RowComparison::Fuller(_) => self.counts.fuller += 1,
             RowComparison::Poorer(_) => self.counts.poorer += 1,
             RowComparison::Spelled(_) => self.counts.spelled += 1,
-            RowComparison::Same | RowComparison::Changed(_) | RowComparison::Different(_) => {}
+            RowComparison::Same
+            | RowComparison::Changed(_)
+            | RowComparison::Redacted(_)
+            | RowComparison::Different(_) => {}
         }
     }
 }

@@ -8,11 +8,11 @@ use serde::Deserialize;
 
 use super::forward::ForwardAuthSettings;
 use super::reach::Reach;
+use crate::codec::mask::{Mask, MaskSettings};
 use crate::domain::Timestamp;
 use crate::domain::document::ContentHash;
 use crate::http::ConnectionSettings;
 use crate::http::console::settings::ConsoleSettings;
-use crate::query::{Mask, MaskSettings};
 
 /// What `difylog serve` listens on, whom it answers, and how much.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -1,8 +1,8 @@
 //! What a key without the right to reveal sees: the same records, with what is masked in no answer.
 
+use difylog::codec::mask::MaskSettings;
 use difylog::domain::{NodeStatus, Record, RunStatus};
 use difylog::http::api::ServeSettings;
-use difylog::query::MaskSettings;
 
 use crate::api::harness::{READ_KEY, REVEAL_KEY, Server};
 use crate::support::records;

@@ -71,7 +71,7 @@ async fn run_seed(stores: &Stores, messages: &[Value], expected: &[Value], seed:
         let settings = PipelineSettings { batch_actions: rng.random_range(1..60), ..PipelineSettings::default() };
         let (sender, inbox) = channel(16);
         let limits = difylog::codec::truncate::Limits::default();
-        workers.push(tokio::spawn(Pipeline::new(settings, limits, ports).run(inbox, CancellationToken::new())));
+        workers.push(tokio::spawn(Pipeline::new(settings, limits.into(), ports).run(inbox, CancellationToken::new())));
         queues.push(sender);
     }
     for (tag, capture) in order.iter().enumerate() {

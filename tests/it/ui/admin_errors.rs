@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use difylog::codec::mask::MaskSettings;
 use difylog::domain::{Record, RunStatus, TenantId, Timestamp, WorkflowRun};
 use difylog::http::api::ServeSettings;
-use difylog::query::MaskSettings;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};

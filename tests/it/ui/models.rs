@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use difylog::codec::mask::MaskSettings;
 use difylog::domain::{AppId, JsonText, NodeExecution, NodeStatus, Record, Timestamp};
 use difylog::http::api::ServeSettings;
-use difylog::query::MaskSettings;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};

@@ -1,13 +1,13 @@
-//! What a reader without the right to reveal does not see of payloads: fields by name or path, and texts by pattern. Applied to
-//! every document on its way out, so that no answer can forget it. Keywords are still found in what is masked: whoever may
-//! search can guess.
+//! Payloads without what settings name: fields by name or path, and texts by pattern. For readers without the right to reveal,
+//! every document is masked on its way out, so that no answer can forget it; keywords are still found in what is masked, so
+//! that whoever may search can guess. With `redact`, records are masked before they are stored, and nothing can be guessed.
 
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::document::PayloadField;
-use crate::domain::{Document, JsonText, Record};
+use crate::domain::{Document, Extra, JsonText, Record};
 
 /// What stands in the place of what is masked.
 const MASKED: &str = "***";
@@ -62,46 +62,73 @@ impl Mask {
     /// Masks the payloads of a document. What a row had beside its columns goes: it may spell a payload once more.
     pub fn apply(&self, document: &mut Document) {
         document.extra = None;
-        match &mut document.record {
+        self.record(&mut document.record);
+    }
+
+    /// Masks the payloads of a record, and what its row had beside them.
+    pub fn redact(&self, record: &mut Record, extra: &mut Extra) {
+        for field in self.record(record) {
+            // How the row spelled what is masked now.
+            extra.changed.remove(field.as_str());
+            extra.spelled.remove(field.as_str());
+            extra.verbatim.remove(field.as_str());
+        }
+        for (column, value) in &mut extra.columns {
+            let Some(text) = value else { continue };
+            if self.names.iter().any(|name| *name == column.to_lowercase()) {
+                *text = MASKED.into();
+            } else if let Some(masked) = self.spelled(column, text) {
+                *text = masked.into();
+            }
+        }
+    }
+
+    /// Masks the payloads of a record, and returns those that are others now.
+    fn record(&self, record: &mut Record) -> Vec<PayloadField> {
+        let (payloads, error) = match record {
             Record::Run(run) => {
-                self.json(PayloadField::Inputs, &mut run.inputs);
-                self.json(PayloadField::Outputs, &mut run.outputs);
-                self.json(PayloadField::Graph, &mut run.graph);
-                self.plain(&mut run.error);
+                let payloads = vec![
+                    (PayloadField::Inputs, &mut run.inputs),
+                    (PayloadField::Outputs, &mut run.outputs),
+                    (PayloadField::Graph, &mut run.graph),
+                ];
+                (payloads, &mut run.error)
             }
             Record::Node(node) => {
-                self.json(PayloadField::Inputs, &mut node.inputs);
-                self.json(PayloadField::ProcessData, &mut node.process_data);
-                self.json(PayloadField::Outputs, &mut node.outputs);
-                self.json(PayloadField::ExecutionMetadata, &mut node.execution_metadata);
-                self.plain(&mut node.error);
+                let payloads = vec![
+                    (PayloadField::Inputs, &mut node.inputs),
+                    (PayloadField::ProcessData, &mut node.process_data),
+                    (PayloadField::Outputs, &mut node.outputs),
+                    (PayloadField::ExecutionMetadata, &mut node.execution_metadata),
+                ];
+                (payloads, &mut node.error)
             }
-            Record::AppLog(_) | Record::Offload(_) => {}
-        }
-    }
-
-    fn plain(&self, text: &mut Option<Box<str>>) {
-        if let Some(masked) = text.as_deref().and_then(|text| self.text(text)) {
-            *text = Some(masked.into());
-        }
-    }
-
-    fn json(&self, field: PayloadField, payload: &mut Option<JsonText>) {
-        let Some(text) = payload.as_ref().map(JsonText::as_str) else { return };
-        if text.len() > MOST_BYTES {
-            *payload = Some(JsonText::from_clean(format!("\"{MASKED} ({} bytes)\"", text.len())));
-            return;
-        }
-        let masked = match serde_json::from_str::<Value>(text) {
-            Ok(mut value) => {
-                let mut path = vec![field.as_str().to_owned()];
-                // A payload in which nothing is masked stays the text that it is.
-                self.value(&mut value, &mut path).then(|| value.to_string())
-            }
-            Err(_) => self.text(text),
+            Record::AppLog(_) | Record::Offload(_) => return Vec::new(),
         };
-        if let Some(masked) = masked {
-            *payload = Some(JsonText::from_clean(masked));
+        let mut masked = Vec::new();
+        for (field, payload) in payloads {
+            let text = payload.as_ref().and_then(|payload| self.spelled(field.as_str(), payload.as_str()));
+            if let Some(text) = text {
+                *payload = Some(JsonText::from_clean(text));
+                masked.push(field);
+            }
+        }
+        if let Some(text) = error.as_deref().and_then(|text| self.text(text)) {
+            *error = Some(text.into());
+            masked.push(PayloadField::Error);
+        }
+        masked
+    }
+
+    /// Returns a text with what is to be masked in it masked, as JSON if it is any; `None` if there is nothing: a payload in which
+    /// nothing is masked stays the text that it is.
+    pub(super) fn spelled(&self, name: &str, text: &str) -> Option<String> {
+        if text.len() > MOST_BYTES {
+            return Some(format!("\"{MASKED} ({} bytes)\"", text.len()));
+        }
+        match serde_json::from_str::<Value>(text) {
+            Ok(mut value) => self.value(&mut value, &mut vec![name.to_lowercase()]).then(|| value.to_string()),
+            Err(_) => self.text(text),
         }
     }
 
@@ -179,9 +206,7 @@ mod tests {
     fn masked(fields: &[&str], patterns: &[&str], json: &str) -> String {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         let mask = Mask::new(&MaskSettings { fields: texts(fields), patterns: texts(patterns) }).unwrap().unwrap();
-        let mut payload = Some(JsonText::from_clean(json));
-        mask.json(PayloadField::Inputs, &mut payload);
-        payload.unwrap().as_str().to_owned()
+        mask.spelled("inputs", json).unwrap_or_else(|| json.to_owned())
     }
 
     #[test]
