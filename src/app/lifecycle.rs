@@ -4,7 +4,7 @@ use super::{AppError, Readers, Stores, open_readers, open_stores};
 use crate::backfill::{LifeError, StoreSide};
 use crate::codec::PayloadPolicy;
 use crate::config::{Settings, StoreKind};
-use crate::postgres::Database;
+use crate::postgres::{Database, lookup};
 
 /// Both sides; the store is only read.
 pub struct Lifecycle {
@@ -76,7 +76,14 @@ pub async fn check_postgres(settings: &Settings) -> Result<Vec<String>, String> 
     // A pooler of transactions shows itself when a second session is opened beside the first.
     let another = Database::open(&settings.postgres).map_err(said)?;
     let _beside = another.client().await.map_err(said)?;
-    let missing = crate::postgres::lookup::missing_rights(&client).await.map_err(said)?;
+    let mut more = Vec::new();
+    if settings.serve.names || settings.serve.dify.is_some() {
+        more.extend(lookup::NAMES);
+    }
+    if settings.serve.dify.is_some() {
+        more.push(lookup::API_TOKENS);
+    }
+    let missing = lookup::missing_rights(&client, &more).await.map_err(said)?;
     if missing.is_empty() {
         return Ok(vec![format!("{}: every table that is read can be read", database.server())]);
     }

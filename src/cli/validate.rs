@@ -1,6 +1,8 @@
 //! `validate`: PostgreSQL and the store compared, with a report that `cleanup-pg` accepts.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -69,7 +71,7 @@ pub(super) async fn run(arguments: ValidateArguments, loaded: &Loaded) -> Result
     let validation = Validation {
         database: &lifecycle.database,
         store: lifecycle.side(),
-        limits: loaded.settings.truncate,
+        limits: lifecycle.policy.truncate,
         clock: system_clock(),
         seed: rand::random(),
         progress: &progress,
@@ -108,7 +110,10 @@ pub(super) async fn run(arguments: ValidateArguments, loaded: &Loaded) -> Result
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text)
+    // It names records of every tenant.
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|error| Failure::Other(format!("report {}: {error}; choose another with --report", path.display())))
 }
 

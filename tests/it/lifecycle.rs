@@ -10,6 +10,7 @@ mod plans;
 mod recopy;
 mod redact;
 mod restore;
+mod rights;
 mod rollback;
 mod round_trip;
 mod validate;

@@ -90,6 +90,9 @@ async fn whole_way(store: &StoreUnderTest, schema: Schema) {
          RETURNING id",
     );
     refused(&site, &validate, "the sides differ");
+    // It names records of every tenant.
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(report).unwrap().permissions());
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
     let text = std::fs::read_to_string(report).unwrap();
     let found: Vec<(String, String)> = json(&text)["report"]["findings"]
         .as_array()
