@@ -14,6 +14,7 @@ pub mod cleanup;
 pub mod compare;
 mod error;
 mod migration;
+pub mod names;
 pub mod recopy;
 mod rejects;
 pub mod report;

@@ -8,6 +8,7 @@ mod export;
 mod logs;
 mod migrate;
 mod named;
+mod names;
 mod output;
 mod panics;
 mod publish;
@@ -108,6 +109,9 @@ enum Role {
     Stats(stats::StatsArguments),
     /// Write every record of a tenant as JSON Lines
     Export(export::ExportArguments),
+    /// Carry the names of workspaces, apps and accounts into the store, for the time when PostgreSQL is gone
+    #[command(subcommand)]
+    Names(names::NamesCommand),
     /// Count what is stored, per month and kind
     Counts(counts::CountsArguments),
     /// Look at everything: versions, months and their sizes, migrations, the last validation, queues
@@ -225,6 +229,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Role::Search(arguments) => search::search(arguments, &start_logging(load(&[])?)?).await,
         Role::Stats(arguments) => stats::stats(arguments, &start_logging(load(&[])?)?).await,
         Role::Export(arguments) => export::export(arguments, &start_logging(load(&[])?)?).await,
+        Role::Names(command) => names::run(command, &start_logging(load(&[])?)?).await,
         Role::Counts(arguments) => counts::run(&arguments, &start_logging(load(&[])?)?).await,
         Role::Status(arguments) => status::run(&arguments, &start_logging(load(&[])?)?).await,
     }

@@ -18,6 +18,7 @@ mod durations;
 mod errors;
 mod export;
 mod full;
+mod kept_directory;
 mod models;
 mod names;
 mod nodes;
@@ -44,6 +45,7 @@ pub use self::directory::{
 };
 pub use self::durations::Durations;
 pub use self::errors::{ErrorGroup, ErrorGroups};
+pub use self::kept_directory::KeptDirectory;
 pub use self::models::{ModelKey, ModelUsage, ModelUsages};
 pub use self::names::{AppNames, CrossTenantNames, WorkspaceNames};
 use self::reader::TenantReader;

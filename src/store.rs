@@ -13,6 +13,7 @@ mod capability;
 pub mod copies;
 pub mod elastic;
 mod error;
+pub mod kept_names;
 pub mod lease;
 pub mod memory;
 pub mod payload;

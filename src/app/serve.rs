@@ -5,19 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::parts::Parts;
 use super::{AppError, open_payloads, upkeep};
+use crate::backfill::LifeError;
+use crate::backfill::names::{self, CarriedNames};
 use crate::config::{Settings, StoreKind};
+use crate::domain::TenantId;
 use crate::http::api::{Api, Entry};
 use crate::http::console::Bridge;
 use crate::postgres::{Database, PostgresSettings};
-use crate::query::{DifyDirectory, Directory, LogService, NoDirectory, ServicePorts};
+use crate::query::{DifyDirectory, Directory, KeptDirectory, LogService, NoDirectory, ServicePorts};
 use crate::store::elastic::ElasticStore;
 use crate::store::sqlite::{SqliteEraser, SqliteReader};
-use crate::store::{Eraser, ReadStore};
+use crate::store::{Eraser, ReadStore, StateStore, Store};
 use crate::telemetry::{self, system_clock};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns the read path over the store that the settings name, with names where `serve.names` says so. Nothing is created.
 ///
@@ -58,10 +63,13 @@ fn open_logs_with(
         }
     };
     let payloads = open_payloads(settings)?;
-    let directory: Arc<dyn Directory> = match directory {
+    let mut directory: Arc<dyn Directory> = match directory {
         Some(directory) => Arc::new(directory),
         None => Arc::new(NoDirectory),
     };
+    if settings.serve.keep_names {
+        directory = Arc::new(KeptDirectory::new(directory, store.clone()));
+    }
     let ports = ServicePorts { logs: store.clone(), eraser, payloads, directory, clock: system_clock() };
     Ok((LogService::new(ports), store))
 }
@@ -109,6 +117,9 @@ pub async fn run_serve(settings: Settings, entry: Option<Entry>, stop: Cancellat
     let listener = TcpListener::bind(listen).map_err(failed)?;
     info!(address = %listener.local_addr().map_err(failed)?, "serving the API and the log explorer; /docs shows the one, / the other");
     let mut parts = Parts::default();
+    if settings.serve.keep_names && settings.serve.names {
+        parts.spawn_quiet("carrying names", keep_names(settings.clone(), state.clone(), stop.child_token()));
+    }
     parts.spawn("the API", async move { api.serve(listener).await.map_err(|error| error.to_string()) });
     parts.spawn_quiet("the upkeep of metrics", upkeep(metrics, stop.child_token()));
     let died = parts.ended_before(&stop).await;
@@ -119,6 +130,39 @@ pub async fn run_serve(settings: Settings, entry: Option<Entry>, stop: Cancellat
     let crashed = parts.all_ended().await;
     state.close().await;
     died.or(crashed).map_or(Ok(()), Err)
+}
+
+/// Carries the names of all workspaces into the store.
+///
+/// # Errors
+/// A PostgreSQL or a store that cannot be used.
+pub async fn carry_names(
+    settings: &Settings,
+    state: &dyn StateStore,
+    tenants: &[TenantId],
+) -> Result<CarriedNames, AppError> {
+    let database = Database::open(&settings.postgres).map_err(LifeError::from)?;
+    Ok(names::carry(&database, state, tenants).await?)
+}
+
+/// Carries names now and once a day, until `stop` is cancelled. A failure is logged, and tried again after an hour.
+async fn keep_names(settings: Settings, state: Arc<dyn Store>, stop: CancellationToken) {
+    loop {
+        let pause = match carry_names(&settings, &*state, &[]).await {
+            Ok(carried) => {
+                info!(workspaces = carried.workspaces, renewed = carried.renewed, "names were carried into the store");
+                DAY
+            }
+            Err(error) => {
+                warn!(%error, "names could not be carried into the store (serve.keep_names)");
+                DAY / 24
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return,
+        }
+    }
 }
 
 #[cfg(test)]

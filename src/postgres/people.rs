@@ -89,3 +89,17 @@ pub async fn account_of_email(client: &Client, tenant: Uuid, email: &str) -> Res
     };
     row.map(|row| Ok(row.try_get(0)?)).transpose()
 }
+
+/// Returns every account that is a member of a tenant, in no order; none where the database does not say who is.
+///
+/// # Errors
+/// See [`accounts`].
+pub async fn members(client: &Client, tenant: Uuid) -> Result<Vec<AccountRow>, PostgresError> {
+    if !knows_members(client).await? {
+        return Ok(Vec::new());
+    }
+    let statement = "SELECT a.id, a.name, a.email FROM accounts a \
+                     JOIN tenant_account_joins j ON j.account_id = a.id WHERE j.tenant_id = $1";
+    let rows = client.query(statement, &[&tenant]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+}

@@ -120,7 +120,7 @@ impl TenantLogs {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let (session_id, email) = (given(&query.session_id), given(&query.account));
         let directory = self.reader.directory();
-        if !directory.knows_names() {
+        if !directory.knows_everybody() {
             return Ok(match (session_id, email) {
                 (None, None) => Some(AskedCreator::default()),
                 (Some(session_id), None) => Some(AskedCreator::carried("end_user", session_id)),

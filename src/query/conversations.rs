@@ -21,7 +21,7 @@ impl TenantLogs {
     /// Returns whether conversations can be looked up at all.
     #[must_use]
     pub fn knows_conversations(&self) -> bool {
-        self.reader.directory().knows_names()
+        self.reader.directory().knows_everybody()
     }
 
     /// Returns the messages of a conversation of this tenant that runs answered, oldest first, at most [`MOST_TURNS`]; none if

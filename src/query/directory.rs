@@ -85,6 +85,11 @@ pub trait Directory: Send + Sync {
     /// Returns whether it knows any names at all.
     fn knows_names(&self) -> bool;
 
+    /// Returns whether whoever it does not find is nobody, and whether it knows sessions and conversations.
+    fn knows_everybody(&self) -> bool {
+        self.knows_names()
+    }
+
     /// Returns accounts that are members of a tenant by their ids, in no order, others left out. A directory that cannot
     /// be asked says so quickly: names are not worth a wait.
     async fn accounts(&self, tenant_id: TenantId, ids: &[RecordId]) -> KnownNames<Account>;
@@ -271,7 +276,7 @@ impl super::TenantLogs {
             known.extend(found.into_iter().map(|user| (user.id, Creator::EndUser(user))));
             names_missing |= !complete;
         }
-        if !directory.knows_names() || names_missing {
+        if !directory.knows_everybody() || names_missing {
             for id in accounts {
                 known.entry(id).or_insert(Creator::Account(Account { id, name: None, email: None }));
             }

@@ -12,6 +12,7 @@ mod golden;
 mod greedy;
 mod harness;
 mod hostile;
+mod kept_names;
 mod keys;
 mod limits;
 mod mask;

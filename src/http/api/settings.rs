@@ -36,6 +36,8 @@ pub struct ServeSettings {
     pub names: bool,
     /// Longest wait for names, in milliseconds; answers show ids then, and say so.
     pub names_timeout_ms: u64,
+    /// Whether names are carried into the store, and shown where PostgreSQL has none.
+    pub keep_names: bool,
     /// What keys without the right to reveal do not see of payloads.
     pub mask: MaskSettings,
     pub connections: ConnectionSettings,
@@ -65,6 +67,7 @@ impl Default for ServeSettings {
             max_body_bytes: 1 << 20,
             names: false,
             names_timeout_ms: 2000,
+            keep_names: false,
             mask: MaskSettings::default(),
             connections: ConnectionSettings::default(),
             tls: None,

@@ -36,7 +36,7 @@ impl Serving {
         Self::of(site, command).await
     }
 
-    async fn of(site: Site, mut command: Command) -> Self {
+    pub async fn of(site: Site, mut command: Command) -> Self {
         let log = std::fs::File::create(site.file("serve.log")).unwrap();
         let mut serving = Self { child: command.stderr(log).spawn().unwrap(), address: String::new(), site };
         serving.logged("serving the API").await;
@@ -134,6 +134,44 @@ async fn deletes_and_refused_keys_are_in_the_log() {
         assert!(deleted.contains(part), "{deleted}");
     }
     assert!(!log.contains("a text of a user") && !log.contains("guessed-key") && !log.contains(KEY), "{log}");
+}
+
+/// What a store says of itself, its folder for one, is for the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_read_says_nothing_of_this_machine() {
+    let site = site().await;
+    let tenant = records::tenant();
+    let run = records::run(tenant, records::app(), records::at("2025-12-01T00:00:00Z"));
+    let store = SqliteStore::new(site.settings.store.sqlite.clone()).unwrap();
+    store.apply(&records::actions(Record::Run(Box::new(run)))).await.unwrap();
+    store.close().await;
+    let serving = Serving::start(site).await;
+    let folder = serving.site.file("sqlite");
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::write(&path, "no database at all, and longer than its head").unwrap();
+        }
+    }
+    let paths = ["/readyz".to_owned(), format!("/v1/tenants/{tenant}/runs"), "/v1/admin/errors".to_owned()];
+    for path in &paths {
+        let answer = serving.ask("GET", path, KEY).await;
+        let status = if path == "/readyz" { "503" } else { "500" };
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        for part in [folder.to_str().unwrap(), ".sqlite", "process", &serving.child.id().to_string()] {
+            assert!(!answer.contains(part), "{path} says {part}: {answer}");
+        }
+    }
+}
+
+/// Old programs only need it low.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_soft_limit_of_open_files_is_raised() {
+    let serving = Serving::within(site().await, "ulimit -Sn 256").await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", serving.child.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = files.split_whitespace().skip(3).take(2).collect::<Vec<_>>()[..] else { panic!("{files}") };
+    assert!(soft == hard && soft != "256", "{files}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
