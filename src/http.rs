@@ -172,3 +172,58 @@ fn publish_broker_stats(broker: &BrokerStats) {
     gauge!(names::CONSUMERS).set(broker.consuming() as f64);
     counter!(names::ABANDONED).absolute(abandoned());
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::Request;
+    use tower::Service as _;
+
+    use super::*;
+    use crate::amqp::AmqpSettings;
+    use crate::domain::{BulkAction, SinkFault, Verdict};
+    use crate::telemetry::system_clock;
+
+    struct Absent;
+
+    #[async_trait::async_trait]
+    impl BulkSink for Absent {
+        async fn apply(&self, actions: &[BulkAction]) -> Result<Vec<Verdict>, SinkFault> {
+            Ok(actions.iter().map(|_| Verdict::Stored).collect())
+        }
+
+        async fn probe(&self) -> Result<(), SinkFault> {
+            Ok(())
+        }
+    }
+
+    async fn health(router: &Router) -> (StatusCode, String) {
+        let request = Request::get("/healthz").body(Body::empty()).unwrap();
+        let answer = router.clone().call(request).await.unwrap();
+        let status = answer.status();
+        let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// By a clock that nobody can set: it goes on here without the wall clock's.
+    #[tokio::test(start_paused = true)]
+    async fn a_flow_that_does_not_turn_is_unhealthy_until_it_does() {
+        let pipeline = Arc::new(PipelineStats::default());
+        let router = router(Watched {
+            pipeline: Arc::clone(&pipeline),
+            broker: crate::amqp::Consumption::new(AmqpSettings::default(), system_clock()).unwrap().stats(),
+            sink: Arc::new(Absent),
+            metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
+            stopping: CancellationToken::new(),
+        });
+        pipeline.beat();
+        tokio::time::advance(STUCK).await;
+        assert_eq!(health(&router).await, (StatusCode::OK, "ok\n".into()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let (status, said) = health(&router).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(said.contains("31 s") && said.contains("restart this worker"), "{said}");
+        pipeline.beat();
+        assert_eq!(health(&router).await.0, StatusCode::OK);
+    }
+}

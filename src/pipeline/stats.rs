@@ -114,7 +114,8 @@ impl PipelineStats {
         gauge!(names::PAYLOAD_BREAKER).set(f64::from(u8::from(open)));
     }
 
-    pub(super) fn beat(&self) {
+    /// Says that the flow turns.
+    pub(crate) fn beat(&self) {
         let millis = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.heartbeat.store(millis, Ordering::Relaxed);
     }

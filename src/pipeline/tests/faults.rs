@@ -132,6 +132,25 @@ async fn a_request_that_panics_holds_its_documents() {
     assert_eq!(flow.sink.documents().len(), 5);
 }
 
+/// The breaker would stay open for ever if no further probe came.
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_panics_is_followed_by_another() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    flow.sink.set_down(true);
+    for record in distinct(5) {
+        flow.send_record(&record).await;
+    }
+    while !flow.stats.is_breaker_open() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    flow.sink.panic_next(4);
+    flow.sink.set_down(false);
+    let outcomes = flow.settled_many(5).await;
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
+    assert_eq!(flow.sink.documents().len(), 5);
+    assert!(!flow.stats.is_breaker_open());
+}
+
 #[tokio::test(start_paused = true)]
 async fn abandoning_gives_back_what_is_held() {
     let mut flow = Flow::start(PipelineSettings::default());

@@ -54,7 +54,7 @@ impl ScriptedSink {
         self.lock().blocked = blocked;
     }
 
-    /// So many requests from now on panic.
+    /// So many requests and probes from now on panic.
     pub fn panic_next(&self, requests: usize) {
         self.lock().panics = requests;
     }
@@ -164,8 +164,14 @@ impl BulkSink for ScriptedSink {
     }
 
     async fn probe(&self) -> Result<(), SinkFault> {
-        if self.lock().down {
+        let mut state = self.lock();
+        if state.down {
             return Err(SinkFault::new(FaultKind::Unreachable, "set down by a test"));
+        }
+        if state.panics > 0 {
+            state.panics -= 1;
+            drop(state);
+            std::panic::resume_unwind(Box::new("dictated by a test"));
         }
         Ok(())
     }

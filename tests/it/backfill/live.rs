@@ -1,9 +1,10 @@
 //! Rows and live messages of the same records: the newest snapshot stays, whichever way and in whatever order it came.
 
-use difylog::domain::{Kind, Record, RunStatus, WorkflowRun};
+use difylog::domain::{Document, Kind, Record, RunStatus, WorkflowRun};
 
-use crate::backfill::place::{Running, migrate, records, site, site_on};
+use crate::backfill::place::{Running, migrate, records as rows_of, site, site_on};
 use crate::support::postgres::{Postgres, Schema};
+use crate::support::records;
 use crate::support::site::{Site, StoreUnderTest, eventually, needed};
 use crate::support::stored::documents;
 
@@ -52,7 +53,7 @@ async fn runs(postgres: &Postgres) -> Vec<WorkflowRun> {
         Record::Run(run) => Some(*run),
         _ => None,
     };
-    records(postgres, Kind::WorkflowRun).await.into_iter().filter_map(of).collect()
+    rows_of(postgres, Kind::WorkflowRun).await.into_iter().filter_map(of).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,4 +124,39 @@ async fn following_copies_what_is_new_and_what_ends() {
 
 async fn wrong_or_absent(site: &Site, record: &Record) -> bool {
     !site.file("sqlite").exists() || !wrong(site, std::slice::from_ref(record)).await.is_empty()
+}
+
+/// Dify's table keeps the first start of a run that was resumed, in October; the message that was stored has the later one.
+async fn resumed_in_another_month(store: &StoreUnderTest) {
+    let postgres = Postgres::sample(Schema::V12);
+    let id = postgres.sql(
+        "UPDATE workflow_runs SET created_at = '2025-10-20 08:00', finished_at = '2025-11-02 09:00' WHERE id = \
+         (SELECT id FROM workflow_runs WHERE status = 'succeeded' ORDER BY id LIMIT 1) RETURNING id",
+    );
+    let row = runs(&postgres).await.into_iter().find(|run| run.id.to_string() == id.trim()).unwrap();
+    let live = WorkflowRun { created_at: records::at("2025-11-01T10:00:00Z"), ..row.clone() };
+    let site = site(store, &postgres, "");
+    let opened = site.store();
+    opened.install().await.unwrap();
+    opened.apply(&records::actions(Record::Run(Box::new(live.clone())))).await.unwrap();
+    opened.refresh().await.unwrap();
+    opened.close().await;
+
+    let report = migrate(&site, &[]);
+    assert_eq!(report["kinds"]["workflow_run"]["copied"], report["kinds"]["workflow_run"]["read"], "{report}");
+    let opened = site.store();
+    opened.refresh().await.unwrap();
+    let copies = opened.copies(row.tenant_id, Kind::WorkflowRun, &[row.id]).await.unwrap();
+    let months: Vec<_> = copies.iter().map(Document::month).collect();
+    assert_eq!(months, vec![live.created_at.month()], "the row became a second copy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_resumed_in_another_month_is_not_copied_beside_its_document() {
+    resumed_in_another_month(&StoreUnderTest::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_resumed_in_another_month_is_not_copied_beside_its_document_over_the_engine() {
+    resumed_in_another_month(&StoreUnderTest::engine("shared")).await;
 }

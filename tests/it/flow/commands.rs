@@ -123,3 +123,31 @@ async fn a_migration_is_its_database_under_every_name_and_says_what_held_it_back
     let status: serde_json::Value = serde_json::from_slice(&site.run(&["status", "--json"]).stdout).unwrap();
     assert_eq!(status["migrations"].as_array().unwrap().len(), 1, "{}", status["migrations"]);
 }
+
+/// Letters are what strangers wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_letter_holds_does_not_act_on_a_terminal() {
+    let site = Site::new(&StoreUnderTest::Sqlite);
+    site.setup();
+    let events = "{\"v\":1,\"kind\":\"\\u001b[2Jrun\\r\\nready: ok\",\"record\":{\"id\":\"\\u001b]0;owned\\u0007\"}}\n\
+                  \u{1b}[31mno JSON\u{7}\u{1b}[0m\u{202e}\n";
+    std::fs::write(site.file("bad.jsonl"), events).unwrap();
+    site.ok(&["publish", "--unchecked", "--events", site.file("bad.jsonl").to_str().unwrap()]);
+    let mut worker = site.worker();
+    worker.ready().await;
+    eventually(60, "both are letters", async || site.depth("dead").await == 2).await;
+    let commands: [&[&str]; 6] = [
+        &["dlq", "list"],
+        &["dlq", "list", "--letters"],
+        &["dlq", "show", "1"],
+        &["dlq", "show", "2"],
+        &["dlq", "show", "1", "--reveal"],
+        &["dlq", "show", "2", "--reveal"],
+    ];
+    for arguments in commands {
+        let said = site.ok(arguments);
+        let acts = said.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+        assert_eq!(acts, None, "{arguments:?}: {said:?}");
+        assert!(!said.lines().any(|line| line.starts_with("ready: ok")), "{arguments:?}: {said}");
+    }
+}
