@@ -52,6 +52,8 @@ path.repo: $DIR/repository
 # A nearly full machine must not make indices read-only.
 cluster.routing.allocation.disk.threshold_enabled: false
 cluster.max_shards_per_node: 3000
+# What waits to be collected is no reason to refuse requests: a serial collector is in no hurry.
+indices.breaker.total.use_real_memory: false
 ${ENGINE_SETTINGS:-}
 YML
   cat >"$DIR/config/log4j2.properties" <<'PROPERTIES'

@@ -11,7 +11,7 @@ use crate::support::effort::rounds;
 use crate::support::postgres::{Postgres, Schema};
 use crate::support::site::{StoreUnderTest, eventually};
 
-const RUNS: u64 = 6_000;
+const RUNS: u64 = 2_400;
 
 /// The runs of `DIFYLOG_TEST_KILL_ROWS` rows, or as many as a suite has time for.
 fn runs_to_kill_over() -> u64 {
@@ -31,7 +31,7 @@ fn many_rows(schema: Schema, runs: u64) -> Postgres {
 async fn killed_again_and_again_it_ends_as_if_it_never_was() {
     let runs = runs_to_kill_over();
     let postgres = many_rows(Schema::V12, runs);
-    let site = site(&StoreUnderTest::Sqlite, &postgres, "batch_size = 250\n");
+    let site = site(&StoreUnderTest::Sqlite, &postgres, "batch_size = 100\n");
     let mut rng = StdRng::seed_from_u64(20);
     let rows = runs * 13 / 2;
     let mut before = 0;
@@ -73,7 +73,7 @@ async fn a_resumed_copy_reads_again_no_more_than_its_chunks_in_flight() {
     let postgres = many_rows(Schema::V10, RUNS);
     let site = site(&StoreUnderTest::Sqlite, &postgres, "batch_size = 100\nconcurrency = 2\n");
     let mut running = Running::start(&site, &["--rate", "3000", "--kind", "runs"]);
-    eventually(60, "a good part is copied", async || stored(&site).await > 2_000).await;
+    eventually(60, "a good part is copied", async || stored(&site).await > 800).await;
     running.kill();
     let before = stored(&site).await;
     let report = migrate(&site, &["--kind", "runs"]);
@@ -86,10 +86,10 @@ async fn a_resumed_copy_reads_again_no_more_than_its_chunks_in_flight() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_connections_are_opened_again() {
     let postgres = many_rows(Schema::V12, RUNS);
-    let site = site(&StoreUnderTest::Sqlite, &postgres, "batch_size = 20000\n");
-    let running = Running::start(&site, &["--rate", "9000"]);
+    let site = site(&StoreUnderTest::Sqlite, &postgres, "batch_size = 8000\n");
+    let running = Running::start(&site, &["--rate", "4000"]);
     let mut cut = 0;
-    for goal in [2_000, 8_000, 16_000, 24_000] {
+    for goal in [800, 3_200, 6_400, 9_600] {
         eventually(60, "the migration makes progress", async || stored(&site).await > goal).await;
         cut += postgres.number(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \

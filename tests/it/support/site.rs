@@ -57,7 +57,9 @@ impl Site {
     /// A site on a given broker, with more lines of configuration.
     pub fn with(store: &StoreUnderTest, amqp_url: &str, more: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let name = format!("t{}", &Uuid::new_v4().simple().to_string()[..12]);
+        // What scripts/test runs beside the rest has another prefix, whose indices it does not delete in between.
+        let prefix = std::env::var("DIFYLOG_TEST_PREFIX").unwrap_or_else(|_| "t".to_owned());
+        let name = format!("{prefix}{}", &Uuid::new_v4().simple().to_string()[..12]);
         let http = free_address();
         let data = folder.path().display();
         let store = match store {
