@@ -35,6 +35,10 @@ mod sqlite {
 
 mod engine_dedicated {
     crate::backup::over!(crate::backup::place::Place::engine(difylog::store::elastic::Tenancy::Dedicated));
+    crate::backup::over!(
+        crate::backup::place::Place::engine(difylog::store::elastic::Tenancy::Dedicated);
+        a_month_behind_an_alias_comes_back,
+    );
 }
 
 mod engine_shared {

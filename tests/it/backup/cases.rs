@@ -126,6 +126,24 @@ pub async fn a_store_destroyed_is_restored_equal_while_writing(place: &Place) {
     assert_eq!(*found, Differences { added: stored - kept, ..Differences::default() });
 }
 
+/// Of an engine: what carries the month's name is an alias.
+pub async fn a_month_behind_an_alias_comes_back(place: &Place) {
+    let before = family(tenant(), NOVEMBER);
+    place.write(&before).await;
+    place.put_behind_aliases("2026.11").await;
+    let manifest = place.backup().create().await.unwrap();
+    let copied = outcomes(place.backup().verify_copies(&manifest).await.unwrap());
+    assert_eq!(copied, [("2026-11".to_owned(), VerifyOutcome::Equal)]);
+    let place = place.another().await.destroy().await;
+    place.backup().restore(&manifest, &[]).await.unwrap();
+    let stored = documents(&*place.store, before.iter().map(Record::key)).await;
+    for record in &before {
+        assert_eq!(stored.get(&record.key()).map(|document| &document.record), Some(record));
+    }
+    // And can be written to as before.
+    place.write(&family(tenant(), NOVEMBER)).await;
+}
+
 fn equal() -> Vec<(String, VerifyOutcome)> {
     ["2026-09", "2026-11"].map(|month| (month.to_owned(), VerifyOutcome::Equal)).into()
 }

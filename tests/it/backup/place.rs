@@ -149,6 +149,32 @@ impl Place {
         self.store.catch_up().await.unwrap();
     }
 
+    /// Lets an alias stand for each index of a month of the engine, as after a shrink: `2026.11`.
+    pub async fn put_behind_aliases(&self, month: &str) {
+        let Settings::Engine(settings, _) = &self.settings else { panic!("files have no aliases") };
+        let (url, prefix) = (&settings.hosts[0], &settings.prefix);
+        let client = reqwest::Client::new();
+        let call = async |method: reqwest::Method, path: String, body: serde_json::Value| {
+            let answer = client.request(method, format!("{url}/{path}")).json(&body).send().await.unwrap();
+            let status = answer.status();
+            let text = answer.text().await.unwrap();
+            assert!(status.is_success(), "{path}: {text}");
+            text
+        };
+        let body = serde_json::Value::Null;
+        let names = call(reqwest::Method::GET, format!("_cat/indices/{prefix}-*{month}?h=index"), body.clone()).await;
+        assert!(names.lines().count() > 1, "{names}");
+        for index in names.lines() {
+            let blocked = serde_json::json!({ "index.blocks.write": true });
+            call(reqwest::Method::PUT, format!("{index}/_settings"), blocked).await;
+            let open = serde_json::json!({ "settings": { "index.blocks.write": null } });
+            let behind = format!("behind-{index}");
+            call(reqwest::Method::PUT, format!("{index}/_clone/{behind}?wait_for_active_shards=1"), open).await;
+            call(reqwest::Method::DELETE, index.to_owned(), body.clone()).await;
+            call(reqwest::Method::PUT, format!("{behind}/_alias/{index}"), body.clone()).await;
+        }
+    }
+
     /// Loses everything: months, payloads and state.
     pub async fn destroy(self) -> Self {
         for count in self.store.counts().await.unwrap() {

@@ -151,3 +151,42 @@ async fn what_a_letter_holds_does_not_act_on_a_terminal() {
         assert!(!said.lines().any(|line| line.starts_with("ready: ok")), "{arguments:?}: {said}");
     }
 }
+
+/// As a port scanner does, or a balancer that opens more than it asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_and_half_sent_connections_keep_nobody_from_a_workers_port() {
+    let site = Site::new(&StoreUnderTest::Sqlite);
+    site.setup();
+    let mut worker = site.worker();
+    worker.ready().await;
+    let mut strangers = Vec::new();
+    for number in 0..200 {
+        let mut stranger = tokio::net::TcpStream::connect(&site.http).await.unwrap();
+        if number % 2 == 0 {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stranger, b"GET /readyz HTTP/1.1\r\nHost:").await;
+        }
+        strangers.push(stranger);
+        if number % 50 == 0 {
+            assert!(worker.is_ready().await, "after {number} connections");
+        }
+    }
+    assert!(worker.is_ready().await);
+    assert_eq!(worker.metric("difylog_breaker_open", "").await, 0.0);
+    drop(strangers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_keep_full_texts_in_two_folders_are_told_of_them() {
+    let site = Site::new(&StoreUnderTest::engine("shared"));
+    site.setup();
+    let mut worker = site.worker();
+    worker.ready().await;
+    assert!(worker.terminate().await.success());
+    let elsewhere = site.file("elsewhere");
+    let output = site.command(&["check"]).env("DIFYLOG__PAYLOADS__DIR", &elsewhere).output().unwrap();
+    let said = said(&output);
+    let other = format!("keep full texts in another folder: {}", site.file("payloads").display());
+    for part in ["WARNING: payloads.dir", "is a folder of this host", "set [payloads.s3]", &other] {
+        assert!(said.contains(part), "no {part:?} in\n{said}");
+    }
+}
