@@ -46,7 +46,7 @@ pub(super) fn condition(
             TextField::Title | TextField::ProcessData => "process_data",
         });
     }
-    let mut conditions: Vec<_> = columns.iter().map(|column| holds(column, &text.keyword)).collect();
+    let mut conditions: Vec<_> = columns.iter().flat_map(|column| ways(column, &text.keyword)).collect();
     if conditions.is_empty() {
         conditions.push(json!({ "match_none": {} }));
     }
@@ -55,22 +55,26 @@ pub(super) fn condition(
 
 /// Returns what finds the documents whose column holds a keyword.
 pub(super) fn holds(column: &str, keyword: &str) -> Value {
+    json!({ "bool": { "should": ways(column, keyword), "minimum_should_match": 1 } })
+}
+
+/// Returns the conditions of which a document satisfies one if its column holds a keyword.
+fn ways(column: &str, keyword: &str) -> Vec<Value> {
     let base = column.trim_end_matches(".text");
     let beside = format!("{FOLDED}.{base}");
     let folded = fold(keyword);
     if folded.is_empty() {
-        return json!({ "exists": { "field": base } });
+        return vec![json!({ "exists": { "field": base } })];
     }
-    let mut here = vec![phrase(column, &folded)];
+    let mut spelled = vec![phrase(column, &folded)];
     // An index made before there was a folding holds texts as they were spelled.
     let lower: String = keyword.chars().filter_map(|character| character.to_lowercase().next()).collect();
     if lower != folded {
-        here.push(phrase(column, &lower));
+        spelled.push(phrase(column, &lower));
     }
-    let here = json!({ "bool": {
-        "should": here, "minimum_should_match": 1, "must_not": [{ "exists": { "field": beside } }],
-    } });
-    json!({ "bool": { "should": [here, phrase(&beside, &folded)], "minimum_should_match": 1 } })
+    let is_beside = json!({ "exists": { "field": beside } });
+    let here = |phrase| json!({ "bool": { "filter": [phrase], "must_not": [is_beside] } });
+    spelled.into_iter().map(here).chain([phrase(&beside, &folded)]).collect()
 }
 
 fn phrase(column: &str, folded: &str) -> Value {

@@ -165,7 +165,11 @@ pub(super) fn term(field: &str, value: impl Display) -> Value {
     json!({ "term": { field: value.to_string() } })
 }
 
+/// One of several values; of one, the plainer condition, which an engine answers faster.
 pub(super) fn terms(field: &str, values: &[impl Display]) -> Value {
+    if let [value] = values {
+        return term(field, value);
+    }
     let values: Vec<_> = values.iter().map(ToString::to_string).collect();
     json!({ "terms": { field: values } })
 }
