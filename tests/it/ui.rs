@@ -14,4 +14,5 @@ mod names;
 mod numbers;
 mod pages;
 mod people;
+mod screens;
 mod sign_in;

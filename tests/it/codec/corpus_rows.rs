@@ -2,23 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use difylog::codec::{DecodeLimits, DecodedEvents, decode};
+use difylog::codec::{DecodeLimits, decode};
 use difylog::domain::record::RecordKey;
 use difylog::domain::{Record, Revision};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use crate::support::corpus;
+use crate::support::corpus::{self, records};
 use crate::support::expected_rows::{Deviation, compare};
-
-fn records(name: &str) -> Vec<Record> {
-    let decode_one = |message| match decode(&message, DecodeLimits::default()).unwrap().content {
-        DecodedEvents::One(record) => record,
-        DecodedEvents::Parts(_) => panic!("a Celery message holds one record"),
-    };
-    corpus::lines(name).iter().map(corpus::message).map(decode_one).collect()
-}
 
 /// What a store holds after these snapshots came in this order.
 fn applied<'a>(snapshots: impl IntoIterator<Item = &'a Record>) -> BTreeMap<RecordKey, &'a Record> {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use difylog::codec::python_json::{Scanner, TypedLeaves};
-use difylog::codec::{Message, QueueFormat};
+use difylog::codec::{DecodeLimits, DecodedEvents, Message, QueueFormat, decode};
+use difylog::domain::Record;
 use serde_json::Value;
 
 /// A captured file, one JSON value a line. Python wrote it, and one header holds half a surrogate pair, so each line is
@@ -31,4 +32,13 @@ pub fn message(captured: &Value) -> Message {
         task: text(&captured["headers"]["task"]),
         body: body.into(),
     }
+}
+
+/// The records of a captured file, in its order.
+pub fn records(name: &str) -> Vec<Record> {
+    let decode_one = |message| match decode(&message, DecodeLimits::default()).unwrap().content {
+        DecodedEvents::One(record) => record,
+        DecodedEvents::Parts(_) => panic!("a Celery message holds one record"),
+    };
+    lines(name).iter().map(message).map(decode_one).collect()
 }

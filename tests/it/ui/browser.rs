@@ -92,7 +92,7 @@ impl Browser {
 }
 
 /// One failed run with two nodes, whose texts would like to be scripts.
-async fn filled(place: &Place) -> difylog::domain::WorkflowRun {
+pub(super) async fn filled(place: &Place) -> difylog::domain::WorkflowRun {
     let hostile = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>";
     let created_at = records::later(now(), -3_600_000_000);
     let mut run = records::ended(records::run(place.tenant_id, records::app(), created_at), 2_000_000);

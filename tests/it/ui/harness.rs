@@ -94,12 +94,16 @@ impl Place {
 
     /// Over the engine under test.
     pub async fn over_engine() -> Self {
-        let url = crate::support::site::needed("DIFYLOG_TEST_ENGINE_URL");
+        let tenant_id = records::tenant();
+        Self::over_engine_at(crate::support::site::needed("DIFYLOG_TEST_ENGINE_URL"), tenant_id, keys(tenant_id)).await
+    }
+
+    /// Over an engine, of a tenant that is known already, with these keys.
+    pub async fn over_engine_at(url: String, tenant_id: TenantId, keys: Vec<ApiKey>) -> Self {
         let prefix = format!("t{}-ui", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let settings = ElasticSettings { hosts: vec![url], prefix, replicas: 0, ..ElasticSettings::default() };
         let store = Arc::new(ElasticStore::new(settings).unwrap());
-        let (tenant_id, folder) = (records::tenant(), tempfile::tempdir().unwrap());
-        let keys = keys(tenant_id);
+        let folder = tempfile::tempdir().unwrap();
         Self::over(store.clone(), (store.clone(), store), folder, (tenant_id, keys), Beside::default()).await
     }
 

@@ -102,7 +102,7 @@ async fn a_word_is_found_and_marked_and_what_is_not_there_is_said() {
     }
 }
 
-async fn long_run(place: &Place) -> (difylog::domain::WorkflowRun, Vec<difylog::domain::NodeExecution>) {
+pub(super) async fn long_run(place: &Place) -> (difylog::domain::WorkflowRun, Vec<difylog::domain::NodeExecution>) {
     let mut run =
         records::ended(records::run(place.tenant_id, records::app(), records::at("2025-12-20T11:00:00Z")), 60_000_000);
     run.graph = records::json(
