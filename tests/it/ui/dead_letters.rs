@@ -113,13 +113,13 @@ async fn letters_are_for_keys_that_operate_and_show_no_text() {
     let mut client = place.signed_in(OPERATE_KEY).await;
     assert!(client.page("/ui/workspaces").await.contains("href=\"/ui/dead-letters\""));
     let page = client.page("/ui/dead-letters").await;
-    assert!(page.contains("<strong>6</strong> letters") && page.contains("A field has the wrong type"), "{page}");
+    assert!(page.contains("<strong>6</strong> found") && page.contains("A field has the wrong type"), "{page}");
     let letters = letters_of(&page);
     assert_eq!(letters.len(), 6, "{page}");
     let few = client.page("/ui/dead-letters?reason=undecodable-body").await;
-    assert!(few.contains("<strong>2</strong> letters") && letters_of(&few).len() == 2, "{few}");
+    assert!(few.contains("<strong>2</strong> found") && letters_of(&few).len() == 2, "{few}");
     let ours = client.page(&format!("/ui/dead-letters?tenant_id={}", place.tenant_id)).await;
-    assert!(ours.contains("<strong>4</strong> letters"), "{ours}");
+    assert!(ours.contains("<strong>4</strong> found"), "{ours}");
     for letter in &letters {
         let shown = client.page(letter).await;
         assert!(shown.contains("<h1>Letter") && !shown.contains("secret") && !shown.contains('\u{202e}'), "{shown}");

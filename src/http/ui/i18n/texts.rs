@@ -177,8 +177,8 @@ texts! {
     run_gone: "its run is not stored", "运行记录不存在";
     // System
     system: "System", "系统";
-    system_lead: "What `difylog status` sees, without hosts and reasons: those are in the command and the log.",
-        "与 `difylog status` 相同，但不含主机名与原因；详情请见该命令与日志。";
+    system_lead: "What the command “difylog status” sees, without hosts and reasons: those are in the command and the log.",
+        "与命令“difylog status”相同，但不含主机名与原因；详情请见该命令与日志。";
     reachable: "reachable", "可用";
     unseen: "cannot be seen now", "暂时无法查看";
     store: "Store", "存储";
@@ -215,12 +215,12 @@ texts! {
     all_runs: "All of them, to search and export", "查看全部（可搜索与导出）";
     // Dead letters
     dead_letters: "Dead letters", "死信";
-    dead_letters_lead: "Messages that were refused, as `difylog dlq` lists them. A letter waits until its cause is mended and it is replayed, or until it is deleted.",
-        "被拒绝的消息，与 `difylog dlq` 所列相同。死信会保留，直到原因解决后重放，或被删除。";
+    dead_letters_lead: "Messages that were refused, as the command “difylog dlq” lists them. A letter waits until its cause is mended and it is replayed, or until it is deleted.",
+        "被拒绝的消息，与命令“difylog dlq”所列相同。死信会保留，直到原因解决后重放，或被删除。";
     no_letters: "No dead letters", "没有死信";
     no_letters_hint: "Nothing was refused, or everything was replayed.", "没有消息被拒绝，或已全部重放。";
     no_letters_view: "No letter fits these filters.", "没有符合筛选条件的死信。";
-    letters_found: "letters", "封死信";
+    letters_found: "found", "封死信";
     letters_walked: "Only the first letters of the queue were looked at; behind them there are", "只查看了队列前面的死信，其后还有";
     reason: "Reason", "原因";
     reason_unknown: "A reason that this version does not know.", "此版本不认识的原因。";
