@@ -1,6 +1,8 @@
 //! A proxy in front of an engine that can take the engine's place: full disk, rights to read only, a redirect, gone.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -25,6 +27,8 @@ pub enum Mode {
     Redirect,
     /// Nothing is answered but that there is nobody.
     Gone,
+    /// Bulk requests reach the engine only once there is another mode.
+    Held,
 }
 
 #[derive(Clone)]
@@ -32,10 +36,13 @@ struct Shared {
     engine: String,
     client: reqwest::Client,
     mode: Arc<Mutex<Mode>>,
+    held: Arc<AtomicUsize>,
 }
 
 pub struct EngineProxy {
     pub url: String,
+    /// Bulk requests that were held so far.
+    pub held: Arc<AtomicUsize>,
     mode: Arc<Mutex<Mode>>,
     task: JoinHandle<()>,
 }
@@ -46,11 +53,12 @@ impl EngineProxy {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let mode = Arc::new(Mutex::new(Mode::Pass));
-        let shared = Shared { engine, client, mode: Arc::clone(&mode) };
+        let held = Arc::<AtomicUsize>::default();
+        let shared = Shared { engine, client, mode: Arc::clone(&mode), held: Arc::clone(&held) };
         let router =
             Router::new().fallback(answer).layer(axum::extract::DefaultBodyLimit::disable()).with_state(shared);
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, mode, task }
+        Self { url, held, mode, task }
     }
 
     pub fn set(&self, mode: Mode) {
@@ -80,6 +88,13 @@ async fn answer(State(shared): State<Shared>, method: Method, uri: Uri, headers:
             (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, format!("{}{uri}", shared.engine))]).into_response()
         }
         Mode::Gone => StatusCode::BAD_GATEWAY.into_response(),
+        Mode::Held if bulk => {
+            shared.held.fetch_add(1, Ordering::Relaxed);
+            while *shared.mode.lock().unwrap_or_else(PoisonError::into_inner) == Mode::Held {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            pass(&shared, method, &uri, &headers, body).await
+        }
         _ => pass(&shared, method, &uri, &headers, body).await,
     }
 }
