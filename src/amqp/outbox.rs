@@ -322,3 +322,26 @@ fn destination(message: &Outgoing, is_letter: bool, why: &str) -> String {
          it, or restart difylog, which declares it, or take forward_to out of the settings"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_gets_nowhere_names_the_setting_and_what_to_do() {
+        let message = Outgoing {
+            exchange: "".into(),
+            routing_key: "celery.legacy".into(),
+            properties: lapin::BasicProperties::default(),
+            body: bytes::Bytes::new(),
+        };
+        let forwarded = destination(&message, false, "no queue gets it");
+        for part in
+            ["celery.legacy", "amqp.queues[].forward_to", "no queue gets it", "declares it", "take forward_to out"]
+        {
+            assert!(forwarded.contains(part), "no {part:?} in {forwarded}");
+        }
+        let letter = destination(&message, true, "the broker closed the channel");
+        assert!(letter.contains("amqp.dead_letter_exchange") && letter.contains("closed the channel"), "{letter}");
+    }
+}
