@@ -164,6 +164,25 @@ async fn a_store_that_cannot_be_read_says_nothing_of_this_machine() {
     }
 }
 
+/// The image asks whatever role it runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_images_health_check_asks_serve_on_its_own_port() {
+    let mut serving = Serving::start(site().await).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/docker/healthcheck");
+    let check = |pid: u32, listen: &str| {
+        let mut command = Command::new("sh");
+        command.args([script, &pid.to_string()]).env("DIFYLOG__SERVE__LISTEN", listen);
+        // Nobody listens there: the port of a worker, which this is none of.
+        command.env("DIFYLOG__HTTP__LISTEN", "127.0.0.1:9").status().unwrap().success()
+    };
+    let (pid, address) = (serving.child.id(), serving.address.clone());
+    assert!(check(pid, &address), "it answers");
+    assert!(!check(pid, "127.0.0.1:9"), "nobody answers");
+    assert!(check(std::process::id(), "127.0.0.1:9"), "a command that ends by itself is not asked");
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+}
+
 /// Old programs only need it low.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_soft_limit_of_open_files_is_raised() {
