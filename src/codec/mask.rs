@@ -2,9 +2,11 @@
 //! every document is masked on its way out, so that no answer can forget it; keywords are still found in what is masked, so
 //! that whoever may search can guess. With `redact`, records are masked before they are stored, and nothing can be guessed.
 
+use std::fmt;
+
 use regex::Regex;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::domain::document::PayloadField;
 use crate::domain::{Document, Extra, JsonText, Record};
@@ -14,8 +16,11 @@ const MASKED: &str = "***";
 /// Larger payloads are masked whole: looking into them would take many times their bytes.
 const MOST_BYTES: usize = 16 << 20;
 
+/// What lies deeper is masked whole: each level is read once more.
+const MOST_DEPTH: usize = 128;
+
 /// What is masked.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskSettings {
     /// A name, which is masked wherever a payload has it; or a path from the payload's own name on, such as
@@ -126,8 +131,8 @@ impl Mask {
         if text.len() > MOST_BYTES {
             return Some(format!("\"{MASKED} ({} bytes)\"", text.len()));
         }
-        match serde_json::from_str::<Value>(text) {
-            Ok(mut value) => self.value(&mut value, &mut vec![name.to_lowercase()]).then(|| value.to_string()),
+        match serde_json::from_str::<&RawValue>(text) {
+            Ok(value) => self.value(value, &mut vec![name.to_lowercase()]),
             Err(_) => self.text(text),
         }
     }
@@ -144,55 +149,84 @@ impl Mask {
         masked
     }
 
-    /// Returns whether something was masked.
-    fn value(&self, value: &mut Value, path: &mut Vec<String>) -> bool {
-        match value {
-            Value::Object(members) => {
-                let mut any = false;
-                for (name, member) in members.iter_mut() {
-                    any |= self.member(name.to_lowercase(), member, path);
-                }
-                any
+    /// Returns a value with what is to be masked in it masked; `None` if there is nothing. What is not masked keeps its spelling:
+    /// numbers of any length, names that come twice.
+    fn value(&self, value: &RawValue, path: &mut Vec<String>) -> Option<String> {
+        if path.len() > MOST_DEPTH {
+            return Some(quoted(MASKED));
+        }
+        let text = value.get();
+        match text.as_bytes().first() {
+            Some(b'{') => {
+                let Ok(Members(members)) = serde_json::from_str(text) else { return Some(quoted(MASKED)) };
+                let masked: Vec<_> =
+                    members.iter().map(|(name, member)| self.member(name.to_lowercase(), member, path)).collect();
+                let spelled = |(position, (name, member)): (usize, &(String, &RawValue))| {
+                    let member = masked.get(position).and_then(Option::as_deref).unwrap_or(member.get());
+                    [&quoted(name), ":", member].concat()
+                };
+                let all = || members.iter().enumerate().map(spelled).collect::<Vec<_>>().join(",");
+                masked.iter().any(Option::is_some).then(|| format!("{{{}}}", all()))
             }
-            Value::Array(items) => {
-                let mut any = false;
-                for (place, item) in items.iter_mut().enumerate() {
-                    any |= self.member(place.to_string(), item, path);
-                }
-                any
+            Some(b'[') => {
+                let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(text) else { return Some(quoted(MASKED)) };
+                let masked: Vec<_> =
+                    items.iter().enumerate().map(|(place, item)| self.member(place.to_string(), item, path)).collect();
+                let spelled = |(item, masked): (&&RawValue, &Option<String>)| {
+                    masked.clone().unwrap_or_else(|| item.get().to_owned())
+                };
+                let all = || items.iter().zip(&masked).map(spelled).collect::<Vec<_>>().join(",");
+                masked.iter().any(Option::is_some).then(|| format!("[{}]", all()))
             }
-            Value::String(text) => match self.text(text) {
-                Some(masked) => {
-                    *text = masked;
-                    true
-                }
-                None => false,
-            },
-            Value::Number(number) => {
-                // A number may be what a pattern means: of a card, of a telephone.
-                let matches = self.text(&number.to_string()).is_some();
-                if matches {
-                    *value = MASKED.into();
-                }
-                matches
+            Some(b'"') => {
+                let Ok(text) = serde_json::from_str::<String>(text) else { return Some(quoted(MASKED)) };
+                self.text(&text).map(|masked| quoted(&masked))
             }
-            _ => false,
+            // A number may be what a pattern means: of a card, of a telephone.
+            Some(b'-' | b'0'..=b'9') => self.text(text).map(|_| quoted(MASKED)),
+            _ => None,
         }
     }
 
-    fn member(&self, name: String, member: &mut Value, path: &mut Vec<String>) -> bool {
+    fn member(&self, name: String, member: &RawValue, path: &mut Vec<String>) -> Option<String> {
         path.push(name);
         let is_named = path.last().is_some_and(|name| self.names.contains(name));
         let is_meant = is_named || self.paths.iter().any(|known| fits(known, path));
-        let any = if is_meant {
-            *member = MASKED.into();
-            true
-        } else {
-            self.value(member, path)
-        };
+        let masked = if is_meant { Some(quoted(MASKED)) } else { self.value(member, path) };
         path.pop();
-        any
+        masked
     }
+}
+
+/// The members of an object in their order, the same name twice included.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl<'de> Visitor<'de> for Read {
+            type Value = Members<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Read)
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 fn fits(known: &[String], path: &[String]) -> bool {
@@ -230,8 +264,21 @@ mod tests {
         assert_eq!(masked(&[], &["sec.et"], "no json: secret"), "no json: ***");
         let large = format!("\"{}\"", "x".repeat(MOST_BYTES));
         assert!(masked(&["a"], &[], &large).len() < 40);
-        let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
-        assert_eq!(masked(&["a"], &[], &deep), deep);
+        let deep = |depth: usize, value: &str| format!("{}{value}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(masked(&["a"], &[], &deep(127, "1")), deep(127, "1"));
+        assert_eq!(masked(&["a"], &[], &deep(120, r#"{"a": 1}"#)), deep(120, r#"{"a":"***"}"#));
+        assert_eq!(
+            masked(&["a"], &[], &deep(5000, r#"{"a": 1}"#)),
+            deep(128, r#""***""#),
+            "too deep to be looked into"
+        );
+    }
+
+    #[test]
+    fn what_is_not_masked_keeps_its_spelling_beside_what_is() {
+        let json = r#"{"a": 1.50, "n": 123456789012345678901234567890, "é": "\u00e9", "a": [1e-09, {"password": 1}], "z": {"x" : 1}}"#;
+        let shown = r#"{"a":1.50,"n":123456789012345678901234567890,"é":"\u00e9","a":[1e-09,{"password":"***"}],"z":{"x" : 1}}"#;
+        assert_eq!(masked(&["password"], &[], json), shown);
     }
 
     #[test]
