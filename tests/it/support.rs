@@ -3,6 +3,7 @@
 pub mod app_records;
 pub mod corpus;
 pub mod effort;
+pub mod engine;
 pub mod engine_proxy;
 pub mod expected_rows;
 pub mod keys;

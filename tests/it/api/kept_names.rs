@@ -4,14 +4,9 @@ use difylog::domain::{AppId, Record, RecordId, TenantId};
 use serde_json::Value;
 
 use crate::api::serving::{KEY, Serving};
-use crate::support::postgres::{Postgres, Schema};
+use crate::support::postgres::{NAMES, Postgres, Schema};
 use crate::support::records;
 use crate::support::site::{Site, StoreUnderTest};
-
-const TABLES: &str = "CREATE TABLE apps (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, name varchar NOT NULL, \
-    mode varchar NOT NULL, icon_type varchar, icon varchar);
-    CREATE TABLE tenants (id uuid PRIMARY KEY, name varchar NOT NULL);
-    CREATE TABLE tenant_account_joins (tenant_id uuid, account_id uuid);";
 
 struct Kept {
     postgres: Postgres,
@@ -27,7 +22,7 @@ struct Kept {
 impl Kept {
     async fn new(store: &StoreUnderTest) -> Self {
         let postgres = Postgres::empty(Schema::V12);
-        postgres.sql(TABLES);
+        postgres.sql(NAMES);
         let more = format!(
             "[postgres]\nurl = \"{}\"\n[log]\nfilter = \"info\"\n[serve]\nkeep_names = true\n[[serve.keys]]\nname = \"k\"\n\
              sha256 = \"{}\"\nadmin = true\n",

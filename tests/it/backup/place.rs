@@ -16,6 +16,7 @@ use difylog::telemetry::{Clock, system_clock};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::support::engine;
 use crate::support::records;
 use crate::support::site::needed;
 
@@ -153,30 +154,11 @@ impl Place {
     pub async fn put_behind_aliases(&self, month: &str) {
         let Settings::Engine(settings, _) = &self.settings else { panic!("files have no aliases") };
         let (url, prefix) = (&settings.hosts[0], &settings.prefix);
-        let client = reqwest::Client::new();
-        let call = async |method: reqwest::Method, path: String, body: serde_json::Value| {
-            let mut request = client.request(method, format!("{url}/{path}"));
-            // Elasticsearch takes no body where it expects none.
-            if !body.is_null() {
-                request = request.json(&body);
-            }
-            let answer = request.send().await.unwrap();
-            let status = answer.status();
-            let text = answer.text().await.unwrap();
-            assert!(status.is_success(), "{path}: {text}");
-            text
-        };
-        let body = serde_json::Value::Null;
-        let names = call(reqwest::Method::GET, format!("_cat/indices/{prefix}-*{month}?h=index"), body.clone()).await;
+        let path = format!("/_cat/indices/{prefix}-*{month}?h=index");
+        let names = engine::call(url, reqwest::Method::GET, &path, serde_json::Value::Null).await;
         assert!(names.lines().count() > 1, "{names}");
         for index in names.lines() {
-            let blocked = serde_json::json!({ "index.blocks.write": true });
-            call(reqwest::Method::PUT, format!("{index}/_settings"), blocked).await;
-            let open = serde_json::json!({ "settings": { "index.blocks.write": null } });
-            let behind = format!("behind-{index}");
-            call(reqwest::Method::PUT, format!("{index}/_clone/{behind}?wait_for_active_shards=1"), open).await;
-            call(reqwest::Method::DELETE, index.to_owned(), body.clone()).await;
-            call(reqwest::Method::PUT, format!("{behind}/_alias/{index}"), body.clone()).await;
+            engine::put_behind_an_alias(url, index, &format!("behind-{index}")).await;
         }
     }
 

@@ -13,6 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::contract::engine::settings;
+use crate::support::engine;
 use crate::support::engine_proxy::{EngineProxy, Mode};
 use crate::support::records::{self, app, at, run, tenant};
 
@@ -20,7 +21,6 @@ use crate::support::records::{self, app, at, run, tenant};
 struct Bench {
     settings: ElasticSettings,
     store: ElasticStore,
-    engine: reqwest::Client,
 }
 
 impl Bench {
@@ -28,21 +28,12 @@ impl Bench {
         let settings = settings(purpose, Tenancy::Dedicated);
         let store = ElasticStore::new(settings.clone()).unwrap();
         store.install().await.unwrap();
-        let engine = reqwest::Client::new();
-        Self { settings, store, engine }
+        Self { settings, store }
     }
 
     /// A call to the engine; the answer's text.
     async fn call(&self, method: Method, path: &str, body: Value) -> String {
-        let mut request = self.engine.request(method, format!("{}{path}", self.settings.hosts[0]));
-        if !body.is_null() {
-            request = request.json(&body);
-        }
-        let answer = request.send().await.unwrap();
-        let status = answer.status();
-        let text = answer.text().await.unwrap();
-        assert!(status.is_success(), "{path}: {text}");
-        text
+        engine::call(&self.settings.hosts[0], method, path, body).await
     }
 
     async fn get(&self, path: &str) -> Value {

@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::contract::engine::settings;
+use crate::support::engine::{self, put_behind_an_alias};
 use crate::support::records::{self, app, at, run, tenant};
 
 /// A store that is set up, and the engine behind its back.
@@ -25,19 +26,12 @@ impl Site {
     }
 
     async fn try_call(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
-        let url = format!("{}{path}", self.settings.hosts[0]);
-        let request = reqwest::Client::new().request(method, url);
-        // Elasticsearch refuses a body where it expects none.
-        let request =
-            if body.as_object().is_some_and(serde_json::Map::is_empty) { request } else { request.json(body) };
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
+        let (status, text) = engine::try_call(&self.settings.hosts[0], method, path, body).await;
+        (status, serde_json::from_str(&text).unwrap())
     }
 
     async fn call(&self, method: Method, path: &str, body: Value) -> Value {
-        let (status, answer) = self.try_call(method, path, &body).await;
-        assert!(status < 300, "{path}: {answer}");
-        answer
+        serde_json::from_str(&engine::call(&self.settings.hosts[0], method, path, body).await).unwrap()
     }
 
     async fn has(&self, index: &str) -> bool {
@@ -50,16 +44,6 @@ impl Site {
     }
 }
 
-/// Copies a month's runs into an index of another name and lets an alias stand for them, as after a shrink.
-async fn put_behind_an_alias(site: &Site, index: &str, behind: &str) {
-    let block = json!({ "index.blocks.write": true });
-    site.call(Method::PUT, &format!("/{index}/_settings"), block).await;
-    let settings = json!({ "settings": { "index.blocks.write": null } });
-    site.call(Method::PUT, &format!("/{index}/_clone/{behind}?wait_for_active_shards=1"), settings).await;
-    site.call(Method::DELETE, &format!("/{index}"), json!({})).await;
-    site.call(Method::PUT, &format!("/{behind}/_alias/{index}"), json!({})).await;
-}
-
 #[tokio::test]
 async fn a_month_behind_an_alias_is_a_month_like_any_other() {
     let site = Site::new("alias").await;
@@ -70,7 +54,7 @@ async fn a_month_behind_an_alias_is_a_month_like_any_other() {
     site.store.apply(&records::actions(first.clone())).await.unwrap();
     let index = format!("{}-workflow-runs-{tenant}-2026.10", site.settings.prefix);
     let behind = format!("shrunk-{}-1", site.settings.prefix);
-    put_behind_an_alias(&site, &index, &behind).await;
+    put_behind_an_alias(&site.settings.hosts[0], &index, &behind).await;
 
     // A worker that has just started knows nothing yet.
     let worker = ElasticStore::new(site.settings.clone()).unwrap();
@@ -103,7 +87,7 @@ async fn an_index_that_serves_others_too_is_not_dropped_with_a_month() {
     site.store.apply(&records::actions(record.clone())).await.unwrap();
     let index = format!("{}-workflow-runs-{}-2026.10", site.settings.prefix, record.tenant_id());
     let behind = format!("shrunk-{}-2", site.settings.prefix);
-    put_behind_an_alias(&site, &index, &behind).await;
+    put_behind_an_alias(&site.settings.hosts[0], &index, &behind).await;
     site.call(Method::PUT, &format!("/{behind}/_alias/{}-audit", site.settings.prefix), json!({})).await;
     let Err(StoreError::Unavailable(words)) = site.store.drop_month(record.month()).await else { panic!("refused") };
     assert!(words.contains(&behind) && words.contains(&index), "{words}");

@@ -10,6 +10,12 @@ use uuid::Uuid;
 
 use crate::support::site::needed;
 
+/// The tables that names come from, beside those of the schema.
+pub const NAMES: &str = "CREATE TABLE apps (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, name varchar NOT NULL, \
+    mode varchar NOT NULL, icon_type varchar, icon varchar);
+    CREATE TABLE tenants (id uuid PRIMARY KEY, name varchar NOT NULL);
+    CREATE TABLE tenant_account_joins (tenant_id uuid NOT NULL, account_id uuid NOT NULL);";
+
 /// Which of Dify's schemas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Schema {

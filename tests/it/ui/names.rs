@@ -7,13 +7,8 @@ use difylog::postgres::{Database, PostgresSettings};
 use difylog::query::DifyDirectory;
 
 use super::harness::{ADMIN_KEY, Beside, Place, TENANT_KEY, now};
-use crate::support::postgres::{Postgres, Schema};
+use crate::support::postgres::{NAMES, Postgres, Schema};
 use crate::support::records;
-
-const TABLES: &str = "CREATE TABLE apps (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, name varchar NOT NULL, \
-    mode varchar NOT NULL, icon_type varchar, icon varchar);
-    CREATE TABLE tenants (id uuid PRIMARY KEY, name varchar NOT NULL);
-    CREATE TABLE tenant_account_joins (tenant_id uuid NOT NULL, account_id uuid NOT NULL);";
 
 async fn failed_run(place: &Place, tenant_id: TenantId) -> difylog::domain::WorkflowRun {
     let created_at = records::later(now(), -3_600_000_000);
@@ -44,7 +39,7 @@ fn screens(run: &difylog::domain::WorkflowRun) -> [String; 8] {
 #[tokio::test(flavor = "multi_thread")]
 async fn apps_and_workspaces_are_called_by_their_names() {
     let postgres = Postgres::empty(Schema::V12);
-    postgres.sql(TABLES);
+    postgres.sql(NAMES);
     let directory = DifyDirectory::new(postgres.database()).within(Duration::from_secs(30));
     let place = Place::beside(Beside::directory(directory)).await;
     let foreign = records::tenant();

@@ -7,14 +7,10 @@ use difylog::query::DifyDirectory;
 use serde_json::{Value, json};
 
 use super::harness::{Beside, Place, TENANT_KEY, now};
-use crate::support::postgres::{Postgres, Schema};
+use crate::support::postgres::{NAMES, Postgres, Schema};
 use crate::support::records;
 
-const TABLES: &str = "CREATE TABLE apps (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, name varchar NOT NULL, \
-    mode varchar NOT NULL, icon_type varchar, icon varchar);
-    CREATE TABLE tenants (id uuid PRIMARY KEY, name varchar NOT NULL);
-    CREATE TABLE tenant_account_joins (tenant_id uuid NOT NULL, account_id uuid NOT NULL);
-    CREATE TABLE messages (id uuid PRIMARY KEY, app_id uuid NOT NULL, conversation_id uuid NOT NULL, \
+const MESSAGES: &str = "CREATE TABLE messages (id uuid PRIMARY KEY, app_id uuid NOT NULL, conversation_id uuid NOT NULL, \
     workflow_run_id uuid, created_at timestamp NOT NULL);";
 
 /// Turns of one conversation, the oldest first.
@@ -47,7 +43,8 @@ fn insert(postgres: &Postgres, runs: &[WorkflowRun], conversation: impl std::fmt
 
 async fn filled() -> (Place, Postgres, Vec<WorkflowRun>, Vec<WorkflowRun>) {
     let postgres = Postgres::empty(Schema::V12);
-    postgres.sql(TABLES);
+    postgres.sql(NAMES);
+    postgres.sql(MESSAGES);
     let directory = DifyDirectory::new(postgres.database()).within(Duration::from_secs(30));
     let place = Place::beside(Beside::directory(directory)).await;
     let foreign = records::tenant();
