@@ -159,24 +159,16 @@ impl Mask {
         match text.as_bytes().first() {
             Some(b'{') => {
                 let Ok(Members(members)) = serde_json::from_str(text) else { return Some(quoted(MASKED)) };
-                let masked: Vec<_> =
-                    members.iter().map(|(name, member)| self.member(name.to_lowercase(), member, path)).collect();
-                let spelled = |(position, (name, member)): (usize, &(String, &RawValue))| {
-                    let member = masked.get(position).and_then(Option::as_deref).unwrap_or(member.get());
-                    [&quoted(name), ":", member].concat()
+                let part = |(name, member): (String, _)| {
+                    let masked = self.member(name.to_lowercase(), member, path);
+                    (Some(name), member, masked)
                 };
-                let all = || members.iter().enumerate().map(spelled).collect::<Vec<_>>().join(",");
-                masked.iter().any(Option::is_some).then(|| format!("{{{}}}", all()))
+                joined(["{", "}"], members.into_iter().map(part).collect())
             }
             Some(b'[') => {
                 let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(text) else { return Some(quoted(MASKED)) };
-                let masked: Vec<_> =
-                    items.iter().enumerate().map(|(place, item)| self.member(place.to_string(), item, path)).collect();
-                let spelled = |(item, masked): (&&RawValue, &Option<String>)| {
-                    masked.clone().unwrap_or_else(|| item.get().to_owned())
-                };
-                let all = || items.iter().zip(&masked).map(spelled).collect::<Vec<_>>().join(",");
-                masked.iter().any(Option::is_some).then(|| format!("[{}]", all()))
+                let part = |(place, item): (usize, _)| (None, item, self.member(place.to_string(), item, path));
+                joined(["[", "]"], items.into_iter().enumerate().map(part).collect())
             }
             Some(b'"') => {
                 let Ok(text) = serde_json::from_str::<String>(text) else { return Some(quoted(MASKED)) };
@@ -196,6 +188,24 @@ impl Mask {
         path.pop();
         masked
     }
+}
+
+/// What an object or an array holds: the name, if it is a member, the value, and the value as it is masked.
+type Part<'v> = (Option<String>, &'v RawValue, Option<String>);
+
+/// Returns an object or an array with what of it is masked; `None` if nothing is.
+fn joined([open, close]: [&str; 2], parts: Vec<Part<'_>>) -> Option<String> {
+    if parts.iter().all(|(.., masked)| masked.is_none()) {
+        return None;
+    }
+    let spelled = |(name, value, masked): Part<'_>| {
+        let value = masked.unwrap_or_else(|| value.get().to_owned());
+        match name {
+            Some(name) => [&quoted(&name), ":", &value].concat(),
+            None => value,
+        }
+    };
+    Some([open, &parts.into_iter().map(spelled).collect::<Vec<_>>().join(","), close].concat())
 }
 
 /// The members of an object in their order, the same name twice included.
