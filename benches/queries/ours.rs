@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use difylog::domain::query::{Bounds, Direction, SortBy, TextField, TextFilter, TimeRange};
-use difylog::query::{AppLogQuery, DailyQuery, LogService, NoDirectory, RunList, RunQuery, SearchPage, ServicePorts};
+use difylog::query::{
+    AppLogQuery, COUNT_TO, DailyQuery, LogService, NoDirectory, RunList, RunQuery, SearchPage, ServicePorts,
+};
 use difylog::store::Store;
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::telemetry::system_clock;
@@ -75,8 +77,13 @@ impl Ours {
                     total_tokens: Bounds::default(),
                     text: Some(TextFilter { keyword: subject.keyword(keyword), fields }),
                 };
-                let page =
-                    SearchPage { sort: SortBy::CreatedAt, direction: Direction::Descending, cursor: None, limit: 20 };
+                let page = SearchPage {
+                    sort: SortBy::CreatedAt,
+                    direction: Direction::Descending,
+                    cursor: None,
+                    limit: 20,
+                    count_to: Some(COUNT_TO),
+                };
                 logs.search_runs(&query, &page).await.unwrap().total.value
             }
         }

@@ -12,7 +12,7 @@ use crate::config::Loaded;
 use crate::domain::query::{Direction, SortBy, TextField, TextFilter, TimeRange};
 use crate::domain::{AppId, TenantId, Timestamp};
 use crate::query::columns::RecordRow;
-use crate::query::{Hits, NodeQuery, RunQuery, SearchPage, Snippet};
+use crate::query::{COUNT_TO, Hits, NodeQuery, RunQuery, SearchPage, Snippet};
 
 #[derive(Debug, Args)]
 pub(super) struct SearchArguments {
@@ -94,6 +94,7 @@ pub(super) async fn search(arguments: SearchArguments, loaded: &Loaded) -> Resul
         direction: Direction::Descending,
         cursor: arguments.cursor,
         limit: arguments.limit.into(),
+        count_to: Some(COUNT_TO),
     };
     if arguments.nodes {
         let query = NodeQuery { app_id, statuses, created, text, ..NodeQuery::default() };

@@ -10,8 +10,8 @@ mod scope;
 mod tally;
 
 pub use answer::{
-    AppLogPage, AppLogRow, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, NodeSummary, TenantCount,
-    Total,
+    AppLogPage, AppLogRow, Breakdown, BreakdownCounts, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket,
+    NodeSummary, TenantCount, Total,
 };
 pub use conditions::{Condition, Demand};
 pub use filter::{
@@ -21,7 +21,7 @@ pub use filter::{
 pub use keyword::Keyword;
 pub use list::{ListFilter, Summary};
 pub use scope::AppScope;
-pub use tally::{DayTallies, SpanCounts, ValueCounts};
+pub use tally::{BreakdownTally, DayTallies, SpanCounts, ValueCounts};
 
 use std::ops::Deref;
 

@@ -9,8 +9,9 @@ use super::directory::Directory;
 use super::{QueryError, ServicePorts};
 use crate::domain::document::ContentHash;
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, AppScope, Content, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket,
-    ListFilter, Lookup, NodeQuery, NodeSummary, Page, RunFilter, RunQuery, RunSummary, Scan, Scoped,
+    AppLogFilter, AppLogPage, AppScope, Breakdown, BreakdownCounts, Content, Day, DocumentPage, Facet, FacetCount,
+    Found, HistogramBucket, ListFilter, Lookup, NodeQuery, NodeSummary, Page, RunFilter, RunQuery, RunSummary, Scan,
+    Scoped, Summary,
 };
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId, Timestamp};
@@ -92,22 +93,28 @@ impl TenantReader {
         &self,
         query: &RunQuery,
         page: &Page,
-        count_to: u64,
+        count_to: Option<u64>,
     ) -> Result<Found<RunSummary>, StoreError> {
-        self.ports.logs.search_runs(&self.scoped(query), page, count_to).await
+        let list = ListFilter::Runs(self.scoped(query));
+        Ok(self.ports.logs.page(&list, page, count_to).await?.map(Summary::into_run))
     }
 
     pub(super) async fn search_nodes(
         &self,
         query: &NodeQuery,
         page: &Page,
-        count_to: u64,
+        count_to: Option<u64>,
     ) -> Result<Found<NodeSummary>, StoreError> {
-        self.ports.logs.search_nodes(&self.scoped(query), page, count_to).await
+        let list = ListFilter::Nodes(self.scoped(query));
+        Ok(self.ports.logs.page(&list, page, count_to).await?.map(Summary::into_node))
     }
 
     pub(super) async fn documents(&self, list: &HeldList, page: &Page) -> Result<DocumentPage, StoreError> {
         self.ports.logs.documents(&list.0, page).await
+    }
+
+    pub(super) async fn break_down(&self, list: &HeldList, by: &Breakdown) -> Result<BreakdownCounts, StoreError> {
+        self.ports.logs.break_down(&list.0, by).await
     }
 
     pub(super) async fn facet(

@@ -6,8 +6,8 @@ use super::cursor::List;
 use super::snippet::{Snippet, snippets};
 use super::{NodeQuery, QueryError, RunQuery, TenantLogs};
 use crate::domain::query::{
-    Content, Cursor, Direction, Facet, FacetCount, Found, HistogramBucket, ListFilter, Lookup, NodeSummary, Page,
-    Position, RunSummary, Scoped, SortBy, TextFilter, Total,
+    Breakdown, BreakdownCounts, Content, Cursor, Direction, Facet, FacetCount, Found, HistogramBucket, ListFilter,
+    Lookup, NodeSummary, Page, Position, RunSummary, Scoped, SortBy, TextFilter, Total,
 };
 use crate::domain::{Document, Kind};
 
@@ -23,6 +23,8 @@ pub struct SearchPage {
     pub cursor: Option<String>,
     /// At least 1.
     pub limit: usize,
+    /// How far the total is counted: [`COUNT_TO`]; `None`: not at all.
+    pub count_to: Option<u64>,
 }
 
 /// One row, and where its texts hold the keyword.
@@ -88,7 +90,7 @@ impl TenantLogs {
     pub async fn search_runs(&self, query: &RunQuery, page: &SearchPage) -> Result<Hits<RunSummary>, QueryError> {
         let list = List::of(&self.reader.scoped(query), page.sort, page.direction);
         let stretch = stretch(&list, page)?;
-        let found = self.reader.search_runs(query, &stretch, COUNT_TO).await?;
+        let found = self.reader.search_runs(query, &stretch, page.count_to).await?;
         let next = next(&list, &found.rows, page.limit, RunSummary::position);
         self.hits(found, page.limit, next, Kind::WorkflowRun, query.text.as_ref(), RunSummary::position).await
     }
@@ -100,7 +102,7 @@ impl TenantLogs {
     pub async fn search_nodes(&self, query: &NodeQuery, page: &SearchPage) -> Result<Hits<NodeSummary>, QueryError> {
         let list = List::of(&self.reader.scoped(query), page.sort, page.direction);
         let stretch = stretch(&list, page)?;
-        let found = self.reader.search_nodes(query, &stretch, COUNT_TO).await?;
+        let found = self.reader.search_nodes(query, &stretch, page.count_to).await?;
         let next = next(&list, &found.rows, page.limit, NodeSummary::position);
         self.hits(found, page.limit, next, Kind::NodeExecution, query.text.as_ref(), NodeSummary::position).await
     }
@@ -127,6 +129,18 @@ impl TenantLogs {
             }
         }
         Ok(Hits { hits, total: found.total, text_truncated: found.text_truncated, next })
+    }
+
+    /// Returns how many runs or node executions there are by several facets and by time, for the price of one of them.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn break_down<C>(&self, query: &C, by: &Breakdown) -> Result<BreakdownCounts, QueryError>
+    where
+        C: Clone,
+        ListFilter: From<Scoped<C>>,
+    {
+        Ok(self.reader.break_down(&self.reader.list(query), by).await?)
     }
 
     /// Returns how many runs or node executions there are per value of a facet, most frequent first.

@@ -1,7 +1,7 @@
 //! What a store answers. Every store finds records by their ids, walks over all there is, and lists runs and nodes; what else it
 //! can is a matter of its capabilities; and what is the same over every store is made of that (`shared`).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use async_trait::async_trait;
 use chrono_tz::Tz;
@@ -11,8 +11,9 @@ use super::error::StoreError;
 use super::shared::{documents, records, walks};
 use crate::domain::document::ContentHash;
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, Content, Cursor, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket,
-    ListFilter, Lookup, NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan, Summary, TenantCount,
+    AppLogFilter, AppLogPage, Breakdown, BreakdownCounts, Content, Cursor, Day, DocumentPage, Facet, FacetCount, Found,
+    HistogramBucket, ListFilter, Lookup, NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan, Summary,
+    TenantCount,
 };
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId};
@@ -45,8 +46,8 @@ pub trait LogReader: Send + Sync {
     async fn walk(&self, scan: &Scan) -> Result<Vec<Document>, StoreError>;
 
     /// Returns a page of a list: at most `page.limit` rows, fewer only at the end. With `count_to` also how many rows there
-    /// are in all, counted up to it, and whether texts were cut before they were searched. Reads no payload, unless a
-    /// keyword is looked for.
+    /// are in all, counted up to it. Where a keyword is looked for, also whether texts were cut before they were searched;
+    /// else reads no payload.
     async fn page(&self, list: &ListFilter, page: &Page, count_to: Option<u64>) -> Result<Found<Summary>, StoreError>;
 
     /// Returns what the store can do beside that. A store that does not name [`Capability::TextSearch`] refuses keywords.
@@ -74,14 +75,9 @@ pub trait LogReader: Send + Sync {
         Err(StoreError::Unsupported(Capability::Statistics))
     }
 
-    /// Returns counts per value of a facet, most frequent first (ties by value), exact; at most `limit` values.
-    async fn facet(&self, _list: &ListFilter, _facet: Facet, _limit: usize) -> Result<Vec<FacetCount>, StoreError> {
-        Err(StoreError::Unsupported(Capability::Statistics))
-    }
-
-    /// Returns counts per span of `seconds` (spans begin at multiples of it since the epoch), oldest first, empty spans
-    /// absent.
-    async fn histogram(&self, _list: &ListFilter, _seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
+    /// Returns counts per value of facets and per status and span of time, exact, all of the same rows: looking at them once
+    /// is most of what it costs, whatever they are counted by.
+    async fn break_down(&self, _list: &ListFilter, _by: &Breakdown) -> Result<BreakdownCounts, StoreError> {
         Err(StoreError::Unsupported(Capability::Statistics))
     }
 
@@ -178,6 +174,23 @@ pub trait LogReader: Send + Sync {
     /// looks into every month.
     async fn copies(&self, tenant_id: TenantId, kind: Kind, ids: &[RecordId]) -> Result<Vec<Document>, StoreError> {
         records::copies(self, tenant_id, kind, ids).await
+    }
+
+    /// Returns counts per value of a facet, most frequent first (ties by value), exact; at most `limit` values.
+    async fn facet(&self, list: &ListFilter, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError> {
+        let by = Breakdown { facets: vec![facet], values: limit, seconds: None };
+        Ok(self.break_down(list, &by).await?.facets.pop().unwrap_or_default())
+    }
+
+    /// Returns counts per span of `seconds` (spans begin at multiples of it since the epoch), oldest first, empty spans
+    /// absent.
+    async fn histogram(&self, list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
+        let by = Breakdown { seconds: Some(seconds), ..Breakdown::default() };
+        let mut spans = BTreeMap::new();
+        for bucket in self.break_down(list, &by).await?.spans.into_iter().flat_map(|(_, buckets)| buckets) {
+            *spans.entry(bucket.from).or_default() += bucket.count;
+        }
+        Ok(spans.into_iter().map(|(from, count)| HistogramBucket { from, count }).collect())
     }
 
     /// Returns a page of a list of runs.

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use super::{Cursor, Position, RunSummary};
 use crate::domain::schema::RecordRef;
-use crate::domain::{AppLog, Document, NodeExecution, Revision, Timestamp};
+use crate::domain::{AppLog, Document, Kind, NodeExecution, Revision, Timestamp};
 
 /// A node execution without its payloads.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,6 +102,41 @@ pub enum Facet {
     NodeType,
 }
 
+impl Facet {
+    /// Returns the column that has its values; `None`: the kind has no such values.
+    #[must_use]
+    pub fn column(self, kind: Kind) -> Option<&'static str> {
+        match self {
+            Self::Status => Some("status"),
+            Self::AppId => Some("app_id"),
+            Self::TriggeredFrom => Some("triggered_from"),
+            Self::CreatedBy => Some("created_by"),
+            Self::NodeType => (kind == Kind::NodeExecution).then_some("node_type"),
+        }
+    }
+}
+
+/// What rows are counted by, all in one pass over them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Breakdown {
+    pub facets: Vec<Facet>,
+    /// Values of each facet at most, the most frequent ones.
+    pub values: usize,
+    /// Seconds of a span of time; `None`: rows are not counted by time.
+    pub seconds: Option<u32>,
+}
+
+/// Rows by the values of facets and by time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BreakdownCounts {
+    /// Of each facet, in the order of the question: its values, most frequent first, ties by value. A facet that the kind does
+    /// not have has none.
+    pub facets: Vec<Vec<FacetCount>>,
+    /// Of each status, by its name: its spans that have rows, oldest first. They begin at multiples of their length since the
+    /// epoch.
+    pub spans: Vec<(Box<str>, Vec<HistogramBucket>)>,
+}
+
 /// Rows of one value of a facet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FacetCount {
@@ -122,6 +157,6 @@ pub struct HistogramBucket {
 pub struct TenantCount {
     pub tenant_id: crate::domain::TenantId,
     pub month: crate::domain::Month,
-    pub kind: crate::domain::Kind,
+    pub kind: Kind,
     pub documents: u64,
 }

@@ -4,17 +4,25 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::NaiveDate;
 
-use super::{Day, FacetCount, HistogramBucket};
+use super::{Breakdown, BreakdownCounts, Day, FacetCount, HistogramBucket};
 use crate::domain::time::InvalidTimestamp;
 use crate::domain::{RecordId, Timestamp};
+
+/// Values that are kept at least before any is dropped.
+const MANY: usize = 5_000;
 
 /// Rows per value.
 #[derive(Debug, Default)]
 pub struct ValueCounts(HashMap<Box<str>, u64>);
 
 impl ValueCounts {
-    pub fn add(&mut self, value: impl Into<Box<str>>, rows: u64) {
-        *self.0.entry(value.into()).or_default() += rows;
+    pub fn add(&mut self, value: &str, rows: u64) {
+        match self.0.get_mut(value) {
+            Some(count) => *count += rows,
+            None => {
+                self.0.insert(value.into(), rows);
+            }
+        }
     }
 
     /// Returns how many values there are.
@@ -77,6 +85,66 @@ impl SpanCounts {
     pub fn finish(self) -> Result<Vec<HistogramBucket>, InvalidTimestamp> {
         let bucket = |(micros, count)| Ok(HistogramBucket { from: Timestamp::from_micros(micros)?, count });
         self.counts.into_iter().map(bucket).collect()
+    }
+}
+
+/// What a [`Breakdown`] asks for.
+#[derive(Debug)]
+pub struct BreakdownTally {
+    limit: usize,
+    values: Vec<ValueCounts>,
+    seconds: u32,
+    spans: BTreeMap<Box<str>, SpanCounts>,
+}
+
+impl BreakdownTally {
+    /// Returns no rows yet.
+    #[must_use]
+    pub fn new(breakdown: &Breakdown) -> Self {
+        Self {
+            limit: breakdown.values,
+            values: breakdown.facets.iter().map(|_| ValueCounts::default()).collect(),
+            seconds: breakdown.seconds.unwrap_or_default(),
+            spans: BTreeMap::new(),
+        }
+    }
+
+    /// Adds rows of a value of the facet that stands at `place` in the question.
+    pub fn add_value(&mut self, place: usize, value: &str, rows: u64) {
+        if let Some(counts) = self.values.get_mut(place) {
+            counts.add(value, rows);
+        }
+    }
+
+    /// As [`Self::add_value`], where no value comes twice: of many values, those that can no longer be among the most frequent
+    /// are dropped on the way.
+    pub fn add_whole_value(&mut self, place: usize, value: &str, rows: u64) {
+        if let Some(counts) = self.values.get_mut(place) {
+            if counts.len() >= self.limit.saturating_mul(2).max(MANY) {
+                counts.keep_most_frequent(self.limit);
+            }
+            counts.add(value, rows);
+        }
+    }
+
+    /// Adds rows of a status and of the span that an instant, in microseconds, lies in.
+    pub fn add_span(&mut self, status: &str, micros: i64, rows: u64) {
+        if !self.spans.contains_key(status) {
+            self.spans.insert(status.into(), SpanCounts::new(self.seconds));
+        }
+        if let Some(spans) = self.spans.get_mut(status) {
+            spans.add(micros, rows);
+        }
+    }
+
+    /// Returns what was counted.
+    ///
+    /// # Errors
+    /// A span that begins at no instant.
+    pub fn finish(self) -> Result<BreakdownCounts, InvalidTimestamp> {
+        let facets = self.values.into_iter().map(|counts| counts.most_frequent(self.limit)).collect();
+        let spans = self.spans.into_iter().map(|(status, spans)| Ok((status, spans.finish()?)));
+        Ok(BreakdownCounts { facets, spans: spans.collect::<Result<_, _>>()? })
     }
 }
 

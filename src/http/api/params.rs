@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 use super::problem::Problem;
 use crate::domain::Timestamp;
 use crate::domain::query::{Bounds, Direction, SortBy, TextField, TextFilter, TimeRange};
-use crate::query::{NodeQuery, RunQuery, SearchPage};
+use crate::query::{COUNT_TO, NodeQuery, RunQuery, SearchPage};
 
 /// Longest keyword, in characters.
 const MAX_KEYWORD: usize = 1000;
@@ -151,6 +151,7 @@ impl Paging {
             direction: direction(self.order.as_deref())?,
             cursor: self.cursor,
             limit: limit(self.limit)?,
+            count_to: Some(COUNT_TO),
         })
     }
 }

@@ -32,13 +32,13 @@ pub(super) struct Bars {
     pub from: i64,
     pub seconds: i64,
     /// Status, and its count in each bar.
-    pub stacks: Vec<(String, Vec<u64>)>,
+    pub stacks: Vec<(Box<str>, Vec<u64>)>,
 }
 
 impl Bars {
     /// Of the buckets of each status. `created` is what was asked for; without bounds, what was found counts.
     pub(super) fn new(
-        mut found: Vec<(String, Vec<HistogramBucket>)>,
+        mut found: Vec<(Box<str>, Vec<HistogramBucket>)>,
         created: TimeRange,
         now: Timestamp,
         seconds: u32,
@@ -213,15 +213,14 @@ mod tests {
         assert_eq!(width(day, now), 1200);
         let bucket = |text, count| HistogramBucket { from: at(text), count };
         let found = vec![
-            ("succeeded".to_owned(), vec![bucket("2025-12-19T12:00:00Z", 5), bucket("2025-12-20T11:40:00Z", 2)]),
-            ("failed".to_owned(), vec![bucket("2025-12-19T12:20:00Z", 1)]),
+            ("succeeded".into(), vec![bucket("2025-12-19T12:00:00Z", 5), bucket("2025-12-20T11:40:00Z", 2)]),
+            ("failed".into(), vec![bucket("2025-12-19T12:20:00Z", 1)]),
         ];
         let bars = Bars::new(found.clone(), day, now, 1200);
-        assert_eq!(bars.stacks[0].0, "failed");
+        assert_eq!(&*bars.stacks[0].0, "failed");
         assert_eq!((0..bars.bars()).map(|bar| bar_sum(&bars, bar)).sum::<u64>(), 8);
         assert!(bars.bars() <= 73, "{}", bars.bars());
-        let years =
-            vec![("failed".to_owned(), vec![bucket("1999-01-01T00:00:00Z", 1), bucket("2025-01-01T00:00:00Z", 3)])];
+        let years = vec![("failed".into(), vec![bucket("1999-01-01T00:00:00Z", 1), bucket("2025-01-01T00:00:00Z", 3)])];
         let bars = Bars::new(years, TimeRange::default(), now, 86_400);
         assert!(bars.bars() <= 146, "{}", bars.bars());
         assert_eq!((0..bars.bars()).map(|bar| bar_sum(&bars, bar)).sum::<u64>(), 4);

@@ -23,8 +23,13 @@ pub(super) async fn choice(reader: &PageReader, run: &WorkflowRun) -> Result<Mar
     let (texts, zone) = (reader.viewer.look.texts(), reader.viewer.look.zone);
     let mut query = RunQuery { app_id: Some(run.app_id), ..RunQuery::default() };
     query.created.until = Timestamp::from_micros(run.created_at.micros() + 1).ok();
-    let page =
-        SearchPage { sort: SortBy::CreatedAt, direction: Direction::Descending, cursor: None, limit: EARLIER + 1 };
+    let page = SearchPage {
+        sort: SortBy::CreatedAt,
+        direction: Direction::Descending,
+        cursor: None,
+        limit: EARLIER + 1,
+        count_to: None,
+    };
     let earlier = reader.logs.search_runs(&query, &page).await?.hits;
     let earlier: Vec<_> = earlier.into_iter().map(|hit| hit.row).filter(|row| row.id != run.id).take(EARLIER).collect();
     Ok(html! {

@@ -1,14 +1,16 @@
 //! The parts that the explorers of runs and nodes share: search, time range, facets, pages, and what to take away.
 
+mod counts;
 mod take;
+
+pub(super) use self::counts::{Counted, ListCounts};
 
 use std::sync::OnceLock;
 
-use futures::future::try_join_all;
 use maud::{Markup, html};
 
 use super::access::PageReader;
-use super::charts::{Bars, width};
+use super::charts::Bars;
 use super::format::{count, line, short};
 use super::i18n::PageTexts;
 use super::layout::{Screen, path};
@@ -16,11 +18,11 @@ use super::names;
 use super::state::{AddressState, Span};
 use super::states::nothing;
 use super::times::time_bar;
-use crate::domain::query::{FacetCount, HistogramBucket, Total};
+use crate::domain::query::{FacetCount, Total};
 use crate::domain::{AppId, Timestamp};
 use crate::http::api::params::Paging;
 use crate::http::api::problem::Problem;
-use crate::query::{AppNames, QueryError, SearchPage, Snippet};
+use crate::query::{AppNames, SearchPage, Snippet};
 
 /// Rows of a page.
 pub(super) const ROWS: u16 = 50;
@@ -101,27 +103,6 @@ impl View<'_> {
         nothing(self.reader.viewer.look, text, longer.as_deref(), without_filters)
     }
 
-    /// Returns the bars of each status that is asked for (`wanted`; empty: of each that was found), by one question a
-    /// status.
-    pub(super) async fn bars<F>(
-        &self,
-        wanted: &[Box<str>],
-        statuses: &[FacetCount],
-        histogram: impl Fn(Box<str>, u32) -> F,
-    ) -> Result<Bars, QueryError>
-    where
-        F: Future<Output = Result<Vec<HistogramBucket>, QueryError>>,
-    {
-        let (created, now) = (self.span.created, self.reader.viewer.now);
-        let seconds = width(created, now);
-        let shown = |status: &str| wanted.is_empty() || wanted.iter().any(|one| **one == *status);
-        let stacks = statuses.iter().filter(|found| shown(&found.value)).map(|found| {
-            let buckets = histogram(found.value.clone(), seconds);
-            async { Ok::<_, QueryError>((found.value.to_string(), buckets.await?)) }
-        });
-        Ok(Bars::new(try_join_all(stacks).await?, created, now, seconds))
-    }
-
     /// Returns the facets beside what was found; `None`: nothing was.
     pub(super) fn explorer(&self, facets: &Markup, results: Option<&Results<'_>>) -> Markup {
         let texts = self.texts();
@@ -158,7 +139,8 @@ impl View<'_> {
             sort: state.owned("sort"),
             order: state.owned("order"),
         };
-        paging.page()
+        // The total comes with the other counts.
+        Ok(SearchPage { count_to: None, ..paging.page()? })
     }
 
     pub(super) fn search_bar(&self, hint: &str) -> Markup {

@@ -4,16 +4,16 @@ use std::sync::OnceLock;
 
 use axum::http::StatusCode;
 use axum::response::Response;
+use futures::TryFutureExt as _;
 use maud::{Markup, html};
 
 use super::access::PageReader;
-use super::charts::Bars;
-use super::explore::{Results, VALUES, View, apps_of, snippet};
+use super::explore::{Counted, ListCounts, Results, View, apps_of, snippet};
 use super::format::{line, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
 use super::runs::field_word;
 use super::state::AddressState;
-use crate::domain::query::{Facet, FacetCount, NodeSummary};
+use crate::domain::query::{Facet, NodeSummary};
 use crate::http::api::params::{NodeConditions, field_name};
 use crate::http::api::problem::Problem;
 use crate::query::{Hits, NodeQuery};
@@ -36,12 +36,10 @@ const KNOWN: [&str; 15] = [
     "cursor",
 ];
 
+/// What the page is made of.
 struct Found {
     hits: Hits<NodeSummary>,
-    statuses: Vec<FacetCount>,
-    types: Vec<FacetCount>,
-    apps: Vec<FacetCount>,
-    bars: Bars,
+    counts: ListCounts<3>,
 }
 
 fn query(view: &View<'_>) -> Result<NodeQuery, Problem> {
@@ -62,26 +60,19 @@ fn query(view: &View<'_>) -> Result<NodeQuery, Problem> {
 }
 
 async fn find(view: &View<'_>, query: &NodeQuery) -> Result<Found, Problem> {
-    let logs = &view.reader.logs;
-    let any_status = NodeQuery { statuses: Vec::new(), ..query.clone() };
-    let any_type = NodeQuery { node_types: Vec::new(), ..query.clone() };
-    let any_app = NodeQuery { app_id: None, ..query.clone() };
     let page = view.search_page()?;
-    let (hits, statuses, types, apps) = tokio::try_join!(
-        logs.search_nodes(query, &page),
-        logs.facet(&any_status, Facet::Status, VALUES),
-        logs.facet(&any_type, Facet::NodeType, VALUES),
-        logs.facet(&any_app, Facet::AppId, VALUES),
-    )?;
-    let mut shown = apps_of(&apps);
+    let counted = [
+        Counted::filtered(Facet::Status, query, |query| query.statuses.clear()),
+        Counted::filtered(Facet::NodeType, query, |query| query.node_types.clear()),
+        Counted::filtered(Facet::AppId, query, |query| query.app_id = None),
+    ];
+    let hits = view.reader.logs.search_nodes(query, &page).map_err(Problem::from);
+    let (hits, counts) = tokio::try_join!(hits, view.counts(query, counted))?;
+    let [_, _, apps] = &counts.facets;
+    let mut shown = apps_of(apps);
     shown.extend(hits.hits.iter().map(|hit| hit.row.app_id));
     view.learn(shown).await;
-    let bars = view.bars(&query.statuses, &statuses, |status, seconds| {
-        let of_status = NodeQuery { statuses: vec![status], ..query.clone() };
-        async move { logs.histogram(&of_status, seconds).await }
-    });
-    let bars = bars.await?;
-    Ok(Found { hits, statuses, types, apps, bars })
+    Ok(Found { hits, counts })
 }
 
 /// Returns the page.
@@ -116,15 +107,16 @@ pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Resp
     };
     let query = query(&view)?;
     let found = find(&view, &query).await?;
+    let [statuses, types, apps] = &found.counts.facets;
     let facets = html! {
-        (view.facet("status", texts.status, &found.statuses))
-        (view.facet("node_type", texts.node_type, &found.types))
-        (view.facet("app_id", texts.app, &found.apps))
+        (view.facet("status", texts.status, statuses))
+        (view.facet("node_type", texts.node_type, types))
+        (view.facet("app_id", texts.app, apps))
     };
     let results = (!found.hits.hits.is_empty()).then(|| Results {
-        bars: &found.bars,
+        bars: &found.counts.bars,
         per_span: texts.nodes_per_span,
-        total: found.hits.total,
+        total: found.counts.total,
         list: "nodes",
         table: table(&view, &found),
         next: found.hits.next.as_deref(),

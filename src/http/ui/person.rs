@@ -4,11 +4,12 @@ use std::sync::OnceLock;
 
 use axum::http::StatusCode;
 use axum::response::Response;
+use futures::TryFutureExt as _;
 use maud::{Markup, html};
 
 use super::access::PageReader;
 use super::conversation::said;
-use super::explore::{View, apps_of};
+use super::explore::{Counted, View, apps_of};
 use super::format::{line, short, status, time, took};
 use super::layout::{Screen, page as whole_page, path};
 use super::state::AddressState;
@@ -21,8 +22,6 @@ use crate::query::{Creator, RunQuery, SearchPage};
 const KNOWN: [&str; 3] = ["range", "from", "until"];
 /// Runs shown; the rest is in the explorer.
 const ROWS: usize = 30;
-/// Values of a facet.
-const VALUES: usize = 20;
 
 /// Returns the address of a creator's page.
 pub(super) fn href(reader: &PageReader, id: RecordId) -> String {
@@ -51,15 +50,16 @@ pub(super) async fn page(reader: PageReader, ids: Ids, state: AddressState) -> R
         apps: OnceLock::new(),
     };
     let query = RunQuery { created_by: Some(id), created: span.created, ..RunQuery::default() };
-    let newest = SearchPage { sort: SortBy::CreatedAt, direction: Direction::Descending, cursor: None, limit: ROWS };
+    let (sort, direction) = (SortBy::CreatedAt, Direction::Descending);
+    let newest = SearchPage { sort, direction, cursor: None, limit: ROWS, count_to: None };
     let oldest = SearchPage { direction: Direction::Ascending, limit: 1, ..newest.clone() };
-    let (found, first, apps, statuses) = tokio::try_join!(
-        logs.search_runs(&query, &newest),
-        logs.search_runs(&query, &oldest),
-        logs.facet(&query, Facet::AppId, VALUES),
-        logs.facet(&query, Facet::Status, VALUES),
+    let (found, first, counts) = tokio::try_join!(
+        logs.search_runs(&query, &newest).map_err(Problem::from),
+        logs.search_runs(&query, &oldest).map_err(Problem::from),
+        view.counts(&query, [Counted::shown(Facet::AppId), Counted::shown(Facet::Status)]),
     )?;
-    view.learn(apps_of(&apps)).await;
+    let [apps, statuses] = &counts.facets;
+    view.learn(apps_of(apps)).await;
     let creators = logs.person(id).await?;
     let mut rows = Vec::new();
     for hit in &found.hits {
@@ -73,11 +73,11 @@ pub(super) async fn page(reader: PageReader, ids: Ids, state: AddressState) -> R
             (facts(&view, creators.get(id), id, &found.hits, first.hits.first().map(|hit| &hit.row)))
             div.explorer {
                 aside { details.facets open { summary { (texts.filters) }
-                    (view.facet("status", texts.status, &statuses))
-                    (view.facet("app_id", texts.app, &apps))
+                    (view.facet("status", texts.status, statuses))
+                    (view.facet("app_id", texts.app, apps))
                 } }
                 div.results {
-                    div.above { (super::explore::total(texts, found.total)) p.take { a href=(within.href(&runs)) { (texts.all_runs) } } }
+                    div.above { (super::explore::total(texts, counts.total)) p.take { a href=(within.href(&runs)) { (texts.all_runs) } } }
                     table.rows.runs {
                         thead { tr {
                             th scope="col" { (texts.status) } th scope="col" { (texts.started) } th.wide scope="col" { (texts.app) }

@@ -4,15 +4,15 @@ use std::sync::OnceLock;
 
 use axum::http::StatusCode;
 use axum::response::Response;
+use futures::TryFutureExt as _;
 use maud::{Markup, html};
 
 use super::access::PageReader;
-use super::charts::Bars;
-use super::explore::{Results, VALUES, View, apps_of, snippet};
+use super::explore::{Counted, ListCounts, Results, View, apps_of, snippet};
 use super::format::{clipped, count, line, short, status, time, took};
 use super::layout::{Screen, page as whole_page};
 use super::state::AddressState;
-use crate::domain::query::{Facet, FacetCount, RunSummary};
+use crate::domain::query::{Facet, RunSummary};
 use crate::domain::{RecordId, printable};
 use crate::http::api::params::{RunConditions, field_name};
 use crate::http::api::problem::Problem;
@@ -40,10 +40,7 @@ const KNOWN: [&str; 15] = [
 struct Found {
     hits: Hits<RunSummary>,
     creators: Creators,
-    statuses: Vec<FacetCount>,
-    apps: Vec<FacetCount>,
-    triggers: Vec<FacetCount>,
-    bars: Bars,
+    counts: ListCounts<3>,
 }
 
 fn query(view: &View<'_>) -> Result<RunQuery, Problem> {
@@ -64,27 +61,20 @@ fn query(view: &View<'_>) -> Result<RunQuery, Problem> {
 
 async fn find(view: &View<'_>, query: &RunQuery) -> Result<Found, Problem> {
     let logs = &view.reader.logs;
-    // A facet counts what its own filter leaves out too, so that one can change one's mind.
-    let any_status = RunQuery { statuses: Vec::new(), ..query.clone() };
-    let any_app = RunQuery { app_id: None, ..query.clone() };
-    let any_trigger = RunQuery { triggered_from: Vec::new(), ..query.clone() };
     let page = view.search_page()?;
-    let (hits, statuses, apps, triggers) = tokio::try_join!(
-        logs.search_runs(query, &page),
-        logs.facet(&any_status, Facet::Status, VALUES),
-        logs.facet(&any_app, Facet::AppId, VALUES),
-        logs.facet(&any_trigger, Facet::TriggeredFrom, VALUES),
-    )?;
-    let bars = view.bars(&query.statuses, &statuses, |status, seconds| {
-        let of_status = RunQuery { statuses: vec![status], ..query.clone() };
-        async move { logs.histogram(&of_status, seconds).await }
-    });
-    let bars = bars.await?;
-    let mut shown = apps_of(&apps);
+    let counted = [
+        Counted::filtered(Facet::Status, query, |query| query.statuses.clear()),
+        Counted::filtered(Facet::AppId, query, |query| query.app_id = None),
+        Counted::filtered(Facet::TriggeredFrom, query, |query| query.triggered_from.clear()),
+    ];
+    let (hits, counts) =
+        tokio::try_join!(logs.search_runs(query, &page).map_err(Problem::from), view.counts(query, counted))?;
+    let [_, apps, _] = &counts.facets;
+    let mut shown = apps_of(apps);
     shown.extend(hits.hits.iter().map(|hit| hit.row.app_id));
     view.learn(shown).await;
     let creators = logs.creators(hits.hits.iter().map(|hit| (&*hit.row.created_by_role, hit.row.created_by))).await;
-    Ok(Found { hits, creators, statuses, apps, triggers, bars })
+    Ok(Found { hits, creators, counts })
 }
 
 /// Returns the page.
@@ -112,15 +102,16 @@ pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Resp
     };
     let query = query(&view)?;
     let found = find(&view, &query).await?;
+    let [statuses, apps, triggers] = &found.counts.facets;
     let facets = html! {
-        (view.facet("status", texts.status, &found.statuses))
-        (view.facet("app_id", texts.app, &found.apps))
-        (view.facet("triggered_from", texts.trigger, &found.triggers))
+        (view.facet("status", texts.status, statuses))
+        (view.facet("app_id", texts.app, apps))
+        (view.facet("triggered_from", texts.trigger, triggers))
     };
     let results = (!found.hits.hits.is_empty()).then(|| Results {
-        bars: &found.bars,
+        bars: &found.counts.bars,
         per_span: texts.per_span,
-        total: found.hits.total,
+        total: found.counts.total,
         list: "runs",
         table: table(&view, &found),
         next: found.hits.next.as_deref(),

@@ -22,6 +22,7 @@ pub(super) async fn markup(reader: &PageReader, run: &WorkflowRun, cursor: Optio
         direction: Direction::Ascending,
         cursor: cursor.map(str::to_owned),
         limit: PAGE,
+        count_to: None,
     };
     let hits = reader.logs.search_nodes(&query, &page).await?;
     let mut steps = Vec::new();

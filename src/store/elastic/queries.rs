@@ -29,7 +29,7 @@ use super::names::{Family, IndexPlace};
 use super::search::{EngineReader, LENIENT_COUNT, LENIENT_SEARCH};
 use crate::domain::document::ContentHash;
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, AppLogRow, Content, Cursor, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket,
+    AppLogFilter, AppLogPage, AppLogRow, Breakdown, BreakdownCounts, Content, Cursor, Day, DocumentPage, Found,
     ListFilter, Lookup, Page, RunFilter, RunSummary, Scan, Summary, TenantCount, TimeRange,
 };
 use crate::domain::record::RecordKey;
@@ -84,12 +84,8 @@ impl LogReader for ElasticStore {
         Ok(self.reader().daily(EngineQuestion::runs(filter, self.settings.search)?, zone).await?)
     }
 
-    async fn facet(&self, list: &ListFilter, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError> {
-        Ok(self.reader().facet(EngineQuestion::of(list, self.settings.search)?, facet, limit).await?)
-    }
-
-    async fn histogram(&self, list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
-        Ok(self.reader().histogram(EngineQuestion::of(list, self.settings.search)?, seconds).await?)
+    async fn break_down(&self, list: &ListFilter, by: &Breakdown) -> Result<BreakdownCounts, StoreError> {
+        Ok(self.reader().break_down(EngineQuestion::of(list, self.settings.search)?, by).await?)
     }
 
     /// Not by the shared way: a change of the tenancy can leave a record in two indices of one month.

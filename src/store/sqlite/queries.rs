@@ -15,8 +15,8 @@ use super::reader::Reads;
 use super::{admin, read, scan, texts};
 use crate::domain::document::ContentHash;
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, Cursor, Day, DocumentPage, Facet, FacetCount, Found, HistogramBucket, ListFilter, Lookup,
-    Page, RunFilter, Scan, Summary, TenantCount,
+    AppLogFilter, AppLogPage, Breakdown, BreakdownCounts, Cursor, Day, DocumentPage, Found, ListFilter, Lookup, Page,
+    RunFilter, Scan, Summary, TenantCount,
 };
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId};
@@ -62,14 +62,9 @@ impl<R: Reads> LogReader for R {
         self.reader().read(move |question| question.ask(|months| counts::daily(months, &filter, zone))).await
     }
 
-    async fn facet(&self, list: &ListFilter, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError> {
-        let list = list.clone();
-        self.reader().read(move |question| question.ask(|months| counts::facet(months, &list, facet, limit))).await
-    }
-
-    async fn histogram(&self, list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
-        let list = list.clone();
-        self.reader().read(move |question| question.ask(|months| counts::histogram(months, &list, seconds))).await
+    async fn break_down(&self, list: &ListFilter, by: &Breakdown) -> Result<BreakdownCounts, StoreError> {
+        let (list, by) = (list.clone(), by.clone());
+        self.reader().read(move |question| question.ask(|months| counts::break_down(months, &list, &by))).await
     }
 
     async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {

@@ -2,13 +2,15 @@
 
 use chrono_tz::Tz;
 use difylog::domain::query::ListFilter as Rows;
-use difylog::domain::query::{Facet, NodeFilter, RunFilter};
+use difylog::domain::query::{Breakdown, Facet, NodeFilter, RunFilter};
 
 use crate::contract::queries::{fill, questions};
 use crate::contract::subject::Subject;
 
 /// With an hour that comes twice on one of the days, of whole hours, of a quarter of an hour, and none at all.
 const ZONES: [Tz; 4] = [Tz::America__New_York, Tz::Asia__Shanghai, Tz::Asia__Kathmandu, Tz::UTC];
+
+const FACETS: [Facet; 5] = [Facet::Status, Facet::AppId, Facet::TriggeredFrom, Facet::CreatedBy, Facet::NodeType];
 
 pub async fn days_are_as_the_model_says(subject: &Subject) {
     let mut world = subject.world(8);
@@ -32,7 +34,7 @@ pub async fn facets_and_histograms_are_as_the_model_says(subject: &Subject) {
     let some: Vec<_> =
         (0..questions() / 6).flat_map(|_| [Rows::Runs(world.run_filter()), Rows::Nodes(world.node_filter())]).collect();
     for rows in all.iter().chain(&some) {
-        for facet in [Facet::Status, Facet::AppId, Facet::TriggeredFrom, Facet::CreatedBy, Facet::NodeType] {
+        for facet in FACETS {
             for limit in [1, 3, 100] {
                 let found = subject.store.facet(rows, facet, limit).await.unwrap();
                 assert_eq!(found, model.facet(rows, facet, limit), "{facet:?} {limit} {rows:?}");
@@ -42,5 +44,9 @@ pub async fn facets_and_histograms_are_as_the_model_says(subject: &Subject) {
             let found = subject.store.histogram(rows, seconds).await.unwrap();
             assert_eq!(found, model.histogram(rows, seconds), "{seconds} {rows:?}");
         }
+        let by = Breakdown { facets: FACETS.to_vec(), values: 3, seconds: Some(3_600) };
+        let found = subject.store.break_down(rows, &by).await.unwrap();
+        assert_eq!(found.facets, FACETS.map(|facet| model.facet(rows, facet, 3)), "{rows:?}");
+        assert_eq!(found.spans, model.spans(rows, 3_600), "{rows:?}");
     }
 }

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use chrono_tz::Tz;
 use difylog::domain::document::ContentHash;
 use difylog::domain::query::{
-    AppLogFilter, AppLogPage, Content, Cursor, Day, Facet, FacetCount, Found, HistogramBucket, ListFilter, Lookup,
-    MonthCount, MonthSize, Page, RunFilter, Scan, Summary, TenantCount,
+    AppLogFilter, AppLogPage, Breakdown, BreakdownCounts, Content, Cursor, Day, Found, ListFilter, Lookup, MonthCount,
+    MonthSize, Page, RunFilter, Scan, Summary, TenantCount,
 };
 use difylog::domain::record::RecordKey;
 use difylog::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
@@ -193,12 +193,8 @@ impl LogReader for MemoryStore {
         walking::daily(self, filter, zone).await
     }
 
-    async fn facet(&self, list: &ListFilter, facet: Facet, limit: usize) -> Result<Vec<FacetCount>, StoreError> {
-        walking::facet(self, list, facet, limit).await
-    }
-
-    async fn histogram(&self, list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
-        walking::histogram(self, list, seconds).await
+    async fn break_down(&self, list: &ListFilter, by: &Breakdown) -> Result<BreakdownCounts, StoreError> {
+        walking::break_down(self, list, by).await
     }
 
     async fn scan_count(&self, scan: &Scan) -> Result<u64, StoreError> {

@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta};
 use chrono_tz::Tz;
 use difylog::domain::query::{
     AppLogFilter, AppLogRow, Bounds, Day, Direction, Facet, FacetCount, HistogramBucket, ListFilter, NodeFilter,
-    NodeSummary, Page, Position, RunFilter, RunSummary, SortBy, TextField, TextFilter, Total,
+    NodeQuery, NodeSummary, Page, Position, RunFilter, RunQuery, RunSummary, SortBy, TextField, TextFilter, Total,
 };
 use difylog::domain::{AppLog, JsonText, NodeExecution, Record, RecordId, Revision, TenantId, Timestamp, WorkflowRun};
 use unicode_normalization::UnicodeNormalization as _;
@@ -127,6 +127,28 @@ impl Model {
         }
         let bucket = |(number, count)| HistogramBucket { from: Timestamp::from_micros(number * span).unwrap(), count };
         counts.into_iter().map(bucket).collect()
+    }
+
+    /// The histogram of each status.
+    pub fn spans(&self, subject: &ListFilter, seconds: u32) -> Vec<(Box<str>, Vec<HistogramBucket>)> {
+        let mut statuses: Vec<_> =
+            self.facet(subject, Facet::Status, usize::MAX).into_iter().map(|of| of.value).collect();
+        statuses.sort();
+        let of_status = |status: &str| {
+            let statuses = vec![status.into()];
+            match subject.clone() {
+                ListFilter::Runs(filter) => {
+                    let conditions = RunQuery { statuses, ..filter.conditions };
+                    ListFilter::Runs(RunFilter { conditions, ..filter })
+                }
+                ListFilter::Nodes(filter) => {
+                    let conditions = NodeQuery { statuses, ..filter.conditions };
+                    ListFilter::Nodes(NodeFilter { conditions, ..filter })
+                }
+            }
+        };
+        let spans = |status: Box<str>| (status.clone(), self.histogram(&of_status(&status), seconds));
+        statuses.into_iter().map(spans).collect()
     }
 
     /// One value of each row that is meant.

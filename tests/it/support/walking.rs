@@ -7,9 +7,9 @@ use chrono::DateTime;
 use chrono_tz::Tz;
 use difylog::domain::document::ContentHash;
 use difylog::domain::query::{
-    AppLogFilter, AppLogPage, AppLogRow, Content, Cursor, Day, DayTallies, Facet, FacetCount, Found, HistogramBucket,
-    Keyword, ListFilter, Lookup, Page, RunFilter, Scan, SpanCounts, Summary, TenantCount, TextField, TextFilter,
-    TimeRange, Total, ValueCounts,
+    AppLogFilter, AppLogPage, AppLogRow, Breakdown, BreakdownCounts, BreakdownTally, Content, Cursor, Day, DayTallies,
+    Found, Keyword, ListFilter, Lookup, Page, RunFilter, Scan, Summary, TenantCount, TextField, TextFilter, TimeRange,
+    Total,
 };
 use difylog::domain::record::RecordKey;
 use difylog::domain::schema::Value;
@@ -102,41 +102,30 @@ pub async fn daily<R: LogReader + ?Sized>(reader: &R, filter: &RunFilter, zone: 
     Ok(days.finish())
 }
 
-/// See [`LogReader::facet`].
-pub async fn facet<R: LogReader + ?Sized>(
+/// See [`LogReader::break_down`].
+pub async fn break_down<R: LogReader + ?Sized>(
     reader: &R,
     list: &ListFilter,
-    facet: Facet,
-    limit: usize,
-) -> Result<Vec<FacetCount>, StoreError> {
-    let mut counts = ValueCounts::default();
+    by: &Breakdown,
+) -> Result<BreakdownCounts, StoreError> {
+    let mut tally = BreakdownTally::new(by);
     each_listed(reader, list, |document| {
-        let name = match facet {
-            Facet::Status => "status",
-            Facet::AppId => "app_id",
-            Facet::TriggeredFrom => "triggered_from",
-            Facet::CreatedBy => "created_by",
-            Facet::NodeType => "node_type",
+        let value = |name: &str| match document.record.columns().find(|(column, _)| column.name == name)? {
+            (_, Value::Text(text)) => Some(text.to_owned()),
+            (_, Value::Id(id)) => Some(id.to_string()),
+            _ => None,
         };
-        match document.record.columns().find(|(column, _)| column.name == name) {
-            Some((_, Value::Text(text))) => counts.add(text, 1),
-            Some((_, Value::Id(id))) => counts.add(id.to_string(), 1),
-            _ => {}
+        for (place, facet) in by.facets.iter().enumerate() {
+            if let Some(value) = facet.column(list.kind()).and_then(value) {
+                tally.add_value(place, &value, 1);
+            }
+        }
+        if by.seconds.is_some() {
+            tally.add_span(&value("status").unwrap(), document.record.created_at().micros(), 1);
         }
     })
     .await?;
-    Ok(counts.most_frequent(limit))
-}
-
-/// See [`LogReader::histogram`].
-pub async fn histogram<R: LogReader + ?Sized>(
-    reader: &R,
-    list: &ListFilter,
-    seconds: u32,
-) -> Result<Vec<HistogramBucket>, StoreError> {
-    let mut spans = SpanCounts::new(seconds);
-    each_listed(reader, list, |document| spans.add(document.record.created_at().micros(), 1)).await?;
-    Ok(spans.finish().unwrap())
+    Ok(tally.finish().unwrap())
 }
 
 /// See [`LogReader::app_logs`].

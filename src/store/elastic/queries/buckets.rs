@@ -1,8 +1,10 @@
 //! Composite aggregations: every bucket, in the order of their keys, counted and not estimated.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::search::EngineReader;
 use super::Outcome;
@@ -14,12 +16,6 @@ pub(super) const BUCKETS: usize = 5_000;
 
 /// Whole numbers below it are exact as doubles, and so is every sum that stays below it.
 const EXACT: f64 = 9_007_199_254_740_992.0;
-
-#[derive(Deserialize)]
-#[serde(bound = "K: DeserializeOwned")]
-struct Groups<K> {
-    groups: Composite<K>,
-}
 
 #[derive(Deserialize)]
 #[serde(bound = "K: DeserializeOwned")]
@@ -58,28 +54,50 @@ impl Stats {
 /// Where the next page of buckets begins: after this key.
 pub(super) type AfterKey = Value;
 
+/// A page of buckets, and where the next one begins; `None`: it is the last.
+type BucketPage<K> = (Vec<Bucket<K>>, Option<AfterKey>);
+
 impl EngineReader<'_> {
-    /// Returns a page of buckets, and where the next one begins; `None`: it is the last.
+    /// Returns a page of the buckets of each grouping, which are given by their sources and where the page begins.
+    async fn pages<K: DeserializeOwned>(
+        &self,
+        question: &EngineQuestion,
+        groupings: &[(&Value, Option<&AfterKey>)],
+        aggregations: Option<&Value>,
+    ) -> Result<Vec<BucketPage<K>>, SinkFault> {
+        let mut asked = Map::new();
+        for (place, (sources, after)) in groupings.iter().enumerate() {
+            let mut composite = json!({ "size": BUCKETS, "sources": sources });
+            if let (Some(after), Some(composite)) = (after, composite.as_object_mut()) {
+                composite.insert("after".to_owned(), (*after).clone());
+            }
+            let mut grouping = json!({ "composite": composite });
+            if let (Some(aggregations), Some(grouping)) = (aggregations, grouping.as_object_mut()) {
+                grouping.insert("aggs".to_owned(), aggregations.clone());
+            }
+            asked.insert(place.to_string(), grouping);
+        }
+        let outcome: Outcome<HashMap<String, Composite<K>>> =
+            self.ask(question, json!({ "size": 0, "aggs": asked })).await?;
+        let mut answered = outcome.aggregations.unwrap_or_default();
+        let page = |place: usize| match answered.remove(&place.to_string()) {
+            Some(Composite { buckets, after_key }) => {
+                let is_last = buckets.len() < BUCKETS;
+                (buckets, after_key.filter(|_| !is_last))
+            }
+            None => (Vec::new(), None),
+        };
+        Ok((0..groupings.len()).map(page).collect())
+    }
+
+    /// Returns a page of buckets.
     pub(super) async fn buckets<K: DeserializeOwned>(
         &self,
         question: &EngineQuestion,
         sources: &Value,
-        aggregations: Option<&Value>,
         after: Option<&AfterKey>,
-    ) -> Result<(Vec<Bucket<K>>, Option<AfterKey>), SinkFault> {
-        let mut composite = json!({ "size": BUCKETS, "sources": sources });
-        if let (Some(after), Some(composite)) = (after, composite.as_object_mut()) {
-            composite.insert("after".to_owned(), after.clone());
-        }
-        let mut groups = json!({ "composite": composite });
-        if let (Some(aggregations), Some(groups)) = (aggregations, groups.as_object_mut()) {
-            groups.insert("aggs".to_owned(), aggregations.clone());
-        }
-        let body = json!({ "size": 0, "aggs": { "groups": groups } });
-        let outcome: Outcome<Groups<K>> = self.ask(question, body).await?;
-        let Some(Groups { groups }) = outcome.aggregations else { return Ok((Vec::new(), None)) };
-        let is_last = groups.buckets.len() < BUCKETS;
-        Ok((groups.buckets, groups.after_key.filter(|_| !is_last)))
+    ) -> Result<BucketPage<K>, SinkFault> {
+        Ok(self.pages(question, &[(sources, after)], None).await?.pop().unwrap_or_default())
     }
 
     /// Walks all buckets.
@@ -90,14 +108,30 @@ impl EngineReader<'_> {
         aggregations: Option<&Value>,
         mut each: impl FnMut(Bucket<K>) + Send,
     ) -> Result<(), SinkFault> {
-        let mut after = None;
-        loop {
-            let (buckets, next) = self.buckets(question, sources, aggregations, after.as_ref()).await?;
-            buckets.into_iter().for_each(&mut each);
-            match next {
-                Some(next) => after = Some(next),
-                None => return Ok(()),
+        self.each_bucket_of(question, &[((), sources.clone())], aggregations, |(), bucket| each(bucket)).await
+    }
+
+    /// Walks all buckets of several groupings of the same rows, side by side. No bucket comes twice.
+    pub(super) async fn each_bucket_of<K: DeserializeOwned, G: Sync>(
+        &self,
+        question: &EngineQuestion,
+        groupings: &[(G, Value)],
+        aggregations: Option<&Value>,
+        mut each: impl FnMut(&G, Bucket<K>) + Send,
+    ) -> Result<(), SinkFault> {
+        let mut unread: Vec<_> = groupings.iter().map(|grouping| (grouping, None)).collect();
+        while !unread.is_empty() {
+            let asked: Vec<_> = unread.iter().map(|((_, sources), after)| (sources, after.as_ref())).collect();
+            let pages = self.pages(question, &asked, aggregations).await?;
+            let mut rest = Vec::new();
+            for ((grouping, _), (buckets, next)) in unread.into_iter().zip(pages) {
+                for bucket in buckets {
+                    each(&grouping.0, bucket);
+                }
+                rest.extend(next.map(|next| (grouping, Some(next))));
             }
+            unread = rest;
         }
+        Ok(())
     }
 }

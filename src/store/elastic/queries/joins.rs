@@ -159,7 +159,7 @@ impl EngineReader<'_> {
         let by_run = json!([{ "id": { "terms": { "field": "workflow_run_id" } } }]);
         let (mut total, mut after) = (0, None);
         loop {
-            let (buckets, next) = self.buckets::<IdKey>(logs, &by_run, None, after.as_ref()).await?;
+            let (buckets, next) = self.buckets::<IdKey>(logs, &by_run, after.as_ref()).await?;
             // Nearly every run has one log: then the number of runs is that of logs, and no id has to come back.
             let (single, several): (Vec<_>, Vec<_>) = buckets.into_iter().partition(|bucket| bucket.doc_count == 1);
             if !single.is_empty() {

@@ -104,7 +104,8 @@ impl EngineReader<'_> {
         Ok(())
     }
 
-    /// Returns a stretch of a list; with `count_to` also how many rows there are in all.
+    /// Returns a stretch of a list; with `count_to` also how many rows there are in all, and with a keyword whether texts were
+    /// cut before they were searched.
     pub(super) async fn page(
         &self,
         question: &EngineQuestion,
@@ -112,7 +113,7 @@ impl EngineReader<'_> {
         count_to: Option<u64>,
     ) -> Result<Found<Summary>, SinkFault> {
         let text_truncated = async {
-            match question.cut_texts().filter(|_| count_to.is_some()) {
+            match question.cut_texts() {
                 Some(cut) => Ok(self.total(cut, 1).await?.value > 0),
                 None => Ok(false),
             }

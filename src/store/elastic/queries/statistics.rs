@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::super::rows::AsText;
 use super::super::search::EngineReader;
 use super::Outcome;
-use super::buckets::{BUCKETS, Bucket, Stats};
+use super::buckets::{Bucket, Stats};
 use super::conditions::EngineQuestion;
 use super::zones::{self, Stretch};
-use crate::domain::query::{Day, DayTallies, Facet, FacetCount, HistogramBucket, SpanCounts, ValueCounts};
-use crate::domain::{FaultKind, Kind, RecordId, SinkFault, Timestamp};
+use crate::domain::query::{Breakdown, BreakdownCounts, BreakdownTally, Day, DayTallies};
+use crate::domain::{FaultKind, RecordId, SinkFault, Timestamp};
 
 #[derive(Deserialize)]
 struct Ends {
@@ -43,13 +43,10 @@ struct TokensKey {
 }
 
 #[derive(Deserialize)]
-struct ValueKey {
+struct BreakdownKey {
     value: String,
-}
-
-#[derive(Deserialize)]
-struct SpanKey {
-    /// Milliseconds.
+    /// Milliseconds; only where rows are counted by time.
+    #[serde(default)]
     span: i64,
 }
 
@@ -120,49 +117,41 @@ impl EngineReader<'_> {
         Ok(Some((instant(first)?, instant(last)?)))
     }
 
-    pub(super) async fn facet(
+    /// Counts by value and by span in one search as far as the buckets of each fit into an answer, which is most often all.
+    pub(super) async fn break_down(
         &self,
         question: EngineQuestion,
-        facet: Facet,
-        limit: usize,
-    ) -> Result<Vec<FacetCount>, SinkFault> {
-        let field = match facet {
-            Facet::Status => "status",
-            Facet::AppId => "app_id",
-            Facet::TriggeredFrom => "triggered_from",
-            Facet::CreatedBy => "created_by",
-            Facet::NodeType if question.kind == Kind::NodeExecution => "node_type",
-            Facet::NodeType => return Ok(Vec::new()),
-        };
+        by: &Breakdown,
+    ) -> Result<BreakdownCounts, SinkFault> {
+        let terms = |field: &str| json!({ "terms": { "field": field } });
+        let columns =
+            by.facets.iter().enumerate().filter_map(|(place, facet)| Some((place, facet.column(question.kind)?)));
+        let mut groups: Vec<_> =
+            columns.map(|(place, column)| (Counted::Value(place), json!([{ "value": terms(column) }]))).collect();
+        if let Some(seconds) = by.seconds {
+            let interval = format!("{}s", seconds.max(1));
+            let span = json!({ "date_histogram": { "field": "created_at", "fixed_interval": interval } });
+            groups.push((Counted::Span, json!([{ "value": terms("status") }, { "span": span }])));
+        }
         let question = self.without_superseded(question).await?;
-        let mut counts = ValueCounts::default();
-        let sources = json!([{ "value": { "terms": { "field": field } } }]);
-        self.each_bucket(&question, &sources, None, |bucket: Bucket<ValueKey>| {
-            // Values may be many: what can no longer be among the most frequent is dropped on the way.
-            if counts.len() >= limit.saturating_mul(2).max(BUCKETS) {
-                counts.keep_most_frequent(limit);
+        let mut tally = BreakdownTally::new(by);
+        self.each_bucket_of(&question, &groups, None, |counted, bucket: Bucket<BreakdownKey>| {
+            let BreakdownKey { value, span } = bucket.key;
+            match counted {
+                Counted::Value(place) => tally.add_whole_value(*place, &value, bucket.doc_count),
+                Counted::Span => tally.add_span(&value, span.saturating_mul(1_000), bucket.doc_count),
             }
-            counts.add(bucket.key.value, bucket.doc_count);
         })
         .await?;
-        Ok(counts.most_frequent(limit))
+        tally.finish().map_err(|_| SinkFault::new(FaultKind::Malformed, "a span begins at no instant"))
     }
+}
 
-    pub(super) async fn histogram(
-        &self,
-        question: EngineQuestion,
-        seconds: u32,
-    ) -> Result<Vec<HistogramBucket>, SinkFault> {
-        let question = self.without_superseded(question).await?;
-        let interval = format!("{}s", seconds.max(1));
-        let span = json!({ "date_histogram": { "field": "created_at", "fixed_interval": interval } });
-        let mut spans = SpanCounts::new(seconds);
-        self.each_bucket(&question, &json!([{ "span": span }]), None, |bucket: Bucket<SpanKey>| {
-            spans.add(bucket.key.span.saturating_mul(1_000), bucket.doc_count);
-        })
-        .await?;
-        spans.finish().map_err(|_| SinkFault::new(FaultKind::Malformed, "a span begins at no instant"))
-    }
+/// What a bucket of a breakdown counts.
+enum Counted {
+    /// A value of the facet at this place.
+    Value(usize),
+    Span,
 }
 
 fn day_source(stretch: &Stretch) -> Value {

@@ -1,6 +1,7 @@
 //! Numbers about rows: how many there are, per value, per span of time, per local day. Each record counts once, in its
 //! newest revision.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use chrono::DateTime;
@@ -9,10 +10,10 @@ use rusqlite::Row;
 
 use super::filters::Rows;
 use crate::domain::query::{
-    Day, DayTallies, Facet, FacetCount, HistogramBucket, ListFilter, RunFilter, SpanCounts, Total, ValueCounts,
+    Breakdown, BreakdownCounts, BreakdownTally, Day, DayTallies, Facet, ListFilter, RunFilter, Total,
 };
 use crate::domain::record::RecordKey;
-use crate::domain::{Kind, Precedence, Revision};
+use crate::domain::{Kind, Precedence, RecordId, Revision};
 use crate::store::sqlite::conditions::Conditions;
 use crate::store::sqlite::fault::SqliteFault;
 use crate::store::sqlite::newest::{self, Superseded};
@@ -76,16 +77,16 @@ pub fn newest_only<'m>(months: &'m [OpenMonth], rows: &Rows) -> Result<Vec<(&'m 
         .collect()
 }
 
-/// Reads columns of all rows, or of groups of them.
+/// Reads columns of all rows.
 fn each(
     months: &[OpenMonth],
     rows: &Rows,
-    (columns, grouping): (&str, &str),
+    columns: &str,
     mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
 ) -> Result<(), SqliteFault> {
     let table = tables::of(rows.kind).name;
     for (file, conditions) in newest_only(months, rows)? {
-        let sql = format!("SELECT {columns} FROM {table} {} {grouping}", conditions.clause());
+        let sql = format!("SELECT {columns} FROM {table} {}", conditions.clause());
         file.each_row(&sql, conditions.values(), |row| {
             file.ask(|_| read(row))?;
             Ok(ControlFlow::Continue(()))
@@ -97,7 +98,7 @@ fn each(
 /// See [`LogReader::daily`](crate::store::LogReader::daily).
 pub fn daily(months: &[OpenMonth], filter: &RunFilter, zone: Tz) -> Result<Vec<Day>, SqliteFault> {
     let mut days = DayTallies::default();
-    each(months, &Rows::of_runs(filter), ("created_at, created_by, total_tokens", ""), |row| {
+    each(months, &Rows::of_runs(filter), "created_at, created_by, total_tokens", |row| {
         let micros = row.get(0)?;
         let Some(at) = DateTime::from_timestamp_micros(micros) else {
             return Err(rusqlite::Error::IntegralValueOutOfRange(0, micros));
@@ -110,43 +111,32 @@ pub fn daily(months: &[OpenMonth], filter: &RunFilter, zone: Tz) -> Result<Vec<D
     Ok(days.finish())
 }
 
-/// See [`LogReader::facet`](crate::store::LogReader::facet).
-pub fn facet(
-    months: &[OpenMonth],
-    list: &ListFilter,
-    facet: Facet,
-    limit: usize,
-) -> Result<Vec<FacetCount>, SqliteFault> {
+/// See [`LogReader::break_down`](crate::store::LogReader::break_down).
+pub fn break_down(months: &[OpenMonth], list: &ListFilter, by: &Breakdown) -> Result<BreakdownCounts, SqliteFault> {
     let rows = Rows::of(list);
-    let Some(column) = column(rows.kind, facet) else { return Ok(Vec::new()) };
-    let is_id = matches!(facet, Facet::AppId | Facet::CreatedBy);
-    let mut counts = ValueCounts::default();
-    each(months, &rows, (&format!("{column}, count(*)"), &format!("GROUP BY {column}")), |row| {
-        let value: Box<str> = if is_id { decode::id(row, 0)?.to_string().into() } else { row.get(0)? };
-        counts.add(value, row.get::<_, i64>(1)?.unsigned_abs());
+    let facets = by.facets.iter().copied().enumerate();
+    let facets: Vec<_> = facets.filter_map(|(place, facet)| Some((place, facet, facet.column(rows.kind)?))).collect();
+    let mut columns: Vec<_> = facets.iter().map(|(_, _, column)| *column).collect();
+    columns.extend(["status", "created_at"]);
+    let mut tally = BreakdownTally::new(by);
+    // Written out once for each, not once for each row.
+    let mut ids = HashMap::<(usize, RecordId), u64>::new();
+    each(months, &rows, &columns.join(", "), |row| {
+        for (column, (place, facet, _)) in facets.iter().enumerate() {
+            match facet {
+                Facet::AppId | Facet::CreatedBy => *ids.entry((*place, decode::id(row, column)?)).or_default() += 1,
+                Facet::Status | Facet::TriggeredFrom | Facet::NodeType => {
+                    tally.add_value(*place, row.get_ref(column)?.as_str()?, 1);
+                }
+            }
+        }
+        if by.seconds.is_some() {
+            tally.add_span(row.get_ref(facets.len())?.as_str()?, row.get(facets.len() + 1)?, 1);
+        }
         Ok(())
     })?;
-    Ok(counts.most_frequent(limit))
-}
-
-/// `None`: the kind has no such values.
-fn column(kind: Kind, facet: Facet) -> Option<&'static str> {
-    match facet {
-        Facet::Status => Some("status"),
-        Facet::AppId => Some("app_id"),
-        Facet::TriggeredFrom => Some("triggered_from"),
-        Facet::CreatedBy => Some("created_by"),
-        Facet::NodeType => (kind == Kind::NodeExecution).then_some("node_type"),
+    for ((place, id), count) in ids {
+        tally.add_value(place, &id.to_string(), count);
     }
-}
-
-/// See [`LogReader::histogram`](crate::store::LogReader::histogram).
-pub fn histogram(months: &[OpenMonth], list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, SqliteFault> {
-    let mut spans = SpanCounts::new(seconds);
-    let columns = format!("created_at - created_at % {} AS start, count(*)", spans.length());
-    each(months, &Rows::of(list), (&columns, "GROUP BY start"), |row| {
-        spans.add(row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs());
-        Ok(())
-    })?;
-    spans.finish().map_err(|error| SqliteFault::Damaged(error.to_string()))
+    tally.finish().map_err(|error| SqliteFault::Damaged(error.to_string()))
 }
