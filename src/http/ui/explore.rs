@@ -112,7 +112,7 @@ impl View<'_> {
                 div.results { @match results {
                     None => { (self.none_found(texts.none, Some(&self.without_filters()))) }
                     Some(found) => {
-                        (found.bars.markup(texts, found.per_span, self.state, &self.path(), self.reader.viewer.look.zone))
+                        (found.bars.markup(texts, found.per_span, self.state, self.reader.viewer.look.zone))
                         @if let Some(newer) = self.newer(found.list) {
                             p.newer role="status" data-newer=(newer) data-word=(texts.newer) { a href=(self.href(self.state)) hidden { (texts.newer) } }
                         }
