@@ -318,8 +318,10 @@ pub(super) fn conditions(scan: &Scan) -> Value {
 /// [`Precedence::is_final`] says (it has not ended, or it ended after its month), and all that lies in these indices.
 pub(super) fn may_be_superseded(months: &BTreeSet<Month>, indices: &[String]) -> Value {
     let ended_later = |month: &Month| {
-        let of_month = json!({ "wildcard": { "_index": { "value": format!("*-{}", month.dotted()) } } });
-        let later = json!({ "range": { "finished_at": { "gte": month.end().to_string() } } });
+        let (start, end) = (month.start().to_string(), month.end().to_string());
+        // Not by a pattern of `_index`: each shard would compare it with the name of every index of the cluster.
+        let of_month = json!({ "range": { "created_at": { "gte": start, "lt": end } } });
+        let later = json!({ "range": { "finished_at": { "gte": end } } });
         json!({ "bool": { "filter": [later, of_month] } })
     };
     let mut either = Vec::new();
