@@ -7,7 +7,7 @@ use std::pin::pin;
 use futures::StreamExt as _;
 
 use super::{QueryError, RunQuery, TenantLogs};
-use crate::domain::query::Direction;
+use crate::domain::query::{Content, Direction};
 use crate::domain::{AppId, Record, RecordId, Timestamp, WorkflowRun};
 
 /// Failed runs that are looked at, and bytes of their payloads, which come along.
@@ -146,7 +146,7 @@ impl TenantLogs {
     /// A store that cannot be read.
     pub async fn error_groups(&self, query: &RunQuery) -> Result<ErrorGroups, QueryError> {
         let query = RunQuery { statuses: vec!["failed".into()], ..query.clone() };
-        let mut walk = pin!(self.export(&query, Direction::Descending));
+        let mut walk = pin!(self.walk(&query, Direction::Descending, Content::Payloads));
         let mut groups = BTreeMap::<String, ErrorGroup>::new();
         let (mut looked_at, mut bytes, mut is_cut) = (0, 0, false);
         while let Some(document) = walk.next().await {

@@ -17,6 +17,7 @@ const PAGE: usize = 500;
 struct Walk {
     logs: TenantLogs,
     list: HeldList,
+    content: Content,
     /// `None`: the list has ended.
     page: Option<Page>,
     ready: VecDeque<Document>,
@@ -29,7 +30,7 @@ impl Walk {
                 return Ok(Some((document, self)));
             }
             let Some(page) = self.page else { return Ok(None) };
-            let found = self.logs.reader.documents(&self.list, &page).await?;
+            let found = self.logs.reader.documents(&self.list, &page, self.content).await?;
             self.page = found.next.map(|next| Page { after: Some(next), ..page });
             self.ready.extend(found.documents.into_iter().map(|document| self.logs.shown(document)));
         }
@@ -37,7 +38,7 @@ impl Walk {
 }
 
 impl TenantLogs {
-    /// Returns every run, or every node execution, of a query with its payloads.
+    /// Returns every run with its graph, or every node execution, of a query with its payloads.
     pub fn export<C>(
         &self,
         query: &C,
@@ -47,9 +48,23 @@ impl TenantLogs {
         C: Clone,
         ListFilter: From<Scoped<C>>,
     {
-        let page = Page { sort: SortBy::CreatedAt, direction, after: None, limit: PAGE };
-        let walk = Walk { logs: self.clone(), list: self.reader.list(query), page: Some(page), ready: VecDeque::new() };
-        try_unfold(walk, Walk::next)
+        self.walk(query, direction, Content::Full)
+    }
+
+    /// Returns everything that a query finds, as far as it is wanted.
+    pub(super) fn walk<C>(
+        &self,
+        query: &C,
+        direction: Direction,
+        content: Content,
+    ) -> impl Stream<Item = Result<Document, QueryError>> + Send + use<C>
+    where
+        C: Clone,
+        ListFilter: From<Scoped<C>>,
+    {
+        let page = Some(Page { sort: SortBy::CreatedAt, direction, after: None, limit: PAGE });
+        let list = self.reader.list(query);
+        try_unfold(Walk { logs: self.clone(), list, content, page, ready: VecDeque::new() }, Walk::next)
     }
 
     /// Returns every app log of the tenant, or of one app, oldest first.

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 
 use super::{NodeQuery, QueryError, TenantLogs};
-use crate::domain::query::Page;
+use crate::domain::query::{Content, Page};
 use crate::domain::{Document, JsonText, NodeExecution, NodeStatus, Record, Timestamp};
 
 /// Types of nodes that call a model and name it.
@@ -125,7 +125,7 @@ impl TenantLogs {
         let mut sums = BTreeMap::<ModelKey, ModelUsage>::new();
         let (mut page, mut looked_at, mut bytes, mut cut_at) = (Page::newest(STRETCH), 0, 0, None);
         loop {
-            let found = self.reader.documents(&list, &page).await?;
+            let found = self.reader.documents(&list, &page, Content::Payloads).await?;
             for document in found.documents {
                 bytes += document.whole_footprint();
                 let Some(node) = self.call(document) else { continue };

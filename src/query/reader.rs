@@ -109,8 +109,13 @@ impl TenantReader {
         Ok(self.ports.logs.page(&list, page, count_to).await?.map(Summary::into_node))
     }
 
-    pub(super) async fn documents(&self, list: &HeldList, page: &Page) -> Result<DocumentPage, StoreError> {
-        self.ports.logs.documents(&list.0, page).await
+    pub(super) async fn documents(
+        &self,
+        list: &HeldList,
+        page: &Page,
+        content: Content,
+    ) -> Result<DocumentPage, StoreError> {
+        self.ports.logs.documents(&list.0, page, content).await
     }
 
     pub(super) async fn break_down(&self, list: &HeldList, by: &Breakdown) -> Result<BreakdownCounts, StoreError> {

@@ -64,8 +64,8 @@ impl LogReader for ElasticStore {
         Ok(self.reader().page(&EngineQuestion::of(list, self.settings.search)?, page, count_to).await?)
     }
 
-    async fn documents(&self, list: &ListFilter, page: &Page) -> Result<DocumentPage, StoreError> {
-        Ok(self.reader().listed_documents(&EngineQuestion::of(list, self.settings.search)?, page).await?)
+    async fn documents(&self, list: &ListFilter, page: &Page, content: Content) -> Result<DocumentPage, StoreError> {
+        Ok(self.reader().listed_documents(&EngineQuestion::of(list, self.settings.search)?, page, content).await?)
     }
 
     async fn app_logs(&self, filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, StoreError> {

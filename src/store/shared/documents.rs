@@ -11,6 +11,7 @@ pub async fn page<R: LogReader + ?Sized>(
     reader: &R,
     list: &ListFilter,
     page: &Page,
+    content: Content,
 ) -> Result<DocumentPage, StoreError> {
     let rows = reader.page(list, page, None).await?.rows;
     let mut next = rows.last().filter(|_| rows.len() == page.limit).map(Summary::position);
@@ -26,7 +27,7 @@ pub async fn page<R: LogReader + ?Sized>(
         end = asked.last().map(Summary::position);
         let ids: Vec<_> = asked.iter().map(Summary::id).collect();
         let near: BTreeSet<_> = asked.iter().map(|row| row.position().cursor.created_at.month()).collect();
-        let lookup = Lookup { near, ..Lookup::new(list.tenant_id(), list.kind(), &ids, Content::Full) };
+        let lookup = Lookup { near, ..Lookup::new(list.tenant_id(), list.kind(), &ids, content) };
         let found = reader.newest(&lookup).await?;
         bytes += found.iter().map(Document::whole_footprint).sum::<usize>();
         let mut found: HashMap<_, _> = found.into_iter().map(|document| (document.record.id(), document)).collect();

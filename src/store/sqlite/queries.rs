@@ -15,8 +15,8 @@ use super::reader::Reads;
 use super::{admin, read, scan, texts};
 use crate::domain::document::ContentHash;
 use crate::domain::query::{
-    AppLogFilter, AppLogPage, Breakdown, BreakdownCounts, Cursor, Day, DocumentPage, Found, ListFilter, Lookup, Page,
-    RunFilter, Scan, Summary, TenantCount,
+    AppLogFilter, AppLogPage, Breakdown, BreakdownCounts, Content, Cursor, Day, DocumentPage, Found, ListFilter,
+    Lookup, Page, RunFilter, Scan, Summary, TenantCount,
 };
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId};
@@ -47,9 +47,9 @@ impl<R: Reads> LogReader for R {
         self.reader().read(move |question| question.ask(|months| lists::page(months, &list, &page, count_to))).await
     }
 
-    async fn documents(&self, list: &ListFilter, page: &Page) -> Result<DocumentPage, StoreError> {
+    async fn documents(&self, list: &ListFilter, page: &Page, content: Content) -> Result<DocumentPage, StoreError> {
         let (list, page) = (list.clone(), *page);
-        self.reader().read(move |question| question.ask(|months| lists::documents(months, &list, &page))).await
+        self.reader().read(move |question| question.ask(|months| lists::documents(months, &list, &page, content))).await
     }
 
     async fn app_logs(&self, filter: &AppLogFilter, offset: u64, limit: usize) -> Result<AppLogPage, StoreError> {

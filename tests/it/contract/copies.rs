@@ -4,7 +4,8 @@
 use chrono_tz::Tz;
 use difylog::domain::query::ListFilter as Rows;
 use difylog::domain::query::{
-    AppLogFilter, Direction, Facet, NodeQuery, Page, RunFilter, RunQuery, Scan, TextField, TextFilter, TimeRange,
+    AppLogFilter, Content, Direction, Facet, NodeQuery, Page, RunFilter, RunQuery, Scan, TextField, TextFilter,
+    TimeRange,
 };
 use difylog::domain::record::RecordKey;
 use difylog::domain::{Kind, NodeExecution, NodeStatus, Record, RunStatus, WorkflowRun};
@@ -92,7 +93,10 @@ async fn runs_are(subject: &Subject, filter: &RunFilter, expected: u64, live: &W
     let found = subject.store.search_runs(filter, &Page::newest(1), 100).await.unwrap();
     assert_eq!(found.total.value, expected, "{filter:?}");
     let rows = Rows::Runs(filter.clone());
-    assert_eq!(subject.store.documents(&rows, &Page::newest(10)).await.unwrap().documents.len() as u64, expected);
+    assert_eq!(
+        subject.store.documents(&rows, &Page::newest(10), Content::Full).await.unwrap().documents.len() as u64,
+        expected
+    );
     counts_are(subject, &rows, expected).await;
     let days = subject.store.daily(filter, Tz::UTC).await.unwrap();
     assert_eq!(days.iter().map(|day| day.runs).sum::<u64>(), expected, "{filter:?}");

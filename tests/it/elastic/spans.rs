@@ -1,7 +1,9 @@
 //! Which indices a question names: those of the months of its span and no others, by tenant where tenants share them.
 
 use chrono_tz::Tz;
-use difylog::domain::query::{AppLogFilter, Facet, ListFilter, NodeQuery, Page, RunQuery, Scan, SortBy, TimeRange};
+use difylog::domain::query::{
+    AppLogFilter, Content, Facet, ListFilter, NodeQuery, Page, RunQuery, Scan, SortBy, TimeRange,
+};
 use difylog::domain::{Kind, TenantId};
 use difylog::store::LogReader as _;
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
@@ -43,7 +45,7 @@ async fn ask(store: &ElasticStore, tenant_id: TenantId) {
     for list in [ListFilter::Runs(runs.clone()), ListFilter::Nodes(nodes)] {
         store.page(&list, &page, Some(100)).await.unwrap();
         store.page(&list, &Page { sort: SortBy::ElapsedTime, ..page }, None).await.unwrap();
-        store.documents(&list, &page).await.unwrap();
+        store.documents(&list, &page, Content::Full).await.unwrap();
         store.facet(&list, Facet::Status, 10).await.unwrap();
         store.histogram(&list, 60).await.unwrap();
     }

@@ -1,6 +1,6 @@
 //! The nodes of a run, as a store lists them.
 
-use difylog::domain::query::{Direction, ListFilter, NodeQuery, Page, SortBy};
+use difylog::domain::query::{Content, Direction, ListFilter, NodeQuery, Page, SortBy};
 use difylog::domain::{Document, RecordId, TenantId};
 use difylog::store::{LogReader, StoreError};
 
@@ -15,7 +15,7 @@ pub async fn nodes_of_run(
     let mut page = Page { sort: SortBy::CreatedAt, direction: Direction::Ascending, after: None, limit: 100 };
     let mut nodes = Vec::new();
     loop {
-        let found = store.documents(&filter, &page).await?;
+        let found = store.documents(&filter, &page, Content::Full).await?;
         nodes.extend(found.documents);
         match found.next {
             Some(next) => page.after = Some(next),

@@ -14,7 +14,7 @@ use super::super::scan::Graphs;
 use super::super::search::{EngineReader, continue_after, nanoseconds, portions};
 use super::Outcome;
 use super::conditions::EngineQuestion;
-use crate::domain::query::{Direction, DocumentPage, Found, Page, Position, SortBy, Summary, Total};
+use crate::domain::query::{Content, Direction, DocumentPage, Found, Page, Position, SortBy, Summary, Total};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, SinkFault};
 use crate::store::STRETCH_BYTES;
@@ -28,6 +28,7 @@ impl EngineReader<'_> {
         &self,
         question: &EngineQuestion,
         page: &Page,
+        content: Content,
     ) -> Result<DocumentPage, SinkFault> {
         let rows = self.located(question, page).await?;
         let mut next = rows.last().filter(|_| rows.len() == page.limit).map(|(row, _)| row.position());
@@ -43,7 +44,9 @@ impl EngineReader<'_> {
             let addresses: Vec<_> = batch.into_iter().map(|(_, hit)| hit.address()).collect();
             let mut read = self.documents(question.kind, &addresses).await?;
             read.retain(|document| document.tenant_id() == question.tenant);
-            self.put_graphs_back(&mut read, &mut graphs).await?;
+            if content == Content::Full {
+                self.put_graphs_back(&mut read, &mut graphs).await?;
+            }
             bytes += read.iter().map(Document::whole_footprint).sum::<usize>();
             let mut read: HashMap<_, _> = read.into_iter().map(|document| (document.record.id(), document)).collect();
             documents.extend(order.iter().filter_map(|id| read.remove(id)));

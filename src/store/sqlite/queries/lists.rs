@@ -40,7 +40,12 @@ pub fn page(
 }
 
 /// See [`LogReader::documents`](crate::store::LogReader::documents).
-pub fn documents(months: &[OpenMonth], list: &ListFilter, page: &Page) -> Result<DocumentPage, SqliteFault> {
+pub fn documents(
+    months: &[OpenMonth],
+    list: &ListFilter,
+    page: &Page,
+    content: Content,
+) -> Result<DocumentPage, SqliteFault> {
     let rows = Rows::of(list);
     let places: Vec<Position> = stretch(months, &rows, page)?.iter().map(Summary::position).collect();
     let mut found =
@@ -54,7 +59,7 @@ pub fn documents(months: &[OpenMonth], list: &ListFilter, page: &Page) -> Result
         end = Some(place);
         let key = RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id: place.cursor.id };
         let Some(file) = months.iter().find(|file| file.month == place.cursor.created_at.month()) else { continue };
-        let document = file.ask(|connection| read::document(connection, key, Content::Full))?;
+        let document = file.ask(|connection| read::document(connection, key, content))?;
         bytes += document.as_ref().map_or(0, Document::whole_footprint);
         found.documents.extend(document);
     }
