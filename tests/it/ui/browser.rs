@@ -26,14 +26,7 @@ impl Browser {
     /// A window of this width, on a machine whose clock shows `zone`.
     pub async fn new(width: u32, zone: &str) -> Self {
         let profile = tempfile::tempdir().unwrap();
-        let started = Command::new("chromedriver").arg("--port=0").env("TZ", zone).stdout(Stdio::piped()).spawn();
-        let mut driver = started.expect("chromedriver is missing: tests/servers/install.sh browser");
-        let printed = BufReader::new(driver.stdout.take().unwrap());
-        let port = printed
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once("successfully on port ")?.1.trim_end_matches('.').to_owned()));
-        let port = port.expect("chromedriver says on which port it listens");
+        let (driver, port) = driver(zone);
         let options = json!({
             "args": [
                 "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -89,6 +82,25 @@ impl Browser {
         self.driver.kill().unwrap();
         self.driver.wait().unwrap();
     }
+}
+
+/// Returns a driver that listens, and its port. It takes a free port of IPv6 and then the same one of IPv4, which may be another
+/// process's: such a driver ends, and another one takes another port.
+fn driver(zone: &str) -> (Child, String) {
+    for _ in 0..20 {
+        let started = Command::new("chromedriver").arg("--port=0").env("TZ", zone).stdout(Stdio::piped()).spawn();
+        let mut driver = started.expect("chromedriver is missing: tests/servers/install.sh browser");
+        let printed = BufReader::new(driver.stdout.take().unwrap());
+        let port = printed
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.split_once("successfully on port ")?.1.trim_end_matches('.').to_owned()));
+        match port {
+            Some(port) => return (driver, port),
+            None => driver.wait().unwrap(),
+        };
+    }
+    panic!("chromedriver finds no port of its own");
 }
 
 /// One failed run with two nodes, whose texts would like to be scripts.
