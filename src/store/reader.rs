@@ -187,7 +187,7 @@ pub trait LogReader: Send + Sync {
     async fn histogram(&self, list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
         let by = Breakdown { seconds: Some(seconds), ..Breakdown::default() };
         let mut spans = BTreeMap::new();
-        for bucket in self.break_down(list, &by).await?.spans.into_iter().flat_map(|(_, buckets)| buckets) {
+        for bucket in self.break_down(list, &by).await?.all_spans() {
             *spans.entry(bucket.from).or_default() += bucket.count;
         }
         Ok(spans.into_iter().map(|(from, count)| HistogramBucket { from, count }).collect())

@@ -133,8 +133,17 @@ pub struct BreakdownCounts {
     /// not have has none.
     pub facets: Vec<Vec<FacetCount>>,
     /// Of each status, by its name: its spans that have rows, oldest first. They begin at multiples of their length since the
-    /// epoch.
+    /// epoch. At most 64 statuses, some of them where there are more.
     pub spans: Vec<(Box<str>, Vec<HistogramBucket>)>,
+    /// The spans of all other statuses together.
+    pub other_spans: Vec<HistogramBucket>,
+}
+
+impl BreakdownCounts {
+    /// Returns every span of every status; a span of several statuses comes several times.
+    pub fn all_spans(&self) -> impl Iterator<Item = &HistogramBucket> {
+        self.spans.iter().flat_map(|(_, spans)| spans).chain(&self.other_spans)
+    }
 }
 
 /// Rows of one value of a facet.

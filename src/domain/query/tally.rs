@@ -11,6 +11,9 @@ use crate::domain::{RecordId, Timestamp};
 /// Values that are kept at least before any is dropped.
 const MANY: usize = 5_000;
 
+/// Statuses that are counted by time.
+const MOST_STATUSES: usize = 64;
+
 /// Rows per value.
 #[derive(Debug, Default)]
 pub struct ValueCounts(HashMap<Box<str>, u64>);
@@ -95,17 +98,20 @@ pub struct BreakdownTally {
     values: Vec<ValueCounts>,
     seconds: u32,
     spans: BTreeMap<Box<str>, SpanCounts>,
+    other_spans: SpanCounts,
 }
 
 impl BreakdownTally {
     /// Returns no rows yet.
     #[must_use]
     pub fn new(breakdown: &Breakdown) -> Self {
+        let seconds = breakdown.seconds.unwrap_or_default();
         Self {
             limit: breakdown.values,
             values: breakdown.facets.iter().map(|_| ValueCounts::default()).collect(),
-            seconds: breakdown.seconds.unwrap_or_default(),
+            seconds,
             spans: BTreeMap::new(),
+            other_spans: SpanCounts::new(seconds),
         }
     }
 
@@ -129,12 +135,11 @@ impl BreakdownTally {
 
     /// Adds rows of a status and of the span that an instant, in microseconds, lies in.
     pub fn add_span(&mut self, status: &str, micros: i64, rows: u64) {
-        if !self.spans.contains_key(status) {
+        // A status is any text: who writes another one into each record must not fill the memory with them.
+        if self.spans.len() < MOST_STATUSES && !self.spans.contains_key(status) {
             self.spans.insert(status.into(), SpanCounts::new(self.seconds));
         }
-        if let Some(spans) = self.spans.get_mut(status) {
-            spans.add(micros, rows);
-        }
+        self.spans.get_mut(status).unwrap_or(&mut self.other_spans).add(micros, rows);
     }
 
     /// Returns what was counted.
@@ -144,7 +149,8 @@ impl BreakdownTally {
     pub fn finish(self) -> Result<BreakdownCounts, InvalidTimestamp> {
         let facets = self.values.into_iter().map(|counts| counts.most_frequent(self.limit)).collect();
         let spans = self.spans.into_iter().map(|(status, spans)| Ok((status, spans.finish()?)));
-        Ok(BreakdownCounts { facets, spans: spans.collect::<Result<_, _>>()? })
+        let spans = spans.collect::<Result<_, _>>()?;
+        Ok(BreakdownCounts { facets, spans, other_spans: self.other_spans.finish()? })
     }
 }
 
@@ -181,5 +187,24 @@ impl DayTallies {
             tokens: seen.tokens,
         };
         self.0.into_iter().map(day).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_in_each_row_fills_no_memory_and_every_row_counts() {
+        let mut tally = BreakdownTally::new(&Breakdown { seconds: Some(60), ..Breakdown::default() });
+        for number in 0..1_000_i64 {
+            tally.add_span(&format!("status {number}"), number * 1_000_000, 1);
+            tally.add_span("status 0", number * 1_000_000, 1);
+        }
+        let counts = tally.finish().unwrap();
+        assert_eq!(counts.spans.len(), MOST_STATUSES);
+        assert_eq!(counts.all_spans().map(|span| span.count).sum::<u64>(), 2_000);
+        let first = &counts.spans[0];
+        assert_eq!((&*first.0, first.1.iter().map(|span| span.count).sum::<u64>()), ("status 0", 1_001));
     }
 }

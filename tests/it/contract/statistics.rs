@@ -49,5 +49,6 @@ pub async fn facets_and_histograms_are_as_the_model_says(subject: &Subject) {
         let found = subject.store.break_down(rows, &by).await.unwrap();
         assert_eq!(found.facets, FACETS.map(|facet| model.facet(rows, facet, 3)), "{rows:?}");
         assert_eq!(found.spans, model.spans(rows, 3_600), "{rows:?}");
+        assert_eq!(found.other_spans, [], "{rows:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! Texts that mean harm, and a store that goes away under the reader.
 
+use difylog::domain::query::{ListFilter, RunFilter};
 use difylog::domain::{NodeStatus, Record, RunStatus};
 
 use super::harness::{Place, TENANT_KEY};
@@ -55,6 +56,24 @@ async fn no_text_of_a_record_is_markup_or_acts() {
             assert!(!page.contains(character), "{path}: {character:?}");
         }
     }
+}
+
+/// A status is any text.
+#[tokio::test]
+async fn a_status_in_each_record_neither_fills_the_page_nor_hides_a_record() {
+    let place = Place::new().await;
+    let mut run = records::run(place.tenant_id, records::app(), records::at("2025-12-20T11:00:00Z"));
+    let statuses = (0..200).map(|number| {
+        (run.id, run.status) = (records::id(), RunStatus::from(format!("status {number:03}").as_str()));
+        Record::Run(Box::new(run.clone()))
+    });
+    place.store(statuses.collect::<Vec<_>>()).await;
+    let mut client = place.signed_in(TENANT_KEY).await;
+    let page = client.page(&place.path("runs?range=all")).await;
+    assert!(page.contains("<strong>200</strong>") && page.len() < 100_000, "{}", page.len());
+    assert_eq!(page.matches("class=\"key ").count(), 8, "statuses of the histogram");
+    let spans = place.store.histogram(&ListFilter::Runs(RunFilter::all(place.tenant_id)), 86_400).await.unwrap();
+    assert_eq!(spans.iter().map(|span| span.count).collect::<Vec<_>>(), [200]);
 }
 
 #[tokio::test]

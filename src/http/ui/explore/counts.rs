@@ -1,10 +1,12 @@
 //! What stands beside a list: its facets, its histogram, its total. All of it is counted in one pass over the rows, but for
 //! facets whose own filter is in force.
 
+use std::cmp::Reverse;
+
 use futures::future::{try_join, try_join_all};
 
 use super::{VALUES, View};
-use crate::domain::query::{Breakdown, Facet, FacetCount, ListFilter, Scoped, Total};
+use crate::domain::query::{Breakdown, Facet, FacetCount, HistogramBucket, ListFilter, Scoped, Total};
 use crate::http::api::problem::Problem;
 use crate::http::ui::charts::{Bars, width};
 
@@ -41,6 +43,13 @@ pub(in crate::http::ui) struct ListCounts<const N: usize> {
     pub total: Total,
 }
 
+/// Returns the statuses that most rows have, as many as a facet shows.
+fn most_frequent(mut spans: Vec<(Box<str>, Vec<HistogramBucket>)>) -> Vec<(Box<str>, Vec<HistogramBucket>)> {
+    spans.sort_by_key(|(_, buckets)| Reverse(buckets.iter().map(|bucket| bucket.count).sum::<u64>()));
+    spans.truncate(VALUES);
+    spans
+}
+
 impl View<'_> {
     /// Returns the counts beside the list of a query.
     pub(in crate::http::ui) async fn counts<C, const N: usize>(
@@ -60,13 +69,13 @@ impl View<'_> {
         let apart = counted.iter().filter_map(|one| Some((one.facet, one.without.as_ref()?)));
         let apart = apart.map(|(facet, query)| logs.facet(query, facet, VALUES));
         let (found, apart) = try_join(logs.break_down(query, &together), try_join_all(apart)).await?;
+        let total = found.all_spans().map(|span| span.count).sum();
         let (mut together, mut apart) = (found.facets.into_iter(), apart.into_iter());
         let facets = counted.map(|one| {
             let counts = if one.without.is_some() { apart.next() } else { together.next() };
             counts.unwrap_or_default()
         });
-        let total = found.spans.iter().flat_map(|(_, buckets)| buckets).map(|bucket| bucket.count).sum();
-        let bars = Bars::new(found.spans, created, now, seconds);
+        let bars = Bars::new(most_frequent(found.spans), created, now, seconds);
         Ok(ListCounts { facets, bars, total: Total { value: total, exact: true } })
     }
 }
