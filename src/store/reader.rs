@@ -121,9 +121,9 @@ pub trait LogReader: Send + Sync {
 
     // What follows from the answers of every store. A store may have a faster way.
 
-    /// Returns a page of a list with as much of each document as is wanted: at most `page.limit` documents, and no more of them once they hold
-    /// [`STRETCH_BYTES`]. What was erased a moment ago is left out, so a page may be empty although `next` is set; without
-    /// `next` the list has ended.
+    /// Returns a page of a list with as much of each document as is wanted: at most `page.limit` documents, and no more of
+    /// them once they hold [`STRETCH_BYTES`]. What was erased a moment ago is left out, so a page may be empty although
+    /// `next` is set; without `next` the list has ended.
     async fn documents(&self, list: &ListFilter, page: &Page, content: Content) -> Result<DocumentPage, StoreError> {
         documents::page(self, list, page, content).await
     }

@@ -16,10 +16,10 @@ const MOST_STATUSES: usize = 64;
 
 /// Rows per value.
 #[derive(Debug, Default)]
-pub struct ValueCounts(HashMap<Box<str>, u64>);
+struct ValueCounts(HashMap<Box<str>, u64>);
 
 impl ValueCounts {
-    pub fn add(&mut self, value: &str, rows: u64) {
+    fn add(&mut self, value: &str, rows: u64) {
         match self.0.get_mut(value) {
             Some(count) => *count += rows,
             None => {
@@ -28,26 +28,14 @@ impl ValueCounts {
         }
     }
 
-    /// Returns how many values there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Forgets what is not among the most frequent. Only where no value is added twice.
-    pub fn keep_most_frequent(&mut self, limit: usize) {
+    fn keep_most_frequent(&mut self, limit: usize) {
         let kept = std::mem::take(self).most_frequent(limit);
         self.0 = kept.into_iter().map(|count| (count.value, count.count)).collect();
     }
 
     /// Returns the most frequent values, ties by value.
-    #[must_use]
-    pub fn most_frequent(self, limit: usize) -> Vec<FacetCount> {
+    fn most_frequent(self, limit: usize) -> Vec<FacetCount> {
         let mut counts: Vec<_> = self.0.into_iter().map(|(value, count)| FacetCount { value, count }).collect();
         counts.sort_unstable_by(|one, other| other.count.cmp(&one.count).then_with(|| one.value.cmp(&other.value)));
         counts.truncate(limit);
@@ -68,12 +56,6 @@ impl SpanCounts {
     #[must_use]
     pub fn new(seconds: u32) -> Self {
         Self { length: i64::from(seconds.max(1)) * 1_000_000, counts: BTreeMap::new() }
-    }
-
-    /// Microseconds of a span.
-    #[must_use]
-    pub const fn length(&self) -> i64 {
-        self.length
     }
 
     /// Adds rows of the span that an instant, in microseconds, lies in.
@@ -126,7 +108,7 @@ impl BreakdownTally {
     /// are dropped on the way.
     pub fn add_whole_value(&mut self, place: usize, value: &str, rows: u64) {
         if let Some(counts) = self.values.get_mut(place) {
-            if counts.len() >= self.limit.saturating_mul(2).max(MANY) {
+            if counts.0.len() >= self.limit.saturating_mul(2).max(MANY) {
                 counts.keep_most_frequent(self.limit);
             }
             counts.add(value, rows);

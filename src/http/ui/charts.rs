@@ -12,8 +12,8 @@ use crate::domain::Timestamp;
 use crate::domain::query::{HistogramBucket, TimeRange};
 
 /// Widths of a bar, in seconds.
-const WIDTHS: [u32; 12] = [60, 120, 300, 600, 1200, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400, 7 * 86_400];
-const WEEK: i64 = 7 * 86_400;
+const WIDTHS: [u32; 12] = [60, 120, 300, 600, 1200, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400, WEEK];
+const WEEK: u32 = 7 * 86_400;
 /// Bars at most, but for one at the edge.
 const MOST: i64 = 72;
 /// What is drawn at the bottom of a bar first: what failed stands on the ground, where lengths compare best.
@@ -25,7 +25,7 @@ pub(super) fn width(created: TimeRange, now: Timestamp) -> u32 {
     let Some(from) = created.from else { return 86_400 };
     let end = created.until.map_or(now, |until| until.min(now)).micros();
     let seconds = (end - from.micros()).max(1) / 1_000_000;
-    WIDTHS.into_iter().find(|width| seconds / i64::from(*width) <= MOST).unwrap_or(7 * 86_400)
+    WIDTHS.into_iter().find(|width| seconds / i64::from(*width) <= MOST).unwrap_or(WEEK)
 }
 
 /// Bars over time.
@@ -55,7 +55,7 @@ impl Bars {
             |until| (until.micros() - 1) / 1_000_000,
         );
         while (end.max(last) - begin) / seconds > MOST {
-            seconds = if seconds < WEEK { WEEK } else { seconds * 2 };
+            seconds = if seconds < WEEK.into() { WEEK.into() } else { seconds * 2 };
         }
         let from = begin.min(if first > 0 { first } else { begin }).div_euclid(seconds) * seconds;
         let bars = usize::try_from((end.max(last) - from).div_euclid(seconds) + 1).unwrap_or(1).min(400);

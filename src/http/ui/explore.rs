@@ -18,7 +18,7 @@ use super::names;
 use super::state::{AddressState, Span};
 use super::states::nothing;
 use super::times::time_bar;
-use crate::domain::query::{FacetCount, Total};
+use crate::domain::query::FacetCount;
 use crate::domain::{AppId, Timestamp};
 use crate::http::api::params::Paging;
 use crate::http::api::problem::Problem;
@@ -50,7 +50,7 @@ pub(super) struct Results<'a> {
     pub bars: &'a Bars,
     /// What a bar counts.
     pub per_span: &'a str,
-    pub total: Total,
+    pub total: u64,
     /// The list of the API that has the same rows.
     pub list: &'a str,
     pub table: Markup,
@@ -273,8 +273,8 @@ fn shown(value: &str) -> String {
 }
 
 /// Returns how many a search found.
-pub(super) fn total(texts: &PageTexts, total: Total) -> Markup {
-    html! { p.total role="status" { @if !total.exact { (texts.at_least) " " } strong { (count(total.value.into())) } " " (texts.found) } }
+pub(super) fn total(texts: &PageTexts, total: u64) -> Markup {
+    html! { p.total role="status" { strong { (count(total.into())) } " " (texts.found) } }
 }
 
 /// Returns where the keyword stands, marked.

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use futures::future::{try_join, try_join_all};
 
 use super::{VALUES, View};
-use crate::domain::query::{Breakdown, Facet, FacetCount, HistogramBucket, ListFilter, Scoped, Total};
+use crate::domain::query::{Breakdown, Facet, FacetCount, HistogramBucket, ListFilter, Scoped};
 use crate::http::api::problem::Problem;
 use crate::http::ui::charts::{Bars, width};
 
@@ -40,7 +40,7 @@ pub(in crate::http::ui) struct ListCounts<const N: usize> {
     /// In the order in which they were asked for.
     pub facets: [Vec<FacetCount>; N],
     pub bars: Bars,
-    pub total: Total,
+    pub total: u64,
 }
 
 /// Returns the statuses that most rows have, as many as a facet shows.
@@ -76,6 +76,6 @@ impl View<'_> {
             counts.unwrap_or_default()
         });
         let bars = Bars::new(most_frequent(found.spans), created, now, seconds);
-        Ok(ListCounts { facets, bars, total: Total { value: total, exact: true } })
+        Ok(ListCounts { facets, bars, total })
     }
 }

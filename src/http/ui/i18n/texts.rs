@@ -92,7 +92,6 @@ texts! {
     next: "Next page", "下一页";
     first: "First page", "第一页";
     newer: "newer: show", "条更新：查看";
-    at_least: "at least", "至少";
     found: "found", "条";
     as_table: "As a table", "以表格显示";
     per_span: "Runs over time, by status", "各时段运行数（按状态）";
