@@ -12,6 +12,11 @@ pub enum PostgresError {
     Settings(String),
     #[error("PostgreSQL at {server} cannot be reached: {said}; check postgres.url, and that the server runs")]
     Unreachable { server: String, said: String },
+    #[error(
+        "the certificate of PostgreSQL at {server} is not accepted: {said}; name the authority that signed it in \
+         postgres.ca_file, or leave it unchecked by sslmode=require in postgres.url"
+    )]
+    Certificate { server: String, said: String },
     /// Something between does not keep the settings of a session.
     #[error(
         "{server} is a connection pooler (it said: {said}): it does not keep the settings of a session (UTC, time limits, \
@@ -90,8 +95,15 @@ pub(super) fn connecting(server: String, error: &tokio_postgres::Error) -> Postg
         Some(_) if said.contains("unsupported startup parameter") => PostgresError::Pooler { server, said },
         Some(state) if is_refusal(state) => PostgresError::Refused { server, said },
         None if said.contains("password missing") => PostgresError::Refused { server, said },
+        None if is_of_certificate(error) => PostgresError::Certificate { server, said },
         _ => PostgresError::Unreachable { server, said },
     }
+}
+
+fn is_of_certificate(error: &tokio_postgres::Error) -> bool {
+    let handshake = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    let said = handshake.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(said, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 fn is_refusal(state: &SqlState) -> bool {

@@ -33,12 +33,14 @@ const MARK: &str = "difylog.session";
 /// Refuses what lies between and pools transactions. One that was told to ignore `options` lets a session begin without its
 /// settings: instants would be shifted, and statements run without a limit. One that has them as defaults of the role gives a
 /// session of the server to several clients: then a new session bears the mark of an earlier one.
-fn keeps_settings(statement_timeout: u32) -> Hook {
+fn keeps_settings(statement_timeout: u32, is_walk: bool) -> Hook {
+    // One of them stands for all that a walk's session is opened with.
+    let sorts = if is_walk { "current_setting('enable_sort')" } else { "'off'" };
     Hook::async_fn(move |client, _| {
         Box::pin(async move {
             let asked = format!(
                 "SELECT current_setting('TimeZone') || ' ' || (SELECT setting FROM pg_settings \
-                 WHERE name = 'statement_timeout'), coalesce(current_setting('{MARK}', true), ''), \
+                 WHERE name = 'statement_timeout') || ' ' || {sorts}, coalesce(current_setting('{MARK}', true), ''), \
                  set_config('{MARK}', 'opened', false)"
             );
             let answers = client.simple_query(&asked).await.map_err(HookError::Backend)?;
@@ -46,7 +48,7 @@ fn keeps_settings(statement_timeout: u32) -> Hook {
                 SimpleQueryMessage::Row(row) => Some(row),
                 _ => None,
             });
-            let wanted = format!("UTC {}", u64::from(statement_timeout) * 1_000);
+            let wanted = format!("UTC {} off", u64::from(statement_timeout) * 1_000);
             match row.map(|row| (row.get(0), row.get(1))) {
                 Some((Some(settings), Some(""))) if settings == wanted => Ok(()),
                 Some((Some(settings), _)) if settings == wanted => {
@@ -94,7 +96,7 @@ impl Database {
             .runtime(Runtime::Tokio1)
             .create_timeout(Some(timeout))
             .recycle_timeout(Some(timeout))
-            .post_create(keeps_settings(settings.statement_timeout_seconds.get()))
+            .post_create(keeps_settings(settings.statement_timeout_seconds.get(), !more.is_empty()))
             .build()
             .map_err(|error| PostgresError::Settings(format!("pool_size: {error}")))?;
         Ok(Self { pool, server: settings.url.authority(), connect_timeout: settings.connect_timeout_seconds.get() })

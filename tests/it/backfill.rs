@@ -5,4 +5,6 @@ mod faults;
 mod live;
 mod place;
 mod plans;
+mod poolers;
 mod rows;
+mod tls;

@@ -15,6 +15,7 @@ pub mod postgres;
 pub mod rabbit;
 pub mod records;
 pub mod scripted_engine;
+pub mod server;
 pub mod site;
 pub mod stored;
 pub mod toy_store;

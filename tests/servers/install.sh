@@ -91,7 +91,8 @@ install_rabbitmq() {
   [[ -n $had_epmd ]] || epmd -kill >/dev/null 2>&1 || true
 }
 
-install_postgres() {
+install_postgres() { # and a pooler before it
+  has pgbouncer || [[ -x /usr/sbin/pgbouncer ]] || { install pgbouncer; silence pgbouncer; }
   ! find_postgres >/dev/null || return 0
   update_lists
   local package=postgresql-$POSTGRESQL

@@ -1,50 +1,9 @@
 //! The broker and the engine are restarted under load, and nobody touches the worker.
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use tempfile::TempDir;
-
 use crate::support::effort::rounds;
 use crate::support::load::Load;
+use crate::support::server::Server;
 use crate::support::site::{Site, StoreUnderTest, needed};
-
-/// A server of this test alone, driven by the scripts in `tests/servers`; stopped when dropped.
-struct Server {
-    script: &'static str,
-    /// Arguments between the verb and the folder: the engine's name.
-    name: Option<String>,
-    folder: TempDir,
-}
-
-impl Server {
-    fn start(script: &'static str, name: Option<String>) -> Self {
-        let server = Self { script, name, folder: TempDir::new().unwrap() };
-        server.verb("start");
-        server
-    }
-
-    fn verb(&self, verb: &str) -> String {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/servers").join(self.script);
-        let mut command = Command::new(script);
-        command.arg(verb).args(&self.name).arg(self.folder.path().join("node"));
-        let output = command.output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{} {verb} failed: {errors}", self.script);
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn url(&self) -> String {
-        self.verb("env").lines().find_map(|line| line.split_once('=')).unwrap().1.trim_matches(['"', '\'']).to_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/servers").join(self.script);
-        let _ = Command::new(script).arg("stop").args(&self.name).arg(self.folder.path().join("node")).output();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn broker_and_engine_restart_again_and_again() {

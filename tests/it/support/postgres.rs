@@ -103,7 +103,7 @@ impl Drop for Postgres {
     }
 }
 
-fn psql(url: &str, statements: &str) -> String {
+pub fn psql(url: &str, statements: &str) -> String {
     let mut child = Command::new("psql")
         .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url])
         .env("PGOPTIONS", "-c timezone=UTC -c client_min_messages=warning")
