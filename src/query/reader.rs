@@ -11,7 +11,7 @@ use crate::domain::document::ContentHash;
 use crate::domain::query::{
     AppLogFilter, AppLogPage, AppScope, Breakdown, BreakdownCounts, Content, Day, DocumentPage, Facet, FacetCount,
     Found, HistogramBucket, ListFilter, Lookup, NodeQuery, NodeSummary, Page, RunFilter, RunQuery, RunSummary, Scan,
-    Scoped, Summary,
+    Scoped,
 };
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId, Timestamp};
@@ -95,8 +95,7 @@ impl TenantReader {
         page: &Page,
         count_to: Option<u64>,
     ) -> Result<Found<RunSummary>, StoreError> {
-        let list = ListFilter::Runs(self.scoped(query));
-        Ok(self.ports.logs.page(&list, page, count_to).await?.map(Summary::into_run))
+        self.ports.logs.search_runs(&self.scoped(query), page, count_to).await
     }
 
     pub(super) async fn search_nodes(
@@ -105,8 +104,7 @@ impl TenantReader {
         page: &Page,
         count_to: Option<u64>,
     ) -> Result<Found<NodeSummary>, StoreError> {
-        let list = ListFilter::Nodes(self.scoped(query));
-        Ok(self.ports.logs.page(&list, page, count_to).await?.map(Summary::into_node))
+        self.ports.logs.search_nodes(&self.scoped(query), page, count_to).await
     }
 
     pub(super) async fn documents(

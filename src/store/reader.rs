@@ -195,35 +195,33 @@ pub trait LogReader: Send + Sync {
 
     /// Returns a page of a list of runs.
     async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<RunSummary>, StoreError> {
-        let found = self.page(&ListFilter::Runs(filter.clone()), page, None).await?;
-        Ok(found.map(Summary::into_run).rows)
+        Ok(self.search_runs(filter, page, None).await?.rows)
     }
 
     /// Returns a page of a list of node executions.
     async fn nodes(&self, filter: &NodeFilter, page: &Page) -> Result<Vec<NodeSummary>, StoreError> {
-        let found = self.page(&ListFilter::Nodes(filter.clone()), page, None).await?;
-        Ok(found.map(Summary::into_node).rows)
+        Ok(self.search_nodes(filter, page, None).await?.rows)
     }
 
-    /// As [`Self::runs`], with how many there are in all, counted up to `count_to`.
+    /// As [`Self::page`], of runs.
     async fn search_runs(
         &self,
         filter: &RunFilter,
         page: &Page,
-        count_to: u64,
+        count_to: Option<u64>,
     ) -> Result<Found<RunSummary>, StoreError> {
-        let found = self.page(&ListFilter::Runs(filter.clone()), page, Some(count_to)).await?;
+        let found = self.page(&ListFilter::Runs(filter.clone()), page, count_to).await?;
         Ok(found.map(Summary::into_run))
     }
 
-    /// As [`Self::nodes`], with how many there are in all, counted up to `count_to`.
+    /// As [`Self::page`], of node executions.
     async fn search_nodes(
         &self,
         filter: &NodeFilter,
         page: &Page,
-        count_to: u64,
+        count_to: Option<u64>,
     ) -> Result<Found<NodeSummary>, StoreError> {
-        let found = self.page(&ListFilter::Nodes(filter.clone()), page, Some(count_to)).await?;
+        let found = self.page(&ListFilter::Nodes(filter.clone()), page, count_to).await?;
         Ok(found.map(Summary::into_node))
     }
 }

@@ -90,7 +90,7 @@ async fn runs_are(subject: &Subject, filter: &RunFilter, expected: u64, live: &W
             assert_eq!(of_live, if november { vec![live.created_at] } else { vec![] }, "{filter:?}");
         }
     }
-    let found = subject.store.search_runs(filter, &Page::newest(1), 100).await.unwrap();
+    let found = subject.store.search_runs(filter, &Page::newest(1), Some(100)).await.unwrap();
     assert_eq!(found.total.value, expected, "{filter:?}");
     let rows = Rows::Runs(filter.clone());
     assert_eq!(
@@ -157,7 +157,7 @@ pub async fn a_node_that_ended_in_two_months_is_one_in_every_answer(subject: &Su
         for created in spans().map(|(created, _)| created) {
             let expected = u64::from(created.contains(live.created_at));
             let filter = NodeQuery { workflow_run_id: Some(run_id), created, ..NodeQuery::default() }.within(tenant);
-            let found = subject.store.search_nodes(&filter, &Page::newest(10), 100).await.unwrap();
+            let found = subject.store.search_nodes(&filter, &Page::newest(10), Some(100)).await.unwrap();
             assert_eq!((found.rows.len() as u64, found.total.value), (expected, expected), "{order:?} {filter:?}");
             counts_are(subject, &Rows::Nodes(filter), expected).await;
             let scan = RunQuery { app_id: Some(app), created, ..RunQuery::default() }.within(tenant);
@@ -176,6 +176,6 @@ pub async fn a_run_across_the_end_of_its_month_stays_where_it_began(subject: &Su
     put(subject, Record::Run(Box::new(records::ended(run(tenant, app, at(RESUMED)), 1_000_000)))).await;
     subject.refresh().await;
     let all = RunFilter::all(tenant);
-    assert_eq!(subject.store.search_runs(&all, &Page::newest(10), 100).await.unwrap().total.value, 2);
+    assert_eq!(subject.store.search_runs(&all, &Page::newest(10), Some(100)).await.unwrap().total.value, 2);
     counts_are(subject, &Rows::Runs(all), 2).await;
 }

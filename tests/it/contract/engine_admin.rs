@@ -213,7 +213,7 @@ async fn what_was_written_in_another_tenancy_is_read_and_shows_once() {
     bench.store.apply(&records::actions(ended.clone())).await.unwrap();
     shared.refresh().await.unwrap();
     for store in [&bench.store, &shared] {
-        let found = store.search_runs(&filter, &Page::newest(10), 10).await.unwrap();
+        let found = store.search_runs(&filter, &Page::newest(10), Some(10)).await.unwrap();
         assert_eq!((found.rows.len(), found.total.value), (2, 2));
         let days = store.daily(&filter, chrono_tz::Tz::UTC).await.unwrap();
         assert_eq!(days.iter().map(|day| day.runs).sum::<u64>(), 2);

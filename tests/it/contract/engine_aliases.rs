@@ -64,7 +64,7 @@ async fn a_month_behind_an_alias_is_a_month_like_any_other() {
     for store in [&site.store, &worker, &ElasticStore::new(site.settings.clone()).unwrap()] {
         store.check().await.unwrap();
         assert_eq!(store.record(first.key()).await, Ok(Some(records::whole(first.clone()))));
-        let found = store.search_runs(&RunFilter::all(tenant), &Page::newest(10), 10).await.unwrap();
+        let found = store.search_runs(&RunFilter::all(tenant), &Page::newest(10), Some(10)).await.unwrap();
         assert_eq!((found.rows.len(), found.total.value), (2, 2));
         assert_eq!(store.scan(&Scan::all(Kind::WorkflowRun, 10)).await.unwrap().len(), 2);
     }

@@ -53,7 +53,7 @@ async fn a_run_in_two_months_counts_once() {
     let (tenant_id, app_id) = (tenant(), app());
     let (still, resumed) = two_months(&store, tenant_id, app_id).await;
     let all = RunQuery { app_id: Some(app_id), ..RunQuery::default() }.within(tenant_id);
-    let found = store.search_runs(&all, &Page::newest(10), 100).await.unwrap();
+    let found = store.search_runs(&all, &Page::newest(10), Some(100)).await.unwrap();
     assert_eq!(ids(&found.rows), [resumed.id, still[1].id, still[0].id]);
     assert_eq!((found.total.value, found.total.exact), (3, true));
     let paused = RunQuery { statuses: vec!["paused".into()], ..all.conditions.clone() }.within(tenant_id);
@@ -102,7 +102,7 @@ async fn ties_are_walked_in_both_directions_and_by_duration() {
         .within(tenant_id);
     assert_eq!(store.runs(&long, &Page::newest(5)).await.unwrap(), []);
     for (count_to, exact) in [(7, false), (24, false), (25, true), (u64::MAX, true)] {
-        let found = store.search_runs(&RunFilter::all(tenant_id), &Page::newest(1), count_to).await.unwrap();
+        let found = store.search_runs(&RunFilter::all(tenant_id), &Page::newest(1), Some(count_to)).await.unwrap();
         assert_eq!((found.total.value, found.total.exact), (count_to.min(25), exact), "counted up to {count_to}");
     }
 }

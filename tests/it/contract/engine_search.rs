@@ -114,7 +114,7 @@ async fn keywords_are_substrings_of_decoded_text() {
             let holds = |text: &str| Keyword::new(keyword).is_in_text(&format!("{}{text}{}", around.0, around.1));
             let expected = runs.iter().zip(TEXTS).filter(|(_, text)| holds(text)).map(|(run, _)| run.id);
             let filter = RunQuery { text: Some(text(keyword, field)), ..RunQuery::default() }.within(tenant_id);
-            let found = store.search_runs(&filter, &Page::newest(50), 100).await.unwrap();
+            let found = store.search_runs(&filter, &Page::newest(50), Some(100)).await.unwrap();
             let total = found.total.value;
             assert_eq!(sorted(found.rows.iter().map(|run| run.id)), sorted(expected), "{keyword:?} in {field:?}");
             assert_eq!(total, found.rows.len() as u64);
@@ -152,7 +152,7 @@ async fn a_cut_text_is_told() {
     store.refresh().await.unwrap();
     for (field, is_cut) in [(TextField::Inputs, true), (TextField::Error, false)] {
         let filter = RunQuery { text: Some(text("nothing of it", field)), ..RunQuery::default() }.within(tenant_id);
-        assert_eq!(store.search_runs(&filter, &Page::newest(1), 10).await.unwrap().text_truncated, is_cut);
+        assert_eq!(store.search_runs(&filter, &Page::newest(1), Some(10)).await.unwrap().text_truncated, is_cut);
     }
 }
 

@@ -103,7 +103,7 @@ pub async fn reading_goes_on_while_months_come_and_go(subject: &Subject) {
         [RunQuery { created, ..all.clone() }, RunQuery { text: Some(text), ..all }].map(|query| query.within(tenant));
     let read = async |(filter, reads): (&RunFilter, &AtomicUsize)| {
         while !is_over.load(Ordering::Acquire) {
-            let found = subject.store.search_runs(filter, &Page::newest(10), 100).await.unwrap();
+            let found = subject.store.search_runs(filter, &Page::newest(10), Some(100)).await.unwrap();
             assert_eq!(found.rows.iter().map(|run| run.id).collect::<Vec<_>>(), [stays[1].id(), stays[0].id()]);
             assert_eq!(found.total.value, 2);
             reads.fetch_add(1, Ordering::Release);

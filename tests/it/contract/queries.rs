@@ -84,10 +84,10 @@ pub async fn searches_count_up_to_a_bound(subject: &Subject) {
         let count_to = [0, 1, 10, 100, 10_000][number % 5];
         let total = model.count(&Rows::Runs(runs.clone()), count_to);
         let expected = Found::<RunSummary> { rows: model.runs(&runs, &page), total, text_truncated: false };
-        assert_eq!(subject.store.search_runs(&runs, &page, count_to).await.unwrap(), expected, "{runs:?}");
+        assert_eq!(subject.store.search_runs(&runs, &page, Some(count_to)).await.unwrap(), expected, "{runs:?}");
         let total = model.count(&Rows::Nodes(nodes.clone()), count_to);
         let expected = Found::<NodeSummary> { rows: model.nodes(&nodes, &page), total, text_truncated: false };
-        assert_eq!(subject.store.search_nodes(&nodes, &page, count_to).await.unwrap(), expected, "{nodes:?}");
+        assert_eq!(subject.store.search_nodes(&nodes, &page, Some(count_to)).await.unwrap(), expected, "{nodes:?}");
     }
 }
 

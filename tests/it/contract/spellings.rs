@@ -36,7 +36,7 @@ async fn found(subject: &Subject, tenant_id: TenantId, app_id: AppId, keyword: &
     let mut found = Vec::new();
     for field in [TextField::Inputs, TextField::Outputs, TextField::Error] {
         let filter = RunQuery { app_id, text: Some(text(keyword, field)), ..RunQuery::default() }.within(tenant_id);
-        let hits = subject.store.search_runs(&filter, &Page::newest(100), 100).await.unwrap();
+        let hits = subject.store.search_runs(&filter, &Page::newest(100), Some(100)).await.unwrap();
         assert_eq!(hits.total.value, hits.rows.len() as u64);
         found.extend(hits.rows.into_iter().map(|row| (field, row.id)));
     }

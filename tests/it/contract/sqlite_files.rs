@@ -61,7 +61,7 @@ async fn ask(reader: &SqliteReader, client: u64, known: RecordId) {
         match (client + turn) % 4 {
             0 => assert_eq!(reader.runs(&all, &Page::newest(100)).await.unwrap().len(), 100),
             1 => {
-                let found = reader.search_runs(&all, &Page::newest(1), 10_000).await.unwrap();
+                let found = reader.search_runs(&all, &Page::newest(1), Some(10_000)).await.unwrap();
                 assert_eq!((found.total.value, found.total.exact), (total, true));
             }
             2 => {
@@ -145,7 +145,7 @@ async fn a_month_outside_the_span_is_not_opened() {
     ] {
         let created = TimeRange { from: Some(at(from)), until: Some(at(until)) };
         let filter = RunQuery { created, ..RunQuery::default() }.within(all.tenant_id);
-        let found = reader.search_runs(&filter, &Page::newest(10), 100).await.unwrap();
+        let found = reader.search_runs(&filter, &Page::newest(10), Some(100)).await.unwrap();
         assert_eq!((found.rows.len(), found.total.value, found.rows[0].id), (1, 1, record.id()));
     }
     assert!(reader.record(records[2].key()).await.unwrap().is_some(), "found ended in the newest month");

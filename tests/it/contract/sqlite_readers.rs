@@ -56,7 +56,7 @@ async fn ask_everything(reader: &dyn ReadStore, record: &Record) {
     let all = reader.runs(&filter, &Page::newest(100)).await.unwrap().len();
     let subject = ListFilter::Runs(filter.clone());
     assert_eq!(reader.documents(&subject, &Page::newest(100), Content::Full).await.unwrap().documents.len(), all);
-    assert_eq!(reader.search_runs(&filter, &Page::newest(1), 1_000).await.unwrap().total.value, all as u64);
+    assert_eq!(reader.search_runs(&filter, &Page::newest(1), Some(1_000)).await.unwrap().total.value, all as u64);
     assert_eq!(reader.facet(&subject, Facet::Status, 10).await.unwrap()[0].count, all as u64);
     reader.daily(&filter, chrono_tz::Tz::UTC).await.unwrap();
     let scan = Scan::all(Kind::WorkflowRun, 10);

@@ -54,7 +54,7 @@ async fn write(store: &SqliteStore, run: &WorkflowRun) {
 async fn found(store: &SqliteStore, tenant: TenantId, fields: &[TextField], keyword: &str) -> BTreeSet<RecordId> {
     let text = TextFilter { keyword: keyword.into(), fields: fields.into() };
     let filter = RunQuery { text: Some(text), ..RunQuery::default() }.within(tenant);
-    let found = store.search_runs(&filter, &Page::newest(1_000), 1_000).await.unwrap();
+    let found = store.search_runs(&filter, &Page::newest(1_000), Some(1_000)).await.unwrap();
     assert_eq!(found.total.value, found.rows.len() as u64);
     found.rows.into_iter().map(|row| row.id).collect()
 }

@@ -23,7 +23,7 @@ async fn what_it_lacks_is_refused_by_name() {
     let run = run(tenant(), app(), at("2026-11-01T00:00:00"));
     let text = Some(TextFilter { keyword: "x".to_owned(), fields: vec![TextField::Inputs] });
     let filter = RunQuery { text, ..RunQuery::default() }.within(run.tenant_id);
-    let searched = subject.store.search_runs(&filter, &Page::newest(1), 1).await;
+    let searched = subject.store.search_runs(&filter, &Page::newest(1), Some(1)).await;
     assert_eq!(searched, Err(StoreError::Unsupported(Capability::TextSearch)));
     let erasure = Erasure { key: difylog::domain::Record::Run(Box::new(run.clone())).key(), revision: None };
     for remains in [Remains::Nothing, Remains::Tombstone(records::later(run.created_at, 1))] {
