@@ -10,9 +10,11 @@ use super::{QueryError, RunQuery, TenantLogs};
 use crate::domain::query::{Content, Direction};
 use crate::domain::{AppId, Record, RecordId, Timestamp, WorkflowRun};
 
-/// Failed runs that are looked at, and bytes of their payloads, which come along.
+/// Failed runs that are looked at, and bytes of what is read of them.
 const MOST_RUNS: usize = 1000;
 const MOST_BYTES: usize = 64 << 20;
+/// What of a run is read.
+pub(super) const ERRORS: Content = Content::Only(&["error"]);
 /// Characters of an error that tell it from others.
 const TELLING: usize = 300;
 /// Characters of the newest text that are kept.
@@ -146,7 +148,7 @@ impl TenantLogs {
     /// A store that cannot be read.
     pub async fn error_groups(&self, query: &RunQuery) -> Result<ErrorGroups, QueryError> {
         let query = RunQuery { statuses: vec!["failed".into()], ..query.clone() };
-        let mut walk = pin!(self.walk(&query, Direction::Descending, Content::Payloads));
+        let mut walk = pin!(self.walk(&query, Direction::Descending, ERRORS));
         let mut groups = BTreeMap::<String, ErrorGroup>::new();
         let (mut looked_at, mut bytes, mut is_cut) = (0, 0, false);
         while let Some(document) = walk.next().await {

@@ -9,11 +9,13 @@ use serde_json::value::RawValue;
 
 use super::{NodeQuery, QueryError, TenantLogs};
 use crate::domain::query::{Content, Page};
-use crate::domain::{Document, JsonText, NodeExecution, NodeStatus, Record, Timestamp};
+use crate::domain::{JsonText, NodeExecution, NodeStatus, Record, Timestamp};
 
 /// Types of nodes that call a model and name it.
 const TYPES: [&str; 3] = ["llm", "question-classifier", "parameter-extractor"];
-/// Calls that are looked at, the newest, and bytes of their payloads, which come along.
+/// What of a call is read.
+const USAGE: Content = Content::Only(&["process_data", "execution_metadata"]);
+/// Calls that are looked at, the newest, and bytes of what is read of them.
 const MOST_CALLS: usize = 20_000;
 const MOST_BYTES: usize = 256 << 20;
 /// Time after which no further stretch is read.
@@ -125,10 +127,10 @@ impl TenantLogs {
         let mut sums = BTreeMap::<ModelKey, ModelUsage>::new();
         let (mut page, mut looked_at, mut bytes, mut cut_at) = (Page::newest(STRETCH), 0, 0, None);
         loop {
-            let found = self.reader.documents(&list, &page, Content::Payloads).await?;
+            let found = self.reader.documents(&list, &page, USAGE).await?;
             for document in found.documents {
                 bytes += document.whole_footprint();
-                let Some(node) = self.call(document) else { continue };
+                let Record::Node(node) = self.shown(document).record else { continue };
                 looked_at += 1;
                 cut_at = Some(node.created_at);
                 let (key, used) = usage(&node);
@@ -146,17 +148,6 @@ impl TenantLogs {
         let mut models: Vec<_> = sums.into_iter().collect();
         models.sort_by_key(|(_, used)| std::cmp::Reverse((used.tokens, used.calls)));
         Ok(ModelUsages { models, looked_at, cut_at })
-    }
-
-    /// Returns a call as it is shown, without what takes the most of it.
-    fn call(&self, mut document: Document) -> Option<Box<NodeExecution>> {
-        if let Record::Node(node) = &mut document.record {
-            (node.inputs, node.outputs) = (None, None);
-        }
-        match self.shown(document).record {
-            Record::Node(node) => Some(node),
-            _ => None,
-        }
     }
 }
 

@@ -248,10 +248,25 @@ impl Page {
 pub enum Content {
     /// Without payloads (graph, inputs, process data, outputs, metadata, error).
     Light,
+    /// Of the payloads these columns only.
+    Only(&'static [&'static str]),
     /// Everything but the graph of a run.
     Payloads,
     /// Everything; the graph of a run put back.
     Full,
+}
+
+impl Content {
+    /// Returns whether a payload, or `extra`, is wanted.
+    #[must_use]
+    pub fn has(self, payload: &str) -> bool {
+        match self {
+            Self::Light => false,
+            Self::Only(columns) => columns.contains(&payload),
+            Self::Payloads => payload != "graph",
+            Self::Full => true,
+        }
+    }
 }
 
 /// A walk over documents, oldest first by (`created_at`, id). It is the only question that can cross tenants, and is

@@ -131,9 +131,9 @@ pub(super) fn summary_columns(kind: Kind) -> Vec<&'static str> {
 }
 
 /// Returns what is left out of a light document.
-pub(super) fn payload_columns(kind: Kind) -> Vec<&'static str> {
+pub(super) fn payload_columns(kind: Kind) -> impl Iterator<Item = &'static str> {
     let payloads = schema::columns(kind).iter().filter(|column| column.role == Role::Payload);
-    payloads.map(|column| column.name).chain(["extra"]).collect()
+    payloads.map(|column| column.name).chain(["extra"])
 }
 
 /// A run as lists show it.

@@ -10,7 +10,6 @@ use super::catalog::{self, LENIENT, list};
 use super::copies::{CopyVersion, PAGE, add_filter, conditions, may_be_superseded, walk};
 use super::hosts::{EngineAnswer, EngineRequest, Method};
 use super::names::{self, Family};
-use super::rows;
 use super::search::{EngineReader, LENIENT_COUNT, continue_after, groups};
 use crate::domain::query::{Content, Cursor, Scan, TimeRange};
 use crate::domain::record::RecordKey;
@@ -161,7 +160,7 @@ impl EngineReader<'_> {
             }
             let places = places(&group);
             let hits = group.into_iter().map(|copy| copy.hit);
-            let mut read = self.fetch(scan.kind, hits).await?;
+            let mut read = self.fetch(scan.kind, hits, scan.content).await?;
             read.retain(|document| is_in_place(document, &places));
             read.sort_by_key(|document| (document.record.created_at(), document.record.id(), document.tenant_id()));
             if scan.content == Content::Full {
@@ -198,7 +197,7 @@ impl EngineReader<'_> {
         let places = places(&copies);
         let addresses: Vec<_> = copies.into_iter().map(|copy| copy.hit.address()).collect();
         let mut found: HashMap<Place, Document> = HashMap::new();
-        for document in self.documents_without(kind, &addresses, &rows::payload_columns(kind)).await? {
+        for document in self.documents(kind, &addresses, Content::Light).await? {
             if is_in_place(&document, &places) {
                 found.insert((document.key(), document.record.created_at()), document);
             }

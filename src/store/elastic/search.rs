@@ -14,8 +14,9 @@ use super::folded::FOLDED;
 use super::hit::{DocumentAddress, Hit, located, sources};
 use super::hosts::{EngineAnswer, EngineRequest, Hosts, Method, not_understood};
 use super::names::{self, Family, IndexNames, IndexPlace};
-use super::rows;
+use super::rows::{self, payload_columns};
 use super::settings::SearchedTexts;
+use crate::domain::query::Content;
 use crate::domain::{Document, FaultKind, GraphHash, JsonText, Kind, Month, SinkFault, TenantId, Timestamp};
 
 /// Hits of one search.
@@ -80,33 +81,30 @@ impl EngineReader<'_> {
     }
 
     /// Reads the documents behind hits, in requests of bounded size.
-    pub(super) async fn fetch(&self, kind: Kind, hits: impl Iterator<Item = Hit>) -> Result<Vec<Document>, SinkFault> {
+    pub(super) async fn fetch(
+        &self,
+        kind: Kind,
+        hits: impl Iterator<Item = Hit>,
+        content: Content,
+    ) -> Result<Vec<Document>, SinkFault> {
         let mut documents = Vec::new();
         for portion in portions(hits, Hit::payload_bytes) {
             let addresses: Vec<_> = portion.into_iter().map(Hit::address).collect();
-            documents.extend(self.documents(kind, &addresses).await?);
+            documents.extend(self.documents(kind, &addresses, content).await?);
         }
         Ok(documents)
     }
 
+    /// Reads by address as much as is wanted, but for graphs. Tombstones are no documents.
     pub(super) async fn documents(
         &self,
         kind: Kind,
         addresses: &[DocumentAddress],
-    ) -> Result<Vec<Document>, SinkFault> {
-        self.documents_without(kind, addresses, &[]).await
-    }
-
-    /// Reads by address, some columns left out. Tombstones are no documents.
-    pub(super) async fn documents_without(
-        &self,
-        kind: Kind,
-        addresses: &[DocumentAddress],
-        columns: &[&str],
+        content: Content,
     ) -> Result<Vec<Document>, SinkFault> {
         let read =
             |source: Box<RawValue>| rows::read_document(kind, source.get()).map_err(|error| not_understood(&error));
-        let without: Vec<_> = columns.iter().copied().chain([FOLDED]).collect();
+        let without: Vec<_> = payload_columns(kind).filter(|column| !content.has(column)).chain([FOLDED]).collect();
         let read = self.sources(addresses, &without).await?.into_iter().map(read);
         read.filter_map(Result::transpose).collect()
     }

@@ -57,7 +57,7 @@ pub fn run_summary(
 
 /// Returns a month's copy of a record.
 pub fn document(connection: &Connection, key: RecordKey, content: Content) -> rusqlite::Result<Option<Document>> {
-    let mut statement = connection.prepare_cached(tables::of(key.kind).by_id(content))?;
+    let mut statement = connection.prepare_cached(&tables::of(key.kind).by_id(content))?;
     let found = statement
         .query_row((key.tenant_id.as_bytes(), key.id.as_bytes()), |row| decode::document(key.kind, row))
         .optional()?;

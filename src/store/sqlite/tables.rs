@@ -1,6 +1,7 @@
 //! The tables of records, out of the domain's columns, and the statements made of them. `encode` binds and `decode` reads
 //! in the order of [`RecordTable::stored`].
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use crate::domain::query::Content;
@@ -166,22 +167,30 @@ impl RecordTable {
             revision: String::new(),
         };
         table.upsert = table.upsert_sql();
-        table.by_id = format!("{} WHERE tenant_id = ?1 AND id = ?2", table.select(Content::Full));
-        table.by_id_light = format!("{} WHERE tenant_id = ?1 AND id = ?2", table.select(Content::Light));
+        table.by_id = table.by_id_of(Content::Full);
+        table.by_id_light = table.by_id_of(Content::Light);
         table.revision = format!("SELECT revision FROM {name} WHERE tenant_id = ?1 AND id = ?2");
         table
     }
 
     /// Returns what reads one record by tenant and id.
-    pub fn by_id(&self, content: Content) -> &str {
-        if content == Content::Light { &self.by_id_light } else { &self.by_id }
+    pub fn by_id(&self, content: Content) -> Cow<'_, str> {
+        match content {
+            Content::Light => self.by_id_light.as_str().into(),
+            Content::Only(_) => self.by_id_of(content).into(),
+            Content::Payloads | Content::Full => self.by_id.as_str().into(),
+        }
+    }
+
+    fn by_id_of(&self, content: Content) -> String {
+        format!("{} WHERE tenant_id = ?1 AND id = ?2", self.select(content))
     }
 
     /// `SELECT … FROM table`: what a document is made of.
     pub fn select(&self, content: Content) -> String {
-        let columns = self.stored.iter().map(|stored| match content {
-            Content::Light if stored.is_payload() => String::from("NULL"),
-            _ => format!("\"{}\"", stored.name()),
+        let columns = self.stored.iter().map(|stored| {
+            let is_wanted = !stored.is_payload() || content.has(stored.name());
+            if is_wanted { format!("\"{}\"", stored.name()) } else { String::from("NULL") }
         });
         format!("SELECT {} FROM {}", columns.collect::<Vec<_>>().join(", "), self.name)
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use difylog::domain::document::ContentHash;
+use difylog::domain::query::Content;
+use difylog::domain::schema::{Given, Role, columns};
 use difylog::domain::{
     AppId, AppLog, BulkAction, Document, Graph, JsonText, NodeExecution, NodeStatus, Offload, Record, RecordId,
     Revision, RunStatus, TenantId, Timestamp, WorkflowRun,
@@ -174,6 +176,16 @@ pub fn split(mut record: Record) -> (Document, Option<Graph>) {
 pub fn whole(record: Record) -> Document {
     let (document, _) = split(record.clone());
     Document { record, ..document }
+}
+
+/// Takes from a document what is not wanted of it.
+pub fn leave_out(document: &mut Document, content: Content) {
+    for column in columns(document.kind()).iter().filter(|column| column.role != Role::Summary) {
+        assert!(content.has(column.name) || column.set(&mut document.record, Given::Null));
+    }
+    if !content.has("extra") {
+        document.extra = None;
+    }
 }
 
 /// The actions that store a record: its graph first.

@@ -9,13 +9,15 @@ use difylog::domain::query::{
     Condition, Content, Cursor, Demand, Found, ListFilter, Lookup, MonthCount, MonthSize, Page, Scan, Summary, Total,
 };
 use difylog::domain::record::RecordKey;
-use difylog::domain::schema::{Given, Role, Value as Column, columns};
+use difylog::domain::schema::Value as Column;
 use difylog::domain::{BulkAction, Document, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId, Verdict};
 use difylog::store::{
     BulkSink, Capability, Eraser, LogReader, StateEntry, StateReader, StateStore, StateVersion, StoreAdmin, StoreError,
     StoreOverview,
 };
 use serde_json::Value;
+
+use crate::support::records;
 
 /// What is kept of a month. A record that moved to another month has a copy in each.
 #[derive(Default)]
@@ -68,14 +70,8 @@ fn supersedes(new: &Document, old: &Document) -> bool {
 impl ToyMonth {
     fn read(&self, document: &Document, content: Content) -> Document {
         let mut document = document.clone();
-        let (kind, tenant_id) = (document.kind(), document.tenant_id());
-        let is_left_out = |role| role == Role::Payload || role == Role::Graph;
-        if content == Content::Light {
-            for column in columns(kind).iter().filter(|column| is_left_out(column.role)) {
-                assert!(column.set(&mut document.record, Given::Null));
-            }
-            document.extra = None;
-        }
+        let tenant_id = document.tenant_id();
+        records::leave_out(&mut document, content);
         if let (Content::Full, Record::Run(run), Some(hash)) = (content, &mut document.record, document.graph) {
             run.graph = self.graphs.get(&(tenant_id, hash)).cloned();
         }

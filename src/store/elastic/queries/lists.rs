@@ -42,7 +42,7 @@ impl EngineReader<'_> {
             last = batch.last().map(|(row, _)| row.position());
             let order: Vec<_> = batch.iter().map(|(row, _)| row.id()).collect();
             let addresses: Vec<_> = batch.into_iter().map(|(_, hit)| hit.address()).collect();
-            let mut read = self.documents(question.kind, &addresses).await?;
+            let mut read = self.documents(question.kind, &addresses, content).await?;
             read.retain(|document| document.tenant_id() == question.tenant);
             if content == Content::Full {
                 self.put_graphs_back(&mut read, &mut graphs).await?;

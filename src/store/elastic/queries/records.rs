@@ -13,7 +13,7 @@ use crate::store::elastic::catalog::{LENIENT, list};
 use crate::store::elastic::hit::DocumentAddress;
 use crate::store::elastic::hosts::not_understood;
 use crate::store::elastic::names::{self, Family, IndexPlace};
-use crate::store::elastic::rows::{AsText, payload_columns};
+use crate::store::elastic::rows::AsText;
 use crate::store::elastic::scan::Graphs;
 use crate::store::elastic::search::{EngineReader, portions};
 
@@ -77,17 +77,15 @@ impl EngineReader<'_> {
             };
             let addresses: Vec<_> = ids.iter().flat_map(address).collect();
             match (lookup.content, ids) {
-                (Content::Light, _) => {
-                    let payloads = payload_columns(lookup.kind);
-                    found.extend(self.documents_without(lookup.kind, &addresses, &payloads).await?);
-                }
                 // One record is small enough to be read at once, the copies that it may have elsewhere with it.
-                (_, [_]) => found.extend(self.documents(lookup.kind, &addresses).await?),
+                (Content::Light, _) | (_, [_]) => {
+                    found.extend(self.documents(lookup.kind, &addresses, lookup.content).await?);
+                }
                 _ => {
                     let copies = self.versions(&addresses, lookup).await?;
                     for portion in portions(copies, |copy| copy.payload_bytes) {
                         let addresses: Vec<_> = portion.into_iter().map(|copy| copy.address).collect();
-                        found.extend(self.documents(lookup.kind, &addresses).await?);
+                        found.extend(self.documents(lookup.kind, &addresses, lookup.content).await?);
                     }
                 }
             }
