@@ -26,7 +26,7 @@ pub use self::lifecycle::{Lifecycle, Use, check_postgres, open_lifecycle, open_r
 pub use self::migrate::{MigrationRun, open_migration};
 use self::parts::Parts;
 pub use self::payloads::payload_warnings;
-pub use self::serve::{carry_names, open_logs, open_named_logs, run_serve};
+pub use self::serve::{carry_names, knows_postgres, open_logs, open_named_logs, run_serve};
 pub use self::status::{ALL_KINDS, Lag, MonthStatus, Status, StatusPart, status};
 use crate::amqp::{AmqpError, Consumption};
 use crate::backfill::{LifeError, MigrateError};

@@ -75,7 +75,7 @@ fn open_logs_with(
 }
 
 /// Returns whether the settings name a PostgreSQL, or relies on the default one.
-fn knows_postgres(settings: &Settings) -> bool {
+pub fn knows_postgres(settings: &Settings) -> bool {
     settings.serve.names || settings.postgres != PostgresSettings::default()
 }
 

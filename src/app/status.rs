@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{AppError, Readers, open_readers};
+use super::{AppError, Readers, knows_postgres, open_readers};
 use crate::amqp::{BrokerState, QueueDepth, broker_state, queue_depths};
 use crate::backfill::VALIDATION;
 use crate::backfill::state::{MigrationStatus, migrations};
@@ -46,8 +46,8 @@ pub struct Status {
     pub validation: StatusPart<Option<Value>>,
     /// The last retention by a worker.
     pub retention: StatusPart<Option<Value>>,
-    /// PostgreSQL's version.
-    pub database: StatusPart<String>,
+    /// PostgreSQL's version; `None` where no setting names one.
+    pub database: StatusPart<Option<String>>,
     /// Which broker it is, and whether it takes messages.
     pub broker: StatusPart<BrokerState>,
     pub queues: StatusPart<Vec<QueueDepth>>,
@@ -79,12 +79,8 @@ impl Lag {
 /// Settings that cannot be used; what cannot be reached is part of the picture.
 pub async fn status(settings: &Settings) -> Result<Status, AppError> {
     let Readers { store, payloads } = open_readers(settings)?;
-    let database = Database::open(&settings.postgres);
-    let version = async {
-        let client = database.map_err(|error| error.to_string())?.client().await.map_err(|error| error.to_string())?;
-        let row = client.query_one("SHOW server_version", &[]).await.map_err(|error| error.to_string())?;
-        row.try_get(0).map_err(|error| error.to_string())
-    };
+    let version =
+        async { if knows_postgres(settings) { postgres_version(settings).await.map(Some) } else { Ok(None) } };
     let queues = async { queue_depths(&settings.amqp).await.map_err(|error| error.to_string()) };
     let broker = async { broker_state(&settings.amqp).await.map_err(|error| error.to_string()) };
     let (database, broker, queues) = tokio::join!(version, broker, queues);
@@ -109,6 +105,13 @@ pub async fn status(settings: &Settings) -> Result<Status, AppError> {
         lag,
     };
     Ok(picture)
+}
+
+async fn postgres_version(settings: &Settings) -> StatusPart<String> {
+    let database = Database::open(&settings.postgres).map_err(|error| error.to_string())?;
+    let client = database.client().await.map_err(|error| error.to_string())?;
+    let row = client.query_one("SHOW server_version", &[]).await.map_err(|error| error.to_string())?;
+    row.try_get(0).map_err(|error| error.to_string())
 }
 
 fn shown<T>(found: Result<T, StoreError>) -> StatusPart<T> {
@@ -156,7 +159,7 @@ impl Status {
             && self.lag.is_ok()
     }
 
-    /// For programs. A part that could not be seen is `{"error": "…"}`.
+    /// For programs. A part that could not be seen is `{"error": "…"}`, a PostgreSQL that no setting names `null`.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let months = |months: &BTreeMap<(Month, &'static str), MonthStatus>| {
@@ -182,7 +185,7 @@ impl Status {
             "migrations": part(&self.migrations, |found| json!(found)),
             "validation": part(&self.validation, |found| json!(found)),
             "retention": part(&self.retention, |found| json!(found)),
-            "postgres": part(&self.database, |version| json!({ "version": version })),
+            "postgres": part(&self.database, |version| version.as_ref().map_or(Value::Null, |version| json!({ "version": version }))),
             "broker": part(&self.broker, |broker| {
                 json!({
                     "address": broker.address, "virtual_host": broker.virtual_host, "publishers_blocked": broker.blocked,

@@ -169,8 +169,7 @@ pub(super) async fn check(
     ];
     reports.extend(app::check_places(&loaded.settings).await.into_iter().map(|(what, outcome)| report(what, outcome)));
     // Without names, a worker and an API do without it; a site that says where it is wants to know.
-    let is_named = loaded.settings.postgres.url != crate::postgres::PostgresUrl::default();
-    if is_named || loaded.settings.serve.names {
+    if app::knows_postgres(&loaded.settings) {
         reports.push(report("PostgreSQL", app::check_postgres(&loaded.settings).await));
     }
     if reports.iter().all(|ok| *ok) { Ok(()) } else { Err(Failure::Unreachable) }

@@ -50,7 +50,9 @@ fn show(status: &Status) {
     section("migrations", &status.migrations, |found| migrations(found));
     section("last validation", &status.validation, |found| remembered(found.as_ref()));
     section("last retention by a worker", &status.retention, |found| remembered(found.as_ref()));
-    section("PostgreSQL", &status.database, |version| printable(version).into_owned());
+    section("PostgreSQL", &status.database, |version| {
+        version.as_deref().map_or("none: no setting names one".into(), |version| printable(version).into_owned())
+    });
     section("broker", &status.broker, |broker| {
         let blocked = broker.blocked.as_ref().map(|reason| format!("; it blocks publishers: {}", printable(reason)));
         format!(

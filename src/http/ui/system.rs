@@ -52,7 +52,7 @@ fn parts(texts: &PageTexts, status: &Value) -> Markup {
     let number = |name: &str| lag.and_then(|lag| lag.get(name)).and_then(Value::as_u64);
     html! {
         dl.facts {
-            @for (name, word) in named {
+            @for (name, word) in named.into_iter().filter(|(name, _)| status.get(name).is_none_or(|part| !part.is_null())) {
                 @let is_seen = seen(status.get(name)).is_some();
                 div { dt { (word) } dd { span.status.(if is_seen { "ok" } else { "warn" }) {
                     (super::format::mark(if is_seen { "succeeded" } else { "exception" }))

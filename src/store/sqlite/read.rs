@@ -14,12 +14,14 @@ pub fn lookup(months: &[OpenMonth], lookup: &Lookup) -> Result<Vec<Document>, Sq
     let Lookup { tenant_id, kind, .. } = *lookup;
     let mut order: Vec<&OpenMonth> = months.iter().collect();
     order.sort_by_key(|file| !lookup.near.contains(&file.month));
+    let by_id = tables::of(kind).by_id(lookup.content);
     let mut found = Vec::new();
     for &id in &lookup.ids {
         let mut place = None;
         for file in &order {
             let key = RecordKey { tenant_id, kind, id };
-            let Some(copy) = file.ask(|connection| document(connection, key, lookup.content))? else { continue };
+            let copy = file.ask(|connection| document(connection, key, &by_id, lookup.content))?;
+            let Some(copy) = copy else { continue };
             let is_final = Precedence::new(copy.revision, file.month).is_final();
             place = Some(file.month);
             found.push(copy);
@@ -55,9 +57,14 @@ pub fn run_summary(
     })
 }
 
-/// Returns a month's copy of a record.
-pub fn document(connection: &Connection, key: RecordKey, content: Content) -> rusqlite::Result<Option<Document>> {
-    let mut statement = connection.prepare_cached(&tables::of(key.kind).by_id(content))?;
+/// Returns a month's copy of a record. `by_id` is the statement of its table for this content.
+pub fn document(
+    connection: &Connection,
+    key: RecordKey,
+    by_id: &str,
+    content: Content,
+) -> rusqlite::Result<Option<Document>> {
+    let mut statement = connection.prepare_cached(by_id)?;
     let found = statement
         .query_row((key.tenant_id.as_bytes(), key.id.as_bytes()), |row| decode::document(key.kind, row))
         .optional()?;

@@ -170,4 +170,6 @@ async fn status_tells_how_far_the_store_is_behind() {
     assert!(behind["lag"]["seconds"].is_u64(), "{behind}");
     let shown = String::from_utf8_lossy(&site.run(&["status"]).stdout).into_owned();
     assert!(shown.contains("virtual host") && shown.contains("messages wait"), "{shown}");
+    // `ok` above: a site that names no PostgreSQL lacks none.
+    assert!(behind["postgres"].is_null() && shown.contains("no setting names one"), "{behind} {shown}");
 }

@@ -50,6 +50,7 @@ pub fn documents(
     let places: Vec<Position> = stretch(months, &rows, page)?.iter().map(Summary::position).collect();
     let mut found =
         DocumentPage { next: places.last().filter(|_| places.len() == page.limit).copied(), ..Default::default() };
+    let by_id = tables::of(rows.kind).by_id(content);
     let (mut bytes, mut end) = (0, None);
     for place in places {
         if bytes >= STRETCH_BYTES {
@@ -59,7 +60,7 @@ pub fn documents(
         end = Some(place);
         let key = RecordKey { tenant_id: rows.tenant_id, kind: rows.kind, id: place.cursor.id };
         let Some(file) = months.iter().find(|file| file.month == place.cursor.created_at.month()) else { continue };
-        let document = file.ask(|connection| read::document(connection, key, content))?;
+        let document = file.ask(|connection| read::document(connection, key, &by_id, content))?;
         bytes += document.as_ref().map_or(0, Document::whole_footprint);
         found.documents.extend(document);
     }
