@@ -4,6 +4,8 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY config config
+# The manifest names them; nothing of them is built.
+COPY benches benches
 RUN cargo build --release --locked --bin difylog
 
 FROM debian:12.11-slim

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Rank per top module: a module may name `crate::structure::x` only if x has a lower rank, or is its own.
 const RANKS: &[(&str, u8)] = &[
@@ -216,6 +217,29 @@ fn the_compose_file_opens_nothing_to_other_machines_and_pins_its_images() {
         assert!(tag.starts_with(|first: char| first.is_ascii_digit()) && tag.contains('.'), "{image} is not pinned");
     }
     assert!(!compose.contains("guest"), "the default login is for the broker's own host");
+}
+
+/// Cargo reads the whole manifest, also of what the image does not build, and refuses one whose targets are not there.
+#[test]
+fn the_image_is_built_of_all_that_its_manifest_names() {
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    let first_stage = dockerfile.split("\nFROM ").nth(1).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for copied in first_stage.lines().filter_map(|line| line.strip_prefix("COPY ")) {
+        let mut names: Vec<&str> = copied.split_whitespace().collect();
+        let place = folder.path().join(names.pop().unwrap());
+        for name in names {
+            let status = Command::new("cp").arg("-r").arg(root().join(name)).arg(&place).status().unwrap();
+            assert!(status.success(), "{copied}");
+        }
+    }
+    let rustc = Command::new("rustc").arg("-vV").output().unwrap();
+    let host = String::from_utf8(rustc.stdout).unwrap();
+    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    // It parses the manifest as a build does, and builds nothing.
+    let fetch = ["fetch", "--offline", "--locked", "--quiet", "--target", host];
+    let output = Command::new(env!("CARGO")).args(fetch).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
