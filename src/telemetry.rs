@@ -129,5 +129,6 @@ fn describe() {
     describe_counter!(names::CLEANED, "Values cleaned by the codec, by what");
     describe_histogram!(names::REQUEST_SECONDS, "Duration of HTTP requests up to the head of the answer");
     describe_counter!(names::CONNECTIONS_CLOSED, "Connections closed for a bound, by reason");
+    describe_counter!(names::CONSOLE_ANSWERS, "Answers on Dify's own paths, by who gave them");
     describe_counter!(names::ABANDONED, "Receipts dropped unspent and requeued");
 }

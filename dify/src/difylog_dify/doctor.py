@@ -224,7 +224,7 @@ def _spool_finding() -> Iterator[Finding]:
 
 def _binary_finding() -> Iterator[Finding]:
     path = binary.find()
-    text = path or "not found; only `flask elasticsearch` needs it: pip install difylog"
+    text = path or "not found; only `flask elasticsearch` needs it: install its wheel (dify/README.md, Install)"
     yield Finding("program", OK if path else NOTE, text)
 
 
