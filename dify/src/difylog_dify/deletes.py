@@ -41,7 +41,7 @@ def of_rows(rows: Iterable[Any], *, related: bool) -> int:
 
 
 def runs(session_maker: Any, run_ids: Sequence[str], *, related: bool) -> int:
-    """Deletes runs by id: those of which PostgreSQL knows the tenant, the others one by one by an admin's key."""
+    """Deletes the runs of which PostgreSQL still has the row, which names the tenant; returns how many."""
     if not run_ids or not _wanted():
         return 0
     from models.workflow import WorkflowRun
