@@ -4,7 +4,8 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use difylog::domain::{BulkAction, Record, TenantId};
+use difylog::codec::truncate::{Limits, fit};
+use difylog::domain::{BulkAction, Document, Record, TenantId};
 use difylog::http::api::{Api, Right, ServeSettings};
 use difylog::query::{LogService, NoDirectory, ServicePorts};
 use difylog::store::BulkSink as _;
@@ -32,7 +33,7 @@ pub struct Server {
     base: String,
     client: reqwest::Client,
     stop: CancellationToken,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// An answer, read whole.
@@ -98,7 +99,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(api.serve(listener));
-        Self { tenant_id, double, base, client: reqwest::Client::new(), stop, _folder: folder }
+        Self { tenant_id, double, base, client: reqwest::Client::new(), stop, folder }
     }
 
     /// Sends the beginning of a request and keeps the connection.
@@ -129,6 +130,21 @@ impl Server {
     pub async fn store(&self, records: impl IntoIterator<Item = Record>) {
         let actions: Vec<BulkAction> = records.into_iter().flat_map(records::actions).collect();
         self.double.apply(&actions).await.unwrap();
+    }
+
+    /// Stores a record whose payloads are cut, with their full texts.
+    pub async fn store_cut(&self, mut record: Record, limits: &Limits) {
+        let cuts = fit(&mut record, limits);
+        let dir = self.folder.path().join("payloads");
+        let payloads = PayloadStore::open(&PayloadSettings { dir, ..PayloadSettings::default() }).unwrap();
+        for cut in &cuts {
+            let (month, full) = (record.month(), Arc::new(cut.full.clone()));
+            payloads.put(record.tenant_id(), month, cut.truncation.sha256, full).await.unwrap();
+        }
+        let (document, _) = records::split(record);
+        let truncated = cuts.into_iter().map(|cut| cut.truncation).collect();
+        let document = Document { truncated, graph: None, ..document };
+        self.double.apply(&[BulkAction::Document(Arc::new(document))]).await.unwrap();
     }
 
     /// A request with a key; the path begins with `/`.

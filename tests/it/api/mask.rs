@@ -1,11 +1,37 @@
 //! What a key without the right to reveal sees: the same records, with what is masked in no answer.
 
 use difylog::codec::mask::MaskSettings;
+use difylog::codec::truncate::Limits;
 use difylog::domain::{NodeStatus, Record, RunStatus};
 use difylog::http::api::ServeSettings;
 
 use crate::api::harness::{READ_KEY, REVEAL_KEY, Server};
 use crate::support::records;
+
+/// A full text that is read back is masked as what it is, not as it is kept: `\n4111…` of JSON has no border of a word.
+#[tokio::test]
+async fn the_full_text_of_a_cut_error_is_the_text_and_is_masked() {
+    let server = Server::with(settings());
+    let error = format!("refused:\n4111111111111111 of \"Ann\"\\n{}", " again".repeat(2_000));
+    let mut run =
+        records::ended(records::run(server.tenant_id, records::app(), records::at("2025-12-01T00:00:00Z")), 7);
+    (run.status, run.error) = (RunStatus::Failed, Some(error.as_str().into()));
+    let mut node = records::node(server.tenant_id, run.app_id, run.id, 1, run.created_at);
+    (node.status, node.error) = (NodeStatus::Failed, run.error.clone());
+    let (run_id, node_id) = (run.id, node.id);
+    for record in [Record::Run(Box::new(run)), Record::Node(Box::new(node))] {
+        server.store_cut(record, &Limits { field_bytes: 1_000, ..Limits::default() }).await;
+    }
+    for path in [format!("runs/{run_id}"), format!("nodes/{node_id}")] {
+        let ask = async |key, full| {
+            let path = format!("/v1/tenants/{}/{path}?full={full}", server.tenant_id);
+            server.ask("GET", &path, Some(key), None).await.json()["error"].as_str().unwrap().to_owned()
+        };
+        assert!(ask(REVEAL_KEY, false).await.len() < 1_100, "{path}");
+        assert_eq!(ask(REVEAL_KEY, true).await, error, "{path}");
+        assert_eq!(ask(READ_KEY, true).await, error.replace("4111111111111111", "***"), "{path}");
+    }
+}
 
 const SECRETS: [&str; 3] = ["open sesame", "4111111111111111", "hunter2"];
 
