@@ -118,7 +118,8 @@ impl Mask {
                 masked.push(field);
             }
         }
-        if let Some(text) = error.as_deref().and_then(|text| self.text(text)) {
+        let mut path = vec![PayloadField::Error.as_str().to_owned()];
+        if let Some(text) = error.as_deref().and_then(|text| self.written_out(text, &mut path)) {
             *error = Some(text.into());
             masked.push(PayloadField::Error);
         }
@@ -149,6 +150,16 @@ impl Mask {
         masked
     }
 
+    /// Returns a text with what is to be masked in it masked; `None` if there is nothing. A text that is JSON, such as the body
+    /// of a request or the answer of a tool, is looked into as if it stood there itself.
+    fn written_out(&self, text: &str, path: &mut Vec<String>) -> Option<String> {
+        if !text.trim_start().starts_with(['{', '[']) {
+            return self.text(text);
+        }
+        let Ok(value) = serde_json::from_str::<&RawValue>(text) else { return self.text(text) };
+        self.value(value, path)
+    }
+
     /// Returns a value with what is to be masked in it masked; `None` if there is nothing. What is not masked keeps its spelling:
     /// numbers of any length, names that come twice.
     fn value(&self, value: &RawValue, path: &mut Vec<String>) -> Option<String> {
@@ -161,7 +172,11 @@ impl Mask {
                 let Ok(Members(members)) = serde_json::from_str(text) else { return Some(quoted(MASKED)) };
                 let part = |(name, member): (String, _)| {
                     let masked = self.member(name.to_lowercase(), member, path);
-                    (Some(name), member, masked)
+                    let masked_name = self.text(&name);
+                    let is_masked = masked_name.is_some();
+                    let name = masked_name.unwrap_or(name);
+                    // With its value as it is, where only the name holds what is masked.
+                    (Some(name), member, masked.or_else(|| is_masked.then(|| member.get().to_owned())))
                 };
                 joined(["{", "}"], members.into_iter().map(part).collect())
             }
@@ -172,7 +187,7 @@ impl Mask {
             }
             Some(b'"') => {
                 let Ok(text) = serde_json::from_str::<String>(text) else { return Some(quoted(MASKED)) };
-                self.text(&text).map(|masked| quoted(&masked))
+                self.written_out(&text, path).map(|masked| quoted(&masked))
             }
             // A number may be what a pattern means: of a card, of a telephone.
             Some(b'-' | b'0'..=b'9') => self.text(text).map(|_| quoted(MASKED)),
@@ -282,6 +297,19 @@ mod tests {
             deep(128, r#""***""#),
             "too deep to be looked into"
         );
+    }
+
+    #[test]
+    fn json_in_a_text_and_the_names_of_members_are_looked_at() {
+        let inner = r#"{"password": "hunter2", "card": {"number": 1.50}}"#;
+        let json = format!(r#"{{"body": {}, "a@b.example": 1}}"#, quoted(inner));
+        let shown = masked(&["password", "inputs.body.card.number"], &[r"\w+@[\w.]+"], &json);
+        let body = quoted(r#"{"password":"***","card":{"number":"***"}}"#);
+        assert_eq!(shown, format!(r#"{{"body":{body},"***":1}}"#));
+        let twice = format!(r#"{{"log": {}}}"#, quoted(&format!("[{}]", quoted(inner))));
+        assert!(!masked(&["password"], &[], &twice).contains("hunter2"));
+        assert_eq!(masked(&["password"], &["x+"], r#"{"a": "{broken xx"}"#), r#"{"a":"{broken ***"}"#);
+        assert_eq!(masked(&["absent"], &[], &json), json, "to the last byte");
     }
 
     #[test]
