@@ -145,7 +145,8 @@ impl TenantLogs {
             return Ok(Vec::new());
         }
         let texts = self.texts_of(&keys).await?;
-        let gone = self.reader.erase(&keys).await?;
+        let gone = self.reader.erase(&keys).await;
+        // Also where only a part was erased: what is still named stays.
         for (month, texts) in texts {
             if let Err(error) = self.reader.remove_texts(month, &texts).await {
                 // The records are gone, and with them what a second call could know the texts by.
@@ -153,7 +154,7 @@ impl TenantLogs {
                 warn!(%tenant_id, %month, %error, "full texts of deleted records stay: `difylog retention sweep` removes them");
             }
         }
-        Ok(keys.keys().iter().zip(gone).filter(|(_, gone)| *gone).map(|(key, _)| *key).collect())
+        Ok(keys.keys().iter().zip(gone?).filter(|(_, gone)| *gone).map(|(key, _)| *key).collect())
     }
 
     /// Returns the full texts that records name, by month.

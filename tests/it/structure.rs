@@ -182,6 +182,7 @@ const SPAWNS: &[(&str, &str)] = &[
     ("src/backfill/migration.rs", "a chunk, awaited"),
     ("src/cli/migrate.rs", "the display"),
     ("src/cli/signals.rs", "ends with the command"),
+    ("src/http/api/delete.rs", "a deletion, awaited by its request as long as that lasts"),
     ("src/http/connections.rs", "waits for the shutdown"),
     ("src/http/dead_letters/replays.rs", "a replay; its job says how it ended, a crash included"),
     ("src/store/elastic/watch.rs", "started again by the next write"),

@@ -1,10 +1,11 @@
 //! Deletes within a tenant. They take a key with the right to delete.
 
-use axum::Json;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Deleting, Ids, JsonBody, Params};
+use super::limits::Permit;
 use super::problem::{Problem, Problems};
 use crate::domain::RecordId;
 use crate::query::Related;
@@ -36,6 +37,21 @@ pub(super) struct DeleteParams {
     related: bool,
 }
 
+/// Does a deletion to its end and tells of it, whatever becomes of the request. Cut short between records and their full texts,
+/// nobody would know these any more; cut short before its line in the log, nobody would know who deleted.
+async fn to_the_end<T: Send + 'static>(
+    permit: Permit,
+    deletion: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let deleting = async move {
+        let outcome = deletion.await;
+        // Its share of the requests is taken until then.
+        drop(permit);
+        outcome
+    };
+    tokio::spawn(deleting).await.unwrap_or_else(|_| Err(Problem::internal()))
+}
+
 /// Delete one run
 #[utoipa::path(
     delete, path = "/v1/tenants/{tenant_id}/runs/{run_id}", tag = "Delete",
@@ -45,12 +61,16 @@ pub(super) struct DeleteParams {
 pub(super) async fn run(
     Deleting(logs, actor): Deleting,
     ids: Ids,
+    Extension(permit): Extension<Permit>,
     Params(params, _): Params<DeleteParams>,
 ) -> Result<Json<Deleted>, Problem> {
     let run_ids = [ids.get("run_id")?];
-    let outcome = logs.delete_runs(&run_ids, params.related).await;
-    actor.deleted_runs(&run_ids, &outcome);
-    let related = outcome?;
+    let deletion = async move {
+        let outcome = logs.delete_runs(&run_ids, params.related).await;
+        actor.deleted_runs(&run_ids, &outcome);
+        Ok(outcome?)
+    };
+    let related = to_the_end(permit, deletion).await?;
     if related == Related::default() {
         return Err(Problem::not_found("no such run"));
     }
@@ -90,6 +110,7 @@ pub(super) struct Deletion {
 )]
 pub(super) async fn runs(
     Deleting(logs, actor): Deleting,
+    Extension(permit): Extension<Permit>,
     JsonBody(deletion): JsonBody<Deletion>,
 ) -> Result<Json<Deleted>, Problem> {
     if deletion.run_ids.len() > MAX_IDS {
@@ -100,9 +121,12 @@ pub(super) async fn runs(
     let related = if deletion.dry_run {
         logs.count_related(&run_ids).await?
     } else {
-        let outcome = logs.delete_runs(&run_ids, deletion.related).await;
-        actor.deleted_runs(&run_ids, &outcome);
-        outcome?
+        let whole = async move {
+            let outcome = logs.delete_runs(&run_ids, deletion.related).await;
+            actor.deleted_runs(&run_ids, &outcome);
+            Ok(outcome?)
+        };
+        to_the_end(permit, whole).await?
     };
     Ok(Json(related.into()))
 }
@@ -118,11 +142,18 @@ pub(super) struct DeletedCount {
     params(("tenant_id" = uuid::Uuid, Path,), ("app_id" = uuid::Uuid, Path,)),
     responses((status = 200, body = DeletedCount), Problems)
 )]
-pub(super) async fn runs_of_app(Deleting(logs, actor): Deleting, ids: Ids) -> Result<Json<DeletedCount>, Problem> {
+pub(super) async fn runs_of_app(
+    Deleting(logs, actor): Deleting,
+    Extension(permit): Extension<Permit>,
+    ids: Ids,
+) -> Result<Json<DeletedCount>, Problem> {
     let app_id = ids.get("app_id")?;
-    let outcome = logs.delete_runs_of_app(app_id).await;
-    actor.deleted_of_app("runs", app_id, &outcome);
-    Ok(Json(DeletedCount { deleted: outcome? }))
+    let deletion = async move {
+        let outcome = logs.delete_runs_of_app(app_id).await;
+        actor.deleted_of_app("runs", app_id, &outcome);
+        Ok(outcome?)
+    };
+    Ok(Json(DeletedCount { deleted: to_the_end(permit, deletion).await? }))
 }
 
 /// Delete every node execution of an app
@@ -131,9 +162,16 @@ pub(super) async fn runs_of_app(Deleting(logs, actor): Deleting, ids: Ids) -> Re
     params(("tenant_id" = uuid::Uuid, Path,), ("app_id" = uuid::Uuid, Path,)),
     responses((status = 200, body = DeletedCount), Problems)
 )]
-pub(super) async fn nodes_of_app(Deleting(logs, actor): Deleting, ids: Ids) -> Result<Json<DeletedCount>, Problem> {
+pub(super) async fn nodes_of_app(
+    Deleting(logs, actor): Deleting,
+    Extension(permit): Extension<Permit>,
+    ids: Ids,
+) -> Result<Json<DeletedCount>, Problem> {
     let app_id = ids.get("app_id")?;
-    let outcome = logs.delete_nodes_of_app(app_id).await;
-    actor.deleted_of_app("node executions", app_id, &outcome);
-    Ok(Json(DeletedCount { deleted: outcome? }))
+    let deletion = async move {
+        let outcome = logs.delete_nodes_of_app(app_id).await;
+        actor.deleted_of_app("node executions", app_id, &outcome);
+        Ok(outcome?)
+    };
+    Ok(Json(DeletedCount { deleted: to_the_end(permit, deletion).await? }))
 }

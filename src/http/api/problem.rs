@@ -142,6 +142,15 @@ impl Problem {
         Self { retry_after: Some(RETRY_SECONDS), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "query_timeout", detail) }
     }
 
+    /// A fault of the program; what it was is logged.
+    pub(in crate::http) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the request could not be answered; the server's log says why",
+        )
+    }
+
     /// Something else is under way, or is not as the request says.
     pub(in crate::http) fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)

@@ -1,6 +1,7 @@
 //! An API on a free port over the obvious store, with a key of every scope.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,6 +146,12 @@ impl Server {
         let truncated = cuts.into_iter().map(|cut| cut.truncation).collect();
         let document = Document { truncated, graph: None, ..document };
         self.double.apply(&[BulkAction::Document(Arc::new(document))]).await.unwrap();
+    }
+
+    /// The files of full texts.
+    pub fn texts(&self) -> Vec<PathBuf> {
+        let folders = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        folders(self.folder.path().join("payloads")).flat_map(folders).flat_map(folders).collect()
     }
 
     /// A request with a key; the path begins with `/`.

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use difylog::domain::Record;
+use difylog::codec::truncate::Limits;
+use difylog::domain::{Kind, Record};
 use difylog::http::api::ServeSettings;
 
 use crate::api::harness::{Server, TENANT_KEY};
 use crate::support::records;
+use crate::support::site::eventually;
 
 #[tokio::test]
 async fn a_wrong_parameter_is_named_with_what_it_may_be() {
@@ -125,4 +127,23 @@ async fn a_question_that_takes_too_long_is_given_up() {
     let _held = server.double.hold().await;
     let answer = server.get("/runs").await;
     assert_eq!((answer.status, answer.problem().as_str()), (503, "query_timeout"));
+}
+
+#[tokio::test]
+async fn a_deletion_goes_to_its_end_whatever_becomes_of_its_request() {
+    let server = Server::with(ServeSettings { query_seconds: 1, ..ServeSettings::default() });
+    let mut run =
+        records::ended(records::run(server.tenant_id, records::app(), records::at("2025-12-01T00:00:00Z")), 7);
+    run.error = Some("no ".repeat(2_000).into());
+    let app = run.app_id;
+    let limits = Limits { field_bytes: 1_000, ..Limits::default() };
+    server.store_cut(Record::Run(Box::new(run)), &limits).await;
+    assert_eq!(server.texts().len(), 1);
+    let held = server.double.hold().await;
+    let path = format!("/v1/tenants/{}/apps/{app}/workflow-runs", server.tenant_id);
+    let answer = server.ask("DELETE", &path, Some(TENANT_KEY), None).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "query_timeout"));
+    drop(held);
+    let is_gone = async || server.double.ids(Kind::WorkflowRun).is_empty() && server.texts().is_empty();
+    eventually(30, "the run and its full text go", is_gone).await;
 }
