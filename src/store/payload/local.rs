@@ -10,12 +10,12 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
+use uuid::Uuid;
 
 use super::{PayloadError, blocking};
 
@@ -33,9 +33,6 @@ pub struct LocalDirectory {
     /// The setting that names it.
     setting: Arc<str>,
 }
-
-/// Makes the names of unfinished files differ within the process.
-static UNFINISHED: AtomicU64 = AtomicU64::new(0);
 
 /// The end of the names of unfinished files.
 pub const PART: &str = ".part";
@@ -68,13 +65,13 @@ impl LocalDirectory {
 
     /// Writes a file that is durable, whole and under its name, or not there.
     pub async fn put_durably(&self, key: &Path, content: Bytes) -> Result<(), PayloadError> {
-        let number = UNFINISHED.fetch_add(1, Ordering::Relaxed);
         let (path, root) = (self.path(key), self.root.clone());
         self.work(path.clone(), move || {
             let folder = path.parent().unwrap_or(&root);
             make_folders(&root, folder)?;
             let mut name = path.file_name().unwrap_or_default().to_owned();
-            name.push(format!(".{}-{number}{PART}", std::process::id()));
+            // Not of the process: in containers each is the first, and they share the folder.
+            name.push(format!(".{}{PART}", Uuid::new_v4().simple()));
             let unfinished = folder.join(name);
             let written = write_new(&unfinished, &content).and_then(|()| fs::rename(&unfinished, &path));
             if written.is_err() {

@@ -104,31 +104,39 @@ impl PayloadStore {
         let keys: Vec<_> = texts.iter().map(|text| self.key(tenant_id, month, *text)).collect();
         let heads = stream::iter(keys).map(async |key| self.head(&key).await);
         let found: Vec<Option<Object>> = heads.buffer_unordered(CONCURRENCY).try_collect().await?;
-        let (mut removed, mut held, mut gone, mut settled) = (Removed::default(), 0, Vec::new(), Vec::new());
-        for object in found.into_iter().flatten() {
-            let Some(sha256) = object.sha256 else { continue };
-            if matches!(younger, Younger::Stay(age) if object.age < age) {
-                continue;
+        let goes = |object: &Object| !matches!(younger, Younger::Stay(age) if object.age < age);
+        let named = found.into_iter().flatten().filter(goes);
+        let objects = named.filter_map(|object| object.sha256.map(|sha256| (sha256, object)));
+        let (settled, young): (Vec<_>, Vec<_>) = objects.partition(|(_, object)| object.age >= SETTLED);
+        let mut gone: Vec<Gone> =
+            settled.iter().map(|(sha256, object)| Gone { sha256: *sha256, frame: None, bytes: object.bytes }).collect();
+        // First, right after they were looked at: one that is written again meanwhile would go with its new document stored.
+        let mut outcome = self.delete_all(settled.into_iter().map(|(_, object)| object.key).collect()).await.map(drop);
+        let (mut removed, mut held) = (Removed::default(), 0);
+        for (sha256, object) in young {
+            if outcome.is_err() {
+                break;
             }
-            if object.age >= SETTLED {
-                settled.push(object.key);
-                gone.push(Gone { sha256, frame: None, bytes: object.bytes });
-                continue;
-            }
-            let Some(frame) = self.bytes(&object.key).await? else { continue };
-            held += frame.len();
-            let mut one = vec![Gone { sha256, frame: Some(frame), bytes: object.bytes }];
-            self.delete(&object.key).await?;
-            gone.append(&mut one);
+            outcome = self.take(sha256, object, &mut gone).await.map(|bytes| held += bytes);
             if held > HELD_BYTES {
-                self.delete_all(std::mem::take(&mut settled)).await?;
                 removed += self.put_back::<E>(documents, tenant_id, month, std::mem::take(&mut gone)).await?;
                 held = 0;
             }
         }
-        self.delete_all(settled).await?;
+        // Also after a fault: what is named by now must come back.
         removed += self.put_back::<E>(documents, tenant_id, month, gone).await?;
+        outcome?;
         Ok(removed)
+    }
+
+    /// Deletes an object and keeps its bytes. Returns how many.
+    async fn take(&self, sha256: ContentHash, object: Object, gone: &mut Vec<Gone>) -> Result<usize, PayloadError> {
+        let Some(frame) = self.bytes(&object.key).await? else { return Ok(0) };
+        let held = frame.len();
+        // Before: an error does not say whether it was deleted.
+        gone.push(Gone { sha256, frame: Some(frame), bytes: object.bytes });
+        self.delete(&object.key).await?;
+        Ok(held)
     }
 
     /// Returns the second look: what is named by now comes back. Returns what stays away.
