@@ -11,6 +11,8 @@ set -euo pipefail
 # shellcheck source=engines.sh
 . "$SERVERS_DIR/engines.sh"
 
+# An ordinary user of Debian has no system programs on his path; what is there already would be installed once more.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 SUDO=()
 if [[ $EUID -ne 0 ]]; then SUDO=(sudo); fi
 UPDATED=''
@@ -51,7 +53,7 @@ install_tools() { # what the scripts themselves use
   has python3 || packages+=(python3)   # for the tests
   has pgrep || packages+=(procps)
   { has setpriv && has flock && has setsid; } || packages+=(util-linux)
-  has useradd || packages+=(passwd)
+  [[ $EUID -ne 0 ]] || has useradd || packages+=(passwd)   # the servers of root run as users of their own
   [[ ${#packages[@]} -eq 0 ]] || install "${packages[@]}"
 }
 
@@ -92,7 +94,7 @@ install_rabbitmq() {
 }
 
 install_postgres() { # and a pooler before it
-  has pgbouncer || [[ -x /usr/sbin/pgbouncer ]] || { install pgbouncer; silence pgbouncer; }
+  has pgbouncer || { install pgbouncer; silence pgbouncer; }
   ! find_postgres >/dev/null || return 0
   update_lists
   local package=postgresql-$POSTGRESQL
