@@ -201,6 +201,8 @@ def test_counts_have_dify_s_keys(api: Scripted, runs: Any) -> None:
     # What Dify cannot read it takes for no range.
     runs.get_workflow_runs_count(TENANT, APP, "app-run", "failed", "soon")
     assert "time_range" not in api.requests[1][1]
+    runs.get_workflow_runs_count(TENANT, APP, "app-run", None, "1000000s")
+    assert "time_range=1000000s" in api.requests[2][1]
 
 
 def test_statistics_have_dify_s_types(api: Scripted, runs: Any) -> None:
@@ -282,6 +284,20 @@ def test_the_nodes_of_a_run_come_whole_and_in_order(api: Scripted, nodes: Any) -
     found = nodes.get_executions_by_workflow_run(TENANT, APP, run_id)
     assert [row.id for row in found] == [answer["id"] for answer in answers]
     assert "order=asc" in api.requests[0][1]
+
+
+def test_a_run_that_has_just_ended_has_the_nodes_of_who_knows_more(api: Scripted, nodes: Any, sessions: Any) -> None:
+    run_id, now = str(uuid4()), datetime.now(UTC).replace(tzinfo=None)
+    # The list of the engine has been refreshed between the first node and the second.
+    first = node_answer(workflow_run_id=run_id, created_at=now.isoformat(), finished_at=now.isoformat())
+    api.answers[f"{T}/export/nodes"] = lines(first)
+    assert [row.id for row in nodes.get_executions_by_workflow_run(TENANT, APP, run_id)] == [first["id"]]
+    columns = {"workflow_run_id": run_id, "triggered_from": "workflow-run", "created_at": now}
+    rows = {add(sessions, sql_node(id=one, **columns)).id for one in (first["id"], str(uuid4()))}
+    assert {row.id for row in nodes.get_executions_by_workflow_run(TENANT, APP, run_id)} == rows
+    longer = [first, *(first | {"id": str(uuid4()), "index": number} for number in (2, 3))]
+    api.answers[f"{T}/export/nodes"] = lines(*longer)
+    assert len(nodes.get_executions_by_workflow_run(TENANT, APP, run_id)) == 3
 
 
 @pytest.mark.parametrize("answer", [[], "text", 5, True, {"data": {}}, {"data": [5]}, {"data": [{"row": 5}]}])

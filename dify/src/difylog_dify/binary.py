@@ -96,7 +96,7 @@ def execute(arguments: Sequence[str]) -> NoReturn:
     """Becomes the program, so that signals and the exit code are its own. Exits with 127 if there is none."""
     path = find()
     if path is None:
-        sys.stderr.write("there is no program `difylog`: install its wheel (dify/README.md, Install), or set DIFYLOG_BINARY\n")
+        sys.stderr.write("no program `difylog`: install its wheel (dify/README.md, Install), or set DIFYLOG_BINARY\n")
         sys.exit(127)
     sys.stdout.flush()
     os.execve(path, [path, *arguments], environment(variables(), dify_config()))  # noqa: S606 - a program, no shell

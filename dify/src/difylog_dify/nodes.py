@@ -1,6 +1,7 @@
 """Reads of node executions, and the transient rows made of them."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 from difylog_dify import records
 from difylog_dify.client import WrongAnswer, client
 
+# Longer than any `refresh_interval` in use: what is older is in every list.
+_FRESH = timedelta(seconds=60)
 PLACEHOLDER_FILE = "00000000-0000-0000-0000-000000000000"
 
 
@@ -25,6 +28,12 @@ def of_run(
     expected = {"tenant_id": tenant_id, "app_id": app_id or None, "workflow_run_id": run_id}
     lines = client().lines(f"/v1/tenants/{tenant_id}/export/nodes", params)
     return [_row(line, expected | {"triggered_from": triggered_from}) for line in lines]
+
+
+def may_lack_some(rows: Sequence[Any]) -> bool:
+    """Returns whether executions that followed these may not be in lists yet: the newest is too young to tell."""
+    newest = max(row.finished_at or row.created_at for row in rows)
+    return bool(newest > datetime.now(UTC).replace(tzinfo=None) - _FRESH)
 
 
 def by_id(execution_id: str, tenant_id: str | None) -> Any | None:

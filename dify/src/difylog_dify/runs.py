@@ -9,7 +9,7 @@ from difylog_dify import records
 from difylog_dify.client import WrongAnswer, client
 
 PAGE = 100
-_TIME_RANGE = re.compile(r"[0-9]{1,6}[dhms]")
+_TIME_RANGE = re.compile(r"[0-9]+[dhms]")
 COUNTED = ("running", "succeeded", "failed", "stopped", "partial-succeeded")
 
 

@@ -55,7 +55,11 @@ class ElasticsearchAPIWorkflowNodeExecutionRepository(_Base):  # type: ignore[mi
 
         def ask() -> Sequence[Any]:
             # RAG pipelines and rows that are on their way are in PostgreSQL.
-            return nodes.of_run(tenant_id, app_id, workflow_run_id) or sql()
+            found = nodes.of_run(tenant_id, app_id, workflow_run_id)
+            if found and not nodes.may_lack_some(found):
+                return found
+            rows = sql()
+            return rows if len(rows) >= len(found) else found
 
         return answer(ask, sql) if _askable(tenant_id, app_id, workflow_run_id) else sql()
 
