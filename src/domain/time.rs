@@ -30,6 +30,21 @@ impl Timestamp {
     /// 2262-04-11T00:00:00Z, the last whole day that 64-bit nanoseconds hold.
     pub const MAX: Self = Self(9_223_286_400_000_000);
 
+    /// Returns the instant of a record that is nearest to so many microseconds since 1970.
+    #[must_use]
+    pub fn nearest(micros: i64) -> Self {
+        Self(micros.clamp(Self::MIN.0, Self::MAX.0))
+    }
+
+    /// Returns what a text means as the bound of a span: one outside of what records can have is the nearest of theirs, so that
+    /// `9999-12-31` is no bound above, and nothing is later.
+    ///
+    /// # Errors
+    /// [`InvalidTimestamp::Malformed`].
+    pub fn bound(text: &str) -> Result<Self, InvalidTimestamp> {
+        micros_of(text).map(Self::nearest)
+    }
+
     /// From microseconds since the epoch.
     ///
     /// # Errors
@@ -83,14 +98,17 @@ impl FromStr for Timestamp {
     /// Reads what Python's `isoformat()` and PostgreSQL write: `T` or space, optional fraction, optional offset.
     /// A text without an offset is UTC, as everywhere in Dify. Digits beyond the microsecond are cut off.
     fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
-        if text.len() > 64 || !text.is_ascii() {
-            return Err(InvalidTimestamp::Malformed);
-        }
-        let micros = match parse_fixed(text).or_else(|| parse_naive(text)) {
-            Some(naive) => naive.and_utc().timestamp_micros(),
-            None => parse_with_offset(text).ok_or(InvalidTimestamp::Malformed)?.timestamp_micros(),
-        };
-        Self::from_micros(micros)
+        Self::from_micros(micros_of(text)?)
+    }
+}
+
+fn micros_of(text: &str) -> Result<i64, InvalidTimestamp> {
+    if text.len() > 64 || !text.is_ascii() {
+        return Err(InvalidTimestamp::Malformed);
+    }
+    match parse_fixed(text).or_else(|| parse_naive(text)) {
+        Some(naive) => Ok(naive.and_utc().timestamp_micros()),
+        None => Ok(parse_with_offset(text).ok_or(InvalidTimestamp::Malformed)?.timestamp_micros()),
     }
 }
 
@@ -215,6 +233,19 @@ impl FromStr for Month {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_bound_beyond_the_records_is_the_nearest_of_theirs() {
+        for (text, bound) in [
+            ("1900-01-01 00:00:00", Timestamp::MIN),
+            ("0001-01-01T00:00:00Z", Timestamp::MIN),
+            ("9999-12-31T23:59:59.999999Z", Timestamp::MAX),
+            ("2025-12-01T08:00:00+08:00", "2025-12-01T00:00:00".parse().unwrap()),
+        ] {
+            assert_eq!(Timestamp::bound(text), Ok(bound), "{text}");
+        }
+        assert_eq!(Timestamp::bound("soon"), Err(InvalidTimestamp::Malformed));
+    }
 
     #[test]
     fn reads_every_spelling_of_the_writers() {

@@ -28,7 +28,7 @@ pub fn local_instant(text: &str, zone: Tz) -> Option<Timestamp> {
         LocalResult::Single(instant) | LocalResult::Ambiguous(_, instant) => instant,
         LocalResult::None => zone.from_local_datetime(&naive.checked_add_signed(TimeDelta::hours(1))?).earliest()?,
     };
-    Timestamp::from_micros(instant.timestamp_micros()).ok()
+    Some(Timestamp::nearest(instant.timestamp_micros()))
 }
 
 /// Runs per user of a day, to two decimals, half to even, computed in integers.
@@ -77,9 +77,11 @@ mod tests {
         ] {
             assert_eq!(local_instant(local, zone), utc.parse().ok(), "{local}");
         }
-        for text in ["", "2025-07-01", "2025-07-01T12:00", "2025-13-01 00:00", "1900-01-01 00:00"] {
+        for text in ["", "2025-07-01", "2025-07-01T12:00", "2025-13-01 00:00"] {
             assert_eq!(local_instant(text, zone), None, "{text}");
         }
+        assert_eq!(local_instant("1900-01-01 00:00", zone), Some(Timestamp::MIN));
+        assert_eq!(local_instant("9999-01-01 00:00", zone), Some(Timestamp::MAX));
     }
 
     #[test]

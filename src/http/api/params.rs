@@ -206,7 +206,7 @@ pub(in crate::http) fn instant(name: &str, text: Option<&str>) -> Result<Option<
     let Some(text) = text.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
     // An unescaped + of an offset arrives as a space.
     let parsed =
-        text.parse::<Timestamp>().or_else(|_| text.replacen(' ', "+", usize::from(text.contains('T'))).parse());
+        Timestamp::bound(text).or_else(|_| Timestamp::bound(&text.replacen(' ', "+", usize::from(text.contains('T')))));
     parsed.map(Some).map_err(|error| Problem::param(name, &format!("{error}; expected such as 2025-12-01T00:00:00Z")))
 }
 

@@ -153,5 +153,5 @@ pub(super) async fn durations(
 fn local(name: &str, text: Option<String>, zone: Tz) -> Result<Option<Timestamp>, Problem> {
     let Some(text) = text.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
     let instant = local_instant(&text, zone);
-    instant.map(Some).ok_or_else(|| Problem::param(name, "expected YYYY-MM-DD HH:MM, from 1970 on"))
+    instant.map(Some).ok_or_else(|| Problem::param(name, "expected YYYY-MM-DD HH:MM"))
 }

@@ -70,7 +70,7 @@ impl Query {
     /// Anything else.
     pub(super) fn instant(&self, name: &str) -> Result<Option<Timestamp>, PassOnReason> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| JUDGE)
+        Timestamp::bound(text).map(Some).map_err(|_| JUDGE)
     }
 }
 
