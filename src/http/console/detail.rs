@@ -14,6 +14,7 @@ use super::upstream::{Credentials, Upstream};
 use crate::domain::{Document, Record, RecordId, Revision};
 use crate::http::api::views::{RunDetail, node_items};
 use crate::query::TenantLogs;
+use crate::telemetry::system_clock;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Node types whose icons Dify adds to its answer.
@@ -21,6 +22,8 @@ const WITH_ICONS: [&str; 3] = ["tool", "datasource", "trigger-plugin"];
 
 /// Most bytes of cut payloads that one answer is made whole with.
 const MAX_WHOLE: u64 = 64 << 20;
+/// Longer than any `refresh_interval` in use.
+const SETTLED_MICROS: i64 = 60_000_000;
 pub(super) const NOT_STORED: PassOnReason = PassOnReason::Dify("no such run in the store");
 
 /// What a caller asks for.
@@ -58,8 +61,11 @@ pub(super) async fn whole_run(
     if !has_ended(&document) {
         // Without a row all fields are null.
         let raw = dify.get(asked.path_and_query, credentials).await?;
-        let knows = |run: Value| run.get("id").is_some_and(|id| !id.is_null());
-        if raw.status != StatusCode::OK && raw.status != StatusCode::NOT_FOUND || raw.json().is_ok_and(knows) {
+        let is_void = |run: Value| run.get("id").is_none_or(Value::is_null);
+        // An answer that cannot be read here, because of half a character or `NaN`, is of a run that Dify has.
+        let lacks =
+            raw.status == StatusCode::NOT_FOUND || raw.status == StatusCode::OK && raw.json().is_ok_and(is_void);
+        if !lacks {
             return Ok(FoundRun::Difys(raw.into_response()));
         }
     }
@@ -104,10 +110,11 @@ pub(super) async fn nodes(
 ) -> Result<Response, PassOnReason> {
     let document = stored_run(asked, access, logs).await?;
     let light = logs.node_snapshots(Some(access.app_id), asked.run_id).await?;
-    let is_whole = has_ended(&document) && !light.is_empty() && light.iter().all(|node| node.revision.has_ended());
+    let is_whole = is_settled(&document) && !light.is_empty() && light.iter().all(|node| node.revision.has_ended());
     if !is_whole || light.iter().any(|node| WITH_ICONS.contains(&&*node.node_type)) {
         let raw = dify.get(asked.path_and_query, credentials).await?;
-        if raw.status != StatusCode::OK || raw.json().is_ok_and(|nodes: DifyNodes| !nodes.data.is_empty()) {
+        let lacks = raw.status == StatusCode::OK && raw.json().is_ok_and(|nodes: DifyNodes| nodes.data.is_empty());
+        if !lacks {
             return Ok(raw.into_response());
         }
     }
@@ -131,6 +138,13 @@ pub(super) async fn nodes(
 async fn stored_run(asked: &AskedRun<'_>, access: &Access, logs: &TenantLogs) -> Result<Document, PassOnReason> {
     let found = logs.run(Some(access.app_id), asked.run_id).await?;
     found.ok_or(NOT_STORED)
+}
+
+/// Returns whether a run ended so long ago that a list has all of its nodes: an engine shows the first ones before the last.
+fn is_settled(document: &Document) -> bool {
+    let Record::Run(run) = &document.record else { return false };
+    let ended = run.finished_at.unwrap_or(run.created_at);
+    has_ended(document) && system_clock()().micros() - ended.micros() > SETTLED_MICROS
 }
 
 fn has_ended(document: &Document) -> bool {

@@ -108,6 +108,9 @@ pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) 
     let offset = asked.page.saturating_sub(1).saturating_mul(asked.limit as u64);
     let begin = offset.saturating_sub(extra.len() as u64);
     let list = sources.logs.app_log_rows(&asked, begin, asked.limit + extra.len()).await?;
+    if list.incomplete {
+        return Err(PassOnReason::Dify("a filter that needs names which are not at hand"));
+    }
     let total = list.total + extra.len() as u64;
     let ids: Vec<_> = list.rows.iter().filter_map(|row| row.run.as_ref().map(|run| run.id)).collect();
     let mut errors = sources.logs.run_errors(&ids).await?;

@@ -1,6 +1,6 @@
 //! Lists of both sources, walked page by page, and who answers what.
 
-use difylog::domain::{AppId, Record, RunStatus, TenantId, WorkflowRun};
+use difylog::domain::{AppId, NodeStatus, Record, RunStatus, TenantId, WorkflowRun};
 use serde_json::Value;
 
 use crate::console::dify::Fault;
@@ -89,11 +89,33 @@ async fn an_ended_run_comes_from_the_store_and_a_running_one_from_dify() {
     assert_eq!(place.ask("anna", &detail(&running)).await.json()["status"], "running");
     place.dify.tables.lock().unwrap().runs.push(running.clone());
     assert_eq!(place.ask("anna", &detail(&running)).await.json()["answered_by"], "dify");
+    // What cannot be read here is no run that Dify lacks.
+    place.dify.tables.lock().unwrap().runs[0].error = Some("HALF".into());
+    assert!(place.ask("anna", &detail(&running)).await.text.contains(r#""answered_by":"dify""#));
     let unknown = records::run(tenant, app, records::at("2025-12-01T00:00:02Z"));
     assert!(
         place.ask("anna", &detail(&unknown)).await.json()["id"].is_null(),
         "Dify's words on a run that is not there"
     );
+}
+
+/// The list of an engine may have the first nodes of a run and not yet the last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_nodes_of_a_run_that_has_just_ended_are_difys() {
+    let place = Place::new(true).await;
+    let tenant = records::tenant();
+    let app = place.app(tenant, "workflow");
+    place.user("anna", &[tenant]);
+    let now = difylog::telemetry::system_clock()();
+    for (seconds_ago, is_ours) in [(3_600, true), (10, false)] {
+        let run = ended(records::run(tenant, app, records::later(now, -seconds_ago * 1_000_000)));
+        let mut node = records::node(tenant, app, run.id, 1, run.created_at);
+        (node.status, node.finished_at) = (NodeStatus::Succeeded, run.finished_at);
+        place.store([Record::Run(Box::new(run.clone())), Record::Node(Box::new(node))]).await;
+        let path = format!("/console/api/apps/{app}/workflow-runs/{}/node-executions", run.id);
+        let answer = place.ask("anna", &path).await.json();
+        assert_eq!(answer["data"].is_array(), is_ours, "{seconds_ago}: {answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
