@@ -14,6 +14,7 @@ mod merge;
 mod pages;
 mod probe;
 mod query;
+mod relay;
 mod runs;
 mod service;
 pub mod settings;
@@ -164,10 +165,13 @@ async fn pass_on(State(bridge): State<Bridge>, request: Request) -> Response {
 
 async fn answer(State(bridge): State<Bridge>, request: Request) -> Response {
     let parts = &*bridge.0;
+    if !parts.dify.takes(request.uri()) {
+        return upstream::no_such_path();
+    }
     if request.method() != Method::GET {
         return parts.dify.pass_on(request).await;
     }
-    // The body of a request cannot be shared between tasks, and a GET has none.
+    // The body of a request cannot be shared between tasks, and that of a GET says nothing.
     let (uri, credentials) = (request.uri().clone(), Credentials::of(request.headers()));
     let fault = match tokio::time::timeout(parts.settings.answer(), parts.answer(&uri, credentials)).await {
         Ok(Ok(response)) => {

@@ -7,3 +7,4 @@ mod probe;
 mod seam;
 mod service;
 mod strangers;
+mod wire;

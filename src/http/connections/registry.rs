@@ -26,7 +26,9 @@ struct Entry {
     address: IpAddr,
     /// Requests that are being answered.
     requests: usize,
-    /// When it was opened, or its last request ended.
+    /// Those of them whose client is waited for.
+    awaited: usize,
+    /// When it was opened, its last request ended, or its client began to be waited for.
     rests_since: u64,
     closing: CancellationToken,
 }
@@ -44,6 +46,9 @@ pub(super) struct ConnectionPlace(Connection);
 
 /// A request that is being answered.
 pub(super) struct Busy(Connection);
+
+/// A request whose client is waited for.
+pub(in crate::http) struct Resting(Connection);
 
 impl Registry {
     pub fn new(settings: ConnectionSettings) -> Self {
@@ -73,7 +78,7 @@ impl Registry {
             return None;
         }
         let (id, closing) = (open.next(), CancellationToken::new());
-        open.entries.insert(id, Entry { address, requests: 0, rests_since: id, closing: closing.clone() });
+        open.entries.insert(id, Entry { address, requests: 0, awaited: 0, rests_since: id, closing: closing.clone() });
         Some((ConnectionPlace(Connection { registry: self.clone(), id, address }), closing))
     }
 }
@@ -85,7 +90,8 @@ impl Open {
     }
 
     fn make_room(&mut self, address: Option<IpAddr>) -> bool {
-        let rests = |entry: &Entry| entry.requests == 0 && address.is_none_or(|address| entry.address == address);
+        let rests =
+            |entry: &Entry| entry.requests <= entry.awaited && address.is_none_or(|address| entry.address == address);
         let longest = self.entries.iter().filter(|(_, entry)| rests(entry)).min_by_key(|(_, entry)| entry.rests_since);
         let Some(id) = longest.map(|(id, _)| *id) else { return false };
         if let Some(entry) = self.entries.remove(&id) {
@@ -107,6 +113,25 @@ impl Connection {
             entry.requests += 1;
         }
         Busy(self.clone())
+    }
+
+    /// Counts the request of the connection as none while its client is waited for, until the result is dropped: the
+    /// connection may be closed to make room.
+    pub fn rest(&self) -> Resting {
+        let mut open = self.registry.open();
+        let turn = open.next();
+        if let Some(entry) = open.entries.get_mut(&self.id) {
+            (entry.awaited, entry.rests_since) = (entry.awaited + 1, turn);
+        }
+        Resting(self.clone())
+    }
+}
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        if let Some(entry) = self.0.registry.open().entries.get_mut(&self.0.id) {
+            entry.awaited = entry.awaited.saturating_sub(1);
+        }
     }
 }
 
@@ -163,6 +188,22 @@ mod tests {
         drop(busy);
         assert!(registry.admit(OTHER).is_some());
         assert!(places[0].1.is_cancelled());
+    }
+
+    #[test]
+    fn a_request_whose_client_is_waited_for_makes_room() {
+        let registry = Registry::bounded(2, 2);
+        let places: Vec<_> = (0..2).map(|_| registry.admit(ONE).unwrap()).collect();
+        let busy: Vec<_> = places.iter().map(|(place, _)| place.connection().begin()).collect();
+        drop(places[0].0.connection().rest());
+        assert!(registry.admit(OTHER).is_none(), "what was waited for has come");
+        let resting = places[1].0.connection().rest();
+        assert!(registry.admit(OTHER).is_some());
+        let closed: Vec<_> = places.iter().map(|(_, closing)| closing.is_cancelled()).collect();
+        assert_eq!(closed, [false, true]);
+        // An answer may end before the body of its request.
+        drop((busy, resting));
+        assert!(registry.open().entries.values().all(|entry| (entry.requests, entry.awaited) == (0, 0)));
     }
 
     #[test]

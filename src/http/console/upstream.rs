@@ -3,19 +3,23 @@
 //! Its answers are input from outside like any other: redirects are not followed, bodies are bounded, and anything but the
 //! expected JSON is a fault. Credentials go to no other host, and into no log.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
-use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use axum::http::{Method, StatusCode};
+use axum::http::header::{self, HeaderMap, HeaderName};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tracing::warn;
 use url::Url;
 
+use super::relay::{Upload, end_to_end, framed, is_plain};
 use super::settings::ConsoleSettings;
 
 /// Largest answer that is read into memory, in bytes. A run with its graph and payloads fits.
@@ -24,18 +28,6 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// The headers that say who asks, as Dify's console and service API know them.
 const CREDENTIALS: [HeaderName; 3] = [header::COOKIE, header::AUTHORIZATION, HeaderName::from_static("x-csrf-token")];
-
-/// Headers that are of one connection, not of the message (RFC 9110, 7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 /// Who asks: the headers that Dify decides by. Has no `Debug`.
 #[derive(Clone)]
@@ -76,6 +68,8 @@ pub(super) enum UpstreamFault {
     TooLarge,
     #[error("Dify's answer is not the expected JSON")]
     Unexpected,
+    #[error("Dify is not asked for a path that a URL changes")]
+    Path,
 }
 
 /// An answer of Dify as it came.
@@ -148,12 +142,19 @@ impl Upstream {
         Ok(Self { client, base: settings.base()?, pass: settings.pass() })
     }
 
-    fn url(&self, path_and_query: &str) -> Url {
+    /// Returns whether a path can be passed on as it is.
+    pub(super) fn takes(&self, uri: &Uri) -> bool {
+        self.url(uri.path()).is_some()
+    }
+
+    /// Returns Dify's address of a path. `None`: a URL would make another path of it, or somebody on the way could; which
+    /// paths come here was decided by the one that came.
+    fn url(&self, path_and_query: &str) -> Option<Url> {
         let mut url = self.base.clone();
         let (path, query) = path_and_query.split_once('?').map_or((path_and_query, None), |(p, q)| (p, Some(q)));
         url.set_path(path);
         url.set_query(query);
-        url
+        (url.path() == path && is_plain(path)).then_some(url)
     }
 
     /// Returns Dify's answer to a GET with the caller's credentials, whatever its status.
@@ -161,7 +162,8 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamFault`] if there is none, or a body above [`MAX_ANSWER`].
     pub(super) async fn get(&self, path_and_query: &str, credentials: &Credentials) -> Result<Raw, UpstreamFault> {
-        let request = self.client.get(self.url(path_and_query)).headers(credentials.0.clone());
+        let url = self.url(path_and_query).ok_or(UpstreamFault::Path)?;
+        let request = self.client.get(url).headers(credentials.0.clone());
         let response = request.send().await.map_err(|error| UpstreamFault::Unreachable(kind(&error)))?;
         let status = response.status();
         let headers = end_to_end(response.headers());
@@ -180,19 +182,34 @@ impl Upstream {
     pub(super) async fn pass_on(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let path_and_query = parts.uri.path_and_query().map_or("/", |both| both.as_str());
-        let mut outgoing = self.client.request(parts.method.clone(), self.url(path_and_query));
-        outgoing = outgoing.headers(end_to_end(&parts.headers));
-        if !matches!(parts.method, Method::GET | Method::HEAD) {
-            outgoing = outgoing.body(reqwest::Body::wrap_stream(body.into_data_stream()));
+        let Some(url) = self.url(path_and_query) else { return no_such_path() };
+        let is_head = parts.method == Method::HEAD;
+        let mut outgoing = self.client.request(parts.method, url).headers(framed(&parts.headers, &body));
+        let upload = Arc::new(Upload::default());
+        if !body.is_end_stream() {
+            let connection = parts.extensions.get().cloned();
+            let pieces = upload.pieces(body, Instant::now() + self.pass, connection);
+            outgoing = outgoing.body(reqwest::Body::wrap_stream(pieces));
         }
-        let sent = tokio::time::timeout(self.pass, outgoing.send()).await;
-        let response = match sent {
+        let response = match tokio::time::timeout(self.pass, outgoing.send()).await {
             Ok(Ok(response)) => response,
+            Ok(Err(_)) if upload.is_late() => return slow_body(),
+            Err(_) if upload.is_awaited() => return slow_body(),
             Ok(Err(error)) => return unreachable_dify(kind(&error)),
             Err(_) => return unreachable_dify("timeout"),
         };
-        let (status, headers) = (response.status(), end_to_end(response.headers()));
-        let mut answer = (status, Body::from_stream(response.bytes_stream())).into_response();
+        let came: axum::http::Response<reqwest::Body> = response.into();
+        let mut headers = end_to_end(came.headers());
+        if let (true, Some(length)) = (is_head, came.headers().get(header::CONTENT_LENGTH)) {
+            // Of the body that a GET would have; here is none that could tell it.
+            headers.insert(header::CONTENT_LENGTH, length.clone());
+        }
+        let (parts, body) = came.into_parts();
+        // A body of no bytes would get a length, which these must not have.
+        let has_none = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let body =
+            if has_none { Body::from_stream(futures::stream::empty::<io::Result<Bytes>>()) } else { Body::new(body) };
+        let mut answer = (parts.status, body).into_response();
         *answer.headers_mut() = headers;
         answer
     }
@@ -208,27 +225,23 @@ fn kind(error: &reqwest::Error) -> &'static str {
     }
 }
 
-fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        if !HOP_BY_HOP.contains(name) && !named.contains(name) {
-            kept.append(name.clone(), value.clone());
-        }
-    }
-    kept
+fn unreachable_dify(kind: &'static str) -> Response {
+    warn!(kind, "a request was passed on, but Dify does not answer; check serve.dify.url and Dify's API server");
+    refusal(StatusCode::BAD_GATEWAY, "bad_gateway", "Dify does not answer.")
+}
+
+fn slow_body() -> Response {
+    let message = "The body of the request did not come in time (serve.dify.pass_seconds, 10 seconds for each piece).";
+    refusal(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
+}
+
+/// Returns the refusal of a path that would be another one on its way.
+pub(super) fn no_such_path() -> Response {
+    refusal(StatusCode::NOT_FOUND, "not_found", "No such path.")
 }
 
 /// Dify's shape of an error.
-fn unreachable_dify(kind: &'static str) -> Response {
-    warn!(kind, "a request was passed on, but Dify does not answer; check serve.dify.url and Dify's API server");
-    let body = r#"{"code":"bad_gateway","message":"Dify does not answer.","status":502}"#;
-    let json = HeaderValue::from_static("application/json");
-    (StatusCode::BAD_GATEWAY, [(header::CONTENT_TYPE, json)], body).into_response()
+fn refusal(status: StatusCode, code: &'static str, message: &'static str) -> Response {
+    let body = serde_json::json!({ "code": code, "message": message, "status": status.as_u16() });
+    (status, axum::Json(body)).into_response()
 }

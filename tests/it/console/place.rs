@@ -96,18 +96,31 @@ impl Place {
 
     /// With Dify's tables, if they are given.
     pub async fn with(migrated: bool, database: Option<difylog::postgres::Database>) -> Self {
-        Self::made(migrated, database, 60).await
+        Self::made(migrated, database, 60, None).await
     }
 
     /// Over a migrated store, with a bridge that believes Dify's word for so long.
     pub async fn trusting(trust_seconds: u64) -> Self {
-        Self::made(true, None, trust_seconds).await
+        Self::made(true, None, trust_seconds, None).await
     }
 
-    async fn made(migrated: bool, database: Option<difylog::postgres::Database>, trust_seconds: u64) -> Self {
+    /// Before another server than the stand-in for Dify.
+    pub async fn before(url: String) -> Self {
+        Self::made(true, None, 60, Some(url)).await
+    }
+
+    async fn made(
+        migrated: bool,
+        database: Option<difylog::postgres::Database>,
+        trust_seconds: u64,
+        url: Option<String>,
+    ) -> Self {
         let (state, folder) = state(migrated).await;
         let dify = Dify::default();
-        let url = dify.clone().serve().await;
+        let url = match url {
+            Some(url) => url,
+            None => dify.clone().serve().await,
+        };
         let double = Arc::new(MemoryStore::default());
         let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
         let service = LogService::new(ServicePorts {
