@@ -96,7 +96,8 @@ pub(super) fn routes(api: &Api) -> Router<Api> {
         .route("/ui/look", post(sign_in::look))
         .route("/ui/assets/{hash}/{name}", get(assets::asset))
         .route("/ui", get(async || Redirect::permanent("/ui/")))
-        .route("/", get(async || Redirect::temporary("/ui/")));
+        .route("/", get(async || Redirect::temporary("/ui/")))
+        .layer(from_fn_with_state((api.clone(), MAX_FORM), limits::whole_body));
     within
         .merge(open)
         .layer(DefaultBodyLimit::max(MAX_FORM))

@@ -16,6 +16,7 @@ use super::Api;
 use super::auth::Caller;
 use super::observe::RequestId;
 use super::problem::Problem;
+use crate::http::connections::Connection;
 
 /// The right to be answered, a share of the key's and of everybody's; a stream keeps it to its end.
 pub(in crate::http) type Permit = Arc<Shares>;
@@ -59,24 +60,49 @@ async fn with_body(api: &Api, caller: &Caller, request: Request) -> Result<Reque
     }
     let _reading =
         share(&caller.shares.bodies, "serve.concurrency_per_key bodies of this key are awaited; send them whole")?;
+    let most = api.settings.max_body_bytes;
+    in_time(api, request, most, &format!("serve.max_body_bytes ({most})")).await
+}
+
+/// Lets a request that needs no key pass with its whole body of at most so many bytes. Until that has come, its connection
+/// may be closed for another client: nobody else is known whose share such bodies could take.
+///
+/// # Errors
+/// 408 and 413 of a body that is late or too large.
+pub(in crate::http) async fn whole_body(
+    State((api, most)): State<(Api, usize)>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if request.body().is_end_stream() {
+        return Ok(next.run(request).await);
+    }
+    let resting = request.extensions().get::<Connection>().map(Connection::rest);
+    let request = in_time(&api, request, most, &format!("{most} bytes")).await?;
+    drop(resting);
+    Ok(next.run(request).await)
+}
+
+async fn in_time(api: &Api, request: Request, most: usize, bound: &str) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
-    let (seconds, most) = (api.settings.body_seconds, api.settings.max_body_bytes);
+    let seconds = api.settings.body_seconds;
     let too_late = |_| {
         let detail = format!("the body did not come within serve.body_seconds ({seconds} s)");
         Problem::of_status(StatusCode::REQUEST_TIMEOUT, detail)
     };
-    let whole = tokio::time::timeout(Duration::from_secs(seconds), whole(body, most)).await.map_err(too_late)??;
+    let whole =
+        tokio::time::timeout(Duration::from_secs(seconds), whole(body, most, bound)).await.map_err(too_late)??;
     Ok(Request::from_parts(parts, Body::from(whole)))
 }
 
-async fn whole(body: Body, most: usize) -> Result<Vec<u8>, Problem> {
+async fn whole(body: Body, most: usize, bound: &str) -> Result<Vec<u8>, Problem> {
     let mut chunks = body.into_data_stream();
     let mut whole = Vec::new();
     while let Some(chunk) = chunks.next().await {
         let chunk =
             chunk.map_err(|_| Problem::of_status(StatusCode::BAD_REQUEST, "the body broke off before its end"))?;
         if whole.len() + chunk.len() > most {
-            let detail = format!("the body is larger than serve.max_body_bytes ({most})");
+            let detail = format!("the body is larger than {bound}");
             return Err(Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
         whole.extend_from_slice(&chunk);

@@ -70,6 +70,37 @@ async fn a_body_that_does_not_come_holds_up_no_question() {
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("serve.body_seconds"), "{answer}");
 }
 
+fn unfinished_form(path: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: same-origin\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nk"
+    )
+}
+
+#[tokio::test]
+async fn a_form_that_does_not_come_is_given_up_where_nobody_has_signed_in() {
+    let server = Server::with(ServeSettings { body_seconds: 1, ..ServeSettings::default() });
+    for path in ["/ui/sign-in", "/ui/look", "/ui/sign-out"] {
+        let answer = closed(&mut server.open(&unfinished_form(path)).await).await;
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("serve.body_seconds"), "{path}: {answer}");
+    }
+    let large = unfinished_form("/ui/look").replace("100", "100000") + &"x".repeat(70_000);
+    let answer = closed(&mut server.open(&large).await).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn forms_that_do_not_come_make_room_for_requests() {
+    let connections = ConnectionSettings { max: 4, ..ConnectionSettings::default() };
+    let server = Server::with(ServeSettings { body_seconds: 600, connections, ..ServeSettings::default() });
+    let mut unfinished = Vec::new();
+    for number in 0..20 {
+        unfinished.push(server.open(&unfinished_form(["/ui/sign-in", "/ui/look"][number % 2])).await);
+    }
+    assert_eq!(server.ask("GET", "/healthz", None, None).await.status, 200);
+    closed(&mut unfinished[0]).await;
+}
+
 #[tokio::test]
 async fn unread_exports_of_one_key_leave_the_others_answered_and_are_cut_off() {
     let connections = ConnectionSettings { write_seconds: 5, ..ConnectionSettings::default() };
