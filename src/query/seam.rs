@@ -3,8 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{QueryError, RunList, RunQuery, TenantLogs};
-use crate::domain::query::{Cursor, Direction, Page, Position, RunSummary};
+use crate::domain::query::{Content, Cursor, Direction, Lookup, Page, Position, RunSummary};
 use crate::domain::{Kind, Record, RecordId};
+
+/// Runs whose errors are read at once.
+const ERRORS: usize = 100;
 
 impl TenantLogs {
     /// Returns the runs of a list that follow `after` strictly, newest first by (`created_at`, id), at most `limit`; fewer
@@ -59,21 +62,28 @@ impl TenantLogs {
         Ok(self.reader.run_summaries(ids).await?)
     }
 
-    /// Returns the error texts of runs by their ids, absent runs left out. Reads the whole documents: for a page of runs.
+    /// Returns the error texts of runs, absent runs left out. Reads nothing else of them, some at a time.
     ///
     /// # Errors
     /// A store that cannot be read.
-    pub async fn run_errors(&self, ids: &[RecordId]) -> Result<HashMap<RecordId, Option<Box<str>>>, QueryError> {
-        if ids.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let found = self.reader.records(Kind::WorkflowRun, ids).await?;
-        let errors =
-            found.into_iter().map(|document| self.shown(document)).filter_map(|document| match document.record {
+    pub async fn run_errors<'r>(
+        &self,
+        runs: impl IntoIterator<Item = &'r RunSummary>,
+    ) -> Result<HashMap<RecordId, Option<Box<str>>>, QueryError> {
+        let places: Vec<_> = runs.into_iter().map(RunSummary::cursor).collect();
+        let mut errors = HashMap::with_capacity(places.len());
+        for places in places.chunks(ERRORS) {
+            let ids: Vec<_> = places.iter().map(|place| place.id).collect();
+            let near = places.iter().map(|place| place.created_at.month()).collect();
+            let content = Content::Only(&["error"]);
+            let lookup = Lookup { near, ..Lookup::new(self.tenant_id(), Kind::WorkflowRun, &ids, content) };
+            let found = self.reader.newest(&lookup).await?.into_iter().map(|document| self.shown(document));
+            errors.extend(found.filter_map(|document| match document.record {
                 Record::Run(run) => Some((run.id, run.error)),
                 _ => None,
-            });
-        Ok(errors.collect())
+            }));
+        }
+        Ok(errors)
     }
 
     /// Returns which of these app logs are stored. Sees every acknowledged write.

@@ -3,6 +3,7 @@
 
 mod access;
 mod apps;
+mod bounds;
 mod command_names;
 mod commands;
 mod conformance;

@@ -152,9 +152,9 @@ pub(super) async fn app_logs(
     let list = logs.app_logs(&query).await?;
     let creators = list.creators;
     let names = names(&creators);
-    let runs = list.rows.iter().filter_map(|row| row.run.as_ref().map(|run| run.id));
-    let runs: Vec<_> = if params.errors.unwrap_or_default() { runs.collect() } else { Vec::new() };
-    let mut errors = logs.run_errors(&runs).await?;
+    let with_errors = params.errors.unwrap_or_default();
+    let runs = list.rows.iter().filter(|_| with_errors).filter_map(|row| row.run.as_ref());
+    let mut errors = logs.run_errors(runs).await?;
     let rows = list.rows.into_iter().map(|row| {
         let error = row.run.as_ref().and_then(|run| errors.remove(&run.id)).flatten();
         LogView::new(row, &creators, error)

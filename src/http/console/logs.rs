@@ -112,8 +112,7 @@ pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) 
         return Err(PassOnReason::Dify("a filter that needs names which are not at hand"));
     }
     let total = list.total + extra.len() as u64;
-    let ids: Vec<_> = list.rows.iter().filter_map(|row| row.run.as_ref().map(|run| run.id)).collect();
-    let mut errors = sources.logs.run_errors(&ids).await?;
+    let mut errors = sources.logs.run_errors(list.rows.iter().filter_map(|row| row.run.as_ref())).await?;
     let creators = known(list.creators)?;
     let may_be_noted = |row: &&AppLogRow| row.run.as_ref().is_none_or(|run| TRIGGERS.contains(&&*run.triggered_from));
     let triggered = list.rows.iter().filter(|_| is_detailed).filter(may_be_noted).map(|row| row.log.workflow_run_id);

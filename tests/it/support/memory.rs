@@ -42,6 +42,8 @@ pub struct MemoryStore {
     hook: Mutex<Option<Hook>>,
     /// Every question fails while it is set.
     pub down: AtomicBool,
+    /// What was asked for by ids.
+    pub lookups: Mutex<Vec<Lookup>>,
     /// Lists of runs wait while it is locked.
     gate: Arc<tokio::sync::Mutex<()>>,
     /// Told when one waits.
@@ -163,6 +165,7 @@ impl LogReader for MemoryStore {
 
     async fn lookup(&self, lookup: &Lookup) -> Result<Vec<Document>, StoreError> {
         self.is_up()?;
+        self.lookups.lock().unwrap().push(lookup.clone());
         let found = self.toy.lookup(lookup).await;
         if lookup.content == Content::Full
             && let Some(hook) = self.hook.lock().unwrap().take()

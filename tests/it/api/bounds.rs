@@ -1,0 +1,32 @@
+//! Questions whose rows are many or large: what is read for them is bounded, and what would not be is refused.
+
+use std::collections::BTreeSet;
+
+use difylog::domain::Record;
+use difylog::domain::query::Content;
+
+use crate::api::harness::Server;
+use crate::support::records;
+
+#[tokio::test]
+async fn the_errors_of_a_page_of_logs_are_read_without_the_rest_of_their_runs() {
+    let server = Server::new();
+    let app = records::app();
+    let times = ["2025-10-31T23:59:59Z", "2025-11-30T00:00:00Z", "2025-12-01T00:00:00Z"].map(records::at);
+    for (number, at) in times.into_iter().enumerate() {
+        let mut run = records::run(server.tenant_id, app, at);
+        run.error = Some(format!("error {number}").into());
+        let log = records::app_log(server.tenant_id, app, run.id, at);
+        server.store([Record::Run(Box::new(run)), Record::AppLog(Box::new(log))]).await;
+    }
+    server.double.lookups.lock().unwrap().clear();
+    let page = server.ok(&format!("/apps/{app}/workflow-app-logs?errors=true")).await;
+    let errors: Vec<_> = page["data"].as_array().unwrap().iter().map(|row| &row["workflow_run"]["error"]).collect();
+    assert_eq!(errors, ["error 2", "error 1", "error 0"]);
+    let lookups = server.double.lookups.lock().unwrap();
+    // The double reads the rows of the page in its own way, and no graph.
+    assert!(lookups.iter().all(|lookup| lookup.content != Content::Full), "{lookups:?}");
+    let of_errors: Vec<_> = lookups.iter().filter(|lookup| lookup.content == Content::Only(&["error"])).collect();
+    assert_eq!(of_errors.len(), 1, "{lookups:?}");
+    assert_eq!(of_errors[0].near, times.iter().map(|at| at.month()).collect::<BTreeSet<_>>());
+}
