@@ -21,7 +21,7 @@ pub use filter::{
 pub use keyword::Keyword;
 pub use list::{ListFilter, Summary};
 pub use scope::AppScope;
-pub use tally::{BreakdownTally, DayTallies, SpanCounts};
+pub use tally::{BreakdownTally, DayTallies, MOST_SPANS, SpanCounts};
 
 use std::ops::Deref;
 

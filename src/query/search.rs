@@ -10,6 +10,7 @@ use crate::domain::query::{
     Lookup, NodeSummary, Page, Position, RunSummary, Scoped, SortBy, TextFilter, Total,
 };
 use crate::domain::{Document, Kind};
+use crate::store::StoreError;
 
 /// How far the total of a search is counted; beyond it the answer says "at least".
 pub const COUNT_TO: u64 = 10_000;
@@ -134,13 +135,14 @@ impl TenantLogs {
     /// Returns how many runs or node executions there are by several facets and by time, for the price of one of them.
     ///
     /// # Errors
-    /// A store that cannot be read.
+    /// A store that cannot be read; [`StoreError::TooManySpans`].
     pub async fn break_down<C>(&self, query: &C, by: &Breakdown) -> Result<BreakdownCounts, QueryError>
     where
         C: Clone,
         ListFilter: From<Scoped<C>>,
     {
-        Ok(self.reader.break_down(&self.reader.list(query), by).await?)
+        let counts = self.reader.break_down(&self.reader.list(query), by).await?;
+        if counts.is_cut { Err(StoreError::TooManySpans.into()) } else { Ok(counts) }
     }
 
     /// Returns how many runs or node executions there are per value of a facet, most frequent first.
@@ -158,7 +160,7 @@ impl TenantLogs {
     /// Returns how many runs or node executions there are per span of `seconds`.
     ///
     /// # Errors
-    /// A store that cannot be read.
+    /// A store that cannot be read; [`StoreError::TooManySpans`].
     pub async fn histogram<C>(&self, query: &C, seconds: u32) -> Result<Vec<HistogramBucket>, QueryError>
     where
         C: Clone,

@@ -1,7 +1,12 @@
 //! Why a store could not be read or changed, and what may be told of it to whom.
 
 use super::Capability;
+use crate::domain::query::MOST_SPANS;
 use crate::domain::{FaultKind, SinkFault};
+
+const TOO_MANY_SPANS: &str =
+    "there are rows in more than 10000 spans of time; ask for longer spans, or for a shorter time";
+const _: () = assert!(MOST_SPANS == 10_000, "TOO_MANY_SPANS names it");
 
 /// A read or an administrative call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +30,9 @@ pub enum StoreError {
          from then on"
     )]
     NotIndexed(&'static str),
+    /// Rows lie in more spans of time than an answer may have; no retry helps.
+    #[error("{TOO_MANY_SPANS}")]
+    TooManySpans,
     /// The store never can; no retry helps.
     #[error("this kind of store has no {0}: ask without it, or use a store that has it (store.kind)")]
     Unsupported(Capability),
@@ -50,6 +58,7 @@ impl StoreError {
             Self::Unsupported(_) => {
                 "this store cannot answer that, now or later; ask the operator for another kind of store"
             }
+            Self::TooManySpans => TOO_MANY_SPANS,
             Self::Corrupt(_) => "the store holds something unreadable; ask the operator, whose log says what",
         }
     }

@@ -12,8 +12,8 @@ use super::shared::{documents, records, walks};
 use crate::domain::document::ContentHash;
 use crate::domain::query::{
     AppLogFilter, AppLogPage, Breakdown, BreakdownCounts, Content, Cursor, Day, DocumentPage, Facet, FacetCount, Found,
-    HistogramBucket, ListFilter, Lookup, NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan, Summary,
-    TenantCount,
+    HistogramBucket, ListFilter, Lookup, MOST_SPANS, NodeFilter, NodeSummary, Page, RunFilter, RunSummary, Scan,
+    Summary, TenantCount,
 };
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId};
@@ -184,11 +184,18 @@ pub trait LogReader: Send + Sync {
 
     /// Returns counts per span of `seconds` (spans begin at multiples of it since the epoch), oldest first, empty spans
     /// absent.
+    ///
+    /// # Errors
+    /// [`StoreError::TooManySpans`] where more than [`MOST_SPANS`] have rows.
     async fn histogram(&self, list: &ListFilter, seconds: u32) -> Result<Vec<HistogramBucket>, StoreError> {
         let by = Breakdown { seconds: Some(seconds), ..Breakdown::default() };
         let mut spans = BTreeMap::new();
-        for bucket in self.break_down(list, &by).await?.all_spans() {
+        let counts = self.break_down(list, &by).await?;
+        for bucket in counts.all_spans() {
             *spans.entry(bucket.from).or_default() += bucket.count;
+        }
+        if counts.is_cut || spans.len() > MOST_SPANS {
+            return Err(StoreError::TooManySpans);
         }
         Ok(spans.into_iter().map(|(from, count)| HistogramBucket { from, count }).collect())
     }

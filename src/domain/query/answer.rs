@@ -137,6 +137,8 @@ pub struct BreakdownCounts {
     pub spans: Vec<(Box<str>, Vec<HistogramBucket>)>,
     /// The spans of all other statuses together.
     pub other_spans: Vec<HistogramBucket>,
+    /// Whether some status has more spans than [`MOST_SPANS`](super::MOST_SPANS), which are absent.
+    pub is_cut: bool,
 }
 
 impl BreakdownCounts {

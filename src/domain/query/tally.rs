@@ -14,6 +14,9 @@ const MANY: usize = 5_000;
 /// Statuses that are counted by time.
 const MOST_STATUSES: usize = 64;
 
+/// Spans of time with rows that a question may have: one of each second of years would fill the memory.
+pub const MOST_SPANS: usize = 10_000;
+
 /// Rows per value.
 #[derive(Debug, Default)]
 struct ValueCounts(HashMap<Box<str>, u64>);
@@ -63,6 +66,16 @@ impl SpanCounts {
         *self.counts.entry(micros.div_euclid(self.length) * self.length).or_default() += rows;
     }
 
+    /// As [`Self::add`], unless the rows are of a span beyond the first [`MOST_SPANS`]. Returns whether they were added.
+    fn add_within_bound(&mut self, micros: i64, rows: u64) -> bool {
+        let span = micros.div_euclid(self.length) * self.length;
+        if self.counts.len() >= MOST_SPANS && !self.counts.contains_key(&span) {
+            return false;
+        }
+        *self.counts.entry(span).or_default() += rows;
+        true
+    }
+
     /// Returns the spans that have rows, oldest first.
     ///
     /// # Errors
@@ -81,6 +94,7 @@ pub struct BreakdownTally {
     seconds: u32,
     spans: BTreeMap<Box<str>, SpanCounts>,
     other_spans: SpanCounts,
+    is_cut: bool,
 }
 
 impl BreakdownTally {
@@ -94,6 +108,7 @@ impl BreakdownTally {
             seconds,
             spans: BTreeMap::new(),
             other_spans: SpanCounts::new(seconds),
+            is_cut: false,
         }
     }
 
@@ -121,7 +136,14 @@ impl BreakdownTally {
         if self.spans.len() < MOST_STATUSES && !self.spans.contains_key(status) {
             self.spans.insert(status.into(), SpanCounts::new(self.seconds));
         }
-        self.spans.get_mut(status).unwrap_or(&mut self.other_spans).add(micros, rows);
+        let spans = self.spans.get_mut(status).unwrap_or(&mut self.other_spans);
+        self.is_cut |= !spans.add_within_bound(micros, rows);
+    }
+
+    /// Returns whether there were more than [`MOST_SPANS`] of a status: what else is added says no more of them.
+    #[must_use]
+    pub const fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Returns what was counted.
@@ -132,7 +154,7 @@ impl BreakdownTally {
         let facets = self.values.into_iter().map(|counts| counts.most_frequent(self.limit)).collect();
         let spans = self.spans.into_iter().map(|(status, spans)| Ok((status, spans.finish()?)));
         let spans = spans.collect::<Result<_, _>>()?;
-        Ok(BreakdownCounts { facets, spans, other_spans: self.other_spans.finish()? })
+        Ok(BreakdownCounts { facets, spans, other_spans: self.other_spans.finish()?, is_cut: self.is_cut })
     }
 }
 
@@ -175,6 +197,21 @@ impl DayTallies {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_spans_are_kept_than_the_bound() {
+        let mut tally = BreakdownTally::new(&Breakdown { seconds: Some(1), ..Breakdown::default() });
+        let most = i64::try_from(MOST_SPANS).unwrap();
+        for number in 0..most {
+            tally.add_span("failed", number * 1_000_000, 1);
+            tally.add_span("failed", number * 1_000_000 + 5, 1);
+        }
+        assert!(!tally.is_cut());
+        tally.add_span("failed", most * 1_000_000, 1);
+        assert!(tally.is_cut());
+        let counts = tally.finish().unwrap();
+        assert_eq!((counts.is_cut, counts.all_spans().count()), (true, MOST_SPANS));
+    }
 
     #[test]
     fn a_status_in_each_row_fills_no_memory_and_every_row_counts() {

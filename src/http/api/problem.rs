@@ -187,6 +187,7 @@ impl From<QueryError> for Problem {
             }
             QueryError::Store(error @ StoreError::NotIndexed(_)) => Self::unsupported("text_not_indexed", &error),
             QueryError::Store(error @ StoreError::Unsupported(_)) => Self::unsupported("unsupported", &error),
+            QueryError::Store(error @ StoreError::TooManySpans) => Self::param("seconds", error.public()),
             QueryError::Store(_) => Self::unavailable("store_unavailable", NO_STORE, detail),
             QueryError::Payload(_) => Self::unavailable("payloads_unavailable", NO_PAYLOADS, detail),
             QueryError::PayloadMissing(_) => Self::new(StatusCode::NOT_FOUND, "payload_missing", detail),

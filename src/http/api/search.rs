@@ -196,7 +196,7 @@ pub(in crate::http) async fn node_facets(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct SpanParams {
-    /// Length of a span in seconds, 1 to 31536000
+    /// Length of a span in seconds, 1 to 31536000. A histogram with rows in more than 10000 spans is refused
     #[param(minimum = 1, maximum = 31_536_000, default = 86400)]
     seconds: Option<u32>,
 }

@@ -30,3 +30,24 @@ async fn the_errors_of_a_page_of_logs_are_read_without_the_rest_of_their_runs() 
     assert_eq!(of_errors.len(), 1, "{lookups:?}");
     assert_eq!(of_errors[0].near, times.iter().map(|at| at.month()).collect::<BTreeSet<_>>());
 }
+
+#[tokio::test]
+async fn a_histogram_of_too_many_spans_is_refused() {
+    const MOST: i64 = 10_000;
+    let server = Server::new();
+    let app = records::app();
+    let first = records::at("2025-11-01T00:00:00Z");
+    let of_second = |second: i64| records::run(server.tenant_id, app, records::later(first, second * 1_000_000));
+    server.store((0..=MOST).map(|second| Record::Run(Box::new(of_second(second))))).await;
+    let sum = |found: serde_json::Value| {
+        let spans = found["data"].as_array().unwrap().clone();
+        (spans.len(), spans.iter().map(|span| span["count"].as_i64().unwrap()).sum::<i64>())
+    };
+    let refused = server.get("/runs/histogram?seconds=1").await;
+    assert_eq!((refused.status, refused.problem().as_str()), (400, "invalid_param"), "{refused:?}");
+    assert!(refused.text.contains("seconds") && refused.text.contains("10000"), "{}", refused.text);
+    assert_eq!(sum(server.ok("/runs/histogram?seconds=60").await), (167, MOST + 1));
+    let fewer = server.ok("/runs/histogram?seconds=1&created_at_from=2025-11-01T00:00:01Z").await;
+    assert_eq!(sum(fewer), (10_000, MOST));
+    assert_eq!(sum(server.ok("/nodes/histogram?seconds=1").await), (0, 0));
+}

@@ -1,6 +1,7 @@
 //! Composite aggregations: every bucket, in the order of their keys, counted and not estimated.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -108,16 +109,20 @@ impl EngineReader<'_> {
         aggregations: Option<&Value>,
         mut each: impl FnMut(Bucket<K>) + Send,
     ) -> Result<(), SinkFault> {
-        self.each_bucket_of(question, &[((), sources.clone())], aggregations, |(), bucket| each(bucket)).await
+        let each = |(): &(), bucket| {
+            each(bucket);
+            ControlFlow::Continue(())
+        };
+        self.each_bucket_of(question, &[((), sources.clone())], aggregations, each).await
     }
 
-    /// Walks all buckets of several groupings of the same rows, side by side. No bucket comes twice.
+    /// Walks all buckets of several groupings of the same rows, side by side, until `each` breaks. No bucket comes twice.
     pub(super) async fn each_bucket_of<K: DeserializeOwned, G: Sync>(
         &self,
         question: &EngineQuestion,
         groupings: &[(G, Value)],
         aggregations: Option<&Value>,
-        mut each: impl FnMut(&G, Bucket<K>) + Send,
+        mut each: impl FnMut(&G, Bucket<K>) -> ControlFlow<()> + Send,
     ) -> Result<(), SinkFault> {
         let mut unread: Vec<_> = groupings.iter().map(|grouping| (grouping, None)).collect();
         while !unread.is_empty() {
@@ -126,7 +131,9 @@ impl EngineReader<'_> {
             let mut rest = Vec::new();
             for ((grouping, _), (buckets, next)) in unread.into_iter().zip(pages) {
                 for bucket in buckets {
-                    each(&grouping.0, bucket);
+                    if each(&grouping.0, bucket).is_break() {
+                        return Ok(());
+                    }
                 }
                 rest.extend(next.map(|next| (grouping, Some(next))));
             }

@@ -2,6 +2,7 @@
 //! aggregations, which the engines page and do not estimate; nothing is sampled, sketched or cut.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use chrono_tz::Tz;
 use serde::Deserialize;
@@ -141,6 +142,8 @@ impl EngineReader<'_> {
                 Counted::Value(place) => tally.add_whole_value(*place, &value, bucket.doc_count),
                 Counted::Span => tally.add_span(&value, span.saturating_mul(1_000), bucket.doc_count),
             }
+            // An answer that is refused needs no more pages.
+            if tally.is_cut() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .await?;
         tally.finish().map_err(|_| SinkFault::new(FaultKind::Malformed, "a span begins at no instant"))
