@@ -1,6 +1,7 @@
 //! What the logs of a tenant ask of the store. Every question is held to the tenant and to the apps that may be seen, here and
 //! nowhere else: the rest of the library has no other way to the store, so that a new question cannot forget them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -17,6 +18,9 @@ use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId, Timestamp};
 use crate::store::payload::{PayloadStore, Younger};
 use crate::store::{Erasure, Remains, StoreError};
+
+/// Records whose apps are looked at in one question; runs may have hundreds of thousands.
+const LOOKED_AT: usize = 1_000;
 
 /// See the module.
 #[derive(Clone)]
@@ -200,11 +204,11 @@ impl TenantReader {
         if self.apps.apps().is_none() {
             return Ok(SeenKeys(keys));
         }
-        let mut seen = Vec::new();
+        let mut seen = HashSet::with_capacity(keys.len());
         for kind in Kind::ALL {
             let ids: Vec<_> = keys.iter().filter(|key| key.kind == kind).map(|key| key.id).collect();
-            if !ids.is_empty() {
-                let lookup = Lookup::new(self.tenant_id, kind, &ids, Content::Light);
+            for ids in ids.chunks(LOOKED_AT) {
+                let lookup = Lookup::new(self.tenant_id, kind, ids, Content::Light);
                 seen.extend(self.newest(&lookup).await?.iter().map(|document| document.record.key()));
             }
         }

@@ -1,9 +1,12 @@
 //! Questions whose rows are many or large: what is read for them is bounded, and what would not be is refused.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use difylog::domain::Record;
-use difylog::domain::query::Content;
+use difylog::domain::query::{AppScope, Content};
+use difylog::domain::{Kind, Record};
+use difylog::query::{LogService, NoDirectory, ServicePorts};
+use difylog::store::payload::{PayloadSettings, PayloadStore};
 
 use crate::api::harness::Server;
 use crate::support::records;
@@ -50,4 +53,38 @@ async fn a_histogram_of_too_many_spans_is_refused() {
     let fewer = server.ok("/runs/histogram?seconds=1&created_at_from=2025-11-01T00:00:01Z").await;
     assert_eq!(sum(fewer), (10_000, MOST));
     assert_eq!(sum(server.ok("/nodes/histogram?seconds=1").await), (0, 0));
+}
+
+#[tokio::test]
+async fn what_belongs_to_the_runs_of_an_app_is_looked_at_in_parts() {
+    const NODES: i64 = 2_500;
+    let server = Server::new();
+    let (app, other) = (records::app(), records::app());
+    let at = records::at("2025-12-01T00:00:00Z");
+    let run = records::run(server.tenant_id, app, at);
+    let node = |index| {
+        let of = if index < 100 { other } else { app };
+        Record::Node(Box::new(records::node(server.tenant_id, of, run.id, index, at)))
+    };
+    server.store((0..NODES).map(node)).await;
+    server.store([Record::Run(Box::new(run.clone()))]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
+    let service = LogService::new(ServicePorts {
+        logs: server.double.clone(),
+        eraser: server.double.clone(),
+        payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
+        directory: Arc::new(NoDirectory),
+        clock: Arc::new(move || at),
+    });
+    let logs = service.tenant(server.tenant_id).held_to(AppScope::only([app].into()).unwrap());
+    server.double.lookups.lock().unwrap().clear();
+    let related = logs.count_related(&[run.id]).await.unwrap();
+    assert_eq!((related.runs, related.node_executions), (1, NODES as u64 - 100));
+    let sizes: Vec<_> = {
+        let lookups = server.double.lookups.lock().unwrap();
+        lookups.iter().filter(|lookup| lookup.kind == Kind::NodeExecution).map(|lookup| lookup.ids.len()).collect()
+    };
+    assert!(sizes.iter().all(|size| *size <= 1_000), "{sizes:?}");
+    assert_eq!(logs.delete_runs(&[run.id], true).await.unwrap(), related);
 }
