@@ -5,8 +5,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::domain::schema::{RecordRef, Role, Value};
-use crate::domain::{Document, JsonText, Record};
+use crate::domain::schema::{RecordRef, Role, Value, columns};
+use crate::domain::{Document, JsonText, Kind, Record};
 
 /// Returns one document as one line of JSON: every column; what the row had beside them, where it had anything; for runs
 /// and nodes always, else where there is some, under `truncated`, what was cut.
@@ -15,6 +15,11 @@ use crate::domain::{Document, JsonText, Record};
 /// None in practice: every part is known to be serialisable.
 pub fn document(document: &Document) -> serde_json::Result<String> {
     serde_json::to_string(&Columns(document))
+}
+
+/// Returns the names of all that [`document`] may say of a kind, in its order.
+pub fn names(kind: Kind) -> impl Iterator<Item = &'static str> {
+    columns(kind).iter().map(|column| column.name).chain(["extra", "truncated"])
 }
 
 /// A record without payloads: a row of a list.

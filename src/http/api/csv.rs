@@ -7,23 +7,30 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Columns of an export, taken from its first row: every row of a kind has the same.
-#[derive(Default)]
-pub(super) struct Csv(Vec<String>);
+/// A table and its columns. They are of its kind, not of its first row: rows lack what they have nothing in.
+pub(super) struct Csv {
+    columns: Vec<&'static str>,
+    has_begun: bool,
+}
 
 impl Csv {
+    /// Returns a table without rows.
+    pub(super) fn new(columns: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { columns: columns.into_iter().collect(), has_begun: false }
+    }
+
     /// Returns the line of a JSON object, after the head of the table if it is the first. Texts that a spreadsheet would
     /// take for a formula begin with an apostrophe.
     pub(super) fn line(&mut self, json: &str) -> String {
         // Payloads keep the text that they are.
         let cells = serde_json::from_str::<Cells>(json).unwrap_or_default().0;
         let mut line = String::with_capacity(json.len() + 64);
-        if self.0.is_empty() {
-            self.0 = cells.iter().map(|(name, _)| name.clone()).collect();
-            line.push_str(&self.0.join(","));
+        if !self.has_begun {
+            self.has_begun = true;
+            line.push_str(&self.columns.join(","));
             line.push_str("\r\n");
         }
-        for (place, column) in self.0.iter().enumerate() {
+        for (place, column) in self.columns.iter().enumerate() {
             if place > 0 {
                 line.push(',');
             }
@@ -92,13 +99,13 @@ mod tests {
 
     #[test]
     fn cells_are_quoted_and_never_formulas() {
-        let mut csv = Csv::default();
+        let mut csv = Csv::new(["id", "inputs", "error", "tokens", "extra"]);
         let first = csv.line(r#"{"id": "1", "inputs": {"a": "x, \"y\"", "n": 1.50}, "error": null, "tokens": -5}"#);
         assert_eq!(
             first,
-            "id,inputs,error,tokens\r\n1,\"{\"\"a\"\": \"\"x, \\\"\"y\\\"\"\"\", \"\"n\"\": 1.50}\",,-5\r"
+            "id,inputs,error,tokens,extra\r\n1,\"{\"\"a\"\": \"\"x, \\\"\"y\\\"\"\"\", \"\"n\"\": 1.50}\",,-5,\r"
         );
-        let second = csv.line(r#"{"tokens": 1, "id": "=HYPERLINK(1)", "error": "two\nlines", "other": 7}"#);
-        assert_eq!(second, "\"'=HYPERLINK(1)\",,\"two\nlines\",1\r");
+        let second = csv.line(r#"{"tokens": 1, "id": "=HYPERLINK(1)", "error": "two\nlines", "extra": 7}"#);
+        assert_eq!(second, "\"'=HYPERLINK(1)\",,\"two\nlines\",1,7\r");
     }
 }

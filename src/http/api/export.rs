@@ -15,9 +15,9 @@ use super::limits::Permit;
 use super::params::{NodeConditions, RunConditions, direction, id, instant};
 use super::problem::{Problem, Problems};
 use super::stream::ndjson;
-use crate::domain::Document;
 use crate::domain::query::TimeRange;
-use crate::query::columns::document;
+use crate::domain::{Document, Kind};
+use crate::query::columns::{self, document};
 use crate::query::{QueryError, TenantLogs};
 
 #[derive(Deserialize, IntoParams)]
@@ -48,8 +48,9 @@ fn format(name: Option<&str>) -> Result<Format, Problem> {
     }
 }
 
-/// Returns the answer in its form.
+/// Returns the answer of a kind in its form.
 async fn answer(
+    kind: Kind,
     permit: Permit,
     lines: impl Stream<Item = Result<String, QueryError>> + Send + 'static,
     format: Format,
@@ -57,7 +58,7 @@ async fn answer(
     if format == Format::Ndjson {
         return ndjson(permit, lines).await;
     }
-    let mut csv = Csv::default();
+    let mut csv = Csv::new(columns::names(kind));
     let mut response = ndjson(permit, lines.map_ok(move |line| csv.line(&line))).await?;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
@@ -92,7 +93,7 @@ pub(in crate::http) async fn runs(
 ) -> Result<Response, Problem> {
     let format = format(params.format.as_deref())?;
     let documents = logs.export(&conditions.query()?, direction(params.order.as_deref())?);
-    answer(permit, lines(logs, documents, params.full), format).await
+    answer(Kind::WorkflowRun, permit, lines(logs, documents, params.full), format).await
 }
 
 /// Every node execution of a query
@@ -108,7 +109,7 @@ pub(in crate::http) async fn nodes(
 ) -> Result<Response, Problem> {
     let format = format(params.format.as_deref())?;
     let documents = logs.export(&conditions.query()?, direction(params.order.as_deref())?);
-    answer(permit, lines(logs, documents, params.full), format).await
+    answer(Kind::NodeExecution, permit, lines(logs, documents, params.full), format).await
 }
 
 #[derive(Deserialize, IntoParams)]

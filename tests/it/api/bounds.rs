@@ -88,3 +88,33 @@ async fn what_belongs_to_the_runs_of_an_app_is_looked_at_in_parts() {
     assert!(sizes.iter().all(|size| *size <= 1_000), "{sizes:?}");
     assert_eq!(logs.delete_runs(&[run.id], true).await.unwrap(), related);
 }
+
+#[tokio::test]
+async fn a_table_has_the_columns_of_its_kind_whatever_its_first_row_has() {
+    let server = Server::new();
+    let app = records::app();
+    let at = records::at("2025-12-01T00:00:00Z");
+    let (plain, noted) =
+        (records::run(server.tenant_id, app, at), records::run(server.tenant_id, app, records::later(at, 1)));
+    let node = records::node(server.tenant_id, app, plain.id, 1, at);
+    let noted_id = noted.id;
+    server.store([plain, noted].map(|run| Record::Run(Box::new(run)))).await;
+    server.store([Record::Node(Box::new(node))]).await;
+    server.double.change_each(|document| {
+        if document.record.id() == noted_id {
+            document.extra = records::json(r#"{"columns": {"newer": "7"}}"#);
+        }
+    });
+    for order in ["asc", "desc"] {
+        let table = server.get(&format!("/export/runs?format=csv&order={order}")).await.text;
+        let lines: Vec<_> = table.lines().collect();
+        assert!(lines[0].starts_with("id,tenant_id,") && lines[0].ends_with(",extra,truncated"), "{order}: {table}");
+        assert_eq!(lines.len(), 3, "{table}");
+        let noted = lines.iter().find(|line| line.starts_with(&noted_id.to_string())).unwrap();
+        assert!(noted.ends_with(r#","{""columns"": {""newer"": ""7""}}",[]"#), "{order}: {noted}");
+        let other = lines[1..].iter().find(|line| !line.starts_with(&noted_id.to_string())).unwrap();
+        assert!(other.ends_with(",,[]"), "{order}: {other}");
+    }
+    let nodes = server.get("/export/nodes?format=csv").await.text;
+    assert!(nodes.lines().next().unwrap().ends_with(",extra,truncated"), "{nodes}");
+}
