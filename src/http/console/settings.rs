@@ -21,7 +21,8 @@ pub struct ConsoleSettings {
     /// How long Dify's word on who may read an app is kept, in seconds, 0 to 60. 0 asks for each request.
     #[serde(default = "trust_seconds")]
     pub trust_seconds: u64,
-    /// Longest time for Dify to begin its answer to a request that is passed on, in seconds.
+    /// Longest time for Dify to begin its answer to a request that is passed on, and for that one's body to come, in
+    /// seconds.
     #[serde(default = "pass_seconds")]
     pub pass_seconds: u64,
 }
