@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::errors::ERRORS;
+use super::errors::{ERRORS, Fingerprint, error_of};
 use super::{AdminLogs, ErrorGroup, QueryError};
 use crate::domain::query::{Scan, TimeRange};
 use crate::domain::{AppId, Document, Kind, Record, RecordId, TenantId, Timestamp, WorkflowRun};
@@ -36,8 +36,8 @@ pub struct AdminErrorGroup {
 }
 
 impl AdminErrorGroup {
-    fn count(&mut self, run: &WorkflowRun) {
-        self.group.count(run);
+    fn count(&mut self, run: &WorkflowRun, found: &Fingerprint) {
+        self.group.count(run, found);
         let newest = (run.created_at, run.id);
         let none = || TenantErrors { runs: 0, newest, apps: BTreeMap::new() };
         let tenant = self.tenants.entry(run.tenant_id).or_insert_with(none);
@@ -79,9 +79,9 @@ impl Look {
     fn add(&mut self, document: Document) {
         let Record::Run(run) = document.record else { return };
         self.looked_at += 1;
-        let group = ErrorGroup::of(&run);
-        let known = self.groups.entry(group.fingerprint.clone());
-        known.or_insert(AdminErrorGroup { group, tenants: BTreeMap::new() }).count(&run);
+        let found = Fingerprint::of(error_of(&run));
+        let none = || AdminErrorGroup { group: ErrorGroup::of(&run, &found), tenants: BTreeMap::new() };
+        self.groups.entry(found.text.clone()).or_insert_with(none).count(&run, &found);
     }
 
     /// Returns whether another stretch could exceed the bounds.

@@ -9,6 +9,7 @@ mod dead_letters;
 mod forward;
 pub mod harness;
 mod hostile;
+mod leads;
 mod models;
 mod names;
 mod numbers;

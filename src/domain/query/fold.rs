@@ -96,6 +96,12 @@ fn each_run(text: &str, mut each: impl FnMut(usize, &[char])) {
     }
 }
 
+/// Returns whether a text may be cut before a character: what is on either side then folds as it does in the whole text.
+#[must_use]
+pub fn may_be_cut_before(character: char) -> bool {
+    begins(character) && !is_left_out(character)
+}
+
 /// Returns whether a character never becomes one with those before it.
 fn begins(character: char) -> bool {
     if is_plain(character) || matches!(character, '\u{ac00}'..='\u{d7a3}') {

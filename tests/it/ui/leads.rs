@@ -1,0 +1,62 @@
+//! Where a number of a page leads: to as many records as it says.
+
+use difylog::domain::{AppId, Record, RunStatus, WorkflowRun};
+
+use super::harness::{Place, TENANT_KEY, now};
+use crate::support::records;
+
+const MINUTE: i64 = 60_000_000;
+
+/// A run that began so many microseconds before the instant of the pages.
+fn run_before(place: &Place, app_id: AppId, micros: i64) -> WorkflowRun {
+    records::ended(records::run(place.tenant_id, app_id, records::later(now(), -micros)), 1_500_000)
+}
+
+async fn store(place: &Place, runs: Vec<WorkflowRun>) {
+    place.store(runs.into_iter().map(|run| Record::Run(Box::new(run)))).await;
+}
+
+fn number(text: &str) -> u64 {
+    text.split('<').next().unwrap().replace(',', "").trim().parse().unwrap_or_else(|_| panic!("{text:.80}"))
+}
+
+/// How many a list says that it found.
+fn found(page: &str) -> u64 {
+    page.split_once("<p class=\"total\" role=\"status\"><strong>").map_or(0, |(_, rest)| number(rest))
+}
+
+fn href(text: &str) -> String {
+    text.split_once("href=\"").unwrap().1.split('"').next().unwrap().replace("&amp;", "&")
+}
+
+#[tokio::test]
+async fn an_error_group_leads_to_the_runs_that_it_counts() {
+    let place = Place::new().await;
+    let long = |end: &str| format!("{}and then {end}", "a long reason of a model ".repeat(20));
+    let groups = [
+        vec![
+            r#"Error code: 400 - {"error": {"message": "The model is overloaded with other requests"}}"#.to_owned(),
+            r#"Error code: 429 - {"error": {"message": "No"}}"#.into(),
+        ],
+        vec!["no run 7f3abcdefghijklmnopqrst here".into(), "no run 12 here".into(), "No run\n 3x here".into()],
+        vec!["bad “a very long name of a file” in use".into(), "bad “b” in use".into()],
+        vec!["缺少「一个很长很长的变量名称」参数".into(), "缺少「乙」参数".into()],
+        vec![long("of the first of all of them which is long enough to be taken"), long("x")],
+    ];
+    let mut runs = Vec::new();
+    for error in groups.iter().flatten() {
+        let mut run = run_before(&place, records::app(), MINUTE);
+        (run.status, run.error) = (RunStatus::Failed, Some(error.as_str().into()));
+        runs.push(run);
+    }
+    store(&place, runs).await;
+    let mut client = place.signed_in(TENANT_KEY).await;
+    let page = client.page(&place.path("errors?range=24h")).await;
+    let rows: Vec<_> = page.split("<tbody>").skip(1).collect();
+    assert_eq!(rows.len(), groups.len(), "{page}");
+    for row in rows {
+        let runs = number(row.split_once("<td class=\"number\">").unwrap().1);
+        let leads_to = href(row);
+        assert_eq!(found(&client.page(&leads_to).await), runs, "{leads_to}");
+    }
+}
