@@ -32,6 +32,8 @@ pub(super) fn width(created: TimeRange, now: Timestamp) -> u32 {
 pub(super) struct Bars {
     pub from: i64,
     pub seconds: i64,
+    /// What was asked for: no bar leads out of it.
+    created: TimeRange,
     /// Status, and its count in each bar.
     pub stacks: Vec<(Box<str>, Vec<u64>)>,
 }
@@ -50,10 +52,12 @@ impl Bars {
         let all = || found.iter().flat_map(|(_, buckets)| buckets).map(|bucket| bucket.from.micros() / 1_000_000);
         let (first, last) = (all().min().unwrap_or(0), all().max().unwrap_or(0));
         let begin = created.from.map_or(first, |from| from.micros() / 1_000_000);
-        let end = created.until.map_or_else(
-            || if created.from.is_some() { now.micros() / 1_000_000 } else { last },
-            |until| (until.micros() - 1) / 1_000_000,
-        );
+        // What has not come yet has no bars; what is there in spite of that counts.
+        let end = match created.until {
+            Some(until) => (until.min(now).micros() - 1) / 1_000_000,
+            None if created.from.is_some() => now.micros() / 1_000_000,
+            None => last,
+        };
         while (end.max(last) - begin) / seconds > MOST {
             seconds = if seconds < WEEK.into() { WEEK.into() } else { seconds * 2 };
         }
@@ -70,7 +74,7 @@ impl Bars {
             counts
         };
         let stacks = found.into_iter().map(|(status, buckets)| (status, column(buckets))).collect();
-        Self { from, seconds, stacks }
+        Self { from, seconds, created, stacks }
     }
 
     fn bars(&self) -> usize {
@@ -123,9 +127,12 @@ impl Bars {
         }
     }
 
-    /// Returns the link to the span of a bar. It is relative to the page, which has a hundred of them.
+    /// Returns the link to what a bar counts: its span, as far as it was asked for. It is relative to the page, which has a hundred
+    /// of them.
     fn href(&self, bar: usize, state: &AddressState) -> String {
         let (from, until) = self.span(bar);
+        let from = self.created.from.map_or(from, |begin| from.max(begin));
+        let until = self.created.until.map_or(until, |end| until.min(end));
         let text = |at: Timestamp| at.to_string().replace(".000000Z", "Z");
         state.spanning(Some(&text(from)), Some(&text(until))).href("")
     }
@@ -229,6 +236,10 @@ mod tests {
         assert!(bars.bars() <= 73, "{}", bars.bars());
         assert_eq!((0..bars.bars()).map(|bar| bar_sum(&bars, bar)).sum::<u64>(), 4);
         assert_eq!(Bars::new(Vec::new(), TimeRange::default(), now, 86_400).bars(), 0);
+        let today = TimeRange { from: Some(at("2025-12-20T00:00:00Z")), until: Some(at("2025-12-21T00:00:00Z")) };
+        let found = vec![("failed".into(), vec![bucket("2025-12-20T11:50:00Z", 1)])];
+        let bars = Bars::new(found, today, now, width(today, now));
+        assert_eq!((bars.seconds, bars.bars()), (600, 72), "of the half of the day that has passed");
     }
 
     fn bar_sum(bars: &Bars, bar: usize) -> u64 {

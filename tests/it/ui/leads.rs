@@ -2,7 +2,7 @@
 
 use difylog::domain::{AppId, Record, RunStatus, WorkflowRun};
 
-use super::harness::{Place, TENANT_KEY, now};
+use super::harness::{Client, Place, TENANT_KEY, now};
 use crate::support::records;
 
 const MINUTE: i64 = 60_000_000;
@@ -59,4 +59,43 @@ async fn an_error_group_leads_to_the_runs_that_it_counts() {
         let leads_to = href(row);
         assert_eq!(found(&client.page(&leads_to).await), runs, "{leads_to}");
     }
+}
+
+/// Follows every bar of a page's histogram; returns how many bars there are, and the sum of their numbers.
+async fn follow_bars(client: &mut Client, path: &str, query: &str) -> (usize, u64) {
+    let page = client.page(&format!("{path}?{query}")).await;
+    let Some((_, rest)) = page.split_once("<details class=\"behind\">") else { panic!("{page}") };
+    let (mut bars, mut sum) = (0, 0);
+    for row in rest.split("</details>").next().unwrap().split("<tr>").skip(2) {
+        let numbers: u64 = row.split("<td class=\"number\">").skip(1).map(number).sum();
+        let leads_to = href(row);
+        assert_eq!(found(&client.page(&format!("{path}{leads_to}")).await), numbers, "{query}: {leads_to}");
+        (bars, sum) = (bars + 1, sum + numbers);
+    }
+    assert_eq!(sum, found(&page), "{query}");
+    (bars, sum)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_bar_leads_to_as_many_as_it_counts() {
+    let place = Place::new().await;
+    let app_id = records::app();
+    store(&place, (1..400).map(|number| run_before(&place, app_id, number * 7 * MINUTE + 1)).collect()).await;
+    let mut client = place.signed_in(TENANT_KEY).await;
+    let path = place.path("runs");
+    for query in [
+        "range=all",
+        "range=7d",
+        "range=24h",
+        "range=1003m",
+        "range=61m",
+        "from=2025-12-19T13:07&until=2025-12-20T05:23",
+        "until=2025-12-19T13:07",
+        "from=2025-12-20T09:07",
+    ] {
+        follow_bars(&mut client, &path, query).await;
+    }
+    // Today until midnight, at noon: hours that have not come are no reason for wide bars.
+    let (bars, sum) = follow_bars(&mut client, &path, "from=2025-12-20T00:00&until=2025-12-21T00:00").await;
+    assert!(bars > 30 && sum == 102, "{bars} bars of {sum}");
 }
