@@ -72,6 +72,12 @@ async fn logs(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
     };
     let found = view.reader.logs.app_logs(&query).await?;
     view.learn(vec![app_id]).await;
+    if found.rows.is_empty() && page > 1 {
+        return Ok(html! { section.state.none {
+            h2 { (texts.no_such_page) }
+            p.actions { a.button href=(view.href(&view.state.with("page", None))) { (texts.first) } }
+        } });
+    }
     if found.rows.is_empty() {
         return Ok(view.none_found(texts.none, None));
     }

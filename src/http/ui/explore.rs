@@ -148,7 +148,7 @@ impl View<'_> {
         let within = self.within();
         html! {
             form.search role="search" method="get" action=(self.path()) {
-                @for (name, value) in self.state.pairs().filter(|(name, _)| !matches!(*name, "q" | "in" | "cursor")) {
+                @for (name, value) in self.state.pairs().filter(|(name, _)| !matches!(*name, "q" | "in" | "cursor" | "page")) {
                     input type="hidden" name=(name) value=(value);
                 }
                 label.sr for="q" { (texts.search) }

@@ -26,7 +26,8 @@ pub(super) fn time_bar(look: Look, state: &AddressState, span: &Span, path: &str
             details.exact open[span.preset.is_none()] {
                 summary { (texts.exact) }
                 form method="get" action=(path) {
-                    @for (name, value) in state.pairs().filter(|(name, _)| !matches!(*name, "range" | "from" | "until" | "cursor")) {
+                    // Another span begins at its first page.
+                    @for (name, value) in state.pairs().filter(|(name, _)| !matches!(*name, "range" | "from" | "until" | "cursor" | "page")) {
                         input type="hidden" name=(name) value=(value);
                     }
                     label { (texts.from) input type="datetime-local" name="from" value=[field(exact.from)]; }

@@ -99,3 +99,22 @@ async fn each_bar_leads_to_as_many_as_it_counts() {
     let (bars, sum) = follow_bars(&mut client, &path, "from=2025-12-20T00:00&until=2025-12-21T00:00").await;
     assert!(bars > 30 && sum == 102, "{bars} bars of {sum}");
 }
+
+#[tokio::test]
+async fn another_search_in_the_logs_of_an_app_begins_at_its_first_page() {
+    let place = Place::new().await;
+    let app_id = records::app();
+    let runs: Vec<_> = (1..=60).map(|number| run_before(&place, app_id, number * MINUTE)).collect();
+    let logs = runs.iter().map(|run| records::app_log(place.tenant_id, app_id, run.id, run.created_at));
+    place.store(logs.map(|log| Record::AppLog(Box::new(log))).collect::<Vec<_>>()).await;
+    store(&place, runs).await;
+    let mut client = place.signed_in(TENANT_KEY).await;
+    let second = client.page(&place.path(&format!("app-logs?app_id={app_id}&page=2"))).await;
+    assert_eq!((found(&second), second.matches("class=\"whole\"").count()), (60, 10));
+    assert!(!second.contains("name=\"page\""), "{second}");
+    let beyond = client.page(&place.path(&format!("app-logs?app_id={app_id}&page=3"))).await;
+    let (_, rest) = beyond.split_once("<section class=\"state none\">").unwrap();
+    assert!(!rest.contains("Look at all time"), "{rest}");
+    let first = client.page(&href(rest)).await;
+    assert_eq!((found(&first), first.matches("class=\"whole\"").count()), (60, 50), "{}", href(rest));
+}

@@ -172,6 +172,7 @@ texts! {
     source: "Source", "来源";
     page: "Page", "页";
     previous: "Previous page", "上一页";
+    no_such_page: "There are fewer pages by now", "页数没有这么多";
     incomplete: "Logs may be missing: names could not be looked up for this search.", "可能有遗漏：此搜索无法查询名称。";
     run_gone: "its run is not stored", "运行记录不存在";
     // System
