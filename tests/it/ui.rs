@@ -16,4 +16,5 @@ mod numbers;
 mod pages;
 mod people;
 mod screens;
+mod script;
 mod sign_in;

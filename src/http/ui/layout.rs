@@ -97,7 +97,7 @@ pub(super) fn page(status: StatusCode, frame: &PageFrame, content: &Markup) -> R
     let texts = look.texts();
     let markup = html! {
         (DOCTYPE)
-        html lang=(look.lang.tag()) data-theme=(look.theme.code()) data-zone=[(!look.zone_known).then_some("ask")] {
+        html lang=(look.lang.tag()) data-theme=(look.theme.code()) data-zone=(look.zone.name()) {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";

@@ -7,6 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use chrono_tz::Tz;
+use percent_encoding::percent_decode_str;
 
 use super::i18n::{Lang, PageTexts};
 
@@ -39,20 +40,18 @@ impl Theme {
 pub(super) struct Look {
     pub lang: Lang,
     pub theme: Theme,
+    /// What the browser has said, if it is a zone that is known here; else UTC.
     pub zone: Tz,
-    /// The browser has said its zone.
-    pub zone_known: bool,
 }
 
 impl Look {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let zone = cookie(headers, "tz").and_then(|name| Tz::from_str(&name.replace("%2F", "/")).ok());
+        let zone = cookie(headers, "tz").and_then(|name| percent_decode_str(name).decode_utf8().ok());
         Self {
             lang: cookie(headers, "lang").and_then(Lang::of_code).unwrap_or_else(|| Lang::accepted(accepted)),
             theme: cookie(headers, "theme").and_then(Theme::of_code).unwrap_or(Theme::Auto),
-            zone: zone.unwrap_or(Tz::UTC),
-            zone_known: zone.is_some(),
+            zone: zone.and_then(|name| Tz::from_str(&name).ok()).unwrap_or(Tz::UTC),
         }
     }
 
@@ -86,10 +85,12 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("zh-CN"));
         let look = Look::of(&headers);
-        assert_eq!((look.lang, look.theme, look.zone, look.zone_known), (Lang::Zh, Theme::Auto, Tz::UTC, false));
+        assert_eq!((look.lang, look.theme, look.zone), (Lang::Zh, Theme::Auto, Tz::UTC));
         headers.insert(header::COOKIE, HeaderValue::from_static("xlang=zh; lang=en; theme=dark; tz=Asia%2FShanghai"));
         let look = Look::of(&headers);
         assert_eq!((look.lang, look.theme, look.zone), (Lang::En, Theme::Dark, Tz::Asia__Shanghai));
+        headers.insert(header::COOKIE, HeaderValue::from_static("tz=Etc%2FGMT%2B8"));
+        assert_eq!(Look::of(&headers).zone, Tz::Etc__GMTPlus8);
         headers.insert(header::COOKIE, HeaderValue::from_static("lang=; theme=<b>; tz=../../etc"));
         let look = Look::of(&headers);
         assert_eq!((look.lang, look.theme, look.zone), (Lang::Zh, Theme::Auto, Tz::UTC));

@@ -1,15 +1,26 @@
 // What a page does beyond reading: loads payloads when they are opened, copies, says that a search takes long, steps
-// through errors by key, and tells the server the zone once. Without it, every link leads to the same as a page.
+// through errors by key, and tells the server the zone. Without it, every link leads to the same as a page.
 
 const root = document.documentElement;
 const words = document.body.dataset;
 
-// The zone of times. Asked for once: the page comes again in it.
-if (root.dataset.zone === "ask") {
-  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+// The zone of times: the page comes again in the browser's own, once for each zone, because the server may not know it. A page
+// without times may be the answer to a form, and does not come again.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+if (root.dataset.zone !== zone) {
   document.cookie = `tz=${encodeURIComponent(zone)}; Path=/ui; Max-Age=31536000; SameSite=Lax`;
-  const isKept = document.cookie.includes("tz=");
-  if (isKept && zone !== "UTC" && document.querySelector("time, .histogram")) location.reload();
+  const hasTimes = document.querySelector("time, .plot, .times");
+  if (hasTimes && document.cookie.includes("tz=") && isNew(zone)) location.reload();
+}
+
+function isNew(zone) {
+  try {
+    const known = sessionStorage.getItem("zone");
+    sessionStorage.setItem("zone", zone);
+    return known !== zone;
+  } catch {
+    return false;
+  }
 }
 
 // Copying
