@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
 
-pub(super) use self::act::{act, progress, stop};
+pub(super) use self::act::{act, acted, progress, stop, stopped};
 pub(super) use self::letter::letter;
 use super::access::Viewer;
 use super::format::{count, line, short, time};
@@ -53,7 +53,10 @@ pub(super) async fn page(
     }
     let after =
         state.get("cursor").unwrap_or("0").parse().map_err(|_| Problem::param("cursor", "expected a number"))?;
-    let found = queue.list(&selection(&state)?, after, ROWS).await?;
+    let found = match queue.list(&selection(&state)?, after, ROWS).await {
+        Ok(found) => found,
+        Err(error) => return act::under_way(error),
+    };
     let texts = viewer.look.texts();
     let purged = state.get("purged").and_then(|number| number.parse::<u64>().ok());
     let state = state.with("purged", None).with("cursor", state.get("cursor"));

@@ -215,6 +215,17 @@ async fn a_replay_holds_the_letters_until_it_ends_or_is_stopped() {
     let address = client.get("/ui/dead-letters").await.location().to_owned();
     assert_eq!(address, format!("/ui/dead-letters/replays/{id}"));
     assert!(client.page(&address).await.contains("<progress"));
+    // What is done meanwhile, as by a second click, leads to the replay; so does what is gone back to after a sign-in.
+    for fields in
+        [[("act", "replay"), ("rate", "1")], [("act", "dry"), ("rate", "1")], [("act", "purge"), ("number", "32")]]
+    {
+        let held = act(&mut client, &fields).await;
+        assert_eq!((held.status, held.location()), (303, address.as_str()), "{fields:?}");
+    }
+    let stop = client.get(&format!("{address}/stop")).await;
+    assert_eq!((stop.status, stop.location()), (303, address.as_str()), "{stop:?}");
+    let list = client.get("/ui/dead-letters/act").await;
+    assert_eq!((list.status, list.location()), (303, "/ui/dead-letters"), "{list:?}");
     client.post(&format!("{address}/stop"), &[], OURS).await;
     let told = ended(&place, &id).await;
     let replayed = told["replayed"].as_u64().unwrap();

@@ -15,7 +15,7 @@ use crate::http::api::dead_letters::no_such_replay;
 use crate::http::api::extract::{Ids, Operating};
 use crate::http::api::letters::LetterConditions;
 use crate::http::api::problem::Problem;
-use crate::http::dead_letters::{ReplayJob, ReplayState};
+use crate::http::dead_letters::{LettersError, ReplayJob, ReplayState};
 use crate::http::ui::access::Viewer;
 use crate::http::ui::format::{count, line, time};
 use crate::http::ui::layout::{PageFrame, page as whole_page};
@@ -63,37 +63,53 @@ impl Fields {
     }
 }
 
+/// Leads to the replay that holds the letters, as a second click on the same button does; any other error is a problem.
+pub(super) fn under_way(error: LettersError) -> Result<Response, Problem> {
+    match error {
+        LettersError::UnderWay(id) => Ok(Redirect::to(&path(id)).into_response()),
+        other => Err(other.into()),
+    }
+}
+
+/// Leads from the address of the form to the list: a browser asks for it when it signs in or tries again after the form was sent.
+pub(in crate::http::ui) async fn acted() -> Redirect {
+    Redirect::to(PATH)
+}
+
 /// Takes the form of the list.
 pub(in crate::http::ui) async fn act(
     viewer: Viewer,
-    Operating(queue, operator): Operating,
+    operating: Operating,
     Form(pairs): Form<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
     let fields = Fields(pairs.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect());
-    let selection = fields.selection()?;
     match fields.get("act").as_deref() {
         Some("dry") => {
-            let report = queue.dry_run(&selection, None).await?;
-            Ok(dry_run(&viewer, &fields, &report))
+            let report = operating.0.dry_run(&fields.selection()?, None).await;
+            report.map_or_else(under_way, |report| Ok(dry_run(&viewer, &fields, &report)))
         }
-        Some("replay") => {
-            let rate = fields.rate()?;
-            operator.chose("replay", &selection);
-            let pace = ReplayPace { dry_run: false, rate, limit: None };
-            let by = operator.key.clone();
-            let job = queue.begin(&by, selection, pace, move |job| operator.replayed(job)).await?;
-            Ok(Redirect::to(&path(job.id)).into_response())
-        }
-        Some("purge") => {
-            let number = fields.number("number")?;
-            let number = number.ok_or_else(|| Problem::param("number", "type how many letters are to be deleted"))?;
-            operator.chose("purge", &selection);
-            let outcome = queue.purge(&selection, number).await;
-            operator.purged(&outcome);
-            Ok(Redirect::to(&format!("{PATH}?purged={}", outcome?)).into_response())
-        }
+        Some("replay") => replay(operating, &fields).await,
+        Some("purge") => purge(operating, &fields).await,
         _ => Err(Problem::param("act", "expected dry, replay or purge")),
     }
+}
+
+async fn replay(Operating(queue, operator): Operating, fields: &Fields) -> Result<Response, Problem> {
+    let (selection, rate) = (fields.selection()?, fields.rate()?);
+    operator.chose("replay", &selection);
+    let pace = ReplayPace { dry_run: false, rate, limit: None };
+    let by = operator.key.clone();
+    let begun = queue.begin(&by, selection, pace, move |job| operator.replayed(job)).await;
+    begun.map_or_else(under_way, |job| Ok(Redirect::to(&path(job.id)).into_response()))
+}
+
+async fn purge(Operating(queue, operator): Operating, fields: &Fields) -> Result<Response, Problem> {
+    let (selection, number) = (fields.selection()?, fields.number("number")?);
+    let number = number.ok_or_else(|| Problem::param("number", "type how many letters are to be deleted"))?;
+    operator.chose("purge", &selection);
+    let outcome = queue.purge(&selection, number).await;
+    operator.purged(&outcome);
+    outcome.map_or_else(under_way, |purged| Ok(Redirect::to(&format!("{PATH}?purged={purged}")).into_response()))
 }
 
 fn dry_run(viewer: &Viewer, fields: &Fields, report: &ReplayReport) -> Response {
@@ -181,4 +197,9 @@ fn told(viewer: &Viewer, job: &ReplayJob) -> Markup {
 pub(in crate::http::ui) async fn stop(Operating(queue, _): Operating, ids: Ids) -> Result<Redirect, Problem> {
     let job = queue.stop(ids.get("replay_id")?).await?.ok_or_else(no_such_replay)?;
     Ok(Redirect::to(&path(job.id)))
+}
+
+/// Leads from the address of the form that stops a replay to its progress.
+pub(in crate::http::ui) async fn stopped(ids: Ids) -> Result<Redirect, Problem> {
+    Ok(Redirect::to(&path(ids.get("replay_id")?)))
 }

@@ -5,6 +5,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::PATH;
+use super::act::under_way;
 use crate::amqp::dead_letter::{masked, masked_header};
 use crate::amqp::{LetterSummary, Shown};
 use crate::domain::Kind;
@@ -22,7 +23,10 @@ pub(in crate::http::ui) async fn letter(
     Operating(queue, _): Operating,
     ids: Ids,
 ) -> Result<Response, Problem> {
-    let shown = queue.letter(hash(&ids)?).await?;
+    let shown = match queue.letter(hash(&ids)?).await {
+        Ok(shown) => shown,
+        Err(error) => return under_way(error),
+    };
     let shown = shown.ok_or_else(|| Problem::not_found("no such letter among the first of the queue"))?;
     let texts = viewer.look.texts();
     let content = html! {
