@@ -69,7 +69,9 @@ pub(super) async fn signed_in(State(api): State<Api>, mut request: Request, next
         return response;
     }
     let path = request.uri().path_and_query().map_or("/ui/", |path| path.as_str());
-    if path.starts_with("/ui/data/") || request.headers().contains_key("x-part") {
+    // A link to data is followed as a link to a page is; a script reads the status.
+    let is_followed = request.headers().get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+    if (path.starts_with("/ui/data/") && !is_followed) || request.headers().contains_key("x-part") {
         return Problem::unauthorized().into_response();
     }
     // A strict cookie does not come along with the first step from another site. The second step is ours.

@@ -86,6 +86,24 @@ async fn another_sites_form_and_a_foreign_way_back_do_nothing() {
 }
 
 #[tokio::test]
+async fn a_link_to_data_leads_to_the_sign_in_and_a_script_hears_of_it() {
+    let place = Place::new().await;
+    let data = format!("/ui/data/{}/runs?limit=50", place.tenant_id);
+    let (followed, asked) = ([("sec-fetch-mode", "navigate")], [("sec-fetch-mode", "cors")]);
+    let closed = place.client().get_with(&data, &followed).await;
+    assert_eq!(closed.status, 303, "{closed:?}");
+    let form = place.client().get(closed.location()).await;
+    assert!(form.text.contains(&format!("name=\"next\" value=\"{data}\"")), "{}", form.text);
+    let foreign = [("sec-fetch-mode", "navigate"), ("sec-fetch-site", "cross-site")];
+    let again = place.client().get_with(&data, &foreign).await;
+    assert!(again.status == 200 && again.text.contains("http-equiv=\"refresh\""), "{again:?}");
+    assert_eq!(place.client().get_with(&data, &asked).await.status, 401);
+    let part = [("sec-fetch-mode", "cors"), ("x-part", "1")];
+    assert_eq!(place.client().get_with(&place.path("runs"), &part).await.status, 401);
+    assert_eq!(place.signed_in(TENANT_KEY).await.get_with(&data, &followed).await.status, 200);
+}
+
+#[tokio::test]
 async fn guesses_are_limited() {
     let place = Place::new().await;
     let mut client = place.client();

@@ -30,12 +30,18 @@ async function copy(button) {
   const word = button.textContent;
   try {
     const { text, copy: href } = button.dataset;
-    await navigator.clipboard.writeText(text ?? (await (await fetch(href)).text()));
+    await navigator.clipboard.writeText(text ?? (await fetched(href)));
     button.textContent = words.copied;
   } catch {
     button.textContent = "×";
   }
   setTimeout(() => (button.textContent = word), 1500);
+}
+
+async function fetched(href, headers = {}) {
+  const answer = await fetch(href, { headers });
+  if (!answer.ok) throw new Error(String(answer.status));
+  return answer.text();
 }
 
 // Parts that load when they are opened
@@ -45,11 +51,9 @@ async function load(link) {
   link.classList.remove("load");
   link.textContent = words.loading;
   try {
-    const answer = await fetch(link.href, { headers: { "x-part": "1" } });
-    if (!answer.ok) throw new Error(String(answer.status));
     const loaded = document.createElement("div");
     // The server's own markup: every text in it is escaped there, and the page's policy runs no script of it.
-    loaded.innerHTML = await answer.text();
+    loaded.innerHTML = await fetched(link.href, { "x-part": "1" });
     for (const button of loaded.querySelectorAll(".copy")) button.hidden = !navigator.clipboard;
     part.replaceChildren(loaded);
   } catch {
