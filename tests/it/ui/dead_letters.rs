@@ -262,7 +262,7 @@ async fn a_letter_is_chosen_and_replayed_in_the_browser() {
     browser.there("button[value=replay]").await.click().await.unwrap();
     browser.until("document.querySelector('[data-ended]')").await;
     assert!(browser.there("main").await.text().await.unwrap().contains("1 back in their queues, of 1"));
-    browser.there("[data-ended]").await.click().await.unwrap();
+    browser.there(".state a.button[href='/ui/dead-letters']").await.click().await.unwrap();
     browser.until("document.querySelector('.total strong')?.textContent === '4'").await;
     browser.end().await;
 }

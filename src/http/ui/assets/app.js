@@ -104,17 +104,18 @@ async function announce() {
   link.hidden = false;
 }
 
-// A replay says how far it is until it has ended.
+// A replay says how far it is until it has ended; then the page comes again with what can be done. What can be pressed stays in
+// its place meanwhile.
 for (const part of document.querySelectorAll("[data-follow]")) follow(part);
 
 async function follow(part) {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, 1000));
-    const answer = await fetch(location.href, { headers: { "x-part": "1" } }).catch(() => null);
+    const told = await fetched(location.href, { "x-part": "1" }).catch(() => null);
     // The link to refresh stays.
-    if (!answer?.ok) return;
-    part.innerHTML = await answer.text();
-    if (part.querySelector("[data-ended]")) return;
+    if (told === null) return;
+    part.innerHTML = told;
+    if (part.querySelector("[data-ended]")) return location.reload();
   }
 }
 

@@ -136,7 +136,8 @@ fn dry_run(viewer: &Viewer, fields: &Fields, report: &ReplayReport) -> Response 
     whole_page(StatusCode::OK, &frame, &content)
 }
 
-/// Returns how far a replay is: a page, or the part of it that a script asks for.
+/// Returns how far a replay is: a page, or the part of it that a script asks for and puts in the place of the old one. What can be
+/// pressed is not in that part.
 pub(in crate::http::ui) async fn progress(
     viewer: Viewer,
     Operating(queue, _): Operating,
@@ -149,8 +150,17 @@ pub(in crate::http::ui) async fn progress(
     if headers.contains_key("x-part") {
         return Ok(Html(part.into_string()).into_response());
     }
+    let is_running = job.state == ReplayState::Running;
     let content = html! {
-        section.state role="status" data-follow[job.state == ReplayState::Running] { (part) }
+        section.state {
+            div role="status" data-follow[is_running] { (part) }
+            @if is_running {
+                p.actions { a.button.quiet href=(path(job.id)) { (texts.refresh) } }
+                form method="post" action={ (path(job.id)) "/stop" } { button.quiet type="submit" { (texts.stop) } }
+            } @else {
+                p.actions { a.button href=(PATH) { (texts.to_letters) } }
+            }
+        }
     };
     Ok(whole_page(StatusCode::OK, &viewer.frame(texts.replay), &content))
 }
@@ -166,7 +176,7 @@ fn told(viewer: &Viewer, job: &ReplayJob) -> Markup {
         ReplayState::Failed(_) | ReplayState::Abandoned => texts.replay_failed,
     };
     html! {
-        h1 { (title) }
+        h1 data-ended[job.state != ReplayState::Running] { (title) }
         progress max=(job.expected.max(1)) value=(replayed + refused) aria-label=(title) {}
         p { strong { (count((*replayed).into())) } " " (texts.replayed_of) " " (count(job.expected.into())) }
         @if *refused > 0 {
@@ -180,16 +190,6 @@ fn told(viewer: &Viewer, job: &ReplayJob) -> Markup {
         }
         p.faint { (texts.begun) " " (time(job.begun_at, zone)) " · " (texts.key) " " (line(&job.by, 60))
             @if let Some(at) = job.ended_at { " · " (texts.ended) " " (time(at, zone)) } }
-        p.actions {
-            @if job.state == ReplayState::Running {
-                a.button.quiet href=(path(job.id)) { (texts.refresh) }
-            } @else {
-                a.button data-ended href=(PATH) { (texts.to_letters) }
-            }
-        }
-        @if job.state == ReplayState::Running {
-            form method="post" action={ (path(job.id)) "/stop" } { button.quiet type="submit" { (texts.stop) } }
-        }
     }
 }
 
