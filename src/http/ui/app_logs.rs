@@ -43,7 +43,7 @@ pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Resp
     let app_id = id::<AppId>("app_id", state.get("app_id"))?;
     let body = match app_id {
         Some(app_id) => logs(&view, app_id).await?,
-        None => choose_app(&view, None).await?,
+        None => choose_app(&view, &[], span.created, None).await?,
     };
     let content = html! {
         h1.sr { (texts.app_logs) }

@@ -4,21 +4,26 @@ use maud::{Markup, html};
 
 use super::explore::{View, apps_of};
 use super::format::count;
-use super::states::nothing;
-use crate::domain::query::Facet;
+use crate::domain::query::{Facet, TimeRange};
 use crate::http::api::problem::Problem;
 use crate::query::RunQuery;
 
 /// Apps to choose from.
 const APPS: usize = 50;
 
-/// Returns the apps that ran in the span, most runs first, each a link to this view of it; or that there is none.
-pub(super) async fn choose_app(view: &View<'_>, heading: Option<&Markup>) -> Result<Markup, Problem> {
+/// Returns the apps with runs of the span that were triggered by any of these (empty: by anything), most runs first, each a link to
+/// this view of it; or that there is none.
+pub(super) async fn choose_app(
+    view: &View<'_>,
+    triggered_from: &[Box<str>],
+    created: TimeRange,
+    heading: Option<&Markup>,
+) -> Result<Markup, Problem> {
     let texts = view.texts();
-    let query = RunQuery { created: view.span.created, ..RunQuery::default() };
+    let query = RunQuery { created, triggered_from: triggered_from.to_vec(), ..RunQuery::default() };
     let apps = view.reader.logs.facet(&query, Facet::AppId, APPS).await?;
     if apps.is_empty() {
-        return Ok(nothing(view.reader.viewer.look, texts.none, Some(&view.over("all")), None));
+        return Ok(view.none_found(texts.none, None));
     }
     view.learn(apps_of(&apps)).await;
     Ok(html! {

@@ -5,15 +5,16 @@ use maud::{Markup, html};
 use super::explore::View;
 use super::format::{count, line, time};
 use crate::domain::AppId;
+use crate::domain::query::TimeRange;
 use crate::http::api::params::encoded;
 use crate::query::{ModelUsages, NodeQuery};
 
 /// Rows shown.
 const MOST_MODELS: usize = 50;
 
-/// Returns the calls of an app in the span of a view.
-pub(super) fn query(view: &View<'_>, app_id: AppId) -> NodeQuery {
-    NodeQuery { app_id: Some(app_id), created: view.span.created, ..NodeQuery::default() }
+/// Returns the calls of an app in a span.
+pub(super) fn query(app_id: AppId, created: TimeRange) -> NodeQuery {
+    NodeQuery { app_id: Some(app_id), created, ..NodeQuery::default() }
 }
 
 /// Returns a price with its whole part in groups.
@@ -24,11 +25,10 @@ fn price(price: rust_decimal::Decimal) -> String {
     if fraction.is_empty() { whole } else { format!("{whole}.{fraction}") }
 }
 
-/// Returns the section.
-pub(super) fn section(view: &View<'_>, app_id: AppId, found: &ModelUsages) -> Markup {
+/// Returns the section of the calls of an app in a span.
+pub(super) fn section(view: &View<'_>, app_id: AppId, created: TimeRange, found: &ModelUsages) -> Markup {
     let texts = view.texts();
     let zone = view.reader.viewer.look.zone;
-    let created = view.span.created;
     let spans = [("created_at_from", created.from), ("created_at_until", created.until)];
     let spans = spans.into_iter().filter_map(|(name, at)| Some(format!("&{name}={}", encoded(&at?.to_string()))));
     let more = found.models.len().saturating_sub(MOST_MODELS);

@@ -11,11 +11,10 @@ use super::access::PageReader;
 use super::charts::columns;
 use super::choose_app::choose_app;
 use super::explore::View;
-use super::format::{count, seconds};
-use super::layout::{Screen, page as whole_page};
+use super::format::{count, seconds, time};
+use super::layout::{Screen, page as whole_page, path};
 use super::models;
 use super::state::AddressState;
-use super::states::nothing;
 use crate::domain::query::{Day, Facet, TimeRange};
 use crate::domain::{AppId, RunStatus};
 use crate::http::api::params::id;
@@ -23,6 +22,8 @@ use crate::http::api::problem::Problem;
 use crate::query::{DailyQuery, RunQuery, interactions};
 
 const KNOWN: [&str; 5] = ["app_id", "range", "from", "until", "triggered_from"];
+/// The trigger of a published app's runs.
+const PUBLISHED: &str = "app-run";
 /// Days drawn.
 const DAYS: usize = 400;
 
@@ -42,13 +43,13 @@ pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Resp
         screen: Screen::Statistics,
         fields: &[],
         searched: "",
-        filters: &[("app_id", texts.app)],
+        filters: &[("app_id", texts.app), ("triggered_from", texts.trigger)],
         apps: OnceLock::new(),
     };
     let heading = html! { h2 { (texts.choose_app) } p.faint { (texts.choose_app_lead) } };
     let body = match id::<AppId>("app_id", state.get("app_id"))? {
         Some(app_id) => numbers(&view, app_id).await?,
-        None => choose_app(&view, Some(&heading)).await?,
+        None => choose_app(&view, &triggers(&state), whole_days(&view), Some(&heading)).await?,
     };
     let content = html! {
         div.bar { div.title { h1 { (texts.statistics) } } (view.time_bar()) }
@@ -58,13 +59,18 @@ pub(super) async fn page(reader: PageReader, state: AddressState) -> Result<Resp
     Ok(whole_page(StatusCode::OK, &reader.frame(texts.statistics, Screen::Statistics, &state), &content))
 }
 
+/// Returns the triggers whose runs count: by default those of the published app, as in Dify's own pages.
+fn triggers(state: &AddressState) -> Vec<Box<str>> {
+    vec![state.get("triggered_from").unwrap_or(PUBLISHED).into()]
+}
+
 async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
     view.learn(vec![app_id]).await;
     let texts = view.texts();
-    let (logs, zone, created) = (&view.reader.logs, view.reader.viewer.look.zone, view.span.created);
-    // Dify's own pages count the runs of published apps.
-    let triggered_from: Vec<Box<str>> = vec![view.state.get("triggered_from").unwrap_or("app-run").into()];
-    let daily = DailyQuery { app_id, triggered_from: triggered_from.clone(), created: whole_days(view), zone };
+    // All numbers of the page are of one span.
+    let (logs, zone, created) = (&view.reader.logs, view.reader.viewer.look.zone, whole_days(view));
+    let triggered_from = triggers(view.state);
+    let daily = DailyQuery { app_id, triggered_from: triggered_from.clone(), created, zone };
     let days = logs.daily(&daily).await?;
     let ended = RunQuery {
         app_id: Some(app_id),
@@ -73,17 +79,16 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
         statuses: RunStatus::ENDED.map(Into::into).into(),
         ..RunQuery::default()
     };
-    let calls = models::query(view, app_id);
+    let calls = models::query(app_id, created);
     let (statuses, durations, usage) =
         tokio::try_join!(logs.facet(&ended, Facet::Status, 10), logs.durations(&ended), logs.model_usage(&calls))?;
     let of = |status: &str| statuses.iter().find(|found| &*found.value == status).map_or(0, |found| found.count);
     let (all, failed) = (statuses.iter().map(|found| found.count).sum::<u64>(), of("failed"));
     let days = days.get(days.len().saturating_sub(DAYS)..).unwrap_or(&days);
     if days.is_empty() {
-        let none = nothing(view.reader.viewer.look, texts.none, Some(&view.over("all")), None);
         // Single steps call models without a run.
         let is_called = !usage.models.is_empty();
-        return Ok(html! { (none) @if is_called { (models::section(view, app_id, &usage)) } });
+        return Ok(html! { (none(view, app_id)) @if is_called { (models::section(view, app_id, created, &usage)) } });
     }
     let card = |word: &str, sum: Option<String>, value: &dyn Fn(&Day) -> f64, shown: &dyn Fn(&Day) -> String| {
         let points: Vec<_> = days.iter().map(|day| (day.date.to_string(), value(day), shown(day))).collect();
@@ -94,6 +99,9 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
     let tokens: i128 = days.iter().map(|day| day.tokens).sum();
     Ok(html! {
         (view.names_note(false))
+        @if let Some(from) = created.from.filter(|from| Some(*from) != view.span.created.from) {
+            p.faint { (texts.whole_days) " " (time(from, zone)) }
+        }
         dl.facts {
             div { dt { (texts.app) } dd { (view.app(&app_id.to_string())) } }
             div { dt { (texts.error_rate) } dd { strong { (format!("{rate:.1} %")) } " " span.faint { (count(failed.into())) " / " (count(all.into())) } } }
@@ -110,8 +118,25 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
             (card(texts.daily_tokens, Some(count(tokens)), &|day| day.tokens as f64, &|day| count(day.tokens)))
             (card(texts.daily_interactions, None, &interactions, &|day| interactions(day).to_string()))
         }
-        (models::section(view, app_id, &usage))
+        (models::section(view, app_id, created, &usage))
     })
+}
+
+/// Returns why an app has no numbers, and where its runs are.
+fn none(view: &View<'_>, app_id: AppId) -> Markup {
+    let texts = view.texts();
+    let runs = view.state.with("triggered_from", None).with("app_id", Some(&app_id.to_string()));
+    html! {
+        section.state.none {
+            h2 { (texts.none) }
+            @if triggers(view.state).iter().all(|trigger| &**trigger == PUBLISHED) { p { (texts.published_only) } }
+            @else { p { (texts.none_hint) } }
+            p.actions {
+                @if !view.span.is_all() { a.button href=(view.over("all")) { (texts.none_longer) } }
+                a.button.quiet href=(runs.href(&path(view.reader.tenant_id(), Screen::Runs))) { (texts.app_runs) }
+            }
+        }
+    }
 }
 
 /// Returns the span from the first instant of its first day: a day is counted whole or not at all.

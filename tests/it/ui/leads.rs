@@ -118,3 +118,43 @@ async fn another_search_in_the_logs_of_an_app_begins_at_its_first_page() {
     let first = client.page(&href(rest)).await;
     assert_eq!((found(&first), first.matches("class=\"whole\"").count()), (60, 50), "{}", href(rest));
 }
+
+#[tokio::test]
+async fn statistics_are_of_the_runs_that_were_chosen_from_and_of_one_span() {
+    let place = Place::new().await;
+    let (published, tried, other) = (records::app(), records::app(), records::app());
+    let hour = 60 * MINUTE;
+    let mut runs: Vec<_> = (0..4).map(|number| run_before(&place, published, number * 7 * hour + 1)).collect();
+    // Yesterday before noon: of the first day, but not of the last 24 hours.
+    let mut failed = run_before(&place, published, 30 * hour);
+    (failed.status, failed.error) = (RunStatus::Failed, Some("no answer".into()));
+    runs.push(failed);
+    let debugged = [(published, 3), (tried, 2)];
+    for (app_id, count) in debugged {
+        runs.extend((0..count).map(|number| {
+            let run = run_before(&place, app_id, number * hour + 2);
+            WorkflowRun { triggered_from: "debugging".into(), ..run }
+        }));
+    }
+    store(&place, runs).await;
+    let mut client = place.signed_in(TENANT_KEY).await;
+    let choice = client.page(&place.path("statistics?range=7d")).await;
+    let rows: Vec<_> = choice.split("<tbody class=\"linked\">").skip(1).collect();
+    assert!(rows.len() == 1 && rows[0].contains("<td class=\"number\">5<"), "{choice}");
+    let chosen = client.page(&href(rows[0])).await;
+    assert!(chosen.contains("1 / 5") && chosen.contains("20.0 %"), "{chosen}");
+    // The error rate is of the same days as the sums.
+    let day = client.page(&place.path(&format!("statistics?app_id={published}&range=24h"))).await;
+    assert!(day.contains("1 / 5") && day.contains("<strong>5</strong>"), "{day}");
+    // An app that was tried only: why there is nothing, and where its runs are.
+    let none = client.page(&place.path(&format!("statistics?app_id={tried}&range=7d"))).await;
+    let (_, rest) = none.split_once("<section class=\"state none\">").unwrap();
+    assert!(rest.contains("published") && rest.contains("range=all"), "{rest}");
+    let runs = rest.split("<a ").skip(1).map(href).find(|href| href.contains("/runs?")).unwrap();
+    assert_eq!(found(&client.page(&runs).await), 2, "{runs}");
+    for path in [format!("statistics?app_id={other}&range=all"), "statistics?range=all&triggered_from=plugin".into()] {
+        let none = client.page(&place.path(&path)).await;
+        let (_, rest) = none.split_once("<section class=\"state none\">").unwrap();
+        assert!(!rest.split("</section>").next().unwrap().contains("Look at all time"), "{rest}");
+    }
+}

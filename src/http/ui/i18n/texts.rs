@@ -151,6 +151,10 @@ texts! {
     not_named: "not named", "未注明";
     unpriced: "without a price:", "无费用信息：";
     error_rate: "Error rate", "错误率";
+    published_only: "Only runs of the published app are counted here, not those of debugging or of other triggers.",
+        "此处仅统计已发布应用的运行，不含调试或其他触发方式的运行。";
+    app_runs: "All runs of this app", "此应用的全部运行";
+    whole_days: "Whole days are counted, from", "按整天统计，起始于";
     // Errors
     errors_lead: "Failed runs, grouped by what their error texts have in common: numbers, ids and quoted parts are left out.",
         "失败的运行，按错误文本的共同部分归组：数字、ID 与引号内容已忽略。";
