@@ -8,6 +8,14 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 
+/// A pause that is too long for an instant ends after so long.
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// Returns the instant so long after another, however long that is.
+pub(super) fn later(now: Instant, pause: Duration) -> Instant {
+    now.checked_add(pause).unwrap_or(now + LONGEST)
+}
+
 /// State of the connection to the store, as the pipeline sees it.
 pub struct Breaker {
     threshold: u32,
@@ -34,11 +42,11 @@ impl Breaker {
         let pause = self.pause(rng).max(retry_after.unwrap_or_default());
         match &mut self.open {
             Some(open) => {
-                open.next_probe = now + pause;
+                open.next_probe = later(now, pause);
                 false
             }
             None if self.faults >= self.threshold => {
-                self.open = Some(Open { since: now, next_probe: now + pause });
+                self.open = Some(Open { since: now, next_probe: later(now, pause) });
                 true
             }
             None => false,
@@ -95,6 +103,7 @@ mod tests {
         let first_probe = breaker.next_probe().unwrap();
         assert!(!breaker.failed(first_probe, Some(Duration::from_secs(60)), &mut rng));
         assert_eq!(breaker.next_probe().unwrap(), first_probe + Duration::from_secs(60));
+        assert!(!breaker.failed(first_probe, Some(Duration::MAX), &mut rng), "and no pause ends the flow");
         assert!(breaker.succeeded() && !breaker.is_open());
         assert!(!breaker.failed(now, None, &mut rng), "the count starts again");
     }

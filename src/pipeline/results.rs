@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::breaker::later;
 use super::dispatch::{EnvelopeResult, ItemResult, RequestResult, Uploads, is_durable};
 use super::prepare::{Envelope, Prepared, truncate_harder};
 use super::stats::PipelineStats;
@@ -208,7 +209,7 @@ impl Pipeline {
         let attempt = envelopes.iter().map(|envelope| envelope.payload.attempts).min().unwrap_or(1);
         let own = self.settings.backoff().pause(attempt.max(1), &mut self.rng);
         let pause = own.max(self.breaker.pause(&mut self.rng)).max(at_least.unwrap_or_default());
-        self.held.push(HeldBatch { due: Instant::now() + pause, envelopes });
+        self.held.push(HeldBatch { due: later(Instant::now(), pause), envelopes });
     }
 }
 

@@ -24,6 +24,9 @@ const COOLDOWN: Duration = Duration::from_secs(30);
 /// How long connecting may take; a host that drops packets would else hold each request for all of its time.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// Longest `Retry-After` that is heeded: a gateway's hour would hold documents for one after a fault of seconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// Largest answer that is read.
 const MAX_ANSWER_BYTES: usize = 128 << 20;
 
@@ -138,7 +141,8 @@ impl Host {
         if status.is_redirection() {
             return Err(self.redirected(&response));
         }
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after: Option<u64> =
+            response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let too_large = || Trouble {
             detail: format!("{}: an answer above {MAX_ANSWER_BYTES} bytes", self.name),
             is_timeout: false,
@@ -154,11 +158,12 @@ impl Host {
                 return Err(too_large());
             }
         }
+        let retry_after = retry_after.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
         let mut body = body.freeze();
         if body.starts_with(BOM) {
             body = body.slice(BOM.len()..);
         }
-        Ok(EngineAnswer { status: status.as_u16(), retry_after: retry_after.map(Duration::from_secs), body, target })
+        Ok(EngineAnswer { status: status.as_u16(), retry_after, body, target })
     }
 
     fn redirected(&self, response: &Response) -> Trouble {

@@ -50,9 +50,11 @@ async fn every_fault_has_its_kind() {
 }
 
 #[tokio::test]
-async fn retry_after_is_passed_on() {
-    let fault = fault(Reply::text(429, REJECTED).header("retry-after", "7")).await;
-    assert_eq!((fault.kind, fault.retry_after), (FaultKind::Overloaded, Some(Duration::from_secs(7))));
+async fn retry_after_is_passed_on_up_to_a_minute() {
+    for (said, seconds) in [("7", 7), ("3600", 60), ("18446744073709551615", 60)] {
+        let fault = fault(Reply::text(429, REJECTED).header("retry-after", said)).await;
+        assert_eq!((fault.kind, fault.retry_after), (FaultKind::Overloaded, Some(Duration::from_secs(seconds))));
+    }
 }
 
 #[tokio::test]
