@@ -54,6 +54,16 @@ pub struct RetryCause {
     pub status: Option<u16>,
     /// The store's words, bounded in length.
     pub detail: String,
+    /// The store has too much to do, so that fewer requests would help. Not so where one index is blocked or away.
+    pub overload: bool,
+}
+
+impl RetryCause {
+    /// Returns a cause that is no overload.
+    #[must_use]
+    pub fn new(status: impl Into<Option<u16>>, detail: impl Into<String>) -> Self {
+        Self { status: status.into(), detail: detail.into(), overload: false }
+    }
 }
 
 /// Why a message or an action can never be stored.
@@ -222,7 +232,7 @@ mod tests {
 
     #[test]
     fn only_stored_and_superseded_are_acked() {
-        let cause = RetryCause { status: Some(429), detail: String::new() };
+        let cause = RetryCause::new(429, "");
         let refusal = Refusal::by_store(Some(400), "mapper_parsing_exception");
         for (verdict, next) in [
             (Verdict::Stored, Next::Settle(Disposition::Ack)),

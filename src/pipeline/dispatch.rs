@@ -267,7 +267,7 @@ impl Layout {
     /// Returns the verdict on an envelope: that on its graph, unless the graph is durable. `lost_graph`: the graph was
     /// not sent because it was durable, and the store has made a place anew since, perhaps the graph's.
     fn verdict(&self, position: usize, verdicts: &[Verdict], lost_graph: bool) -> Verdict {
-        let retry = |detail: &str| Verdict::Retry(RetryCause { status: None, detail: detail.to_owned() });
+        let retry = |detail: &str| Verdict::Retry(RetryCause::new(None, detail));
         let Some((_, graph)) = self.places.get(position).copied().flatten() else {
             return retry("not sent");
         };

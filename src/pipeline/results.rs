@@ -73,8 +73,7 @@ impl Pipeline {
     fn apply_verdicts(&mut self, results: Vec<EnvelopeResult>, took: Duration) {
         self.ports.stats.request(results.len(), took);
         let verdicts = || results.iter().filter_map(EnvelopeResult::verdict);
-        if verdicts().any(|verdict| matches!(verdict, Verdict::Retry(cause) if matches!(cause.status, Some(429 | 503))))
-        {
+        if verdicts().any(|verdict| matches!(verdict, Verdict::Retry(cause) if cause.overload)) {
             self.pace.overloaded(Instant::now());
         } else {
             self.pace.succeeded();

@@ -1,5 +1,6 @@
 //! The flow over the scripted double: every fate of a delivery, under a paused clock.
 
+mod blocked;
 mod faults;
 mod intake;
 mod months;
@@ -165,7 +166,7 @@ fn documents(actions: &[BulkAction]) -> usize {
 }
 
 fn retry() -> Verdict {
-    Verdict::Retry(RetryCause { status: Some(503), detail: "unavailable_shards_exception".into() })
+    Verdict::Retry(RetryCause::new(503, "unavailable_shards_exception"))
 }
 
 fn refused() -> Refusal {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Document, FaultKind, Month, Refusal, RetryCause, SinkFault, Verdict};
+use crate::domain::{BulkAction, Document, FaultKind, Month, Refusal, RetryCause, SinkFault, TenantId, Verdict};
 use crate::store::BulkSink;
 
 /// What the double answers to one request instead of storing it.
@@ -25,6 +25,7 @@ struct State {
     script: VecDeque<Script>,
     down: bool,
     blocked: bool,
+    blocked_tenants: HashSet<TenantId>,
     panics: usize,
     graphs: usize,
     generation: u64,
@@ -52,6 +53,16 @@ impl ScriptedSink {
     /// While blocked, probes succeed and every document is answered with 429, as by an engine past its flood stage.
     pub fn set_blocked(&self, blocked: bool) {
         self.lock().blocked = blocked;
+    }
+
+    /// While a tenant is blocked, its documents wait, as those of an index whose shards are away.
+    pub fn set_tenant_blocked(&self, tenant: TenantId, blocked: bool) {
+        let mut state = self.lock();
+        if blocked {
+            state.blocked_tenants.insert(tenant);
+        } else {
+            state.blocked_tenants.remove(&tenant);
+        }
     }
 
     /// So many requests and probes from now on panic.
@@ -118,7 +129,10 @@ impl State {
             return Verdict::Stored;
         };
         if self.blocked {
-            return Verdict::Retry(RetryCause { status: Some(429), detail: "blocked by a test".into() });
+            return Verdict::Retry(RetryCause::new(429, "blocked by a test"));
+        }
+        if self.blocked_tenants.contains(&document.tenant_id()) {
+            return Verdict::Retry(RetryCause::new(503, "unavailable_shards_exception"));
         }
         if let Some(refusal) = &self.refusal {
             return Verdict::Refused(refusal.clone());

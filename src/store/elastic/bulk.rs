@@ -51,7 +51,7 @@ struct Verdicts {
 
 impl Verdicts {
     fn new(actions: usize) -> Self {
-        let unsent = RetryCause { status: None, detail: "not sent".to_owned() };
+        let unsent = RetryCause::new(None, "not sent");
         Self { all: vec![Verdict::Retry(unsent); actions], fresh: BTreeSet::new() }
     }
 
@@ -135,7 +135,7 @@ impl EngineWriter<'_> {
             for (position, is_there) in positions.into_iter().zip(there) {
                 if !is_there {
                     let detail = "the engine still refuses the revision of a document that was deleted".to_owned();
-                    verdicts.set(position, Verdict::Retry(RetryCause { status: Some(409), detail }));
+                    verdicts.set(position, Verdict::Retry(RetryCause::new(409, detail)));
                 }
             }
         }

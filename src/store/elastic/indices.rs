@@ -164,7 +164,7 @@ impl Indices {
             200 => Ok(has_our_shape(&answer, &index)),
             404 => match self.budget.claim(hosts).await? {
                 Ok(()) => self.create(hosts, place, &index).await,
-                Err(detail) => Ok(Err(RetryCause { status: None, detail: format!("{index} not created: {detail}") })),
+                Err(detail) => Ok(Err(RetryCause::new(None, format!("{index} not created: {detail}")))),
             },
             _ => unready(&answer, &index),
         }
@@ -198,7 +198,7 @@ fn has_our_shape(answer: &EngineAnswer, index: &str) -> Result<(), RetryCause> {
         return Ok(());
     }
     let detail = format!("{index} was not created by difylog (its mapping lacks the mark): rename or delete it");
-    Err(RetryCause { status: None, detail })
+    Err(RetryCause::new(None, detail))
 }
 
 /// Returns the versions of the mappings in an answer, by index; indices without difylog's mark are left out.
@@ -233,7 +233,7 @@ fn unready(answer: &EngineAnswer, index: &str) -> Result<Result<(), RetryCause>,
         Err(fault) if remedy.is_none() && fault.kind != FaultKind::Malformed => Err(fault),
         _ => {
             let detail = remedy.unwrap_or_else(|| words.detail());
-            Ok(Err(RetryCause { status: Some(answer.status), detail: format!("{index} not created: {detail}") }))
+            Ok(Err(RetryCause::new(answer.status, format!("{index} not created: {detail}"))))
         }
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn outcomes(body: &[u8], actions: usize) -> Result<Vec<ItemOutcome<'_
 /// Returns the table.
 pub(super) fn judge(outcome: &ItemOutcome<'_>) -> Judgement {
     let Some(status) = outcome.status else {
-        return retry(None, "the store gave no status for this action".into());
+        return retry(RetryCause::new(None, "the store gave no status for this action"));
     };
     let words = || outcome.error.map(Words::of).unwrap_or_default();
     match status {
@@ -80,20 +80,22 @@ pub(super) fn judge(outcome: &ItemOutcome<'_>) -> Judgement {
         // What is there under its content's hash is the same: as stored as can be.
         409 if outcome.by_content => Judgement::Final(Verdict::Stored),
         409 => Judgement::Final(Verdict::Superseded),
-        404 => Judgement::IndexMissing(RetryCause { status: Some(status), detail: words().detail() }),
+        404 => Judgement::IndexMissing(RetryCause::new(status, words().detail())),
         413 => refused(Refusal { class: RefusalClass::TooLarge, ..Refusal::by_store(Some(413), words().detail()) }),
         400 | 402 | 405..=407 | 410..=412 | 414..=428 | 430..=499 => {
             let words = words();
             match blameless(&words) {
-                Some(hint) => retry(Some(status), hint),
+                Some(hint) => retry(RetryCause::new(status, hint)),
                 None => refused(Refusal::by_store(Some(status), words.detail())),
             }
         }
         // 401, 403, 408, 429, 5xx, and whatever is no final answer at all.
         _ => {
             let words = words();
-            let detail = blameless(&words).unwrap_or_else(|| advice(status, &words));
-            retry(Some(status), detail)
+            let remedy = blameless(&words);
+            let overload = remedy.is_none() && is_overload(status, &words);
+            let detail = remedy.unwrap_or_else(|| advice(status, &words));
+            retry(RetryCause { overload, ..RetryCause::new(status, detail) })
         }
     }
 }
@@ -102,8 +104,8 @@ fn refused(refusal: Refusal) -> Judgement {
     Judgement::Final(Verdict::Refused(refusal))
 }
 
-fn retry(status: Option<u16>, detail: String) -> Judgement {
-    Judgement::Final(Verdict::Retry(RetryCause { status, detail }))
+fn retry(cause: RetryCause) -> Judgement {
+    Judgement::Final(Verdict::Retry(cause))
 }
 
 /// Errors of the cluster's state that come with a status of the document's fault (400), or say nothing of their
@@ -122,6 +124,11 @@ pub(super) fn blameless(words: &Words) -> Option<String> {
         _ => return None,
     };
     Some(format!("{remedy} ({})", words.detail()))
+}
+
+/// Returns whether the engine has too much to do. Its 503 for a shard that is away says nothing of the others.
+fn is_overload(status: u16, words: &Words) -> bool {
+    status == 429 || words.kind.contains("rejected_execution") || words.kind == "circuit_breaking_exception"
 }
 
 fn advice(status: u16, words: &Words) -> String {
@@ -196,6 +203,25 @@ mod tests {
                 assert!(cause.detail.contains(hint), "{}", cause.detail);
                 assert_eq!(cause.status, Some(status));
             }
+        }
+    }
+
+    #[test]
+    fn only_too_much_to_do_is_overload() {
+        for (status, kind, expected) in [
+            (429, "es_rejected_execution_exception", true),
+            (429, "rejected_execution_exception", true),
+            (503, "es_rejected_execution_exception", true),
+            (429, "circuit_breaking_exception", true),
+            (429, "", true),
+            (429, "cluster_block_exception", false),
+            (503, "unavailable_shards_exception", false),
+            (503, "", false),
+            (403, "security_exception", false),
+        ] {
+            let item = format!(r#"{{"status":{status},"error":{{"type":"{kind}","reason":"such"}}}}"#);
+            let Judgement::Final(Verdict::Retry(cause)) = verdict(&item) else { panic!("{item}") };
+            assert_eq!(cause.overload, expected, "{item}");
         }
     }
 

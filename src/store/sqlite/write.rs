@@ -46,7 +46,7 @@ pub fn write_group(files: &mut WriteFiles, group: Vec<WriteRequest>) {
         match written {
             Ok(verdicts) => place_verdicts(&mut answers, &places, verdicts),
             Err(SqliteFault::Damaged(detail)) => {
-                let verdict = Verdict::Retry(RetryCause { status: None, detail });
+                let verdict = Verdict::Retry(RetryCause::new(None, detail));
                 place_verdicts(&mut answers, &places, std::iter::repeat_n(verdict, places.len()));
             }
             Err(fault) => place_fault(&mut answers, &places, &SinkFault::from(fault)),
@@ -60,7 +60,7 @@ pub fn write_group(files: &mut WriteFiles, group: Vec<WriteRequest>) {
 
 /// Returns what an action is worth until something better is known: never an ack.
 fn unanswered() -> Verdict {
-    Verdict::Retry(RetryCause { status: None, detail: String::from("not attempted") })
+    Verdict::Retry(RetryCause::new(None, "not attempted"))
 }
 
 fn by_month(group: &[WriteRequest]) -> BTreeMap<Month, Vec<Place>> {
