@@ -290,7 +290,8 @@ impl Pipeline {
             self.recently_refused.pop_front();
         }
         if prepared.bytes <= BYTES / DOCUMENTS || self.recently_refused.is_empty() {
-            self.recently_refused.push_back(prepared.clone());
+            // What a compressed message unfolded to is not kept for it: its delivery is settled.
+            self.recently_refused.push_back(Prepared { charge: None, ..prepared.clone() });
         }
     }
 
