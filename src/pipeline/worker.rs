@@ -37,6 +37,8 @@ use crate::telemetry::{Clock, how_it_ended, names};
 
 /// The loop turns at least this often, so that its heartbeat means something.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often it is looked for what was held too long; it looks at all that is held.
+const OVERDUE_LOOK: Duration = Duration::from_secs(1);
 /// Entries of the graph cache. A canvas changes with each publish, far less often than runs come.
 const GRAPHS: usize = 4_096;
 /// A durable graph is trusted this long (twice at most). Another worker may have made its index anew, which this one's store
@@ -105,6 +107,8 @@ pub struct Pipeline {
     /// Documents that were stored, to find it out.
     pub(super) controls: VecDeque<Prepared>,
     pub(super) latency: Latency,
+    /// When to look again for what was held too long.
+    next_overdue_look: Instant,
     pub(super) rng: StdRng,
 }
 
@@ -177,6 +181,7 @@ impl Pipeline {
             latest_fault: None,
             latest_payload_fault: None,
             released: None,
+            next_overdue_look: now,
             gave_back: false,
             unproven: false,
             paused: None,
@@ -217,6 +222,11 @@ impl Pipeline {
     pub(super) fn start_requests(&mut self) {
         let now = Instant::now();
         self.ports.stats.beat();
+        // In the turn itself: while deliveries never end, the clock's branch is never reached.
+        if self.next_overdue_look <= now {
+            self.next_overdue_look = now + OVERDUE_LOOK;
+            self.release_if_overdue(now);
+        }
         self.start_decoders();
         while self.may_send() && self.pace.next_start() <= now {
             self.readmit_held(now);
@@ -283,7 +293,6 @@ impl Pipeline {
     /// Whatever time alone brings about; requests are started by the next `start_requests`.
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
-        self.release_if_overdue(now);
         // Held envelopes go back even while no request may start, so that newer snapshots collapse with them.
         if !self.breaker.is_open() {
             self.readmit_held(now);

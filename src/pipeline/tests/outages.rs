@@ -140,3 +140,29 @@ async fn what_was_given_back_often_stops_everything_rather_than_be_lost() {
     flow.send_record(record).await;
     assert_eq!(flow.settled().await.outcome, LedgerAction::Ack);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_back_often_is_seen_while_deliveries_never_end() {
+    let mut flow = Flow::start_with(PipelineSettings::default(), limits());
+    payloads_away(&flow, true);
+    let body: Bytes = encode_native(&truncated(1)[0]).into();
+    let message = Message { source: QueueFormat::Native, content_type: None, compression: None, task: None, body };
+    let tag = flow.send_message(message, 2).await;
+    let (records, mut sent) = (plain(64), 0);
+    let begin = tokio::time::Instant::now();
+    let returned = loop {
+        assert!(begin.elapsed() < Duration::from_secs(600), "it is not looked at");
+        // The channel is full whenever the clock moves.
+        while flow.deliveries.as_ref().unwrap().capacity() > 0 {
+            flow.send_record(&records[sent % records.len()]).await;
+            sent += 1;
+        }
+        tokio::time::advance(Duration::from_millis(500)).await;
+        let settled = std::iter::from_fn(|| flow.ledger.try_recv().ok()).find(|settled| settled.tag == tag);
+        if let Some(settled) = settled {
+            break settled;
+        }
+    };
+    assert_eq!(returned.outcome, LedgerAction::Requeue);
+    assert!(flow.gate.borrow().is_closed());
+}
