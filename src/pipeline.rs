@@ -8,6 +8,7 @@
 //! knows no broker and no engine: deliveries come over a channel, receipts go to ledgers, the store is a port.
 //! [`Pipeline::run`] is the flow on one screen; `worker.rs` has its state.
 
+mod blame;
 pub mod breaker;
 pub mod cache;
 pub mod dispatch;

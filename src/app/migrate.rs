@@ -100,7 +100,8 @@ pub async fn open_migration(
         if settings.store.kind == StoreKind::Sqlite {
             pipeline.batch_actions = pipeline.batch_actions.max(BATCH_ACTIONS);
         }
-        let task = tokio::spawn(Pipeline::new(pipeline, policy.clone(), flow_ports).run(inbox, abandon.clone()));
+        let flow_of_rows = Pipeline::new(pipeline, policy.clone(), flow_ports).of_one_task();
+        let task = tokio::spawn(flow_of_rows.run(inbox, abandon.clone()));
         flow = Some(Flow { task, store, payloads, abandon });
     }
     let opened = Migration::prepare(task, settings.migrate, policy.clone(), ports).await;

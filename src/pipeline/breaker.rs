@@ -65,6 +65,11 @@ impl Breaker {
         self.failed(now, None, rng)
     }
 
+    /// Returns whether one more fault opens it.
+    pub const fn opens_next(&self) -> bool {
+        self.open.is_none() && self.faults.saturating_add(1) >= self.threshold
+    }
+
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }

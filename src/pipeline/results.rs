@@ -32,6 +32,7 @@ impl Pipeline {
             TaskResult::PayloadProbe(probe) => self.apply_payload_probe(probe),
             TaskResult::Trial(result) => self.apply_trial(*result),
             TaskResult::Control(result) => self.apply_control(*result),
+            TaskResult::Others(result) => self.apply_others(*result),
             TaskResult::Decoded(preparation) => self.take_decoded(*preparation),
             TaskResult::Request { result, uploads } => {
                 self.requests_out -= 1;
@@ -96,7 +97,7 @@ impl Pipeline {
         PipelineStats::add(&stats.superseded, "superseded", superseded);
         if nothing_stored && retried {
             self.latest_fault = held.first().and_then(|(_, why)| why.clone()).or(self.latest_fault.take());
-            self.fault_in_a_row(None);
+            self.not_taken();
         } else if answered && self.released.is_none() {
             // Once everything was given back, only a trial says that what stood in the way is gone: this request may be
             // about a month that was never blocked.
@@ -168,6 +169,7 @@ impl Pipeline {
         }
         warn!(%fault, documents = batch.len(), "bulk request failed; holding its documents");
         self.latest_fault = Some(fault.clone());
+        self.blame.request_failed(now);
         self.fault_in_a_row(fault.retry_after);
         for envelope in &mut batch {
             envelope.payload.attempts += 1;

@@ -21,7 +21,7 @@ use crate::domain::{Document, Kind, Month, Refusal, Revision, Verdict};
 
 /// How long the parked wait for others that are stored.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Documents kept to be written beside refused ones: of so many places, of so many bytes each, for so long.
+/// Documents kept to be written beside refused ones: of so many tenants and places, of so many bytes each, for so long.
 const CONTROLS: usize = 16;
 const CONTROL_BYTES: usize = 256 << 10;
 const CONTROL_AGE: Duration = Duration::from_secs(3_600);
@@ -85,12 +85,18 @@ impl Pipeline {
         }
     }
 
-    /// Keeps a stored document of each place, to be written once more when others are refused there.
+    /// Keeps a stored document of each tenant and place, to be written once more when others are refused or not taken.
     pub(super) fn keep_control(&mut self, stored: &Prepared) {
         if stored.bytes > CONTROL_BYTES || !stored.offloads.is_empty() {
             return;
         }
-        self.controls.retain(|kept| place(kept) != place(stored));
+        if self.controls.iter().any(|kept| kept.slot() == stored.slot() && kept.revision() > stored.revision()) {
+            // A control itself, which is one older than what is kept.
+            return;
+        }
+        let is_alike =
+            |kept: &Prepared| place(kept) == place(stored) && kept.document.tenant_id() == stored.document.tenant_id();
+        self.controls.retain(|kept| !is_alike(kept));
         if self.controls.len() == CONTROLS {
             self.controls.pop_front();
         }
@@ -99,11 +105,10 @@ impl Pipeline {
     }
 
     /// Documents that were stored in these places, so old that writing them changes nothing.
-    pub(super) fn controls(&self, places: &BTreeSet<MappingPlace>) -> Vec<Prepared> {
+    pub(super) fn controls(&self, wanted: impl Fn(MappingPlace) -> bool) -> Vec<Prepared> {
         let now = Instant::now();
-        let fresh = |kept: &&Prepared| {
-            places.contains(&place(kept)) && now.saturating_duration_since(kept.received) < CONTROL_AGE
-        };
+        let fresh =
+            |kept: &&Prepared| wanted(place(kept)) && now.saturating_duration_since(kept.received) < CONTROL_AGE;
         let older = |kept: &Prepared| {
             let revision = Revision::from_stored(kept.document.revision.value().saturating_sub(1));
             let document = Document { revision, ..Document::clone(&kept.document) };
@@ -117,7 +122,7 @@ impl Pipeline {
         let Some(suspicion) = self.suspicion.as_mut().filter(|suspicion| !suspicion.tried) else { return };
         suspicion.tried = true;
         let places = suspicion.places.clone();
-        let controls = self.controls(&places);
+        let controls = self.controls(|place| places.contains(&place));
         if controls.is_empty() {
             return;
         }

@@ -9,9 +9,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::blame::Release;
 use super::dispatch::{BulkRequest, EnvelopeResult, ItemResult, RequestResult};
 use super::gate::Gate;
 use super::limit::Cause;
@@ -24,7 +28,7 @@ use crate::store::payload::PayloadError;
 
 /// Documents of a trial: several, because one month or one kind may be blocked alone.
 const DOCUMENTS: usize = 8;
-/// Bytes of a trial, but for its first document.
+/// Bytes of a trial, unless each document is larger: then it is the smallest.
 const BYTES: usize = 4 << 20;
 /// Returns of a delivery after which it is not held until it has to be returned once more: a queue that counts them drops
 /// the message at its limit. Everything stops instead.
@@ -63,8 +67,11 @@ impl Pipeline {
     fn start_trial(&mut self) {
         let mut documents = if self.kept.is_empty() { self.sample(false) } else { self.kept.clone() };
         if self.is_refusing() {
-            let places = documents.iter().map(place).collect();
-            documents.extend(self.controls(&places));
+            let places: BTreeSet<MappingPlace> = documents.iter().map(place).collect();
+            documents.extend(self.controls(|place| places.contains(&place)));
+        } else if !self.of_one_task && self.released.as_ref().is_none_or(|release| !release.overdue) {
+            // What waits may be all of one place that is blocked alone.
+            documents.extend(self.controls(|_| true));
         }
         let destination = self.destination.clone();
         if documents.is_empty() {
@@ -80,17 +87,20 @@ impl Pipeline {
         self.tasks.spawn(async move { TaskResult::Trial(Box::new(request.send(&destination).await)) });
     }
 
-    /// Some of what waits, of different kinds and months first come first. `overdue`: only what has been given back too often.
-    fn sample(&self, overdue: bool) -> Vec<Prepared> {
+    /// Some of what waits, of as many kinds, months and tenants as there are, others each time: no few that are blocked stand
+    /// before the rest for ever. `overdue`: only what has been given back too often.
+    fn sample(&mut self, overdue: bool) -> Vec<Prepared> {
         let now = Instant::now();
+        let mut order = StdRng::seed_from_u64(self.rng.random());
         let held = self.held.iter().flat_map(|held| &held.envelopes).chain(self.ready.iter().flatten());
         let all = held.chain(self.window.envelopes()).chain(self.uploads.envelopes());
-        let waiting =
-            all.filter(|envelope| !overdue || self.is_overdue(envelope, now)).map(|envelope| &envelope.payload);
+        let wanted = all.filter(|envelope| !overdue || self.is_overdue(envelope, now));
+        let mut waiting: Vec<&Prepared> = wanted.map(|envelope| &envelope.payload).collect();
+        waiting.shuffle(&mut order);
         // What can be written without an upload tells more of the store.
         let away = self.payload_breaker.is_open() && !overdue;
         let refused = self.recently_refused.iter().filter(|_| self.is_refusing());
-        choose(refused.chain(waiting).filter(|prepared| !away || prepared.offloads.is_empty()))
+        choose(&refused.chain(waiting).filter(|prepared| !away || prepared.offloads.is_empty()).collect::<Vec<_>>())
     }
 
     fn is_overdue(&self, envelope: &Envelope<Prepared>, now: Instant) -> bool {
@@ -105,9 +115,10 @@ impl Pipeline {
             return;
         }
         let words = |fault: Option<String>| fault.unwrap_or_else(|| "see the log".to_owned());
-        if self.breaker.open_for(now) >= self.settings.release_after() {
+        if self.is_away_for_long(now) {
             let fault = self.latest_fault.as_ref().map(ToString::to_string);
-            self.released = Some(format!("the store takes nothing: {}", words(fault)));
+            let reason = format!("the store takes nothing: {}", words(fault));
+            self.released = Some(Release { reason, overdue: false });
             return self.update_gate();
         }
         let waiting = self.held.iter().flat_map(|held| &held.envelopes);
@@ -116,10 +127,11 @@ impl Pipeline {
             self.kept = self.sample(true);
             let fault =
                 self.latest_payload_fault.clone().or_else(|| self.latest_fault.as_ref().map(ToString::to_string));
-            self.released = Some(format!(
-                "documents cannot be stored, and their deliveries were given back {MOST_RETURNS} times: {}",
-                words(fault)
-            ));
+            let fault = words(fault);
+            let reason = format!(
+                "documents cannot be stored, and their deliveries were given back {MOST_RETURNS} times: {fault}"
+            );
+            self.released = Some(Release { reason, overdue: true });
             if self.breaker.trip(now, &mut self.rng) {
                 self.ports.stats.set_breaker(true);
             }
@@ -154,10 +166,14 @@ impl Pipeline {
                     self.recover();
                 } else {
                     self.trial_failed(results.iter().find_map(fault_of));
+                    self.blame_for(&results);
                 }
             }
             Err((fault, _)) if fault.kind == FaultKind::TooLarge => self.recover(),
-            Err((fault, _)) => self.trial_failed(Some(fault)),
+            Err((fault, _)) => {
+                self.blame.request_failed(Instant::now());
+                self.trial_failed(Some(fault));
+            }
         }
         if refusing {
             self.wait_again();
@@ -185,6 +201,7 @@ impl Pipeline {
                 }
             }
             Err(fault) => {
+                self.blame.request_failed(Instant::now());
                 self.trial_failed(Some(fault));
                 if refusing {
                     self.wait_again();
@@ -226,6 +243,7 @@ impl Pipeline {
 
     /// The store works: close the breaker, let the held try at once, let consumers pull.
     pub(super) fn recover(&mut self) {
+        self.blame.forget();
         if !self.breaker.succeeded() {
             return;
         }
@@ -243,7 +261,7 @@ impl Pipeline {
     /// Opens or closes the gate as outages and pauses say. Closing gives back everything that waits, once.
     pub(super) fn update_gate(&mut self) {
         let gate = match (&self.released, &self.paused) {
-            (Some(reason), _) => Gate::Closed(reason.clone()),
+            (Some(release), _) => Gate::Closed(release.reason.clone()),
             (None, Some(pause)) if pause.is_looking() => Gate::Trial,
             (None, Some(pause)) => Gate::Closed(pause.reason.clone()),
             (None, None) if self.unproven => Gate::Trial,
@@ -325,33 +343,29 @@ fn exonerates(results: &[EnvelopeResult]) -> bool {
     durable(results).count() * 2 > results.len() || refused.all(|one| places.contains(&place(&one.envelope.payload)))
 }
 
-fn choose<'a>(candidates: impl Iterator<Item = &'a Prepared>) -> Vec<Prepared> {
-    let mut chosen: Vec<Prepared> = Vec::new();
-    let mut spare: Vec<&Prepared> = Vec::new();
+/// Returns some documents: one of each kind and month, then one of each tenant there, then others. They take no more than
+/// [`BYTES`], and nothing of the memory for unfolded messages, which their deliveries pay for.
+fn choose(candidates: &[&Prepared]) -> Vec<Prepared> {
+    let alike: [fn(&Prepared, &Prepared) -> bool; 3] = [
+        |one, other| place(one) == place(other),
+        |one, other| (one.document.tenant_id(), place(one)) == (other.document.tenant_id(), place(other)),
+        |one, other| one.slot() == other.slot(),
+    ];
+    let mut chosen: Vec<&Prepared> = Vec::new();
     let mut bytes = 0;
-    for prepared in candidates {
-        if chosen.len() == DOCUMENTS {
-            break;
-        }
-        if !chosen.is_empty() && bytes + prepared.bytes > BYTES {
-            continue;
-        }
-        if chosen.iter().any(|one| place(one) == place(prepared)) {
-            if spare.len() < DOCUMENTS {
-                spare.push(prepared);
+    for is_alike in alike {
+        for prepared in candidates {
+            let fits = chosen.len() < DOCUMENTS && bytes + prepared.bytes <= BYTES;
+            if fits && !chosen.iter().any(|one| is_alike(one, prepared)) {
+                bytes += prepared.bytes;
+                chosen.push(prepared);
             }
-            continue;
-        }
-        bytes += prepared.bytes;
-        chosen.push(prepared.clone());
-    }
-    for prepared in spare {
-        if chosen.len() < DOCUMENTS && bytes + prepared.bytes <= BYTES {
-            bytes += prepared.bytes;
-            chosen.push(prepared.clone());
         }
     }
-    chosen
+    if chosen.is_empty() {
+        chosen.extend(candidates.iter().min_by_key(|prepared| prepared.bytes));
+    }
+    chosen.into_iter().map(|prepared| Prepared { charge: None, ..prepared.clone() }).collect()
 }
 
 fn fault_of(results: &EnvelopeResult) -> Option<SinkFault> {

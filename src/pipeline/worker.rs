@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::error;
 
+use super::blame::{Blame, Release};
 use super::breaker::Breaker;
 use super::cache::DurableCache;
 use super::dispatch::{BulkRequest, Destination, GraphKey, RequestResult};
@@ -91,8 +92,12 @@ pub struct Pipeline {
     /// In words, for the reason why the gate closes.
     pub(super) latest_fault: Option<SinkFault>,
     pub(super) latest_payload_fault: Option<String>,
-    /// Everything was given back because of an outage, for this reason, until a write works.
-    pub(super) released: Option<String>,
+    /// Everything was given back because of an outage.
+    pub(super) released: Option<Release>,
+    /// Whether the store is to blame for that outage, or one place of it.
+    pub(super) blame: Blame,
+    /// All deliveries are of one task, which cannot go on without any of them.
+    pub(super) of_one_task: bool,
     /// The gate is closed, and what waited here was given back.
     pub(super) gave_back: bool,
     /// The store has judged no document yet: until it has, consumers take one at a time.
@@ -128,6 +133,8 @@ pub(super) enum TaskResult {
     Trial(Box<RequestResult>),
     /// Documents that were stored before, written once more because others are refused.
     Control(Box<RequestResult>),
+    /// The same, because others are not taken.
+    Others(Box<RequestResult>),
     Probe(Result<(), SinkFault>),
     PayloadProbe(Result<(), PayloadError>),
     Decoded(Box<Preparation>),
@@ -145,6 +152,13 @@ impl Pipeline {
     pub fn trying_first(mut self) -> Self {
         self.unproven = true;
         self.ports.gate.send_replace(Gate::Trial);
+        self
+    }
+
+    /// Lets a document that the store does not take stop everything, as an outage does. A migration cannot go on without it.
+    #[must_use]
+    pub const fn of_one_task(mut self) -> Self {
+        self.of_one_task = true;
         self
     }
 
@@ -181,6 +195,8 @@ impl Pipeline {
             latest_fault: None,
             latest_payload_fault: None,
             released: None,
+            blame: Blame::default(),
+            of_one_task: false,
             next_overdue_look: now,
             gave_back: false,
             unproven: false,
@@ -205,7 +221,8 @@ impl Pipeline {
     /// Returns whether deliveries are taken now. With the gate closed they are, to be given back. Documents that wait
     /// for the payload store do not count: the others go on for as long as the memory budget and the prefetch allow.
     pub(super) fn pulls(&self) -> bool {
-        self.is_closed() || !self.breaker.is_open() && !self.window.is_crowded() && self.ready.is_empty()
+        let of_use = !self.breaker.is_open() || self.looks_for_others();
+        self.is_closed() || of_use && !self.window.is_crowded() && self.ready.is_empty()
     }
 
     /// Returns whether everything was given back and nothing more is taken.

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::domain::TenantId;
+use crate::pipeline::gate::Gate;
+
+const QUIET: Duration = Duration::from_secs(2 * 3_600);
 
 /// Records of one tenant, and records of all others.
 fn of_a_tenant_and_others() -> (TenantId, Vec<Record>, Vec<Record>) {
@@ -16,6 +19,84 @@ async fn is_stored(flow: &mut Flow, record: &Record) {
     let stored = tokio::time::timeout(Duration::from_secs(30), flow.ledger.recv()).await;
     let Settlement { tag: settled, outcome } = stored.expect("stored within half a minute").unwrap();
     assert_eq!((settled, outcome), (tag, LedgerAction::Ack));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_tenant_holds_its_documents_and_stops_nobody_else() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let (tenant, blocked, others) = of_a_tenant_and_others();
+    is_stored(&mut flow, &others[0]).await;
+    flow.sink.set_tenant_blocked(tenant, true);
+    let tag = flow.send_record(&blocked[0]).await;
+    for _ in 0..1_800 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!flow.stats.is_breaker_open(), "what was stored before is taken");
+    }
+    is_stored(&mut flow, &others[1]).await;
+    // So long that nothing is known of the others any more.
+    tokio::time::sleep(QUIET).await;
+    assert!(flow.gate.borrow().is_open());
+    for record in &others[2..6] {
+        is_stored(&mut flow, record).await;
+    }
+    assert!(!flow.stats.is_breaker_open());
+    flow.sink.set_tenant_blocked(tenant, false);
+    let settled = flow.settled().await;
+    assert_eq!((settled.tag, settled.outcome), (tag, LedgerAction::Ack));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_first_message_is_of_a_blocked_tenant_serves_the_others() {
+    let mut flow = Flow::start_first(PipelineSettings::default());
+    let (tenant, blocked, others) = of_a_tenant_and_others();
+    flow.sink.set_tenant_blocked(tenant, true);
+    for record in &blocked[..3] {
+        flow.send_record(record).await;
+    }
+    let opened = tokio::time::timeout(Duration::from_secs(10), flow.gate.wait_for(Gate::is_open)).await;
+    opened.expect("more is taken after some seconds").unwrap();
+    tokio::time::sleep(QUIET).await;
+    assert!(flow.gate.borrow().is_open() && flow.ledger.try_recv().is_err());
+    for record in &others[..4] {
+        is_stored(&mut flow, record).await;
+    }
+    flow.sink.set_tenant_blocked(tenant, false);
+    let outcomes = flow.settled_many(3).await;
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_a_blocked_tenant_does_not_keep_the_gate_closed() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let (tenant, blocked, others) = of_a_tenant_and_others();
+    flow.sink.set_tenant_blocked(tenant, true);
+    flow.send_record(&blocked[0]).await;
+    flow.sink.set_down(true);
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Requeue);
+    flow.gate.wait_for(Gate::is_closed).await.unwrap();
+    flow.sink.set_down(false);
+    flow.gate.wait_for(Gate::is_open).await.unwrap();
+    flow.send_record(&blocked[0]).await;
+    tokio::time::sleep(QUIET).await;
+    is_stored(&mut flow, &others[0]).await;
+    assert!(flow.gate.borrow().is_open());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_nothing_of_anybody_is_away_even_where_it_took_much_before() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let (_, some, others) = of_a_tenant_and_others();
+    is_stored(&mut flow, &some[0]).await;
+    is_stored(&mut flow, &others[0]).await;
+    flow.sink.set_blocked(true);
+    let begin = tokio::time::Instant::now();
+    flow.send_record(&some[1]).await;
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Requeue, "what was stored before is not taken, either");
+    assert!(begin.elapsed() < Duration::from_secs(310), "{:?}", begin.elapsed());
+    assert!(flow.gate.borrow().is_closed() && flow.stats.is_breaker_open());
+    flow.sink.set_blocked(false);
+    flow.gate.wait_for(Gate::is_open).await.unwrap();
+    is_stored(&mut flow, &some[1]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,9 +76,14 @@ async fn a_worker_takes_single_messages_until_the_store_has_judged_one() {
         let mut flow = Flow::start_first(PipelineSettings::default());
         assert!(*flow.gate.borrow() == Gate::Trial && !flow.stats.is_gate_closed(), "it is ready");
         flow.sink.set_blocked(true);
-        let records = plain(3);
-        flow.send_record(&records[0]).await;
-        assert_eq!(flow.settled().await.outcome, LedgerAction::Requeue, "given back after the release");
+        let mut records = plain(30);
+        // One consumer has a message of one tenant, the other one of another: it is the store that takes nothing.
+        let first = records.swap_remove(0);
+        let other = records.iter().position(|record| record.tenant_id() != first.tenant_id()).unwrap();
+        flow.send_record(&first).await;
+        flow.send_record(&records.swap_remove(other)).await;
+        let outcomes = flow.settled_many(2).await;
+        assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Requeue), "given back after the release");
         assert!(flow.gate.borrow().is_closed());
         flow.sink.set_blocked(false);
         if refuses {
