@@ -1,8 +1,8 @@
 //! Which delivery tags of one channel are settled, and which acks say so. Pure.
 //!
-//! Tags of a channel count up from 1 without gaps, so the unsettled ones lie in a window, and a tag is an index into it.
+//! Only those are kept that the broker waits for: behind one that is held for long, any number come and go.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
@@ -14,11 +14,9 @@ pub enum Ending {
     DeadLettered,
 }
 
-/// The window of a channel's tags, from the lowest that the broker still waits for.
+/// The deliveries of a channel that the broker waits for, by their tags.
 pub struct Slots<T> {
-    /// The tag of the front slot.
-    first: u64,
-    window: VecDeque<Slot<T>>,
+    window: BTreeMap<u64, Slot<T>>,
     unsettled: usize,
     settled: usize,
     returned: Vec<u64>,
@@ -33,8 +31,6 @@ enum Slot<T> {
     Settled(Ending),
     /// To be nacked. No ack may pass it before: a multiple-ack would cover it.
     NackPending,
-    /// Reported to the broker already, by an ack or a nack of its own.
-    Reported,
 }
 
 /// The holder of a lent item asks it before each attempt whether the delivery is still its own to settle.
@@ -64,14 +60,14 @@ impl EndingCounts {
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self { first: 1, window: VecDeque::new(), unsettled: 0, settled: 0, returned: Vec::new() }
+        Self { window: BTreeMap::new(), unsettled: 0, settled: 0, returned: Vec::new() }
     }
 }
 
 impl<T> Slots<T> {
     /// Deliveries that the broker waits for.
     pub fn outstanding(&self) -> usize {
-        self.unsettled + self.settled + self.returned.len()
+        self.window.len()
     }
 
     /// Deliveries that the pipeline has not settled.
@@ -86,11 +82,7 @@ impl<T> Slots<T> {
 
     /// Takes in the next delivery.
     pub fn hold(&mut self, tag: u64, item: T, received: Instant) {
-        while self.first + (self.window.len() as u64) < tag {
-            // A tag that never came here; it is never settled, and nothing must wait for it.
-            self.window.push_back(Slot::Reported);
-        }
-        self.window.push_back(Slot::InPipeline { item, received });
+        self.window.insert(tag, Slot::InPipeline { item, received });
         self.unsettled += 1;
     }
 
@@ -103,7 +95,7 @@ impl<T> Slots<T> {
 
     /// Takes the item of a delivery out, to publish something before it is settled.
     pub fn lend(&mut self, tag: u64) -> Option<(T, Claim)> {
-        let slot = self.slot_mut(tag)?;
+        let slot = self.window.get_mut(&tag)?;
         let Slot::InPipeline { received, .. } = *slot else {
             return None;
         };
@@ -127,10 +119,8 @@ impl<T> Slots<T> {
     /// Returns the tags that were given back since the last call, each to be nacked now.
     pub fn take_returned(&mut self) -> Vec<u64> {
         let tags = std::mem::take(&mut self.returned);
-        for &tag in &tags {
-            if let Some(slot) = self.slot_mut(tag) {
-                *slot = Slot::Reported;
-            }
+        for tag in &tags {
+            self.window.remove(tag);
         }
         tags
     }
@@ -140,14 +130,12 @@ impl<T> Slots<T> {
     pub fn ack_prefix(&mut self) -> Option<(u64, EndingCounts)> {
         let mut tag = None;
         let mut tally = EndingCounts::default();
-        while let Some(Slot::Settled(_) | Slot::Reported) = self.window.front() {
-            // The broker refuses an ack of a tag that it was told of, so the last settled one is named.
-            if let Some(Slot::Settled(ending)) = self.window.pop_front() {
-                self.settled -= 1;
-                tag = Some(self.first);
-                tally.add(ending);
-            }
-            self.first += 1;
+        while let Some(front) = self.window.first_entry()
+            && let Slot::Settled(ending) = *front.get()
+        {
+            tag = Some(front.remove_entry().0);
+            self.settled -= 1;
+            tally.add(ending);
         }
         tag.map(|tag| (tag, tally))
     }
@@ -155,32 +143,28 @@ impl<T> Slots<T> {
     /// Returns the settled tags behind the first unsettled one, each to be acked by itself.
     pub fn ack_stragglers(&mut self) -> Vec<(u64, Ending)> {
         let mut acks = Vec::with_capacity(self.settled);
-        for (tag, slot) in (self.first..).zip(&mut self.window) {
-            if let Slot::Settled(ending) = *slot {
-                acks.push((tag, ending));
-                *slot = Slot::Reported;
+        self.window.retain(|tag, slot| match slot {
+            Slot::Settled(ending) => {
+                acks.push((*tag, *ending));
+                false
             }
-        }
+            _ => true,
+        });
         self.settled = 0;
         acks
     }
 
     /// Returns the oldest unsettled delivery. It is at the front, unless `ack_prefix` is due.
     pub fn oldest(&self) -> Option<(u64, Instant)> {
-        (self.first..).zip(&self.window).find_map(|(tag, slot)| match slot {
-            Slot::InPipeline { received, .. } | Slot::AwaitingConfirm { received, .. } => Some((tag, *received)),
-            Slot::Settled(_) | Slot::NackPending | Slot::Reported => None,
+        self.window.iter().find_map(|(tag, slot)| match slot {
+            Slot::InPipeline { received, .. } | Slot::AwaitingConfirm { received, .. } => Some((*tag, *received)),
+            Slot::Settled(_) | Slot::NackPending => None,
         })
-    }
-
-    fn slot_mut(&mut self, tag: u64) -> Option<&mut Slot<T>> {
-        let index = usize::try_from(tag.checked_sub(self.first)?).ok()?;
-        self.window.get_mut(index)
     }
 
     /// Ends an unsettled slot; returns false for any other.
     fn end(&mut self, tag: u64, with: Slot<T>) -> bool {
-        match self.slot_mut(tag) {
+        match self.window.get_mut(&tag) {
             Some(slot @ (Slot::InPipeline { .. } | Slot::AwaitingConfirm { .. })) => *slot = with,
             _ => return false,
         }

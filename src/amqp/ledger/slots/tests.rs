@@ -151,3 +151,18 @@ fn a_claim_ends_when_the_delivery_is_given_back_or_its_channel_is_lost() {
     drop(slots);
     assert!(second.upgrade().is_none());
 }
+
+#[test]
+fn what_comes_and_goes_behind_a_held_delivery_takes_no_room() {
+    let mut slots = Slots::default();
+    slots.hold(1, (), Instant::now());
+    for tag in 2..=100_000 {
+        slots.hold(tag, (), Instant::now());
+        match tag % 3 {
+            0 => assert!(slots.give_back(tag) && slots.take_returned() == [tag]),
+            _ => assert!(slots.settle(tag, Ending::Stored) && slots.ack_stragglers() == [(tag, Ending::Stored)]),
+        }
+        assert!(slots.window.len() <= 1, "{tag}: {} slots", slots.window.len());
+    }
+    assert_eq!((slots.oldest().map(|(tag, _)| tag), slots.outstanding()), (Some(1), 1));
+}
