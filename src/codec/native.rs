@@ -21,6 +21,10 @@ pub use encode::encode_native;
 /// Most events in one message.
 pub const MAX_EVENTS: usize = 10_000;
 
+/// Most fields of one record that no table has. Each takes many times its bytes until the record is read; a table of
+/// PostgreSQL has 1,600 columns at most.
+pub const MAX_UNKNOWN_FIELDS: usize = 1_000;
+
 /// The columns of all tables by their names.
 static RECORD: LazyLock<[ColumnNames; 1]> = LazyLock::new(|| {
     let mut columns: Vec<(&'static str, CellPlace)> = Vec::new();
@@ -98,6 +102,10 @@ fn read_event(scanner: &mut Scanner<'_>) -> Result<Result<(Record, Option<JsonTe
     Ok(check_version(&version).and_then(|()| kind_of(&kind)).and_then(|kind| match record {
         RecordField::Missing => Err(Refusal::new(RefusalClass::MissingField, "record")),
         RecordField::NoObject => Err(Refusal::new(RefusalClass::InvalidField, "record: expected an object")),
+        RecordField::TooManyUnknown => {
+            let detail = format!("record: too many unknown fields, more than {MAX_UNKNOWN_FIELDS}");
+            Err(Refusal::new(RefusalClass::InvalidField, detail))
+        }
         RecordField::Row(mut row, extra) => {
             let record = row.take_record(kind);
             scanner.cleaned += row.cleaned;
@@ -110,6 +118,7 @@ fn read_event(scanner: &mut Scanner<'_>) -> Result<Result<(Record, Option<JsonTe
 enum RecordField<'a> {
     Missing,
     NoObject,
+    TooManyUnknown,
     /// With the fields that no record has.
     Row(Box<RowCells<'a>>, Extra),
 }
@@ -123,11 +132,20 @@ fn read_record<'a>(scanner: &mut Scanner<'a>) -> Result<RecordField<'a>, Syntax>
     let [names] = &*RECORD;
     let mut row = Box::new(RowCells::new(&*RECORD, PayloadForm::ValueOrText));
     let mut extra = Extra::default();
+    let mut too_many = false;
     scanner.object(|scanner, key| match names.place(key) {
         Some(place) => row.read(scanner, place),
+        None if has_no_room(&extra, key) && scanner.peek() != Some(b'n') => {
+            too_many = true;
+            scanner.skip()
+        }
         None => unknown_field(scanner, key, &mut extra),
     })?;
-    Ok(RecordField::Row(row, extra))
+    Ok(if too_many { RecordField::TooManyUnknown } else { RecordField::Row(row, extra) })
+}
+
+fn has_no_room(extra: &Extra, key: &str) -> bool {
+    extra.columns.len() >= MAX_UNKNOWN_FIELDS && !extra.columns.contains_key(key)
 }
 
 /// Keeps a field that no record has as the text that its column would have: texts as they are, other values as JSON. The
@@ -159,5 +177,38 @@ fn kind_of(kind: &Scalar<'_>) -> Result<Kind, Refusal> {
         }
         Scalar::Null => Err(Refusal::new(RefusalClass::MissingField, "kind")),
         _ => Err(Refusal::new(RefusalClass::InvalidField, "kind: expected a string")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::codec::QueueFormat;
+    use crate::synthetic::{Generator, Shape};
+
+    /// Returns what becomes of a run with so many fields that no table has.
+    fn with_unknown(count: usize) -> Result<usize, Refusal> {
+        let record = Generator::new(1, "2026-11-01T00:00:00".parse().unwrap(), Shape::default()).run().remove(0);
+        let event = String::from_utf8(encode_native(&record)).unwrap();
+        let mut fields = String::new();
+        for number in 0..count {
+            write!(fields, r#""x{number}":1,"x{number}":{number},"n{number}":null,"#).unwrap();
+        }
+        let body = event.replacen(r#""record":{"#, &format!(r#""record":{{{fields}"#), 1).into();
+        let message = Message { source: QueueFormat::Native, content_type: None, compression: None, task: None, body };
+        let Decoded { extras, .. } = decode(&message)?;
+        let kept = Extra::of_json(extras.get(&0)).unwrap().columns;
+        assert!(kept.iter().all(|(key, value)| value.as_deref() == key.strip_prefix('x')));
+        Ok(kept.len())
+    }
+
+    #[test]
+    fn a_record_has_so_many_unknown_fields_and_no_more() {
+        assert_eq!(with_unknown(MAX_UNKNOWN_FIELDS), Ok(MAX_UNKNOWN_FIELDS));
+        let refusal = with_unknown(MAX_UNKNOWN_FIELDS + 1).unwrap_err();
+        assert_eq!(refusal.class, RefusalClass::InvalidField);
+        assert!(refusal.detail.contains("too many unknown fields"), "{refusal}");
     }
 }
