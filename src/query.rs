@@ -173,7 +173,7 @@ impl QueryError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Store(StoreError::Unavailable(_)) | Self::Directory(_) => true,
+            Self::Store(StoreError::Unavailable(_) | StoreError::Closed(_)) | Self::Directory(_) => true,
             Self::Payload(error) => error.is_retriable(),
             _ => false,
         }

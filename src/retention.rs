@@ -19,7 +19,9 @@ mod sweep;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::domain::query::Scan;
+use tracing::warn;
+
+use crate::domain::query::{Scan, TenantCount};
 use crate::domain::{Kind, Month, TenantId, Timestamp};
 use crate::store::payload::{PayloadError, PayloadStore};
 use crate::store::{Store, StoreError};
@@ -63,7 +65,7 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Returns what is due now. Removes nothing.
+    /// Returns what is due now. Removes nothing. A month of which a part is closed is passed over, with a warning.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
@@ -79,28 +81,50 @@ impl Retention {
         months.dedup();
         let stored: HashSet<Month> = counts.iter().map(|count| count.month).collect();
         for month in months.into_iter().filter(|month| month.start() < latest) {
-            let counts = if stored.contains(&month) { self.store.tenant_counts(month).await? } else { Vec::new() };
-            let content = MonthContent { month, counts };
-            let mut left = texts.remove(&month).unwrap_or_default();
-            left.retain(|tenant| !content.counts.iter().any(|count| count.tenant_id == *tenant));
-            if !stored.contains(&month) {
-                plan.steps.extend(self.texts_without_records(month, &left).await?);
-                continue;
-            }
-            for mut step in plan::steps(&content, &self.settings, now) {
-                if let What::Before { .. } = step.what {
-                    step.records = self.due_in_part(&step).await?;
-                }
-                if step.what == What::Month || step.total() > 0 {
-                    plan.steps.push(step);
-                }
-            }
-            // A month that goes as a whole takes everybody's texts along.
-            if !plan.steps.iter().any(|step| step.month == month && step.what == What::Month) {
-                plan.steps.extend(self.texts_without_records(month, &left).await?);
+            let texts = texts.remove(&month).unwrap_or_default();
+            let steps = if stored.contains(&month) {
+                self.steps_of(month, texts, now).await
+            } else {
+                self.texts_without_records(month, &texts).await
+            };
+            match steps {
+                Ok(steps) => plan.steps.extend(steps),
+                Err(error) => pass_over(month, error)?,
             }
         }
         Ok(plan)
+    }
+
+    /// Returns what is due of a month with records. `texts`: the tenants of whom all of it is past and that have objects.
+    async fn steps_of(
+        &self,
+        month: Month,
+        mut texts: Vec<TenantId>,
+        now: Timestamp,
+    ) -> Result<Vec<RetentionStep>, RetentionError> {
+        let content = MonthContent { month, counts: self.tenants_of(month).await? };
+        texts.retain(|tenant| !content.counts.iter().any(|count| count.tenant_id == *tenant));
+        let mut steps = Vec::new();
+        for mut step in plan::steps(&content, &self.settings, now) {
+            if let What::Before { .. } = step.what {
+                step.records = self.due_in_part(&step).await?;
+            }
+            if step.what == What::Month || step.total() > 0 {
+                steps.push(step);
+            }
+        }
+        // A month that goes as a whole takes everybody's texts along.
+        if !steps.iter().any(|step| step.what == What::Month) {
+            steps.extend(self.texts_without_records(month, &texts).await?);
+        }
+        Ok(steps)
+    }
+
+    /// Returns what each tenant has in a month; an error where that cannot be told.
+    async fn tenants_of(&self, month: Month) -> Result<Vec<TenantCount>, StoreError> {
+        let counts = self.store.tenant_counts(month).await?;
+        self.store.ensure_open(month).await?;
+        Ok(counts)
     }
 
     /// Returns the months of which tenants have objects although all of it is past their days. Costs a listing of the
@@ -142,6 +166,17 @@ impl Retention {
             }
         }
         Ok(records)
+    }
+}
+
+/// Says that a month is left as it is because a part of it is closed; any other error is returned.
+fn pass_over(month: Month, error: RetentionError) -> Result<(), RetentionError> {
+    match error {
+        RetentionError::Store(StoreError::Closed(why)) => {
+            warn!(%month, "retention leaves this month as it is: {why}");
+            Ok(())
+        }
+        other => Err(other),
     }
 }
 

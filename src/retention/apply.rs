@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::{LEASE, Retention, RetentionError, RetentionPlan, RetentionStep, What};
+use super::{LEASE, Retention, RetentionError, RetentionPlan, RetentionStep, What, pass_over};
 use crate::domain::document::ContentHash;
 use crate::domain::{Document, Kind, TenantId};
 use crate::rate::RateLimit;
@@ -31,7 +31,8 @@ pub struct StepReport {
 }
 
 impl Retention {
-    /// Carries a plan out and removes tombstones that are no longer needed. `max_share` replaces the setting's.
+    /// Carries a plan out and removes tombstones that are no longer needed. `max_share` replaces the setting's. A step whose
+    /// month was closed meanwhile, or a part of it, has no report: it is passed over, with a warning.
     ///
     /// # Errors
     /// [`RetentionError`]; running it again continues.
@@ -52,7 +53,14 @@ impl Retention {
         let mut reports = Vec::new();
         for step in &plan.steps {
             self.keep(lease).await?;
-            let report = self.step(step, lease).await?;
+            let report = match self.step(step, lease).await {
+                Ok(report) => report,
+                // Closed since the plan was made.
+                Err(error) => {
+                    pass_over(step.month, error)?;
+                    continue;
+                }
+            };
             let removed: u64 = report.removed.values().sum();
             info!(month = %step.month, removed, payloads = report.payloads, "retention: {}", step.what);
             reports.push(report);

@@ -8,7 +8,7 @@ use serde_json::json;
 use tracing::info;
 
 use super::apply::LEASE_DURATION;
-use super::{LEASE, Retention, RetentionError};
+use super::{LEASE, Retention, RetentionError, pass_over};
 use crate::domain::{Month, TenantId};
 use crate::store::lease::Lease;
 use crate::store::payload::Removed;
@@ -45,7 +45,8 @@ struct Place {
 impl Retention {
     /// Removes the full texts that no record names, or only says what it would remove. Each tenant and month is told to
     /// `each` once it is done, tenants and months in order. Asked before each, `stop` ends it there. One that was ended
-    /// goes on where it was, the next time it is executed. Memory does not grow with the number of texts.
+    /// goes on where it was, the next time it is executed. A month of which a part is closed is passed over, with a
+    /// warning: a document there may name any of its texts. Memory does not grow with the number of texts.
     ///
     /// # Errors
     /// [`RetentionError`]; what was removed stays removed, and another call goes on.
@@ -86,10 +87,14 @@ impl Retention {
                 if stop() {
                     return Ok(swept);
                 }
-                let removed = self.sweep_texts(tenant_id, month, lease.is_some()).await?;
-                swept.months += 1;
-                swept.removed += removed;
-                each(&SweptMonth { tenant_id, month, removed });
+                match self.sweep_texts(tenant_id, month, lease.is_some()).await {
+                    Ok(removed) => {
+                        swept.months += 1;
+                        swept.removed += removed;
+                        each(&SweptMonth { tenant_id, month, removed });
+                    }
+                    Err(error) => pass_over(month, error)?,
+                }
                 if let Some(lease) = lease.as_deref_mut() {
                     self.keep(lease).await?;
                     place = self.note(tenant_id, month, place.version).await?;

@@ -44,7 +44,7 @@ use self::catalog::Catalog;
 use self::erase::EngineEraser;
 use self::hosts::Hosts;
 use self::indices::Indices;
-use self::names::IndexNames;
+use self::names::{IndexNames, IndexPlace};
 use self::retired::RetiredMonths;
 use self::search::EngineReader;
 pub use self::settings::{ElasticSettings, InvalidSetting, SearchedTexts, Secret, Tenancy};
@@ -148,6 +148,10 @@ impl StoreOverview for ElasticStore {
         self.admin().sizes().await
     }
 
+    async fn ensure_open(&self, month: Month) -> Result<(), StoreError> {
+        catalog::ensure_open(&self.hosts, &self.names, month, |_| true).await
+    }
+
     async fn refresh(&self) -> Result<(), StoreError> {
         self.catalog.forget();
         self.admin().refresh().await
@@ -223,14 +227,19 @@ impl store::Eraser for ElasticStore {
         tenant_id: Option<TenantId>,
         at: Timestamp,
     ) -> Result<Option<usize>, StoreError> {
-        if let Some(tenant_id) = tenant_id
-            && self.admin().shares(month, tenant_id).await?
-        {
+        let is_meant = |place: IndexPlace| tenant_id.is_none() || place.tenant.is_none() || place.tenant == tenant_id;
+        let shares = match tenant_id {
+            Some(tenant_id) => self.admin().shares(month, tenant_id).await?,
+            None => false,
+        };
+        catalog::ensure_open(&self.hosts, &self.names, month, is_meant).await?;
+        if shares {
             return Ok(None);
         }
         retired::mark(&self.state_index(), month, tenant_id, at).await?;
         self.retired.forget();
         tokio::time::sleep(retired::SETTLED).await;
+        catalog::ensure_open(&self.hosts, &self.names, month, is_meant).await?;
         let dropped = self.admin().drop_places(month, tenant_id).await?;
         self.catalog.forget();
         for place in &dropped {

@@ -14,6 +14,10 @@ pub enum StoreError {
     /// The same call may succeed later.
     #[error("store unavailable: {0}")]
     Unavailable(String),
+    /// The store's operator has closed a part of it that the answer depends on, so that nobody can tell what it holds. Says
+    /// which, and how it is opened; no retry helps before.
+    #[error("store unavailable: {0}")]
+    Closed(String),
     /// Credentials or rights are not enough.
     #[error("store refused access: {0}")]
     Unauthorized(String),
@@ -44,7 +48,7 @@ impl StoreError {
     #[must_use]
     pub const fn public(&self) -> &'static str {
         match self {
-            Self::Unavailable(_) => {
+            Self::Unavailable(_) | Self::Closed(_) => {
                 "the store cannot answer now; try again later, or ask the operator, whose log says why"
             }
             Self::Unauthorized(_) | Self::NotSetUp(_) => {

@@ -61,6 +61,15 @@ pub trait StoreOverview: Send + Sync {
     /// [`StoreError`] if the store cannot be read.
     async fn sizes(&self) -> Result<Vec<MonthSize>, StoreError>;
 
+    /// Returns once it is sure that all there is of a month can be read: what an operator has closed is in no answer. Ask it
+    /// after what must not be missed was read. One small request to an engine.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] that names what is closed; [`StoreError`] if the store cannot be read.
+    async fn ensure_open(&self, _month: Month) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Makes everything written before this call visible to lists; comparisons, tests and demonstrations wait on it.
     ///
     /// # Errors

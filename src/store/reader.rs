@@ -102,13 +102,14 @@ pub trait LogReader: Send + Sync {
         Err(StoreError::Unsupported(Capability::Inventory))
     }
 
-    /// Returns the documents per tenant and kind of a month.
+    /// Returns the documents per tenant and kind of a month; what is closed is not in it (`StoreOverview::ensure_open`).
     async fn tenant_counts(&self, _month: Month) -> Result<Vec<TenantCount>, StoreError> {
         Err(StoreError::Unsupported(Capability::Inventory))
     }
 
     /// Returns which of `hashes` some document of the tenant and month names, older copies of a record included. Sees every
-    /// acknowledged write. Costs one or two requests to an engine, and a walk over the truncated documents of the month where
+    /// acknowledged write; [`StoreError::Closed`] where a part of the month is closed that may name one of the others. Costs
+    /// a few requests to an engine, and a walk over the truncated documents of the month where
     /// they were written before version 3 of the index templates.
     async fn named_texts(
         &self,

@@ -8,6 +8,7 @@ mod engine;
 mod engine_admin;
 mod engine_aliases;
 mod engine_queries;
+mod engine_retired;
 mod engine_search;
 mod erase;
 mod lists;

@@ -1,6 +1,7 @@
 //! Retention over both stores: what is past its days goes, everything else stays, and nothing comes back.
 
 mod cases;
+mod closed;
 mod kept;
 mod texts;
 
@@ -41,10 +42,24 @@ mod sqlite {
     crate::retention::over!(crate::retention::kept::Kept::sqlite());
 }
 
+/// What operators of an engine do.
+macro_rules! over_engine {
+    ($tenancy:ident) => {
+        crate::retention::over!(
+            crate::retention::kept::Kept::engine(difylog::store::elastic::Tenancy::$tenancy);
+            closed::a_month_with_a_closed_index_is_left_until_it_is_opened,
+            closed::what_is_closed_after_the_plan_stays,
+        );
+    };
+}
+use over_engine;
+
 mod engine_dedicated {
+    crate::retention::over_engine!(Dedicated);
     crate::retention::over!(crate::retention::kept::Kept::engine(difylog::store::elastic::Tenancy::Dedicated));
 }
 
 mod engine_shared {
+    crate::retention::over_engine!(Shared);
     crate::retention::over!(crate::retention::kept::Kept::engine(difylog::store::elastic::Tenancy::Shared));
 }

@@ -15,10 +15,15 @@ use super::hosts::{EngineRequest, Hosts, Method};
 use super::names::{Family, IndexNames, IndexPlace};
 use crate::domain::query::TimeRange;
 use crate::domain::{Month, SinkFault, TenantId};
+use crate::store::StoreError;
 
 /// Open indices only, and none is no error.
 pub(super) const LENIENT: [(&str, &str); 3] =
     [("ignore_unavailable", "true"), ("allow_no_indices", "true"), ("expand_wildcards", "open")];
+
+/// Closed indices only, and none is no error.
+const CLOSED: [(&str, &str); 3] =
+    [("ignore_unavailable", "true"), ("allow_no_indices", "true"), ("expand_wildcards", "closed")];
 
 /// How old the knowledge of a question may be: a month that another process began is met after it. No longer than the
 /// engines need to show a new document anyway (`refresh_interval`, 1 s and more on any site that thought about it).
@@ -142,6 +147,26 @@ pub(super) fn target(names: &IndexNames, family: Family, tenant: TenantId, place
     let expression = if expression.len() > NAMES_BYTES { names.readable(family, tenant) } else { expression };
     let routing = places.iter().all(|place| place.tenant.is_none()).then(|| tenant.to_string());
     Some(Target { expression, routing })
+}
+
+/// Returns once it is sure that none of some places of a month is closed: a search passes over such, and answers as if they
+/// held nothing. Ask it after the search, so that what was closed meanwhile is met, too.
+///
+/// # Errors
+/// [`StoreError::Closed`] that names the index.
+pub(super) async fn ensure_open(
+    hosts: &Hosts,
+    names: &IndexNames,
+    month: Month,
+    is_meant: impl Fn(IndexPlace) -> bool,
+) -> Result<(), StoreError> {
+    let closed = list_indices(hosts, names, &names.of_month(month), &CLOSED).await?;
+    match closed.into_iter().find(|found| found.place.month == month && is_meant(found.place)) {
+        None => Ok(()),
+        Some(ListedIndex { index, .. }) => Err(StoreError::Closed(format!(
+            "the index {index} is closed, and nobody can tell what it holds: open it (POST /{index}/_open), or delete it"
+        ))),
+    }
 }
 
 /// Returns the places that an expression covers, oldest month first, each once.

@@ -150,6 +150,11 @@ impl IndexNames {
         format!("{}-workflow-*", self.prefix)
     }
 
+    /// Returns an expression that covers every index of a month; more may match it.
+    pub(super) fn of_month(&self, month: Month) -> String {
+        format!("{}{}", self.everything(), month.dotted())
+    }
+
     /// Returns every index that may hold documents of the tenant: its own, and the shared ones (those whose name has no
     /// hyphen after the stem). Both, whatever the tenancy is now: it may have been another when they were written.
     pub(super) fn readable(&self, family: Family, tenant: TenantId) -> String {

@@ -119,7 +119,7 @@ impl LogReader for ElasticStore {
         month: Month,
         hashes: &[ContentHash],
     ) -> Result<HashSet<ContentHash>, StoreError> {
-        Ok(self.reader().named_texts(tenant_id, month, hashes).await?)
+        self.reader().named_texts(tenant_id, month, hashes).await
     }
 }
 

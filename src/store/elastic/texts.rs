@@ -6,14 +6,15 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::catalog::LENIENT;
+use super::catalog::{LENIENT, ensure_open};
 use super::hit::{Hit, hits};
 use super::hosts::{EngineAnswer, EngineRequest, Method};
-use super::names::{Family, IndexNames};
+use super::names::{Family, IndexNames, IndexPlace};
 use super::rows::AsText;
 use super::search::{EngineReader, LENIENT_COUNT, LENIENT_SEARCH, continue_after};
 use crate::domain::document::ContentHash;
 use crate::domain::{Kind, Month, SinkFault, TenantId};
+use crate::store::StoreError;
 
 /// Documents of one question: the engine loads each whole source to cut the marks out of it.
 const PAGE: usize = 100;
@@ -39,7 +40,7 @@ impl EngineReader<'_> {
         tenant: TenantId,
         month: Month,
         wanted: &[ContentHash],
-    ) -> Result<HashSet<ContentHash>, SinkFault> {
+    ) -> Result<HashSet<ContentHash>, StoreError> {
         let wanted: HashSet<ContentHash> = wanted.iter().copied().collect();
         let mut named = HashSet::new();
         for kind in Kind::ALL {
@@ -54,6 +55,12 @@ impl EngineReader<'_> {
             if named.len() < wanted.len() {
                 self.named_in_sources(&expression, tenant, &wanted, &mut named).await?;
             }
+        }
+        if named.len() < wanted.len() {
+            let is_asked = |place: IndexPlace| {
+                matches!(place.family, Family::Records(_)) && place.tenant.is_none_or(|owner| owner == tenant)
+            };
+            ensure_open(self.hosts, self.names, month, is_asked).await?;
         }
         Ok(named)
     }

@@ -1,20 +1,17 @@
 //! What only an engine has: templates, mappings, blocks, and a tenancy that changes. Each case has a prefix of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use difylog::domain::document::{PayloadField, Truncation};
 use difylog::domain::query::{AppLogFilter, Cursor, Page, RunQuery, Scan};
 use difylog::domain::{BulkAction, Document, Kind, Record, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
-use difylog::store::{BulkSink as _, Eraser as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
+use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::contract::engine::settings;
 use crate::support::engine;
-use crate::support::engine_proxy::{EngineProxy, Mode};
 use crate::support::records::{self, app, at, run, tenant};
 
 /// A store that is set up, and the engine behind its back.
@@ -291,32 +288,4 @@ async fn texts_named_before_there_was_a_column_for_them_are_found() {
         Ok(std::collections::HashSet::default()),
         "another tenant"
     );
-}
-
-/// A request that hangs for as long as a retirement takes creates the index again: it drops what it wrote.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_outlasts_a_months_retirement_brings_nothing_back() {
-    let bench = Bench::new("retiring").await;
-    let proxy = EngineProxy::start(bench.settings.hosts[0].clone()).await;
-    let hosts = vec![proxy.url.clone()];
-    let worker = Arc::new(ElasticStore::new(ElasticSettings { hosts, ..bench.settings.clone() }).unwrap());
-    let (tenant, app) = (tenant(), app());
-    let [first, late] = [10, 11].map(|hour| {
-        Record::Run(Box::new(records::ended(run(tenant, app, at(&format!("2026-10-23T{hour}:00:00"))), 5)))
-    });
-    worker.apply(&records::actions(first.clone())).await.unwrap();
-    proxy.set(Mode::Held);
-    let (held, writing) = (Arc::clone(&proxy.held), Arc::clone(&worker));
-    let before = held.load(Ordering::Relaxed);
-    let written = tokio::spawn(async move { writing.apply(&records::actions(late)).await });
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    while held.load(Ordering::Relaxed) == before {
-        assert!(tokio::time::Instant::now() < deadline, "the request is on its way");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(bench.store.retire_month(first.month(), None, at("2026-11-30T00:00:00")).await, Ok(Some(2)));
-    proxy.set(Mode::Pass);
-    written.await.unwrap().unwrap();
-    bench.store.refresh().await.unwrap();
-    assert_eq!(bench.store.counts().await.unwrap(), Vec::new(), "the month is back");
 }

@@ -13,7 +13,7 @@ use crate::retention::kept::{Kept, NOW};
 use crate::support::records::{app, app_log, at, ended, node, offload, run, sha256, tenant};
 
 /// A run with everything that belongs to it, all at one instant.
-fn family(tenant_id: TenantId, created_at: &str) -> Vec<Record> {
+pub fn family(tenant_id: TenantId, created_at: &str) -> Vec<Record> {
     let (app_id, created_at) = (app(), at(created_at));
     let run = ended(run(tenant_id, app_id, created_at), 1_000_000);
     let node = node(tenant_id, app_id, run.id, 1, created_at);

@@ -8,10 +8,12 @@ use difylog::store::Store;
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::sqlite::{SqliteSettings, SqliteStore};
+use reqwest::Method;
+use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::support::records;
+use crate::support::{engine, records};
 
 /// The now of every case.
 pub const NOW: &str = "2026-11-25T02:00:00Z";
@@ -21,6 +23,8 @@ pub struct Kept {
     pub store: Arc<dyn Store>,
     pub payloads: Arc<PayloadStore>,
     folder: TempDir,
+    /// The address and the prefix of an engine.
+    engine: Option<(String, String)>,
 }
 
 impl Kept {
@@ -28,7 +32,7 @@ impl Kept {
         let folder = TempDir::new().unwrap();
         let dir = folder.path().join("sqlite");
         let settings = SqliteSettings { dir, ..SqliteSettings::default() };
-        Self::installed(Arc::new(SqliteStore::new(settings).unwrap()), folder).await
+        Self::installed(Arc::new(SqliteStore::new(settings).unwrap()), folder, None).await
     }
 
     pub async fn engine(tenancy: Tenancy) -> Self {
@@ -42,17 +46,31 @@ impl Kept {
             tenancy,
             ..ElasticSettings::default()
         };
-        Self::installed(Arc::new(ElasticStore::new(settings).unwrap()), TempDir::new().unwrap()).await
+        let engine = (settings.hosts[0].clone(), settings.prefix.clone());
+        Self::installed(Arc::new(ElasticStore::new(settings).unwrap()), TempDir::new().unwrap(), Some(engine)).await
     }
 
-    async fn installed(store: Arc<dyn Store>, folder: TempDir) -> Self {
+    async fn installed(store: Arc<dyn Store>, folder: TempDir, engine: Option<(String, String)>) -> Self {
         store.install().await.unwrap();
         let settings = PayloadSettings { dir: folder.path().join("payloads"), s3: None };
-        Self { store, payloads: Arc::new(PayloadStore::open(&settings).unwrap()), folder }
+        Self { store, payloads: Arc::new(PayloadStore::open(&settings).unwrap()), folder, engine }
+    }
+
+    /// Does something to the indices of a kind whose names end so, as the operator of the engine does.
+    pub async fn to_indices(&self, method: Method, ending: &str, action: &str, body: Value) {
+        let (url, prefix) = self.engine.as_ref().expect("an engine");
+        engine::call(url, method, &format!("/{prefix}-workflow-*{ending}/{action}"), body).await;
     }
 
     pub fn payload_folder(&self) -> std::path::PathBuf {
         self.folder.path().join("payloads")
+    }
+
+    /// Whether there are indices whose names end so.
+    pub async fn has_indices(&self, ending: &str) -> bool {
+        let (url, prefix) = self.engine.as_ref().expect("an engine");
+        let path = format!("/_cat/indices/{prefix}-workflow-*{ending}?h=index");
+        !engine::call(url, Method::GET, &path, Value::Null).await.trim().is_empty()
     }
 
     /// Stores records, each with its graph.

@@ -14,10 +14,10 @@ use difylog::store::{Erasure, Remains};
 use crate::retention::kept::{Kept, NOW};
 use crate::support::records::{app, at, ended, node, run, sha256, split, tenant};
 
-const HOUR: Duration = Duration::from_hours(1);
+pub const HOUR: Duration = Duration::from_hours(1);
 
 /// A full text in the payload store, last written so long ago.
-async fn put(kept: &Kept, tenant_id: TenantId, month: Month, text: &str, age: Duration) -> ContentHash {
+pub async fn put(kept: &Kept, tenant_id: TenantId, month: Month, text: &str, age: Duration) -> ContentHash {
     let hash = sha256(text);
     kept.payloads.put(tenant_id, month, hash, Arc::new(JsonText::from_clean(text))).await.unwrap();
     let path = kept.payload_folder().join(format!("{tenant_id}/{month}/{hash}.json.zst"));
@@ -25,19 +25,19 @@ async fn put(kept: &Kept, tenant_id: TenantId, month: Month, text: &str, age: Du
     hash
 }
 
-async fn has(kept: &Kept, tenant_id: TenantId, month: Month, hash: ContentHash) -> bool {
+pub async fn has(kept: &Kept, tenant_id: TenantId, month: Month, hash: ContentHash) -> bool {
     kept.payloads.has(tenant_id, month, hash).await.unwrap()
 }
 
 /// A run whose outputs were cut.
-fn cut_run(tenant_id: TenantId, created_at: &str, hash: ContentHash) -> Document {
+pub fn cut_run(tenant_id: TenantId, created_at: &str, hash: ContentHash) -> Document {
     let run = ended(run(tenant_id, app(), at(created_at)), 1_000_000);
     let (document, _) = split(Record::Run(Box::new(run)));
     let mark = Truncation { field: PayloadField::Outputs, original_bytes: 9_000_000, sha256: hash };
     Document { truncated: vec![mark], graph: None, ..document }
 }
 
-async fn write(kept: &Kept, documents: &[&Document]) -> Vec<Verdict> {
+pub async fn write(kept: &Kept, documents: &[&Document]) -> Vec<Verdict> {
     let actions: Vec<_> =
         documents.iter().map(|document| BulkAction::Document(Arc::new((*document).clone()))).collect();
     let verdicts = kept.store.apply(&actions).await.unwrap();

@@ -1,0 +1,64 @@
+//! What a request of a worker does that is under way while a month is retired.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use difylog::domain::{BulkAction, Record, TenantId, Verdict};
+use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
+use difylog::store::{BulkSink as _, Eraser as _, StoreAdmin as _, StoreOverview as _};
+
+use crate::contract::engine::settings;
+use crate::support::engine_proxy::{EngineProxy, Mode};
+use crate::support::records::{self, app, at, run, tenant};
+use crate::support::site::eventually;
+
+fn ended(tenant_id: TenantId, created_at: &str) -> Record {
+    Record::Run(Box::new(records::ended(run(tenant_id, app(), at(created_at)), 5)))
+}
+
+/// A store that is set up, and a worker over it whose requests can be held.
+struct Bench {
+    settings: ElasticSettings,
+    store: ElasticStore,
+    proxy: EngineProxy,
+    worker: Arc<ElasticStore>,
+}
+
+impl Bench {
+    async fn new(purpose: &str, tenancy: Tenancy) -> Self {
+        let settings = settings(purpose, tenancy);
+        let store = ElasticStore::new(settings.clone()).unwrap();
+        store.install().await.unwrap();
+        let proxy = EngineProxy::start(settings.hosts[0].clone()).await;
+        let hosts = vec![proxy.url.clone()];
+        let worker = Arc::new(ElasticStore::new(ElasticSettings { hosts, ..settings.clone() }).unwrap());
+        Self { settings, store, proxy, worker }
+    }
+
+    /// Writes by the worker, and does something else while its request is under way.
+    async fn while_written(&self, actions: Vec<BulkAction>, meanwhile: impl Future<Output = ()>) -> Vec<Verdict> {
+        self.proxy.set(Mode::Held);
+        let (held, writing) = (Arc::clone(&self.proxy.held), Arc::clone(&self.worker));
+        let before = held.load(Ordering::Relaxed);
+        let written = tokio::spawn(async move { writing.apply(&actions).await });
+        eventually(60, "the request is on its way", async || held.load(Ordering::Relaxed) > before).await;
+        meanwhile.await;
+        self.proxy.set(Mode::Pass);
+        written.await.unwrap().unwrap()
+    }
+}
+
+/// A request that hangs for as long as a retirement takes creates the index again: it drops what it wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_outlasts_a_months_retirement_brings_nothing_back() {
+    let bench = Bench::new("retiring", Tenancy::Dedicated).await;
+    let tenant = tenant();
+    let [first, late] = [10, 11].map(|hour| ended(tenant, &format!("2026-10-23T{hour}:00:00")));
+    bench.worker.apply(&records::actions(first.clone())).await.unwrap();
+    let retire = async {
+        assert_eq!(bench.store.retire_month(first.month(), None, at("2026-11-30T00:00:00")).await, Ok(Some(2)));
+    };
+    bench.while_written(records::actions(late), retire).await;
+    bench.store.refresh().await.unwrap();
+    assert_eq!(bench.store.counts().await.unwrap(), Vec::new(), "the month is back");
+}
