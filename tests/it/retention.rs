@@ -49,6 +49,7 @@ macro_rules! over_engine {
             crate::retention::kept::Kept::engine(difylog::store::elastic::Tenancy::$tenancy);
             closed::a_month_with_a_closed_index_is_left_until_it_is_opened,
             closed::what_is_closed_after_the_plan_stays,
+            closed::a_blocked_index_keeps_its_tombstones_and_hinders_nothing_else,
         );
     };
 }

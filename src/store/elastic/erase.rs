@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tracing::warn;
 
 use super::catalog::{LENIENT, list};
 use super::copies::PAGE;
@@ -48,6 +49,34 @@ struct Removal {
     revision: i64,
     /// Only while this is the stored revision.
     is_conditional: bool,
+}
+
+/// What the engine says of one removal.
+#[derive(Deserialize)]
+struct Outcome {
+    status: u16,
+    error: Option<Box<serde_json::value::RawValue>>,
+}
+
+impl Outcome {
+    fn words(&self) -> Words {
+        self.error.as_deref().map(Words::of).unwrap_or_default()
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.words().kind == "cluster_block_exception"
+    }
+
+    /// Returns the status, if it says that the document is gone, was not there, or is a newer one.
+    fn settled(self) -> Result<u16, StoreError> {
+        match self.status {
+            200..=299 | 404 | 409 => Ok(self.status),
+            status => {
+                let detail = format!("a record was not removed: HTTP {status}, {}", self.words().detail());
+                Err(StoreError::Unavailable(detail))
+            }
+        }
+    }
 }
 
 impl EngineEraser<'_> {
@@ -144,14 +173,14 @@ impl EngineEraser<'_> {
     /// Sends a bulk request; answers the status of each item. A document that is not there and a conflict are answers, all
     /// else is an error: a second call finishes.
     async fn bulk(&self, body: Vec<u8>, actions: usize) -> Result<Vec<u16>, StoreError> {
+        self.answers(body, actions).await?.into_iter().map(Outcome::settled).collect()
+    }
+
+    /// Sends a bulk request; answers what the engine says of each item.
+    async fn answers(&self, body: Vec<u8>, actions: usize) -> Result<Vec<Outcome>, StoreError> {
         #[derive(Deserialize)]
         struct Answered {
             items: Vec<BTreeMap<String, Outcome>>,
-        }
-        #[derive(Deserialize)]
-        struct Outcome {
-            status: u16,
-            error: Option<Box<serde_json::value::RawValue>>,
         }
         if actions == 0 {
             return Ok(Vec::new());
@@ -164,14 +193,7 @@ impl EngineEraser<'_> {
             let detail = format!("the answer has {} items for {actions} removals", outcomes.len());
             return Err(StoreError::Corrupt(detail));
         }
-        let status = |outcome: Outcome| match outcome.status {
-            200..=299 | 404 | 409 => Ok(outcome.status),
-            status => {
-                let words = outcome.error.as_deref().map(Words::of).unwrap_or_default();
-                Err(StoreError::Unavailable(format!("a record was not removed: HTTP {status}, {}", words.detail())))
-            }
-        };
-        outcomes.into_iter().map(status).collect()
+        Ok(outcomes)
     }
 
     async fn refresh(&self, expression: &str) -> Result<(), StoreError> {
@@ -219,19 +241,37 @@ impl EngineEraser<'_> {
         Ok(lifted)
     }
 
-    /// Removes tombstones older than an instant.
+    /// Removes tombstones older than an instant. Those of an index that is blocked for writing stay until the block is
+    /// lifted: they keep nobody out that matters by now.
     pub(super) async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
         let query = json!({ "range": { "erased_at": { "lt": before.to_string() } } });
-        self.delete_all(&self.names.everything(), &query).await
+        let mut blocked = BTreeSet::new();
+        let purged = self.delete_pages(&self.names.everything(), &query, Some(&mut blocked)).await?;
+        for index in blocked {
+            warn!(%index, "tombstones that are no longer needed stay, because the index is blocked for writing");
+        }
+        Ok(purged)
     }
 
     /// Deletes whatever a query finds, page by page.
     async fn delete_all(&self, expression: &str, query: &serde_json::Value) -> Result<u64, StoreError> {
+        self.delete_pages(expression, query, None).await
+    }
+
+    /// As [`Self::delete_all`]; with a place to note them, indices that are blocked for writing are passed over.
+    async fn delete_pages(
+        &self,
+        expression: &str,
+        query: &serde_json::Value,
+        mut blocked: Option<&mut BTreeSet<String>>,
+    ) -> Result<u64, StoreError> {
         let mut removed = 0;
         // Indices that only an alias makes ours are found under their own names.
         list(self.hosts, self.names, expression, &LENIENT).await?;
         loop {
             self.refresh(expression).await?;
+            let without = blocked.as_deref().map(|blocked| json!({ "terms": { "_index": blocked } }));
+            let query = json!({ "bool": { "filter": [query], "must_not": Vec::from_iter(without) } });
             let search =
                 json!({ "size": PAGE, "track_total_hits": false, "_source": false, "query": query, "sort": ["_doc"] });
             let path = format!("/{expression}/_search");
@@ -250,7 +290,15 @@ impl EngineEraser<'_> {
                 let version = (!is_graph).then_some(GREATEST);
                 Action::new(&hit.index, &hit.id, hit.routing.as_deref(), version).write("delete", &mut body);
             }
-            removed += self.bulk(body, found.len()).await?.iter().filter(|status| **status < 300).count() as u64;
+            let outcomes = self.answers(body, found.len()).await?;
+            for (hit, outcome) in found.iter().zip(outcomes) {
+                match (&mut blocked, outcome) {
+                    (Some(blocked), outcome) if outcome.is_blocked() => {
+                        blocked.insert(hit.index.clone());
+                    }
+                    (_, outcome) => removed += u64::from(outcome.settled()? < 300),
+                }
+            }
         }
     }
 }

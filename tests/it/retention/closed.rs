@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use difylog::domain::TenantId;
 use difylog::retention::{What, schedule};
+use difylog::store::{Erasure, Remains};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::retention::cases::family;
-use crate::retention::kept::Kept;
+use crate::retention::kept::{Kept, NOW};
 use crate::retention::texts::{HOUR, cut_run, has, put, write};
 use crate::support::records::{at, tenant};
 
@@ -87,4 +88,24 @@ pub async fn what_is_closed_after_the_plan_stays(kept: &Kept) {
     // No mark was left either: what is written is stored.
     let verdicts = kept.write(&family(usual, first)).await;
     assert!(verdicts.iter().all(|verdict| *verdict == difylog::domain::Verdict::Stored), "{verdicts:?}");
+}
+
+pub async fn a_blocked_index_keeps_its_tombstones_and_hinders_nothing_else(kept: &Kept) {
+    let (one, other) = (tenant(), tenant());
+    let (blocked, open) = (family(one, "2026-11-10T00:00:00Z"), family(other, "2026-10-10T00:00:00Z"));
+    kept.write(&[blocked.clone(), open.clone()].concat()).await;
+    let erasures: Vec<_> = [&blocked[0], &open[0]].map(|record| Erasure { key: record.key(), revision: None }).to_vec();
+    kept.store.erase(&erasures, Remains::Tombstone(at("2026-09-01T00:00:00Z"))).await.unwrap();
+    let ending = ending(kept, one, "2026.11").await;
+    let block = |on: bool| json!({ "index.blocks.write": on });
+    kept.to_indices(Method::PUT, &ending, "_settings", block(true)).await;
+    let retention = kept.retention_at(NOW, 365, &[]);
+    let day = Duration::from_hours(24);
+    assert_eq!(schedule::tick(&retention, day).await.unwrap(), Some(0));
+    assert_eq!(schedule::tick(&retention, day).await.unwrap(), None, "the run came to its end");
+    // A purged tombstone lets its record return.
+    kept.write(&open[..1]).await;
+    assert!(kept.holds(&open[0]).await);
+    kept.to_indices(Method::PUT, &ending, "_settings", block(false)).await;
+    assert_eq!(kept.store.purge_tombstones(at(NOW)).await.unwrap(), 1);
 }
