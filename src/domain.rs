@@ -17,6 +17,7 @@ pub mod record;
 pub mod revision;
 pub mod run;
 pub mod schema;
+pub mod tenants;
 pub mod time;
 pub mod verdict;
 
@@ -32,5 +33,6 @@ pub use printable::{printable, printable_block, printable_json, printable_lines}
 pub use record::{Kind, Record};
 pub use revision::{Precedence, Revision};
 pub use run::{RunStatus, WorkflowRun};
+pub use tenants::TenantSet;
 pub use time::{Month, Timestamp};
 pub use verdict::{Disposition, FaultKind, Refusal, RefusalClass, RetryCause, SinkFault, Verdict};

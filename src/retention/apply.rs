@@ -1,13 +1,13 @@
 //! The plan carried out: whole months dropped, the rest erased in throttled batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tracing::info;
 
-use super::{LEASE, Retention, RetentionError, RetentionPlan, RetentionStep, What, pass_over};
+use super::{LEASE, Retention, RetentionError, RetentionPlan, RetentionStep, What, pass_over, plan};
 use crate::domain::document::ContentHash;
-use crate::domain::{Document, Kind, TenantId};
+use crate::domain::{Document, Kind, Month, TenantId, TenantSet};
 use crate::rate::RateLimit;
 use crate::store::lease::Lease;
 use crate::store::payload::Younger;
@@ -77,22 +77,10 @@ impl Retention {
     }
 
     async fn step(&self, step: &RetentionStep, lease: &mut Lease) -> Result<StepReport, RetentionError> {
-        let now = (self.clock)();
         let mut report = StepReport { step: step.clone(), removed: BTreeMap::new(), payloads: 0 };
         match &step.what {
-            What::Month => {
-                self.store.retire_month(step.month, None, now).await?;
-                report.removed.clone_from(&step.records);
-                report.payloads = self.payloads.drop_month(step.month).await?;
-            }
-            What::Tenant(tenant) => {
-                if self.store.retire_month(step.month, Some(*tenant), now).await?.is_some() {
-                    report.removed.clone_from(&step.records);
-                } else {
-                    self.erase(step, lease, &mut report).await?;
-                }
-                report.payloads += self.payloads.drop_tenant_month(*tenant, step.month).await?;
-            }
+            What::Month => self.drop_month(step.month, lease, &mut report).await?,
+            What::Tenant(tenant) => self.drop_tenant(*tenant, step, lease, &mut report).await?,
             What::Before { .. } => self.erase(step, lease, &mut report).await?,
             What::Texts { tenant, .. } => {
                 let removed = self.sweep_texts(*tenant, step.month, true).await?;
@@ -100,6 +88,48 @@ impl Retention {
             }
         }
         Ok(report)
+    }
+
+    /// Removes all of a month whose days are over, at once if it is all there is. Somebody else may have come since the plan
+    /// was made: what each has is counted once more.
+    async fn drop_month(&self, month: Month, lease: &mut Lease, report: &mut StepReport) -> Result<(), RetentionError> {
+        let now = (self.clock)();
+        let past = self.settings.past(month, now);
+        let counts = self.tenants_of(month).await?;
+        if counts.iter().all(|count| past.contains(count.tenant_id))
+            && self.store.retire_month(month, &past, now).await?.is_some()
+        {
+            report.removed = plan::sum(&counts);
+            for tenant in self.payloads.tenants().await?.into_iter().filter(|tenant| past.contains(*tenant)) {
+                report.payloads += self.payloads.drop_tenant_month(tenant, month).await?;
+            }
+            return Ok(());
+        }
+        let due: BTreeSet<TenantId> =
+            counts.iter().map(|count| count.tenant_id).filter(|tenant| past.contains(*tenant)).collect();
+        for tenant in due {
+            self.drop_tenant(tenant, &RetentionStep::of_tenant(month, tenant, &counts), lease, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes all that a tenant has in the month of a step.
+    async fn drop_tenant(
+        &self,
+        tenant: TenantId,
+        step: &RetentionStep,
+        lease: &mut Lease,
+        report: &mut StepReport,
+    ) -> Result<(), RetentionError> {
+        if self.store.retire_month(step.month, &TenantSet::one(tenant), (self.clock)()).await?.is_some() {
+            for (kind, records) in &step.records {
+                *report.removed.entry(*kind).or_default() += records;
+            }
+        } else {
+            self.erase(step, lease, report).await?;
+        }
+        report.payloads += self.payloads.drop_tenant_month(tenant, step.month).await?;
+        Ok(())
     }
 
     /// Erases record by record, at most `retention.rate` a second.

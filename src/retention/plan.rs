@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::RetentionSettings;
 use crate::domain::query::TenantCount;
-use crate::domain::{Kind, Month, TenantId, Timestamp};
+use crate::domain::{Kind, Month, TenantId, TenantSet, Timestamp};
 
 /// Everything that is due at an instant, oldest month first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub struct RetentionStep {
 /// How much of a month goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// All of it, with graphs and payloads: its indices or its file are dropped.
+    /// All of it, with graphs and payloads: its indices or its file are dropped. Nobody had anything in it whose days are not
+    /// over; what such a tenant writes since stays.
     Month,
     /// Everything of one tenant; others keep theirs.
     Tenant(TenantId),
@@ -47,6 +48,12 @@ pub struct MonthContent {
 }
 
 impl RetentionStep {
+    /// Returns the step that removes all that one of a month's tenants has in it.
+    pub(super) fn of_tenant(month: Month, tenant: TenantId, counts: &[TenantCount]) -> Self {
+        let own = counts.iter().filter(|count| count.tenant_id == tenant);
+        Self { month, what: What::Tenant(tenant), records: sum(own) }
+    }
+
     /// Records of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -73,21 +80,24 @@ impl RetentionPlan {
 pub fn steps(content: &MonthContent, settings: &RetentionSettings, now: Timestamp) -> Vec<RetentionStep> {
     let month = content.month;
     let tenants: BTreeSet<TenantId> = content.counts.iter().map(|count| count.tenant_id).collect();
-    let is_past = |cutoff: Option<Timestamp>| cutoff.is_some_and(|cutoff| month.end() <= cutoff);
+    let past = settings.past(month, now);
     // A month that holds graphs only belongs to no record any more: the default decides.
-    let all_past = tenants.iter().all(|tenant| is_past(settings.cutoff(*tenant, now)))
-        && (!tenants.is_empty() || is_past(settings.default_cutoff(now)));
+    let all_past = if tenants.is_empty() {
+        matches!(past, TenantSet::AllBut(_))
+    } else {
+        tenants.iter().all(|tenant| past.contains(*tenant))
+    };
     if all_past {
         return vec![RetentionStep { month, what: What::Month, records: sum(&content.counts) }];
     }
     let mut steps = Vec::new();
     let mut partial: BTreeMap<Timestamp, Vec<TenantId>> = BTreeMap::new();
     for tenant in &tenants {
-        let cutoff = settings.cutoff(*tenant, now);
-        if is_past(cutoff) {
-            let own: Vec<_> = content.counts.iter().filter(|count| count.tenant_id == *tenant).cloned().collect();
-            steps.push(RetentionStep { month, what: What::Tenant(*tenant), records: sum(&own) });
-        } else if let Some(until) = cutoff.filter(|until| month.start() < *until && !settings.whole_months) {
+        if past.contains(*tenant) {
+            steps.push(RetentionStep::of_tenant(month, *tenant, &content.counts));
+        } else if let Some(until) =
+            settings.cutoff(*tenant, now).filter(|until| month.start() < *until && !settings.whole_months)
+        {
             partial.entry(until).or_default().push(*tenant);
         }
     }
@@ -99,7 +109,8 @@ pub fn steps(content: &MonthContent, settings: &RetentionSettings, now: Timestam
     steps
 }
 
-fn sum(counts: &[TenantCount]) -> BTreeMap<Kind, u64> {
+/// Adds counts up, kind by kind.
+pub(super) fn sum<'c>(counts: impl IntoIterator<Item = &'c TenantCount>) -> BTreeMap<Kind, u64> {
     let mut records = BTreeMap::new();
     for count in counts {
         *records.entry(count.kind).or_default() += count.documents;

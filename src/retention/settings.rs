@@ -1,12 +1,12 @@
 //! How long records are kept, and the guards against typing errors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::domain::{TenantId, Timestamp};
+use crate::domain::{Month, TenantId, TenantSet, Timestamp};
 use crate::store::payload::REWRITE_AFTER;
 
 /// Settings of retention.
@@ -74,10 +74,14 @@ impl RetentionSettings {
         Self::cutoff_after(days, now)
     }
 
-    /// Returns the first instant that tenants without days of their own keep.
+    /// Returns the tenants of whom all that was created in a month is past its days.
     #[must_use]
-    pub fn default_cutoff(&self, now: Timestamp) -> Option<Timestamp> {
-        Self::cutoff_after(self.days, now)
+    pub fn past(&self, month: Month, now: Timestamp) -> TenantSet {
+        let is_past = |days: u32| Self::cutoff_after(days, now).is_some_and(|cutoff| month.end() <= cutoff);
+        let default = is_past(self.days);
+        let others = self.tenants.iter().filter(|(_, days)| is_past(**days) != default);
+        let others: BTreeSet<TenantId> = others.map(|(tenant, _)| *tenant).collect();
+        if default { TenantSet::AllBut(others) } else { TenantSet::Only(others) }
     }
 
     /// Returns the latest cutoff of any tenant: nothing later is ever removed.

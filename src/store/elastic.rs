@@ -18,6 +18,7 @@ mod indices;
 mod names;
 mod queries;
 mod reason;
+mod retire;
 mod retired;
 mod rivals;
 mod rows;
@@ -44,7 +45,7 @@ use self::catalog::Catalog;
 use self::erase::EngineEraser;
 use self::hosts::Hosts;
 use self::indices::Indices;
-use self::names::{IndexNames, IndexPlace};
+use self::names::IndexNames;
 use self::retired::RetiredMonths;
 use self::search::EngineReader;
 pub use self::settings::{ElasticSettings, InvalidSetting, SearchedTexts, Secret, Tenancy};
@@ -57,7 +58,7 @@ use super::{
 };
 use crate::domain::query::{MonthCount, MonthSize};
 use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Month, SinkFault, TenantId, Timestamp, Verdict};
+use crate::domain::{BulkAction, Month, SinkFault, TenantId, TenantSet, Timestamp, Verdict};
 
 /// A cluster as a store.
 pub struct ElasticStore {
@@ -165,7 +166,7 @@ impl StoreAdmin for ElasticStore {
     }
 
     async fn drop_month(&self, month: Month) -> Result<usize, StoreError> {
-        let dropped = self.admin().drop_places(month, None).await?;
+        let dropped = self.admin().drop_places(|place| place.month == month).await?;
         self.catalog.forget();
         for place in &dropped {
             self.indices.forget(*place);
@@ -221,26 +222,8 @@ impl store::Eraser for ElasticStore {
         Ok(marks + self.eraser().purge(before).await?)
     }
 
-    async fn retire_month(
-        &self,
-        month: Month,
-        tenant_id: Option<TenantId>,
-        at: Timestamp,
-    ) -> Result<Option<usize>, StoreError> {
-        let is_meant = |place: IndexPlace| tenant_id.is_none() || place.tenant.is_none() || place.tenant == tenant_id;
-        let shares = match tenant_id {
-            Some(tenant_id) => self.admin().shares(month, tenant_id).await?,
-            None => false,
-        };
-        catalog::ensure_open(&self.hosts, &self.names, month, is_meant).await?;
-        if shares {
-            return Ok(None);
-        }
-        retired::mark(&self.state_index(), month, tenant_id, at).await?;
-        self.retired.forget();
-        tokio::time::sleep(retired::SETTLED).await;
-        catalog::ensure_open(&self.hosts, &self.names, month, is_meant).await?;
-        let dropped = self.admin().drop_places(month, tenant_id).await?;
+    async fn retire_month(&self, month: Month, past: &TenantSet, at: Timestamp) -> Result<Option<usize>, StoreError> {
+        let Some(dropped) = self.admin().retire(&self.retired, month, past, at).await? else { return Ok(None) };
         self.catalog.forget();
         for place in &dropped {
             self.indices.forget(*place);

@@ -8,7 +8,7 @@ use super::error::StoreError;
 use super::reader::LogReader;
 use crate::domain::query::{MonthCount, MonthSize};
 use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Month, Revision, SinkFault, TenantId, Timestamp, Verdict};
+use crate::domain::{BulkAction, Month, Revision, SinkFault, TenantId, TenantSet, Timestamp, Verdict};
 
 /// The write port.
 #[async_trait]
@@ -177,16 +177,17 @@ pub trait Eraser: Send + Sync {
         Err(StoreError::Unsupported(Capability::Erasure))
     }
 
-    /// Drops a month as [`StoreAdmin::drop_month`], and from `at` on answers `Superseded` to writes into it, so that late
-    /// events do not bring it back, until the mark is purged. `tenant_id`: only that tenant's own indices, where it has
-    /// such; `Ok(None)` if the tenant shares its files with others (then its records are erased one by one).
+    /// Drops what a month holds of some tenants, and from `at` on answers `Superseded` to their writes into it, so that late
+    /// events do not bring it back, until the mark is purged. Whole indices or files go, and only those in which nobody else
+    /// has anything; others can write into the month as before. `Ok(None)`: these tenants share files with others, and
+    /// nothing was dropped (then their records are erased one by one).
     ///
     /// # Errors
     /// [`StoreError`]; a second call continues.
     async fn retire_month(
         &self,
         _month: Month,
-        _tenant_id: Option<TenantId>,
+        _past: &TenantSet,
         _at: Timestamp,
     ) -> Result<Option<usize>, StoreError> {
         Err(StoreError::Unsupported(Capability::Erasure))

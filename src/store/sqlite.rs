@@ -76,7 +76,7 @@ use self::write::WriteRequest;
 use self::writer::{Command, WriterHandle};
 use super::{BulkSink, Eraser, Erasure, Remains, StateStore, StateVersion, StoreAdmin, StoreError};
 use crate::domain::record::RecordKey;
-use crate::domain::{BulkAction, Month, SinkFault, TenantId, Timestamp, Verdict};
+use crate::domain::{BulkAction, Month, SinkFault, TenantId, TenantSet, Timestamp, Verdict};
 use crate::telemetry::how_it_ended;
 
 /// Below this many bytes of text, making rows takes less time than handing them to another thread.
@@ -235,18 +235,10 @@ impl Eraser for SqliteStore {
         Ok(self.writer.ask(|answer| Command::PurgeTombstones(before, answer)).await??)
     }
 
-    /// A month's file holds all tenants: one of them has nothing of its own to drop.
-    async fn retire_month(
-        &self,
-        month: Month,
-        tenant_id: Option<TenantId>,
-        at: Timestamp,
-    ) -> Result<Option<usize>, StoreError> {
-        if tenant_id.is_some() {
-            return Ok(None);
-        }
-        let found = self.writer.ask(|answer| Command::RetireMonth(month, at, answer)).await??;
-        Ok(Some(usize::from(found)))
+    async fn retire_month(&self, month: Month, past: &TenantSet, at: Timestamp) -> Result<Option<usize>, StoreError> {
+        let past = past.clone();
+        let found = self.writer.ask(|answer| Command::RetireMonth(month, past, at, answer)).await??;
+        Ok(found.map(usize::from))
     }
 }
 

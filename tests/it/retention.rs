@@ -3,6 +3,7 @@
 mod cases;
 mod closed;
 mod kept;
+mod spared;
 mod texts;
 
 /// Every case, over the site that the expression makes.
@@ -26,6 +27,9 @@ macro_rules! over {
             cases::one_process_at_a_time,
             cases::payloads_go_with_their_month,
             cases::a_worker_removes_once_per_interval,
+            spared::who_is_not_past_its_days_can_write_into_a_dropped_month,
+            spared::a_default_without_days_spares_whoever_comes,
+            spared::what_came_after_the_plan_stays,
             texts::a_deleted_record_takes_its_full_texts_along,
             texts::deleted_nodes_take_their_full_texts_of_every_month_along,
             texts::a_part_of_a_month_takes_its_full_texts_along,

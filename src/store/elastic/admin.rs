@@ -1,11 +1,11 @@
-//! Setting up, checking, counting and dropping: the calls that cross tenants. It writes no documents.
+//! Setting up, checking and counting: the calls that cross tenants. It writes no documents.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::catalog::{Catalog, LENIENT, list, list_indices};
+use super::catalog::{Catalog, LENIENT, list};
 use super::flavour::Flavour;
 use super::hosts::{EngineAnswer, EngineRequest, Hosts, Method};
 use super::indices::mapping_versions;
@@ -17,14 +17,11 @@ use super::settings::ElasticSettings;
 use super::state;
 use super::templates::{self, VERSION};
 use crate::domain::query::MonthCount;
-use crate::domain::{FaultKind, Month, SinkFault, TenantId};
+use crate::domain::{FaultKind, Month, SinkFault};
 use crate::store::StoreError;
 
 /// What an engine says of an index that is there already.
 const ALREADY_EXISTS: &str = "resource_already_exists_exception";
-
-/// Index names in one request: they go into the URL, which the engines bound at 4,096 bytes.
-const NAMES_PER_REQUEST: usize = 30;
 
 /// What administration needs of the store.
 pub(super) struct Admin<'a> {
@@ -144,60 +141,6 @@ impl Admin<'_> {
         }
     }
 
-    /// Returns whether documents of a tenant and month lie in indices that it shares with others.
-    pub(super) async fn shares(&self, month: Month, tenant: TenantId) -> Result<bool, StoreError> {
-        #[derive(Deserialize)]
-        struct Counted {
-            count: u64,
-        }
-        let query = json!({ "query": { "term": { "tenant_id": tenant.to_string() } } });
-        for family in Family::ALL {
-            let path = format!("/{}/_count", self.names.index(IndexPlace { family, tenant: None, month }));
-            let answer = self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT).json(&query)).await?;
-            let counted: Counted = answer.json()?;
-            if counted.count > 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Drops a month, or one tenant's own indices of it.
-    pub(super) async fn drop_places(
-        &self,
-        month: Month,
-        tenant: Option<TenantId>,
-    ) -> Result<Vec<IndexPlace>, StoreError> {
-        // Closed ones too: they are of the month as well. Only names that parse are deleted, each by its full name.
-        let everywhere = [("expand_wildcards", "open,closed"), ("allow_no_indices", "true")];
-        let listed = list_indices(self.hosts, self.names, &self.names.everything(), &everywhere).await?;
-        let is_meant = |place: IndexPlace| place.month == month && (tenant.is_none() || place.tenant == tenant);
-        let (mut places, mut indices) = (Vec::new(), BTreeSet::new());
-        for found in listed.iter().filter(|found| is_meant(found.place)) {
-            let holds_more = found.has_other_aliases
-                || listed.iter().any(|other| other.index == found.index && !is_meant(other.place));
-            if found.index != self.names.index(found.place) && holds_more {
-                return Err(StoreError::Unavailable(format!(
-                    "{} is an alias of the index {}, which has other names too: remove the alias, or delete the index, by hand",
-                    self.names.index(found.place),
-                    found.index
-                )));
-            }
-            places.push(found.place);
-            indices.insert(found.index.as_str());
-        }
-        places.dedup();
-        for chunk in indices.into_iter().collect::<Vec<_>>().chunks(NAMES_PER_REQUEST) {
-            let path = format!("/{}", chunk.join(","));
-            let request = EngineRequest::new(Method::Delete, &path).query(&[("ignore_unavailable", "true")]);
-            let answer = self.hosts.send(&request).await?;
-            if answer.status != 404 {
-                answer.success()?;
-            }
-        }
-        Ok(places)
-    }
-
     pub(super) async fn counts(&self) -> Result<Vec<MonthCount>, StoreError> {
         #[derive(Deserialize)]
         struct Row {
@@ -263,7 +206,7 @@ impl Admin<'_> {
 
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
         let path = format!("/{}/_refresh", self.names.everything());
-        Ok(self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.success()?)
+        Ok(self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.of_all_shards()?)
     }
 
     async fn has_state_index(&self) -> Result<bool, SinkFault> {

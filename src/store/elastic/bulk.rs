@@ -17,7 +17,7 @@ use super::retired::RetiredMonths;
 use super::settings::SearchedTexts;
 use super::state::StateAccess;
 use super::verdicts::{self, Judgement};
-use super::{folded, rows};
+use super::{erase, folded, rows};
 use crate::domain::{BulkAction, FaultKind, Refusal, RefusalClass, RetryCause, SinkFault, Verdict};
 
 /// What the answer is cut down to: nothing of it but the statuses and the words about errors is read.
@@ -163,7 +163,8 @@ impl EngineWriter<'_> {
         Ok(found.docs.into_iter().map(|doc| doc.found).collect())
     }
 
-    /// Drops what a long request wrote into months that were retired while it ran: the engine created the index again.
+    /// Removes what a long request wrote into months that were retired while it ran: the engine created the index again. An
+    /// index in which others have documents stays, and loses only what this request wrote.
     async fn drop_retired(
         &self,
         actions: &[BulkAction],
@@ -173,8 +174,15 @@ impl EngineWriter<'_> {
         self.retired.forget();
         let marks = self.retired.marks(state).await?;
         let is_retired = |action: &&BulkAction| !was_late(action) && marks.cover(action.month(), action.tenant_id());
-        let places: BTreeSet<IndexPlace> =
-            actions.iter().filter(is_retired).map(|action| self.names.place_of(action)).collect();
+        let is_of_others = |action: &BulkAction| {
+            self.names.place_of(action).tenant.is_none() && !marks.cover_everybody(action.month())
+        };
+        let (beside, alone): (Vec<_>, Vec<_>) =
+            actions.iter().filter(is_retired).partition(|action| is_of_others(action));
+        for beside in beside.chunks(AT_ONCE) {
+            erase::remove_written(self.hosts, self.names, beside).await?;
+        }
+        let places: BTreeSet<IndexPlace> = alone.into_iter().map(|action| self.names.place_of(action)).collect();
         for place in places {
             let path = format!("/{}", self.names.index(place));
             let request = EngineRequest::new(Method::Delete, &path).query(&[("ignore_unavailable", "true")]);

@@ -15,12 +15,12 @@ use super::catalog::{LENIENT, list};
 use super::copies::PAGE;
 use super::hit::{Hit, hits};
 use super::hosts::{EngineRequest, Hosts, Method};
-use super::names::{Family, IndexNames};
+use super::names::{self, Family, IndexNames};
 use super::reason::Words;
 use super::rows;
 use super::search::{EngineReader, LENIENT_COUNT};
 use crate::domain::record::RecordKey;
-use crate::domain::{Kind, Month, TenantId, Timestamp};
+use crate::domain::{BulkAction, FaultKind, Kind, Month, SinkFault, TenantId, Timestamp};
 use crate::store::{Erasure, Remains, StoreError};
 
 /// The version of a tombstone: no revision is greater.
@@ -67,15 +67,18 @@ impl Outcome {
         self.words().kind == "cluster_block_exception"
     }
 
-    /// Returns the status, if it says that the document is gone, was not there, or is a newer one.
+    /// Returns whether the document is gone, was not there, or is a newer one.
+    const fn is_settled(&self) -> bool {
+        matches!(self.status, 200..=299 | 404 | 409)
+    }
+
+    fn detail(&self) -> String {
+        format!("a record was not removed: HTTP {}, {}", self.status, self.words().detail())
+    }
+
+    /// Returns the status of what is settled.
     fn settled(self) -> Result<u16, StoreError> {
-        match self.status {
-            200..=299 | 404 | 409 => Ok(self.status),
-            status => {
-                let detail = format!("a record was not removed: HTTP {status}, {}", self.words().detail());
-                Err(StoreError::Unavailable(detail))
-            }
-        }
+        if self.is_settled() { Ok(self.status) } else { Err(StoreError::Unavailable(self.detail())) }
     }
 }
 
@@ -173,32 +176,12 @@ impl EngineEraser<'_> {
     /// Sends a bulk request; answers the status of each item. A document that is not there and a conflict are answers, all
     /// else is an error: a second call finishes.
     async fn bulk(&self, body: Vec<u8>, actions: usize) -> Result<Vec<u16>, StoreError> {
-        self.answers(body, actions).await?.into_iter().map(Outcome::settled).collect()
-    }
-
-    /// Sends a bulk request; answers what the engine says of each item.
-    async fn answers(&self, body: Vec<u8>, actions: usize) -> Result<Vec<Outcome>, StoreError> {
-        #[derive(Deserialize)]
-        struct Answered {
-            items: Vec<BTreeMap<String, Outcome>>,
-        }
-        if actions == 0 {
-            return Ok(Vec::new());
-        }
-        let query = [("filter_path", "items.*.status,items.*.error.type,items.*.error.reason")];
-        let answer = self.hosts.send(&EngineRequest::new(Method::Post, "/_bulk").query(&query).lines(body)).await?;
-        let answered: Answered = answer.json()?;
-        let outcomes: Vec<Outcome> = answered.items.into_iter().flat_map(BTreeMap::into_values).collect();
-        if outcomes.len() != actions {
-            let detail = format!("the answer has {} items for {actions} removals", outcomes.len());
-            return Err(StoreError::Corrupt(detail));
-        }
-        Ok(outcomes)
+        outcomes(self.hosts, body, actions).await?.into_iter().map(Outcome::settled).collect()
     }
 
     async fn refresh(&self, expression: &str) -> Result<(), StoreError> {
         let path = format!("/{expression}/_refresh");
-        Ok(self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.success()?)
+        Ok(self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.of_all_shards()?)
     }
 
     /// Waits until the engine has forgotten the versions of what was deleted: until then the same could not be written
@@ -290,7 +273,7 @@ impl EngineEraser<'_> {
                 let version = (!is_graph).then_some(GREATEST);
                 Action::new(&hit.index, &hit.id, hit.routing.as_deref(), version).write("delete", &mut body);
             }
-            let outcomes = self.answers(body, found.len()).await?;
+            let outcomes = outcomes(self.hosts, body, found.len()).await?;
             for (hit, outcome) in found.iter().zip(outcomes) {
                 match (&mut blocked, outcome) {
                     (Some(blocked), outcome) if outcome.is_blocked() => {
@@ -301,6 +284,48 @@ impl EngineEraser<'_> {
             }
         }
     }
+}
+
+/// Removes what actions have written, document by document. What is newer stays: whoever wrote that has to look at it.
+pub(super) async fn remove_written(
+    hosts: &Hosts,
+    names: &IndexNames,
+    actions: &[&BulkAction],
+) -> Result<(), SinkFault> {
+    let mut body = Vec::new();
+    for action in actions {
+        let place = names.place_of(action);
+        let (id, version) = match action {
+            BulkAction::Document(document) => {
+                (names::record_id(place, document.key()), Some(document.revision.value()))
+            }
+            BulkAction::Graph(graph) => (names::graph_id(place, graph.tenant_id, graph.hash), None),
+        };
+        let routing = place.tenant.is_none().then(|| action.tenant_id().to_string());
+        Action::new(&names.index(place), &id, routing.as_deref(), version).write("delete", &mut body);
+    }
+    let left = outcomes(hosts, body, actions.len()).await?.into_iter().find(|outcome| !outcome.is_settled());
+    left.map_or(Ok(()), |outcome| Err(SinkFault::new(FaultKind::Overloaded, outcome.detail())))
+}
+
+/// Sends a bulk request; answers what the engine says of each item.
+async fn outcomes(hosts: &Hosts, body: Vec<u8>, actions: usize) -> Result<Vec<Outcome>, SinkFault> {
+    #[derive(Deserialize)]
+    struct Answered {
+        items: Vec<BTreeMap<String, Outcome>>,
+    }
+    if actions == 0 {
+        return Ok(Vec::new());
+    }
+    let query = [("filter_path", "items.*.status,items.*.error.type,items.*.error.reason")];
+    let answer = hosts.send(&EngineRequest::new(Method::Post, "/_bulk").query(&query).lines(body)).await?;
+    let answered: Answered = answer.json()?;
+    let outcomes: Vec<Outcome> = answered.items.into_iter().flat_map(BTreeMap::into_values).collect();
+    if outcomes.len() != actions {
+        let detail = format!("the answer has {} items for {actions} removals", outcomes.len());
+        return Err(SinkFault::new(FaultKind::Malformed, detail));
+    }
+    Ok(outcomes)
 }
 
 impl Removal {

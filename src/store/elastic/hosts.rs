@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -114,6 +115,27 @@ impl EngineAnswer {
         let mut fault = SinkFault::new(kind, format!("HTTP {} to {shown}: {}", self.status, words.detail()));
         fault.retry_after = self.retry_after;
         Err(fault)
+    }
+
+    /// As [`Self::success`]; a fault as well if some shards did not take part, which the engines call a success.
+    pub(super) fn of_all_shards(&self) -> Result<(), SinkFault> {
+        #[derive(Deserialize)]
+        struct Answered {
+            #[serde(rename = "_shards", default)]
+            shards: Shards,
+        }
+        #[derive(Default, Deserialize)]
+        struct Shards {
+            #[serde(default)]
+            failed: u64,
+        }
+        match self.json::<Answered>()?.shards.failed {
+            0 => Ok(()),
+            failed => {
+                let shown: String = self.target.chars().take(SHOWN_PATH).collect();
+                Err(SinkFault::new(FaultKind::Overloaded, format!("{failed} shards did not take part in {shown}")))
+            }
+        }
     }
 
     /// Returns whether no engine can have said this: a gateway's page, or another server's.

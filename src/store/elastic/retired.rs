@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::rows::AsText;
 use super::state::StateAccess;
-use crate::domain::{FaultKind, Month, SinkFault, TenantId, Timestamp};
+use crate::domain::{FaultKind, Month, SinkFault, TenantId, TenantSet, Timestamp};
 use crate::store::StoreError;
 
 /// How old a writer's knowledge may be.
@@ -26,18 +26,23 @@ const KEY: &str = "retired-months";
 const ATTEMPTS: usize = 10;
 
 /// One mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     month: AsText<Month>,
     /// `None`: the month of all tenants.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant_id: Option<AsText<TenantId>>,
+    /// Those of all tenants that it does not hold for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    but: Vec<AsText<TenantId>>,
     at: AsText<Timestamp>,
 }
 
 impl Mark {
     fn covers(&self, month: Month, tenant_id: TenantId) -> bool {
-        self.month.0 == month && self.tenant_id.is_none_or(|own| own.0 == tenant_id)
+        self.month.0 == month
+            && self.tenant_id.is_none_or(|own| own.0 == tenant_id)
+            && !self.but.iter().any(|spared| spared.0 == tenant_id)
     }
 }
 
@@ -58,6 +63,11 @@ impl Marks {
     /// Returns whether a tenant's documents of a month must not be written any more.
     pub(super) fn cover(&self, month: Month, tenant_id: TenantId) -> bool {
         self.0.iter().any(|mark| mark.covers(month, tenant_id))
+    }
+
+    /// Returns whether nobody's documents of a month may be written any more.
+    pub(super) fn cover_everybody(&self, month: Month) -> bool {
+        self.0.iter().any(|mark| mark.month.0 == month && mark.tenant_id.is_none() && mark.but.is_empty())
     }
 }
 
@@ -89,17 +99,26 @@ impl RetiredMonths {
     }
 }
 
-/// Marks a month, or one tenant's part of it.
+/// Marks a month for some tenants.
 pub(super) async fn mark(
     state: &StateAccess<'_>,
     month: Month,
-    tenant_id: Option<TenantId>,
+    past: &TenantSet,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let new = Mark { month: AsText(month), tenant_id: tenant_id.map(AsText), at: AsText(at) };
+    let mark = |tenant_id: Option<TenantId>, but: Vec<AsText<TenantId>>| Mark {
+        month: AsText(month),
+        tenant_id: tenant_id.map(AsText),
+        but,
+        at: AsText(at),
+    };
+    let new: Vec<Mark> = match past {
+        TenantSet::AllBut(others) => vec![mark(None, others.iter().copied().map(AsText).collect())],
+        TenantSet::Only(tenants) => tenants.iter().map(|tenant| mark(Some(*tenant), Vec::new())).collect(),
+    };
     change(state, |marks| {
-        marks.retain(|mark| (mark.month, mark.tenant_id) != (new.month, new.tenant_id));
-        marks.push(new);
+        marks.retain(|mark| !new.iter().any(|new| (mark.month, mark.tenant_id) == (new.month, new.tenant_id)));
+        marks.extend(new.iter().cloned());
     })
     .await
     .map(|_| ())
@@ -131,4 +150,27 @@ async fn change(state: &StateAccess<'_>, change: impl Fn(&mut Vec<Mark>)) -> Res
 fn read(value: &Value) -> Result<Vec<Mark>, SinkFault> {
     Vec::deserialize(value)
         .map_err(|_| SinkFault::new(FaultKind::Malformed, format!("state {KEY} is not what difylog writes")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn marks_of_every_version_hold_for_those_that_they_name() {
+        let [one, other] = ["669dd85a-0949-4cda-99c9-4984b192aea0", "00000000-0000-0000-0000-000000000001"];
+        let at = "2026-11-25T00:00:00Z";
+        let held = |mark: Value| -> (bool, bool, bool) {
+            let marks = Marks(read(&json!([mark])).unwrap());
+            let month = "2026-01".parse().unwrap();
+            let cover = |tenant: &str| marks.cover(month, tenant.parse().unwrap());
+            (cover(one), cover(other), marks.cover_everybody(month))
+        };
+        assert_eq!(held(json!({ "month": "2026-01", "at": at })), (true, true, true));
+        assert_eq!(held(json!({ "month": "2026-02", "at": at })), (false, false, false));
+        assert_eq!(held(json!({ "month": "2026-01", "tenant_id": one, "at": at })), (true, false, false));
+        assert_eq!(held(json!({ "month": "2026-01", "but": [one], "at": at })), (false, true, false));
+    }
 }

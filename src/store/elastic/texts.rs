@@ -148,7 +148,7 @@ impl EngineReader<'_> {
     /// Makes what was written visible to searches of some indices.
     async fn refresh_some(&self, expression: &str) -> Result<(), SinkFault> {
         let path = format!("/{expression}/_refresh");
-        self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.success()
+        self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.of_all_shards()
     }
 }
 

@@ -1,15 +1,15 @@
 //! Removal of records from all months. It runs on the writer's thread, so that nothing is written between the look at a
 //! record's copies and their removal.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, OptionalExtension as _, Transaction};
 
 use super::fault::SqliteFault;
 use super::files::WriteFiles;
-use super::newest;
 use super::question::SqliteQuestion;
 use super::tables;
+use super::{decode, newest};
 use crate::domain::record::RecordKey;
-use crate::domain::{Month, TenantId, Timestamp};
+use crate::domain::{Month, TenantId, TenantSet, Timestamp};
 use crate::store::{Erasure, Remains};
 
 /// One copy of a record to remove.
@@ -98,6 +98,25 @@ pub fn erased_at(question: &SqliteQuestion, erasures: &[Erasure], at: Timestamp)
         }
         Ok(erased)
     })
+}
+
+/// Returns whether somebody else than these tenants has a record, a graph or a tombstone in a month.
+pub fn has_others(connection: &Connection, tenants: &TenantSet) -> rusqlite::Result<bool> {
+    for (_, table) in tables::COUNTED {
+        // From tenant to tenant along an index that begins with them, however many rows each has.
+        let sql = format!("SELECT tenant_id FROM {table} WHERE tenant_id > ?1 ORDER BY tenant_id LIMIT 1");
+        let mut next = connection.prepare(&sql)?;
+        let mut last = Vec::new();
+        while let Some(found) = next.query_row([&last], |row| decode::tenant(row, 0)).optional()? {
+            if !tenants.contains(found) {
+                return Ok(true);
+            }
+            last = found.as_bytes().to_vec();
+        }
+    }
+    let mut buried = connection.prepare("SELECT DISTINCT tenant_id FROM tombstones")?;
+    let mut buried = buried.query_map((), |row| decode::tenant(row, 0))?;
+    buried.try_fold(false, |others, found| Ok(others || !tenants.contains(found?)))
 }
 
 /// Removes the graphs of a tenant. Returns how many.

@@ -16,7 +16,7 @@ use super::state::StateFile;
 use super::watch::FileWatch;
 use super::{SqliteSettings, blocking, erase};
 use crate::domain::record::RecordKey;
-use crate::domain::{Month, TenantId, Timestamp};
+use crate::domain::{Month, TenantId, TenantSet, Timestamp};
 use crate::store::{Eraser, Erasure, Remains, StoreError};
 use crate::telemetry::{Clock, system_clock};
 
@@ -169,16 +169,9 @@ impl Eraser for SqliteEraser {
         self.only_alone(move |files| files.purge_tombstones(before)).await
     }
 
-    async fn retire_month(
-        &self,
-        month: Month,
-        tenant_id: Option<TenantId>,
-        at: Timestamp,
-    ) -> Result<Option<usize>, StoreError> {
-        if tenant_id.is_some() {
-            return Ok(None);
-        }
-        let found = self.only_alone(move |files| files.retire_month(month, at)).await?;
-        Ok(Some(usize::from(found)))
+    async fn retire_month(&self, month: Month, past: &TenantSet, at: Timestamp) -> Result<Option<usize>, StoreError> {
+        let past = past.clone();
+        let found = self.only_alone(move |files| files.retire_month(month, &past, at)).await?;
+        Ok(found.map(usize::from))
     }
 }

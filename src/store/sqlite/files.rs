@@ -1,7 +1,7 @@
 //! The connections that write: opened on demand, kept for the months in use, closed before anything is done to their
 //! files. Owned by the writer thread alone; knows nothing of requests and verdicts.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -21,7 +21,7 @@ use super::state::StateFile;
 use super::watch::FileWatch;
 use super::{SqliteSettings, private, requests, schema, search};
 use crate::domain::record::RecordKey;
-use crate::domain::{Month, Timestamp};
+use crate::domain::{Month, TenantSet, Timestamp};
 
 /// Written by a probe: enough that a full disk notices.
 const PROBE_BYTES: usize = 256 * 1024;
@@ -172,15 +172,19 @@ impl WriteFiles {
         self.readers.without_readers(month, || delete(&self.settings.dir, month))
     }
 
-    /// Marks a month as gone for good, then deletes it. Returns whether there was one.
-    pub fn retire_month(&mut self, month: Month, at: Timestamp) -> Result<bool, SqliteFault> {
+    /// Marks a month as gone for good for some tenants, then deletes it. Returns whether there was one; `None`: others
+    /// have something in it.
+    pub fn retire_month(&mut self, month: Month, past: &TenantSet, at: Timestamp) -> Result<Option<bool>, SqliteFault> {
         self.ensure_lock()?;
-        self.state.retire(month, at)?;
-        self.drop_month(month)
+        if !past.is_everybody() && self.change_if_there(month, |rows| erase::has_others(rows, past))? == Some(true) {
+            return Ok(None);
+        }
+        self.state.retire(month, past, at)?;
+        self.drop_month(month).map(Some)
     }
 
-    /// Returns the months into which writes are too late: they were dropped, or are about to be.
-    pub fn retired(&self) -> Result<Vec<Month>, SqliteFault> {
+    /// Returns the months into which the writes of some tenants are too late: they were dropped, or are about to be.
+    pub fn retired(&self) -> Result<BTreeMap<Month, TenantSet>, SqliteFault> {
         self.state.retired()
     }
 

@@ -1,6 +1,7 @@
 //! difylog's own state and the marks of retired months: one small file beside the months, `state.sqlite`. Any process
 //! may read and write it, the holder of the directory's lock or not. It never holds a record.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +12,7 @@ use super::fault::SqliteFault;
 use super::lock::missing_directory;
 use super::months::{FileIdentity, Stamp};
 use super::{connect, private};
-use crate::domain::{Month, Timestamp};
+use crate::domain::{Month, TenantId, TenantSet, Timestamp};
 use crate::store::{StateEntry, StateVersion};
 
 const NAME: &str = "state.sqlite";
@@ -23,6 +24,10 @@ const ATTEMPTS: usize = 3;
 const APPLICATION_ID: i32 = 0x6479_6c73;
 const VERSION: i32 = 1;
 
+/// How the text of a set of tenants begins.
+const ALL_BUT: &str = "all but";
+const ONLY: &str = "only";
+
 /// Versions come from one counter, so that an entry that was deleted and written anew has another than before.
 const TABLES: &str = "
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL, version INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -30,6 +35,10 @@ CREATE TABLE last_version (version INTEGER NOT NULL) STRICT;
 INSERT INTO last_version VALUES (0);
 CREATE TABLE retired_months (month TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
+
+/// Whom a mark holds for, as [`encode`] says it; null: everybody. Files that are older lack it; an older difylog passes it over.
+const RETIRED_TENANTS: &str = "ALTER TABLE retired_months ADD COLUMN tenants TEXT";
+const HAS_RETIRED_TENANTS: &str = "SELECT 1 FROM pragma_table_info('retired_months') WHERE name = 'tenants'";
 
 /// The file, opened when it is first needed. Clones share the connection.
 #[derive(Clone)]
@@ -123,21 +132,28 @@ impl StateFile {
         self.with(Access::Read, |connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
     }
 
-    /// Marks a month, so that late writes do not bring it back.
-    pub fn retire(&self, month: Month, at: Timestamp) -> Result<(), SqliteFault> {
-        let upsert = "INSERT INTO retired_months (month, at) VALUES (?1, ?2) \
-                      ON CONFLICT (month) DO UPDATE SET at = max(at, excluded.at)";
-        self.with(Access::Write, |connection| connection.execute(upsert, (month.to_string(), at.micros())))?;
+    /// Marks a month for some tenants, so that late writes of theirs do not bring it back. Replaces an earlier mark.
+    pub fn retire(&self, month: Month, past: &TenantSet, at: Timestamp) -> Result<(), SqliteFault> {
+        let upsert = "INSERT INTO retired_months (month, at, tenants) VALUES (?1, ?2, ?3) \
+                      ON CONFLICT (month) DO UPDATE SET at = max(at, excluded.at), tenants = excluded.tenants";
+        let (month, tenants) = (month.to_string(), encode(past));
+        self.with(Access::Write, |connection| connection.execute(upsert, (&month, at.micros(), &tenants)))?;
         Ok(())
     }
 
-    /// Returns the months that are marked.
-    pub fn retired(&self) -> Result<Vec<Month>, SqliteFault> {
-        let months = self.with(Access::Read, |connection| {
-            let mut statement = connection.prepare("SELECT month FROM retired_months")?;
-            statement.query_map((), |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
+    /// Returns the months that are marked, and for whom.
+    pub fn retired(&self) -> Result<BTreeMap<Month, TenantSet>, SqliteFault> {
+        let marks = self.with(Access::Read, |connection| {
+            let mut statement = connection.prepare_cached("SELECT month, tenants FROM retired_months")?;
+            let marks =
+                statement.query_map((), |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))?;
+            marks.collect::<rusqlite::Result<Vec<_>>>()
         })?;
-        Ok(months.unwrap_or_default().iter().filter_map(|month| month.parse().ok()).collect())
+        let mark = |(month, tenants): (String, Option<String>)| -> Result<(Month, TenantSet), SqliteFault> {
+            let month = month.parse().map_err(|_| SqliteFault::Damaged(format!("{NAME}: a marked month is none")))?;
+            Ok((month, decode(tenants.as_deref())?))
+        };
+        marks.unwrap_or_default().into_iter().map(mark).collect()
     }
 
     /// Removes marks older than an instant. Returns how many.
@@ -253,7 +269,35 @@ fn prepare(connection: &mut Connection, path: &Path, synchronous: &str) -> Resul
         }
         _ => refuse_foreign(&transaction, path)?,
     }
+    if !transaction.prepare(HAS_RETIRED_TENANTS).and_then(|mut has| has.exists(())).map_err(fault)? {
+        transaction.execute(RETIRED_TENANTS, ()).map_err(fault)?;
+    }
     transaction.commit().map_err(fault)
+}
+
+/// Returns a set of tenants as it is stored: `only` or `all but`, and their ids.
+fn encode(tenants: &TenantSet) -> Option<String> {
+    let (word, ids) = match tenants {
+        _ if tenants.is_everybody() => return None,
+        TenantSet::AllBut(others) => (ALL_BUT, others),
+        TenantSet::Only(members) => (ONLY, members),
+    };
+    Some(ids.iter().fold(word.to_owned(), |text, id| format!("{text} {id}")))
+}
+
+/// Reads what [`encode`] wrote.
+fn decode(text: Option<&str>) -> Result<TenantSet, SqliteFault> {
+    let ids = |ids: &str| {
+        let read: Result<BTreeSet<TenantId>, _> = ids.split_whitespace().map(str::parse).collect();
+        read.map_err(|_| SqliteFault::Damaged(format!("{NAME}: the mark of a month names no tenants")))
+    };
+    match text {
+        None => Ok(TenantSet::everybody()),
+        Some(text) => match (text.strip_prefix(ALL_BUT), text.strip_prefix(ONLY)) {
+            (Some(others), _) => ids(others).map(TenantSet::AllBut),
+            (None, members) => ids(members.unwrap_or(text)).map(TenantSet::Only),
+        },
+    }
 }
 
 fn version_of(connection: &Connection, key: &str) -> rusqlite::Result<Option<i64>> {
@@ -273,4 +317,34 @@ fn parsed((key, value, version): (String, String, i64)) -> Result<StateEntry, Sq
     let value = serde_json::from_str(&value)
         .map_err(|error| SqliteFault::Damaged(format!("{NAME}: the state {key} is not JSON: {error}")))?;
     Ok(StateEntry { key, value, version: version.unsigned_abs() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_holds_for_those_that_it_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = SqliteSettings { dir: dir.path().to_owned(), ..SqliteSettings::default() };
+        let (month, at): (Month, _) = ("2026-01".parse().unwrap(), "2026-11-25T00:00:00Z".parse().unwrap());
+        let state = StateFile::new(settings.clone());
+        let some: BTreeSet<TenantId> = [1, 2].map(|id| TenantId::new(uuid::Uuid::from_u128(id))).into();
+        for past in [
+            TenantSet::everybody(),
+            TenantSet::AllBut(some.clone()),
+            TenantSet::Only(some),
+            TenantSet::Only(BTreeSet::new()),
+        ] {
+            state.retire(month, &past, at).unwrap();
+            assert_eq!(state.retired(), Ok(BTreeMap::from([(month, past)])));
+        }
+        // As the versions before left it: a month is marked for all.
+        state.retire(month, &TenantSet::everybody(), at).unwrap();
+        state.close();
+        let older = Connection::open(dir.path().join(NAME)).unwrap();
+        older.execute("ALTER TABLE retired_months DROP COLUMN tenants", ()).unwrap();
+        drop(older);
+        assert_eq!(StateFile::new(settings).retired(), Ok(BTreeMap::from([(month, TenantSet::everybody())])));
+    }
 }

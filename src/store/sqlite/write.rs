@@ -36,10 +36,18 @@ pub fn write_group(files: &mut WriteFiles, group: Vec<WriteRequest>) {
     let mut answers: Vec<WriteAnswer> =
         group.iter().map(|request| Ok(vec![unanswered(); request.rows.len()])).collect();
     let retired = files.retired();
-    for (month, places) in by_month(&group) {
-        let rows = || places.iter().filter_map(|place| group.get(place.request)?.rows.get(place.position));
+    for (month, mut places) in by_month(&group) {
+        let row = |place: &Place| group.get(place.request)?.rows.get(place.position);
+        if let Some(past) = retired.as_ref().ok().and_then(|retired| retired.get(&month)) {
+            let is_late = |place: &Place| row(place).is_some_and(|row| past.contains(row.action().tenant_id()));
+            let late: Vec<Place> = places.extract_if(.., |place| is_late(place)).collect();
+            place_verdicts(&mut answers, &late, std::iter::repeat_n(Verdict::Superseded, late.len()));
+            if places.is_empty() {
+                continue;
+            }
+        }
+        let rows = || places.iter().filter_map(row);
         let written = match &retired {
-            Ok(retired) if retired.contains(&month) => Ok(vec![Verdict::Superseded; places.len()]),
             Ok(_) => files.transact(month, |transaction, path| write_rows(transaction, path, rows())),
             Err(fault) => Err(fault.clone()),
         };

@@ -15,7 +15,7 @@ use super::fault::SqliteFault;
 use super::files::WriteFiles;
 use super::write::{WriteRequest, write_group};
 use crate::domain::record::RecordKey;
-use crate::domain::{Month, TenantId, Timestamp};
+use crate::domain::{Month, TenantId, TenantSet, Timestamp};
 use crate::store::{Erasure, Remains};
 use crate::telemetry::system_clock;
 
@@ -47,7 +47,7 @@ pub enum Command {
     Install(oneshot::Sender<Result<Vec<String>, SqliteFault>>),
     DropMonth(Month, oneshot::Sender<Result<bool, SqliteFault>>),
     /// Drops a month that late writes must not bring back.
-    RetireMonth(Month, Timestamp, oneshot::Sender<Result<bool, SqliteFault>>),
+    RetireMonth(Month, TenantSet, Timestamp, oneshot::Sender<Result<Option<bool>, SqliteFault>>),
     Erase(Vec<Erasure>, Remains, oneshot::Sender<Result<Vec<bool>, SqliteFault>>),
     EraseGraphs(Month, TenantId, oneshot::Sender<Result<u64, SqliteFault>>),
     LiftTombstones(Vec<RecordKey>, oneshot::Sender<Result<u64, SqliteFault>>),
@@ -199,7 +199,7 @@ fn run(mut files: WriteFiles, mut inbox: Inbox) {
             Command::Probe(answer) => reply(answer, files.probe()),
             Command::Install(answer) => reply(answer, files.install()),
             Command::DropMonth(month, answer) => reply(answer, files.drop_month(month)),
-            Command::RetireMonth(month, at, answer) => reply(answer, files.retire_month(month, at)),
+            Command::RetireMonth(month, past, at, answer) => reply(answer, files.retire_month(month, &past, at)),
             Command::Erase(erasures, remains, answer) => reply(answer, erase::erase(&mut files, &erasures, remains)),
             Command::EraseGraphs(month, tenant_id, answer) => {
                 let gone = files.erase(month, |rows| erase::erase_graphs(rows, tenant_id));

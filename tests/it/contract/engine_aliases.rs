@@ -1,7 +1,7 @@
 //! What operators do to a cluster beside difylog: a month behind an alias, templates of others, indices deleted by hand.
 
 use difylog::domain::query::{MonthCount, Page, RunFilter, Scan};
-use difylog::domain::{Kind, Record, Timestamp, Verdict};
+use difylog::domain::{Kind, Record, TenantSet, Timestamp, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
 use difylog::store::{BulkSink as _, Eraser as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
 use reqwest::Method;
@@ -74,7 +74,8 @@ async fn a_month_behind_an_alias_is_a_month_like_any_other() {
     assert!(sizes.iter().any(|size| size.kind == Some("workflow_run") && size.bytes > 0), "{sizes:?}");
 
     let month = first.month();
-    let retired = site.store.retire_month(month, None, Timestamp::from_micros(1).unwrap()).await.unwrap();
+    let retired =
+        site.store.retire_month(month, &TenantSet::everybody(), Timestamp::from_micros(1).unwrap()).await.unwrap();
     assert!(retired.is_some_and(|indices| indices > 0));
     assert!(!site.has(&behind).await, "the index behind the alias is gone");
     assert_eq!(site.count().await, []);

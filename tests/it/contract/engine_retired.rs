@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use difylog::domain::{BulkAction, Record, TenantId, Verdict};
+use difylog::domain::{BulkAction, Record, TenantId, TenantSet, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
-use difylog::store::{BulkSink as _, Eraser as _, StoreAdmin as _, StoreOverview as _};
+use difylog::store::{BulkSink as _, Eraser as _, LogReader as _, StoreAdmin as _, StoreOverview as _};
 
 use crate::contract::engine::settings;
 use crate::support::engine_proxy::{EngineProxy, Mode};
@@ -56,9 +56,40 @@ async fn a_request_that_outlasts_a_months_retirement_brings_nothing_back() {
     let [first, late] = [10, 11].map(|hour| ended(tenant, &format!("2026-10-23T{hour}:00:00")));
     bench.worker.apply(&records::actions(first.clone())).await.unwrap();
     let retire = async {
-        assert_eq!(bench.store.retire_month(first.month(), None, at("2026-11-30T00:00:00")).await, Ok(Some(2)));
+        assert_eq!(
+            bench.store.retire_month(first.month(), &TenantSet::everybody(), at("2026-11-30T00:00:00")).await,
+            Ok(Some(2))
+        );
     };
     bench.while_written(records::actions(late), retire).await;
     bench.store.refresh().await.unwrap();
     assert_eq!(bench.store.counts().await.unwrap(), Vec::new(), "the month is back");
+}
+
+/// The tenant had indices of its own, which go; what it writes by now lies beside the rows of others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_outlasts_a_tenants_retirement_takes_nobody_else_along() {
+    let bench = Bench::new("leaving", Tenancy::Shared).await;
+    let (leaves, stays) = (tenant(), tenant());
+    let [first, late] = [10, 11].map(|hour| ended(leaves, &format!("2026-10-23T{hour}:00:00")));
+    let [before, beside] = [10, 11].map(|hour| ended(stays, &format!("2026-10-23T{hour}:00:00")));
+    let own = ElasticSettings { tenancy: Tenancy::Dedicated, ..bench.settings.clone() };
+    ElasticStore::new(own).unwrap().apply(&records::actions(first.clone())).await.unwrap();
+    bench.worker.apply(&records::actions(before.clone())).await.unwrap();
+    bench.store.refresh().await.unwrap();
+    let retire = async {
+        let retired = bench.store.retire_month(first.month(), &TenantSet::one(leaves), at("2026-11-30T00:00:00")).await;
+        assert_eq!(retired, Ok(Some(2)));
+    };
+    let actions = [records::actions(late.clone()), records::actions(beside.clone())].concat();
+    bench.while_written(actions, retire).await;
+    bench.store.refresh().await.unwrap();
+    for gone in [first, late] {
+        assert_eq!(bench.store.record(gone.key()).await, Ok(None));
+    }
+    for kept in [before, beside] {
+        assert_eq!(bench.store.record(kept.key()).await, Ok(Some(records::whole(kept.clone()))), "with its graph");
+    }
+    let graphs = bench.store.counts().await.unwrap().into_iter().filter(|count| count.kind == "graph");
+    assert_eq!(graphs.map(|count| count.documents).sum::<u64>(), 1, "that of the one that stays");
 }

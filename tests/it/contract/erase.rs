@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use difylog::domain::query::Scan;
-use difylog::domain::{BulkAction, Document, Kind, Month, Origin, Record, Revision, Verdict};
+use difylog::domain::{BulkAction, Document, Kind, Month, Origin, Record, Revision, TenantSet, Verdict};
 use difylog::store::{Erasure, Remains};
 use uuid::Uuid;
 
@@ -61,7 +61,7 @@ pub async fn a_purged_tombstone_lets_the_record_return(subject: &Subject) {
     let buried = at("2020-01-01T00:00:00");
     let dropped = Record::Run(Box::new(run(tenant(), app(), at("2011-05-01T00:00:00"))));
     assert!(erase(subject, &record, None, Remains::Tombstone(buried)).await);
-    subject.store.retire_month(dropped.created_at().month(), None, buried).await.unwrap();
+    subject.store.retire_month(dropped.created_at().month(), &TenantSet::everybody(), buried).await.unwrap();
     subject.store.purge_tombstones(buried).await.unwrap();
     let late = [document(&record), document(&dropped)];
     assert_eq!(subject.apply(&late).await, vec![Verdict::Superseded; 2], "as old as the limit: they stay");
@@ -139,13 +139,24 @@ pub async fn a_retired_month_does_not_come_back(subject: &Subject) {
     subject.store([gone.clone(), kept.clone()]).await;
     subject.refresh().await;
     let (month, retired): (Month, _) = ("2011-03".parse().unwrap(), at("2026-11-25T00:00:00"));
-    assert!(subject.store.retire_month(month, None, retired).await.unwrap().is_some_and(|dropped| dropped > 0));
+    assert!(
+        subject
+            .store
+            .retire_month(month, &TenantSet::everybody(), retired)
+            .await
+            .unwrap()
+            .is_some_and(|dropped| dropped > 0)
+    );
     let verdicts = subject.apply(&[document(&gone), document(&kept)]).await;
     assert_eq!(verdicts, [Verdict::Superseded, Verdict::Stored]);
     subject.refresh().await;
     assert_eq!(subject.read(gone.key()).await, None);
     assert!(subject.store.counts().await.unwrap().iter().all(|count| count.month != month || count.documents == 0));
-    assert_eq!(subject.store.retire_month(month, None, retired).await, Ok(Some(0)), "a second call finds nothing");
+    assert_eq!(
+        subject.store.retire_month(month, &TenantSet::everybody(), retired).await,
+        Ok(Some(0)),
+        "a second call finds nothing"
+    );
 }
 
 pub async fn graphs_of_a_tenant_go_after_its_runs(subject: &Subject) {

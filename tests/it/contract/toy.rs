@@ -3,6 +3,7 @@
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
+use difylog::domain::TenantSet;
 use difylog::domain::query::{Page, RunQuery, TextField, TextFilter};
 use difylog::store::{Capability, Erasure, Remains, StoreError};
 
@@ -30,7 +31,7 @@ async fn what_it_lacks_is_refused_by_name() {
         let erased = subject.store.erase(&[erasure], remains).await;
         assert_eq!(erased, Err(StoreError::Unsupported(Capability::Erasure)));
     }
-    let retired = subject.store.retire_month(run.created_at.month(), None, run.created_at).await;
+    let retired = subject.store.retire_month(run.created_at.month(), &TenantSet::everybody(), run.created_at).await;
     assert_eq!(retired, Err(StoreError::Unsupported(Capability::Erasure)));
     assert_eq!(subject.store.need(Capability::MonthCopies), Err(StoreError::Unsupported(Capability::MonthCopies)));
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use difylog::domain::document::{ContentHash, PayloadField, Truncation};
-use difylog::domain::{BulkAction, Document, JsonText, Month, Record, RecordId, TenantId, Verdict};
+use difylog::domain::{BulkAction, Document, JsonText, Month, Record, RecordId, TenantId, TenantSet, Verdict};
 use difylog::query::{LogService, NoDirectory, ServicePorts};
 use difylog::retention::{RetentionError, SweptMonth, What};
 use difylog::store::{Erasure, Remains};
@@ -151,7 +151,7 @@ pub async fn what_an_interrupted_removal_left_is_found(kept: &Kept) {
     ];
     write(kept, &records.iter().collect::<Vec<_>>()).await;
     // It ended after the store's part: a month was dropped, a tenant's records of another were erased.
-    kept.store.retire_month(past, None, at(NOW)).await.unwrap();
+    kept.store.retire_month(past, &TenantSet::everybody(), at(NOW)).await.unwrap();
     let erasure = Erasure { key: records[1].key(), revision: None };
     kept.store.erase(&[erasure], Remains::Tombstone(at(NOW))).await.unwrap();
     kept.store.refresh().await.unwrap();

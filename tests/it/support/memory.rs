@@ -14,7 +14,9 @@ use difylog::domain::query::{
     MonthSize, Page, RunFilter, Scan, Summary, TenantCount,
 };
 use difylog::domain::record::RecordKey;
-use difylog::domain::{BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, Timestamp, Verdict};
+use difylog::domain::{
+    BulkAction, Document, Kind, Month, RecordId, SinkFault, TenantId, TenantSet, Timestamp, Verdict,
+};
 use difylog::store::{
     BulkSink, Capability, Eraser, Erasure, LogReader, Remains, StateEntry, StateReader, StateStore, StateVersion,
     StoreAdmin, StoreError, StoreOverview,
@@ -32,7 +34,7 @@ type Hook = Box<dyn FnOnce(&MemoryStore) + Send>;
 struct Removed {
     tombstones: BTreeMap<(Month, RecordKey), Timestamp>,
     /// Months that were dropped for good.
-    retired: BTreeMap<Month, Timestamp>,
+    retired: BTreeMap<Month, (TenantSet, Timestamp)>,
 }
 
 #[derive(Default)]
@@ -127,7 +129,7 @@ impl Removed {
             BulkAction::Document(document) => self.tombstones.contains_key(&(month, document.key())),
             BulkAction::Graph(_) => false,
         };
-        is_buried || self.retired.contains_key(&month)
+        is_buried || self.retired.get(&month).is_some_and(|(past, _)| past.contains(action.tenant_id()))
     }
 }
 
@@ -281,20 +283,16 @@ impl Eraser for MemoryStore {
     async fn purge_tombstones(&self, before: Timestamp) -> Result<u64, StoreError> {
         let Removed { tombstones, retired } = &mut *self.removed.lock().unwrap();
         let purged = tombstones.extract_if(.., |_, at| *at < before).count();
-        Ok((purged + retired.extract_if(.., |_, at| *at < before).count()) as u64)
+        Ok((purged + retired.extract_if(.., |_, (_, at)| *at < before).count()) as u64)
     }
 
-    async fn retire_month(
-        &self,
-        month: Month,
-        tenant_id: Option<TenantId>,
-        at: Timestamp,
-    ) -> Result<Option<usize>, StoreError> {
-        if tenant_id.is_some() {
-            // All tenants lie in one map.
+    async fn retire_month(&self, month: Month, past: &TenantSet, at: Timestamp) -> Result<Option<usize>, StoreError> {
+        // All tenants lie in one map.
+        let is_others = |key: &RecordKey| !past.contains(key.tenant_id);
+        if self.toy.months().get(&month).is_some_and(|kept| kept.documents.keys().any(is_others)) {
             return Ok(None);
         }
-        self.removed.lock().unwrap().retired.insert(month, at);
+        self.removed.lock().unwrap().retired.insert(month, (past.clone(), at));
         self.drop_month(month).await.map(Some)
     }
 }
