@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 pub use self::backup::{open_backup, open_vault};
 pub use self::check::{Checked, check_places};
-pub use self::lifecycle::{Lifecycle, Use, check_postgres, open_lifecycle, open_removal};
+pub use self::lifecycle::{Lifecycle, Use, check_postgres, open_lifecycle, open_removal, removal_lease};
 pub use self::migrate::{MigrationRun, open_migration};
 use self::parts::Parts;
 pub use self::payloads::payload_warnings;

@@ -15,8 +15,10 @@ pub mod compare;
 mod error;
 mod migration;
 pub mod names;
+mod put_back;
 pub mod recopy;
 mod rejects;
+pub mod removal;
 pub mod report;
 pub mod restore;
 pub mod rollback;
@@ -80,6 +82,8 @@ pub enum LifeError {
     Payloads(#[from] PayloadError),
     #[error("migration {0} is running: end it first, or wait for its lease to end if it died")]
     Running(uuid::Uuid),
+    #[error("{0}")]
+    Removal(removal::RemovalError),
 }
 
 /// The state entry of the latest validation's outcome.

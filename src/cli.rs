@@ -138,7 +138,7 @@ impl Failure {
             Self::Config(_) => 3,
             Self::App(AppError::Migrate(error)) if !error.is_of_a_server() => 1,
             Self::App(AppError::Backup(error)) if !error.is_of_a_server() => 1,
-            Self::App(AppError::Life(LifeError::Running(_))) | Self::Other(_) => 1,
+            Self::App(AppError::Life(LifeError::Running(_) | LifeError::Removal(_))) | Self::Other(_) => 1,
             Self::App(_) | Self::Unreachable => 4,
         }
     }

@@ -27,14 +27,26 @@ impl RateLimit {
         if self.interval.is_zero() {
             return;
         }
+        sleep_until(self.turn(items).await).await;
+    }
+
+    /// As [`Self::pass`], but returns at once where `stop` says `true`, which is asked ten times a second.
+    pub async fn pass_unless(&self, items: u64, stop: &(dyn Fn() -> bool + Sync)) {
+        if self.interval.is_zero() {
+            return;
+        }
+        let turn = self.turn(items).await;
+        while !stop() && Instant::now() < turn {
+            sleep_until(turn.min(Instant::now() + Duration::from_millis(100))).await;
+        }
+    }
+
+    async fn turn(&self, items: u64) -> Instant {
         let share = self.interval.saturating_mul(u32::try_from(items).unwrap_or(u32::MAX));
-        let turn = {
-            let mut next = self.next.lock().await;
-            let turn = (*next).max(Instant::now());
-            *next = turn + share;
-            turn
-        };
-        sleep_until(turn).await;
+        let mut next = self.next.lock().await;
+        let turn = (*next).max(Instant::now());
+        *next = turn + share;
+        turn
     }
 
     /// Returns how many items to send together, at least 1 and at most `most`, so that the rate is kept within about a
@@ -61,6 +73,18 @@ mod tests {
         limit.pass(1).await;
         let took = begin.elapsed().as_millis();
         assert!((5_000..5_050).contains(&took), "{took} ms");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_at_a_stop() {
+        let limit = RateLimit::new(NonZeroU32::new(1));
+        let begin = Instant::now();
+        let stop = || begin.elapsed() > Duration::from_secs(5);
+        limit.pass_unless(3, &stop).await;
+        limit.pass_unless(600, &stop).await;
+        assert_eq!(begin.elapsed().as_secs(), 3);
+        limit.pass_unless(1, &stop).await;
+        assert_eq!(begin.elapsed().as_secs(), 5);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,10 +1,16 @@
 //! Opens what comparing, cleaning up, restoring and rolling back work on: Dify's database and the store.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::{AppError, Readers, Stores, open_readers, open_stores};
+use crate::backfill::removal::RemovalLease;
 use crate::backfill::{LifeError, StoreSide};
 use crate::codec::PayloadPolicy;
 use crate::config::{Settings, StoreKind};
 use crate::postgres::{Database, lookup};
+use crate::store::Store;
+use crate::telemetry::system_clock;
 
 /// Both sides; the store is only read.
 pub struct Lifecycle {
@@ -52,6 +58,17 @@ pub async fn open_lifecycle(settings: &Settings, r#use: Use) -> Result<Lifecycle
     let readers = open_readers(settings)?;
     readers.store.check().await?;
     Ok(Lifecycle { database, readers, policy: super::payload_policy(settings)?, store_name: store_name(settings) })
+}
+
+/// Returns the lease of what removes on one side because the other has it.
+#[must_use]
+pub fn removal_lease(settings: &Settings, store: &Arc<dyn Store>) -> RemovalLease {
+    RemovalLease {
+        state: store.clone(),
+        clock: system_clock(),
+        duration: Duration::from_secs(settings.migrate.lease_seconds.get().into()),
+        holder: super::holder(),
+    }
 }
 
 /// Opens the store to remove from it. Where one process writes, that is this one until the store is closed, or it says which

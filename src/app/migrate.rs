@@ -18,7 +18,7 @@ use crate::pipeline::{Pipeline, PipelinePorts};
 use crate::postgres::Database;
 use crate::store::memory::MemoryState;
 use crate::store::payload::{DifyStorage, PayloadStore};
-use crate::store::{Eraser, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::telemetry::system_clock;
 
 /// Prepared rows between the chunks and the flow.
@@ -115,9 +115,9 @@ pub async fn open_migration(
 }
 
 impl MigrationRun {
-    /// Returns the store as a comparison needs it, and what erases from it; `None` in a dry run.
+    /// Returns the store as a comparison needs it, and as one that can be erased from; `None` in a dry run.
     #[must_use]
-    pub fn side(&self) -> Option<(StoreSide<'_>, &dyn Eraser)> {
+    pub fn side(&self) -> Option<(StoreSide<'_>, &dyn Store)> {
         let Flow { store, payloads, .. } = self.flow.as_ref()?;
         let store = &**store;
         let redact = self.policy.redact.as_deref();

@@ -124,6 +124,8 @@ pub struct CleanupOutcome {
     pub files_left: u64,
     /// How the tables were walked.
     pub plans: Vec<String>,
+    /// It went to the end.
+    pub complete: bool,
 }
 
 impl CleanupOutcome {
@@ -177,11 +179,15 @@ impl Cleanup<'_> {
             let walk = CandidateWalk::new(&catalogue, kind, self.plan.created)?;
             let Some(walk) = walk else { continue };
             outcome.plans.push(walk.plan());
-            self.walk(&catalogue, kind, walk, &rate, &mut outcome).await?;
+            if !self.walk(&catalogue, kind, walk, &rate, &mut outcome).await? {
+                return Ok(outcome);
+            }
         }
+        outcome.complete = true;
         Ok(outcome)
     }
 
+    /// Returns whether it came to the end; `false`: it was stopped.
     async fn walk(
         &self,
         catalogue: &Catalogue,
@@ -189,18 +195,22 @@ impl Cleanup<'_> {
         mut walk: CandidateWalk,
         rate: &RateLimit,
         outcome: &mut CleanupOutcome,
-    ) -> Result<(), LifeError> {
+    ) -> Result<bool, LifeError> {
         let mut client = self.database.client().await?;
         let mut busy = 0;
         loop {
+            // A step may hold nothing that is wanted, and so may all of them.
+            if (self.stop)() {
+                return Ok(false);
+            }
             let met = walk.next(&client, STEP).await?;
             if met.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             let ids = self.choose(&client, catalogue, kind, &met, outcome).await?;
             for ids in ids.chunks(self.plan.batch.max(1)) {
                 if (self.stop)() {
-                    return Ok(());
+                    return Ok(false);
                 }
                 let before = outcome.rows();
                 match self.batch(&mut client, catalogue, kind, ids, outcome).await {
@@ -217,7 +227,7 @@ impl Cleanup<'_> {
                     Err(error) => return Err(error),
                 }
                 (self.progress)(outcome);
-                rate.pass(outcome.rows() - before).await;
+                rate.pass_unless(outcome.rows() - before, self.stop).await;
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::LifeError;
 use crate::postgres::PostgresError;
 use crate::store::StoreError;
 use crate::store::payload::PayloadError;
@@ -42,6 +43,18 @@ pub enum MigrateError {
     Overtaken,
     #[error("{0}")]
     Refused(String),
+}
+
+impl From<LifeError> for MigrateError {
+    /// A comparison that is part of a migration.
+    fn from(error: LifeError) -> Self {
+        match error {
+            LifeError::Postgres(error) => Self::Postgres(error),
+            LifeError::Store(error) => Self::Store(error),
+            LifeError::Payloads(error) => Self::Payloads(error),
+            other @ (LifeError::Running(_) | LifeError::Removal(_)) => Self::Refused(other.to_string()),
+        }
+    }
 }
 
 impl MigrateError {

@@ -1,6 +1,8 @@
 //! A migration from its start to its end: a walk per kind, in chunks, several in flight, kept in their order; faults that
 //! pass are waited out from the latest checkpoint.
 
+mod conditions;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tracing::{info, warn};
 use super::chunk::{Chunk, Copier, RowBudget, Tail};
 use super::error::MigrateError;
 use super::rejects::{Reject, RejectsFile};
+use super::removal::RemovalLease;
 use super::settings::MigrateSettings;
 use super::state::{Checkpoint, MigrationScope, MigrationState};
 use super::tally::{Progress, Spent, Tally};
@@ -83,6 +86,7 @@ pub struct Migration {
     task: Task,
     settings: MigrateSettings,
     state: MigrationState,
+    removal: RemovalLease,
     copier: Arc<Copier>,
     rejects: RejectsFile,
     gate: GateWatch,
@@ -130,6 +134,12 @@ impl Migration {
         let scope = scope.of_database(identity);
         let lease = Duration::from_secs(settings.lease_seconds.get().into());
         let clock = Arc::clone(&ports.clock);
+        let removal = RemovalLease {
+            state: Arc::clone(&ports.state),
+            clock: Arc::clone(&clock),
+            duration: lease,
+            holder: ports.holder.clone(),
+        };
         let state = MigrationState::acquire(ports.state, scope, clock, lease, &ports.holder).await?;
         let path: PathBuf = settings.rejects_dir.join(format!("{}.jsonl", state.id()));
         let copier = Copier {
@@ -148,6 +158,7 @@ impl Migration {
             task,
             settings,
             state,
+            removal,
             copier: Arc::new(copier),
             gate: ports.gate,
             stop: ports.stop,
@@ -194,21 +205,6 @@ impl Migration {
         self.holding(self.work()).await
     }
 
-    /// Does work for as long as the lease is held, and gives it back.
-    pub(super) async fn holding<T>(
-        &self,
-        work: impl Future<Output = Result<T, MigrateError>>,
-    ) -> Result<T, MigrateError> {
-        let done = tokio::select! {
-            done = work => done,
-            lost = self.state.keep() => return Err(lost),
-        };
-        if let Err(error) = self.state.release().await {
-            warn!(%error, "the lease was not given back; it ends by itself");
-        }
-        done
-    }
-
     /// Returns the database that it reads.
     #[must_use]
     pub fn database(&self) -> &Database {
@@ -217,10 +213,6 @@ impl Migration {
 
     pub(super) fn copier(&self) -> Arc<Copier> {
         Arc::clone(&self.copier)
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stop.is_cancelled()
     }
 
     pub(super) fn walk_of(&self, kind: Kind) -> Option<(Arc<TableWalk>, Arc<Progress>)> {
@@ -365,28 +357,6 @@ impl Migration {
             *checkpoint = next;
         }
         Ok(())
-    }
-}
-
-impl Migration {
-    /// Waits for as long as rows are settled from time to time. Some of them may be held for ever: a month of SQLite that is
-    /// full does not keep the flow from storing the others.
-    async fn unless_stalled<T>(
-        &self,
-        waiting: impl Future<Output = T>,
-        progress: &Progress,
-    ) -> Result<T, MigrateError> {
-        let patience = self.settings.give_up_seconds.get();
-        let settled = || progress.done.load(Ordering::Relaxed) + progress.rejected.load(Ordering::Relaxed);
-        let mut waiting = std::pin::pin!(waiting);
-        loop {
-            let before = settled();
-            match tokio::time::timeout(Duration::from_secs(patience), &mut waiting).await {
-                Ok(done) => return Ok(done),
-                Err(_) if settled() == before => return Err(MigrateError::Stalled(patience)),
-                Err(_) => {}
-            }
-        }
     }
 }
 

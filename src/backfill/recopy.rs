@@ -4,8 +4,10 @@
 //! A store keeps the newest revision whatever is written to it, so the document is erased first, in just the revision that
 //! was compared, and the row is written through the same flow as any other. A live message that is newer comes before or
 //! after: before, the erasure does not apply and the row is passed over; after, it takes the row's place. If the process
-//! ends between the two, the document is missing until the same command copies the row, which PostgreSQL has. What was
-//! copied is compared once more, so that what is told is what is stored.
+//! ends between the two, the document is missing until the same command copies the row, which PostgreSQL has. The documents
+//! that were erased are kept until the rows are copied, and written again where nothing took their place: Dify may delete a
+//! row at any time. No cleanup deletes one meanwhile ([`super::removal`]). What was copied is compared once more, so that
+//! what is told is what is stored.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,13 +15,15 @@ use std::sync::Arc;
 use super::compare::RowComparison;
 use super::error::MigrateError;
 use super::migration::Migration;
-use super::report::Finding;
+use super::put_back::put_back;
+use super::report::ValidationReport;
 use super::validate::portions::Portions;
+use super::validate::{Validation, ValidationRequest};
 use super::{StoreSide, documents};
 use crate::domain::record::RecordKey;
-use crate::domain::{Extra, Kind, Record, RecordId, Revision, TenantId};
+use crate::domain::{Document, Extra, Kind, Record, RecordId, TenantId};
 use crate::postgres::{Catalogue, Range, RowRecord, lookup};
-use crate::store::{Eraser, Erasure, Remains};
+use crate::store::{BulkSink, Eraser, Erasure, Remains};
 
 /// Most rows that could not be copied and are named.
 const MAX_NAMED: usize = 1_000;
@@ -45,6 +49,10 @@ pub struct RecopyOutcome {
     pub kinds: BTreeMap<Kind, Recopied>,
     /// The first 1,000 rows that were not copied, with the reason.
     pub named: Vec<(Kind, RecordId, &'static str)>,
+    /// Rows that differ and that the comparison could not name.
+    pub unnamed: u64,
+    /// It went to the end.
+    pub complete: bool,
 }
 
 impl RecopyOutcome {
@@ -59,7 +67,7 @@ impl RecopyOutcome {
     }
 
     /// Adds what a later round did.
-    pub fn merge(&mut self, other: Self) {
+    fn merge(&mut self, other: Self) {
         for (kind, more) in other.kinds {
             let own = self.of(kind);
             own.copied += more.copied;
@@ -70,6 +78,7 @@ impl RecopyOutcome {
         }
         self.named.extend(other.named);
         self.named.truncate(MAX_NAMED);
+        (self.unnamed, self.complete) = (other.unnamed, other.complete);
     }
 
     /// Rows that were copied, of all kinds.
@@ -90,27 +99,65 @@ pub struct Recopy<'a> {
     pub migration: &'a Migration,
     pub store: StoreSide<'a>,
     pub eraser: &'a dyn Eraser,
+    /// Takes back what was erased and not copied.
+    pub sink: &'a dyn BulkSink,
     /// Copy what was erased from the store, too.
     pub lift_tombstones: bool,
 }
 
-/// Rows to be written, by their ids.
-type Chosen = Vec<(Record, Option<Revision>)>;
+/// A row to be written.
+struct Chosen {
+    record: Record,
+    /// What the store has of it.
+    document: Option<Document>,
+}
 
 impl Recopy<'_> {
-    /// Copies the rows that are named; those of kinds that the migration does not walk are left out.
+    /// Copies the rows that a report names; those that the migration does not select are left out.
     ///
     /// # Errors
     /// [`MigrateError`]; the same call goes on.
-    pub async fn run(&self, findings: &[Finding]) -> Result<RecopyOutcome, MigrateError> {
-        self.migration.holding(self.all(findings)).await
+    pub async fn run(&self, report: &ValidationReport) -> Result<RecopyOutcome, MigrateError> {
+        self.migration.removing(Box::pin(self.all(report))).await
     }
 
-    async fn all(&self, findings: &[Finding]) -> Result<RecopyOutcome, MigrateError> {
-        let mut outcome = RecopyOutcome::default();
+    /// Compares, and copies what differs, until a comparison could name all that does or nothing more can be copied. The
+    /// leases are held from the first comparison to the last copy.
+    ///
+    /// # Errors
+    /// [`MigrateError`]; the same call goes on.
+    pub async fn changed(
+        &self,
+        validation: &Validation<'_>,
+        request: &ValidationRequest,
+    ) -> Result<RecopyOutcome, MigrateError> {
+        let rounds = async {
+            let mut total = RecopyOutcome::default();
+            loop {
+                // A comparison writes nothing, so a stop ends it where it is.
+                let report = tokio::select! {
+                    report = validation.run(request.clone()) => report?,
+                    () = self.migration.stopped() => return Ok(RecopyOutcome { complete: false, ..total }),
+                };
+                let round = self.all(&report).await?;
+                let is_last = round.unnamed == 0 || round.copied() == 0 || !round.complete;
+                total.merge(round);
+                if is_last {
+                    return Ok(total);
+                }
+            }
+        };
+        self.migration.removing(Box::pin(rounds)).await
+    }
+
+    async fn all(&self, report: &ValidationReport) -> Result<RecopyOutcome, MigrateError> {
+        // What is masked differs for ever: no copy mends it.
+        let unnamed = report.unnamed(self.store.redact.is_none());
+        let mut outcome = RecopyOutcome { unnamed, ..RecopyOutcome::default() };
         let catalogue = Catalogue::read(&self.migration.database().client().await?).await?;
-        for kind in Kind::ALL {
-            let mut ids: Vec<RecordId> = findings
+        for kind in Kind::ALL.into_iter().filter(|kind| self.migration.walk_of(*kind).is_some()) {
+            let mut ids: Vec<RecordId> = report
+                .findings
                 .iter()
                 .filter(|found| found.kind.0 == kind && found.fault.is_mended_by_copying())
                 .map(|found| found.id.0)
@@ -127,6 +174,7 @@ impl Recopy<'_> {
                 self.portion(&catalogue, kind, ids, rows, &mut outcome).await?;
             }
         }
+        outcome.complete = true;
         Ok(outcome)
     }
 
@@ -140,39 +188,59 @@ impl Recopy<'_> {
     ) -> Result<(), MigrateError> {
         outcome.of(kind).gone += (ids.len() - rows.len().min(ids.len())) as u64;
         let mut chosen = self.choose(kind, rows, outcome).await?;
-        self.erase(kind, &mut chosen, outcome).await?;
-        let ids: Vec<RecordId> = chosen.iter().map(|(record, _)| record.id()).collect();
-        if ids.is_empty() || !self.migration.copy_rows(kind, &ids).await? {
+        if chosen.is_empty() {
             return Ok(());
         }
+        let replaced = self.replace(kind, &mut chosen, outcome).await;
+        let ids: Vec<RecordId> = chosen.iter().map(|chosen| chosen.record.id()).collect();
+        // Whatever became of the rows: no document is lost.
+        let erased = chosen.into_iter().filter_map(|chosen| chosen.document).collect();
+        put_back(self.store.reader, self.sink, kind, erased).await?;
+        replaced?;
         let rows = lookup::rows(&self.migration.database().client().await?, catalogue, kind, &ids).await?;
+        outcome.of(kind).gone += (ids.len() - rows.len().min(ids.len())) as u64;
         self.judge(kind, rows, outcome).await
     }
 
-    /// Returns the rows that their documents do not hold, with the revision of these.
+    /// Erases the documents that are to be replaced, and copies their rows.
+    async fn replace(
+        &self,
+        kind: Kind,
+        chosen: &mut Vec<Chosen>,
+        outcome: &mut RecopyOutcome,
+    ) -> Result<(), MigrateError> {
+        self.erase(kind, chosen, outcome).await?;
+        let ids: Vec<RecordId> = chosen.iter().map(|chosen| chosen.record.id()).collect();
+        if ids.is_empty() { Ok(()) } else { self.migration.copy_rows(kind, &ids).await }
+    }
+
+    /// Returns the rows that their documents do not hold, with these.
     async fn choose(
         &self,
         kind: Kind,
         rows: Vec<RowRecord>,
         outcome: &mut RecopyOutcome,
-    ) -> Result<Chosen, MigrateError> {
+    ) -> Result<Vec<Chosen>, MigrateError> {
         let mut chosen = Vec::new();
-        let records = Self::records(kind, rows, outcome);
-        let stored = documents(self.store, kind, records.iter().map(|(record, _)| key_of(record))).await?;
+        let mut records = Self::records(kind, rows, outcome);
+        records.retain(|(record, _)| self.migration.selects(record));
+        let mut stored = documents(self.store, kind, records.iter().map(|(record, _)| key_of(record))).await?;
         let several = self.several(kind, &records).await?;
         for (record, extra) in records {
-            match stored.get(&key_of(&record)) {
-                None => chosen.push((record, None)),
-                Some(document) => match self.standing(&record, &extra, document).await? {
-                    RowComparison::Different(_) | RowComparison::Changed(_) => {
-                        chosen.push((record, Some(document.revision)));
-                    }
-                    // PostgreSQL has all that the copies say. Of any other document it may not.
-                    RowComparison::Same if several.contains(&key_of(&record)) => {
-                        chosen.push((record, Some(document.revision)));
-                    }
-                    _ => outcome.of(kind).held += 1,
-                },
+            let Some(document) = stored.remove(&key_of(&record)) else {
+                chosen.push(Chosen { record, document: None });
+                continue;
+            };
+            let is_chosen = match self.standing(&record, &extra, &document).await? {
+                RowComparison::Different(_) | RowComparison::Changed(_) => true,
+                // PostgreSQL has all that the copies say. Of any other document it may not.
+                RowComparison::Same => several.contains(&key_of(&record)),
+                _ => false,
+            };
+            if is_chosen {
+                chosen.push(Chosen { record, document: Some(document) });
+            } else {
+                outcome.of(kind).held += 1;
             }
         }
         Ok(chosen)
@@ -223,29 +291,34 @@ impl Recopy<'_> {
     }
 
     /// Erases the documents that are to be replaced; rows of those that a newer one has replaced are taken out.
-    async fn erase(&self, kind: Kind, chosen: &mut Chosen, outcome: &mut RecopyOutcome) -> Result<(), MigrateError> {
-        let key = |record: &Record| record.key();
+    async fn erase(
+        &self,
+        kind: Kind,
+        chosen: &mut Vec<Chosen>,
+        outcome: &mut RecopyOutcome,
+    ) -> Result<(), MigrateError> {
         if self.lift_tombstones {
             let absent: Vec<RecordKey> =
-                chosen.iter().filter(|(_, revision)| revision.is_none()).map(|(record, _)| key(record)).collect();
+                chosen.iter().filter(|one| one.document.is_none()).map(|one| one.record.key()).collect();
             if !absent.is_empty() {
                 self.eraser.lift_tombstones(&absent).await?;
             }
         }
         let erasures: Vec<Erasure> = chosen
             .iter()
-            .filter_map(|(record, revision)| Some(Erasure { key: key(record), revision: Some((*revision)?) }))
+            .filter_map(|one| one.document.as_ref())
+            .map(|document| Erasure { key: document.key(), revision: Some(document.revision) })
             .collect();
         if erasures.is_empty() {
             return Ok(());
         }
         let erased = self.eraser.erase(&erasures, Remains::Nothing).await?;
         let erased: HashMap<RecordKey, bool> = erasures.iter().map(|erasure| erasure.key).zip(erased).collect();
-        chosen.retain(|(record, _)| {
-            let stays = erased.get(&record.key()) == Some(&false);
+        chosen.retain(|one| {
+            let stays = erased.get(&one.record.key()) == Some(&false);
             if stays {
                 outcome.of(kind).left += 1;
-                outcome.name(kind, record.id(), "a newer document came in between: compare again");
+                outcome.name(kind, one.record.id(), "a newer document came in between: compare again");
             }
             !stays
         });
@@ -282,12 +355,11 @@ fn key_of(record: &Record) -> (TenantId, RecordId) {
 }
 
 impl Migration {
-    /// Copies rows by their ids through the flow. Returns `false` if this migration does not walk their kind.
-    pub(super) async fn copy_rows(&self, kind: Kind, ids: &[RecordId]) -> Result<bool, MigrateError> {
-        let Some((walk, progress)) = self.walk_of(kind) else { return Ok(false) };
+    /// Copies rows by their ids through the flow; none of a kind that this migration does not walk.
+    async fn copy_rows(&self, kind: Kind, ids: &[RecordId]) -> Result<(), MigrateError> {
+        let Some((walk, progress)) = self.walk_of(kind) else { return Ok(()) };
         let walk = Arc::new(walk.of_ids(ids));
         let chunk = self.copier().copy(walk, Range { after: None, through: None }, progress).await?;
-        self.keep_rejects(&chunk.rejects).await?;
-        Ok(true)
+        self.keep_rejects(&chunk.rejects).await
     }
 }

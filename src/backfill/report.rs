@@ -17,7 +17,7 @@ use crate::domain::query::TimeRange;
 use crate::domain::{Kind, RecordId, TenantId, Timestamp};
 pub use unended::Unended;
 
-/// Most findings that a report names; beyond them it counts.
+/// Most findings of each fault that a report names; beyond them it counts.
 pub const MAX_NAMED: usize = 10_000;
 
 /// The layout of the file.
@@ -215,7 +215,7 @@ pub struct ValidationReport {
     pub plans: Vec<String>,
     pub totals: Vec<Totals>,
     pub counts: Counts,
-    /// At most [`MAX_NAMED`].
+    /// At most [`MAX_NAMED`] of each fault; of those that are tolerated, documents without a row are none.
     pub findings: Vec<Finding>,
     /// Rows that have not ended: a cleanup leaves them.
     pub unended: Vec<Unended>,
@@ -281,6 +281,17 @@ impl ValidationReport {
             && (counts.extra == 0 || allowed(Tolerated::Extra))
             && (counts.unreadable == 0 || allowed(Tolerated::Unreadable))
             && (counts.changed == 0 || allowed(Tolerated::Changed))
+    }
+
+    /// Returns how many rows differ that a copy could mend and that are not named. `changed`: values that were changed on
+    /// their way count as well.
+    #[must_use]
+    pub fn unnamed(&self, changed: bool) -> u64 {
+        let Counts { missing, different, .. } = self.counts;
+        let counts = [("missing", missing), ("different", different), ("changed", self.counts.changed)];
+        let named = |name: &str| self.findings.iter().filter(|found| found.fault.name() == name).count() as u64;
+        let meant = counts.into_iter().filter(|(name, _)| changed || *name != "changed");
+        meant.map(|(name, count)| count.saturating_sub(named(name))).sum()
     }
 
     /// Returns the text of the file.

@@ -76,6 +76,8 @@ pub struct RestoreOutcome {
     pub named: Vec<Failed>,
     /// Unknown columns that documents have and this database does not, with how many rows came back without them.
     pub left_out: BTreeMap<String, u64>,
+    /// It went to the end.
+    pub complete: bool,
 }
 
 impl RestoreOutcome {
@@ -126,9 +128,10 @@ impl Restore<'_> {
                 let before = written(&outcome, kind);
                 self.page(&mut client, &catalogue, kind, &page, &mut outcome).await?;
                 (self.progress)(&outcome);
-                rate.pass(written(&outcome, kind) - before).await;
+                rate.pass_unless(written(&outcome, kind) - before, self.stop).await;
             }
         }
+        outcome.complete = true;
         Ok(outcome)
     }
 

@@ -1,7 +1,9 @@
 //! `rollback`: takes back out of the store what one migration wrote.
 //!
 //! Documents that a live message has overwritten since are no longer the migration's and stay. A document goes only while
-//! PostgreSQL still has its row, so that nothing is lost, and only in the revision that was met. Nothing remains in its
+//! PostgreSQL still has its row, so that nothing is lost, and only in the revision that was met. Rows are looked up again
+//! once their documents are gone: one that Dify deleted meanwhile gets its document back. No cleanup deletes any meanwhile
+//! ([`super::removal`]). Nothing remains in its
 //! place: the migration can be run again. Full texts that no other document names go as well; graphs go with their month.
 
 use std::collections::{BTreeMap, HashSet};
@@ -9,6 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;
 
 use super::LifeError;
+use super::put_back::put_back;
 use super::state::{PREFIX, held_by};
 use super::validate::cursor;
 use crate::domain::document::ContentHash;
@@ -16,7 +19,7 @@ use crate::domain::query::{Content, Scan};
 use crate::domain::{Document, Kind, Month, Origin, RecordId, TenantId, Timestamp};
 use crate::postgres::{Catalogue, Client, Database, lookup};
 use crate::store::payload::{PayloadStore, Younger};
-use crate::store::{Eraser, Erasure, LogReader, Remains, StateStore, StoreOverview};
+use crate::store::{BulkSink, Eraser, Erasure, LogReader, Remains, StateStore, StoreOverview};
 
 /// Documents met at a time.
 const PAGE: usize = 500;
@@ -28,6 +31,8 @@ pub struct Rollback<'a> {
     pub database: &'a Database,
     pub reader: &'a dyn LogReader,
     pub eraser: &'a dyn Eraser,
+    /// Takes back what was erased while its row went.
+    pub sink: &'a dyn BulkSink,
     pub overview: &'a dyn StoreOverview,
     pub texts: &'a PayloadStore,
     pub origin: Origin,
@@ -67,7 +72,10 @@ impl Rollback<'_> {
         let client = self.database.client().await?;
         let catalogue = Catalogue::read(&client).await?;
         for kind in Kind::ALL {
-            let mut scan = Scan { origin: Some(self.origin), content: Content::Light, ..Scan::all(kind, PAGE) };
+            let mut scan = Scan { origin: Some(self.origin), ..Scan::all(kind, PAGE) };
+            if !self.execute {
+                scan.content = Content::Light;
+            }
             loop {
                 if (self.stop)() {
                     return Ok(outcome);
@@ -92,30 +100,82 @@ impl Rollback<'_> {
         outcome: &mut RollbackOutcome,
     ) -> Result<(), LifeError> {
         let ids: Vec<RecordId> = page.iter().map(|document| document.record.id()).collect();
-        let present: HashSet<_> = lookup::present(client, catalogue, kind, &ids).await?.into_iter().collect();
-        let mut erasures = Vec::with_capacity(page.len());
-        for document in page {
-            let key = document.key();
-            if self.force_missing || present.contains(&(key.tenant_id, key.id)) {
-                erasures.push(Erasure { key, revision: Some(document.revision) });
-                continue;
-            }
-            outcome.without_row += 1;
-            if outcome.named.len() < MAX_NAMED {
-                outcome.named.push((kind, key.tenant_id, key.id));
-            }
+        let present = present(client, catalogue, kind, &ids).await?;
+        let (going, staying): (Vec<&Document>, Vec<&Document>) =
+            page.iter().partition(|document| self.force_missing || present.contains(&place(document)));
+        for document in staying {
+            outcome.stay(document);
         }
-        let erased = if self.execute {
-            let erased = self.eraser.erase(&erasures, Remains::Nothing).await?;
-            self.remove_texts(page).await?;
-            erased.into_iter().filter(|erased| *erased).count()
-        } else {
-            erasures.len()
-        };
+        if !self.execute {
+            *outcome.removed.entry(kind).or_default() += going.len() as u64;
+            return Ok(());
+        }
+        let erasure = |document: &&Document| Erasure { key: document.key(), revision: Some(document.revision) };
+        let erasures: Vec<Erasure> = going.iter().map(erasure).collect();
+        let erased = self.eraser.erase(&erasures, Remains::Nothing).await;
+        let taken_back = self.take_back(client, catalogue, &going, erased.as_deref().ok(), outcome).await?;
+        let erased = erased?.into_iter().filter(|erased| *erased).count();
+        self.remove_texts(page).await?;
         outcome.overwritten += (erasures.len() - erased.min(erasures.len())) as u64;
-        *outcome.removed.entry(kind).or_default() += erased as u64;
+        *outcome.removed.entry(kind).or_default() += erased.saturating_sub(taken_back) as u64;
         Ok(())
     }
+
+    /// Writes the documents again whose rows went while they were erased, and returns how many. `erased`: which went;
+    /// `None`: it is not known.
+    async fn take_back(
+        &self,
+        client: &Client,
+        catalogue: &Catalogue,
+        going: &[&Document],
+        erased: Option<&[bool]>,
+        outcome: &mut RollbackOutcome,
+    ) -> Result<usize, LifeError> {
+        let Some(kind) = going.first().map(|document| document.kind()).filter(|_| !self.force_missing) else {
+            return Ok(0);
+        };
+        let ids: Vec<RecordId> = going.iter().map(|document| document.record.id()).collect();
+        let present = present(client, catalogue, kind, &ids).await;
+        let went = |at: usize| erased.is_none_or(|erased| erased.get(at) == Some(&true));
+        // Where PostgreSQL does not say what it has, all stay.
+        let is_lost =
+            |document: &Document| present.as_ref().map_or(true, |present| !present.contains(&place(document)));
+        let lost: Vec<&Document> = going
+            .iter()
+            .enumerate()
+            .filter(|(at, document)| went(*at) && is_lost(document))
+            .map(|(_, document)| *document)
+            .collect();
+        put_back(self.reader, self.sink, kind, lost.iter().copied().cloned().collect()).await?;
+        present?;
+        for document in &lost {
+            outcome.stay(document);
+        }
+        Ok(lost.len())
+    }
+}
+
+impl RollbackOutcome {
+    /// Counts a document that stays because PostgreSQL does not have its row.
+    fn stay(&mut self, document: &Document) {
+        self.without_row += 1;
+        if self.named.len() < MAX_NAMED {
+            self.named.push((document.kind(), document.tenant_id(), document.record.id()));
+        }
+    }
+}
+
+async fn present(
+    client: &Client,
+    catalogue: &Catalogue,
+    kind: Kind,
+    ids: &[RecordId],
+) -> Result<HashSet<(TenantId, RecordId)>, LifeError> {
+    Ok(lookup::present(client, catalogue, kind, ids).await?.into_iter().collect())
+}
+
+fn place(document: &Document) -> (TenantId, RecordId) {
+    (document.tenant_id(), document.record.id())
 }
 
 impl Rollback<'_> {

@@ -165,7 +165,8 @@ impl MigrationState {
         let scope = known_scope(&*store, scope).await?;
         let id = scope.id();
         refuse_overlap(&*store, id, &scope, clock()).await?;
-        let lease = wait_for_lease(&store, id, &clock, duration, holder).await?;
+        let lease = Lease::acquire_or_wait(&store, &lease_key(id), holder, duration, &clock).await?;
+        let lease = lease.map_err(|held| busy(id, held))?;
         let found = store.state(&key(id)).await?;
         let started_at = match found {
             Some(found) => parse::<MigrationEntry>(&key(id), found.value)?.started_at,
@@ -297,38 +298,6 @@ fn lease_key(id: Uuid) -> String {
 
 fn busy(id: Uuid, LeaseHolder { holder, until }: LeaseHolder) -> MigrateError {
     MigrateError::Busy { id: id.to_string(), holder, until: until.to_string() }
-}
-
-/// How often the end of another's lease is looked for.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Takes the lease, or waits for its end: its holder may have died. A holder that renews it meanwhile is at work, which is
-/// seen after a third of the lease's time.
-async fn wait_for_lease(
-    store: &Arc<dyn StateStore>,
-    id: Uuid,
-    clock: &Clock,
-    duration: Duration,
-    holder: &str,
-) -> Result<Lease, MigrateError> {
-    let key = lease_key(id);
-    let mut waited_for = None;
-    loop {
-        let now = clock();
-        let held = match Lease::acquire(Arc::clone(store), &key, holder, duration, now).await? {
-            Ok(lease) => return Ok(lease),
-            Err(held) => held,
-        };
-        let rest = Duration::from_micros(u64::try_from(held.until.micros() - now.micros()).unwrap_or_default());
-        match &waited_for {
-            None => tracing::warn!(migration = %id, holder = %held.holder, seconds = rest.as_secs() + 1,
-                "another process holds this migration, or died: waiting for the end of its lease"),
-            Some(waited_for) if *waited_for != held => return Err(busy(id, held)),
-            Some(_) => {}
-        }
-        waited_for = Some(held);
-        tokio::time::sleep(rest.min(LOOK) + Duration::from_millis(1)).await;
-    }
 }
 
 /// Returns the process that works on a migration; `None`: none does.

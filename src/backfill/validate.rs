@@ -18,9 +18,7 @@ use self::days::{Days, Side};
 use self::descent::Suspect;
 use self::source::SourceDatabase;
 use super::canonical::Hasher;
-use super::report::{
-    Counts, Finding, MAX_NAMED, RecordFault, ReportText, Tolerated, Unended, ValidationReport, ValidationScope,
-};
+use super::report::{Counts, Finding, RecordFault, ReportText, Tolerated, Unended, ValidationReport, ValidationScope};
 use super::{LifeError, StoreSide};
 use crate::codec::truncate;
 use crate::domain::query::{Content, Cursor, Scan, TimeRange};
@@ -54,6 +52,8 @@ pub struct Validation<'a> {
     pub clock: Clock,
     /// Seed of the sample.
     pub seed: u64,
+    /// Most findings of each fault that are named, and most that are looked at again; beyond them it counts.
+    pub named: usize,
     /// Told how many rows and documents were read so far.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
 }
@@ -61,32 +61,45 @@ pub struct Validation<'a> {
 /// What was found so far.
 #[derive(Debug, Default)]
 struct Tally {
+    /// Most of each fault that are named, or looked at again: no fault keeps another from being named.
+    quota: usize,
+    /// Documents without a row are counted and nothing else: after a cleanup they are as many as the rows that went.
+    tolerates_extra: bool,
     counts: Counts,
     findings: Vec<Finding>,
     /// To be looked at again.
     suspects: Vec<Suspect>,
+    /// How many of the suspects, and of the findings, there are of each fault, by its name.
+    suspected: BTreeMap<&'static str, usize>,
+    found: BTreeMap<&'static str, usize>,
     named: HashSet<(Kind, RecordId)>,
     unended: BTreeMap<Kind, Unended>,
 }
 
 impl Tally {
     fn fault(&mut self, kind: Kind, tenant_id: Option<TenantId>, id: RecordId, fault: RecordFault) {
-        let count = match fault {
-            RecordFault::Missing => &mut self.counts.missing,
-            RecordFault::Extra => &mut self.counts.extra,
-            RecordFault::Different { .. } => &mut self.counts.different,
-            RecordFault::Changed { .. } => &mut self.counts.changed,
-            RecordFault::Unreadable { .. } => &mut self.counts.unreadable,
-            RecordFault::Copies { .. } => &mut self.counts.copies,
-        };
-        *count += 1;
-        if self.findings.len() < MAX_NAMED {
+        *self.count(&fault) += 1;
+        if matches!(fault, RecordFault::Extra) && self.tolerates_extra {
+            return;
+        }
+        if take(self.found.entry(fault.name()).or_default(), self.quota) {
             self.findings.push(Finding {
                 kind: ReportText(kind),
                 tenant_id: tenant_id.map(ReportText),
                 id: ReportText(id),
                 fault,
             });
+        }
+    }
+
+    const fn count(&mut self, fault: &RecordFault) -> &mut u64 {
+        match fault {
+            RecordFault::Missing => &mut self.counts.missing,
+            RecordFault::Extra => &mut self.counts.extra,
+            RecordFault::Different { .. } => &mut self.counts.different,
+            RecordFault::Changed { .. } => &mut self.counts.changed,
+            RecordFault::Unreadable { .. } => &mut self.counts.unreadable,
+            RecordFault::Copies { .. } => &mut self.counts.copies,
         }
     }
 
@@ -104,7 +117,7 @@ impl Tally {
             self.counts.unreadable += 1;
             return;
         };
-        if self.named.len() < MAX_NAMED && !self.named.insert((kind, id)) {
+        if self.named.len() < self.quota && !self.named.insert((kind, id)) {
             return;
         }
         self.fault(kind, None, id, RecordFault::Unreadable { reason: refusal.to_string() });
@@ -112,12 +125,20 @@ impl Tally {
 
     /// Something differs: looked at again at the end, as far as it can be named at all.
     fn suspect(&mut self, suspect: Suspect, fault: RecordFault) {
-        if self.suspects.len() < MAX_NAMED {
+        let is_only_counted = matches!(fault, RecordFault::Extra) && self.tolerates_extra;
+        if !is_only_counted && take(self.suspected.entry(fault.name()).or_default(), self.quota) {
             self.suspects.push(suspect);
         } else {
             self.fault(suspect.kind, Some(suspect.tenant_id), suspect.id, fault);
         }
     }
+}
+
+/// Takes one of a quota. Returns whether there was one.
+const fn take(taken: &mut usize, quota: usize) -> bool {
+    let is_left = *taken < quota;
+    *taken += is_left as usize;
+    is_left
 }
 
 impl Validation<'_> {
@@ -135,7 +156,9 @@ impl Validation<'_> {
         let request = ValidationRequest { created, ..request };
         self.store.overview.refresh().await?;
         let source = SourceDatabase::open(self.database, &request).await?;
-        let (mut tally, mut days) = (Tally::default(), Days::default());
+        let tolerates_extra = request.tolerated.contains(&Tolerated::Extra);
+        let mut tally = Tally { quota: self.named, tolerates_extra, ..Tally::default() };
+        let mut days = Days::default();
         if let Some(rows) = request.sample {
             self.sample(&source, &request, rows, &mut tally).await?;
         } else {

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::output::{say, say_json, shown_lines, table};
 use super::scope::{instant, spinner};
-use super::signals::until_signals;
-use crate::app::{self, AppError, Use};
+use super::signals::{stopped, until_signals};
+use crate::app::{self, AppError, Stores, Use};
 use crate::backfill::cleanup::{Cleanup, CleanupOutcome, CleanupPlan, Stay};
 use crate::backfill::report::{ReportRequirement, ValidationReport};
 use crate::config::Loaded;
@@ -116,20 +116,33 @@ pub(super) async fn run(arguments: CleanupArguments, loaded: &Loaded) -> Result<
     let verb = if arguments.execute { "deleted" } else { "would be deleted" };
     let progress = |outcome: &CleanupOutcome| bar.set_message(format!("{} rows {verb}", outcome.rows()));
     let stop = CancellationToken::new();
-    let stopped = stop.clone();
+    let is_stopped = stop.clone();
     let cleanup = Cleanup {
         database: &lifecycle.database,
         store: lifecycle.side(),
         plan: &plan,
         progress: &progress,
-        stop: &|| stopped.is_cancelled(),
+        stop: &|| is_stopped.is_cancelled(),
     };
-    let outcome = until_signals(stop, async { Ok(cleanup.run().await.map_err(AppError::from)?) }).await?;
+    let work = async {
+        // A dry run relies on nothing, and nothing on it.
+        let done = if arguments.execute {
+            let Stores { store, .. } = app::open_stores(&loaded.settings)?;
+            app::removal_lease(&loaded.settings, &store).holding(cleanup.run()).await
+        } else {
+            cleanup.run().await
+        };
+        Ok(done.map_err(AppError::from)?)
+    };
+    let outcome = until_signals(stop, work).await?;
     bar.finish_and_clear();
     if arguments.json {
         say_json!("{}", value(&arguments, &outcome));
     } else {
         say!("{}", shown(&arguments, &outcome));
+    }
+    if !outcome.complete {
+        return Err(stopped());
     }
     let unproved = [Stay::Missing, Stay::Different, Stay::Changed, Stay::Unreadable];
     let count: u64 = unproved.iter().filter_map(|stay| outcome.stayed.get(stay)).sum();
@@ -180,6 +193,7 @@ fn value(arguments: &CleanupArguments, outcome: &CleanupOutcome) -> Value {
         .collect();
     json!({
         "executed": arguments.execute,
+        "complete": outcome.complete,
         "freed": freed,
         "stayed": stayed,
         "kept": kept,

@@ -17,7 +17,7 @@ use super::Failure;
 use super::output::{complain, say, say_json, shown_lines, table};
 use super::recopy::RecopySource;
 use super::scope::{KindName, instant};
-use super::signals::stop_on_signals;
+use super::signals::{stop_on_signals, stopped};
 use crate::app::{self, AppError, MigrationRun};
 use crate::backfill::{MigrationReport, Progress, Start, Tally, Task};
 use crate::config::Loaded;
@@ -164,7 +164,7 @@ pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(
         watching.abort();
         let shown = super::recopy::run(&arguments, &run, source, abandon).await;
         run.close(shown.is_err()).await;
-        return shown.and_then(|(text, failed)| super::recopy::end(&text, failed, arguments.json));
+        return shown.and_then(|(text, failure)| super::recopy::end(&text, failure, arguments.json));
     }
     let outcome = tokio::select! {
         outcome = run.migration.run() => outcome,
@@ -173,15 +173,16 @@ pub(super) async fn run(arguments: MigrateArguments, loaded: Loaded) -> Result<(
         )),
     };
     watching.abort();
-    let shown = outcome.map(|report| show(&arguments, &run, &report, begin.elapsed()));
+    let shown = outcome.map(|report| (show(&arguments, &run, &report, begin.elapsed()), report.complete));
     run.close(shown.is_err()).await;
-    let shown = shown.map_err(AppError::from)?;
+    let (shown, is_complete) = shown.map_err(AppError::from)?;
     if arguments.json {
         say_json!("{shown}");
     } else {
         say!("{shown}");
     }
-    Ok(())
+    // Following has no other end than a stop.
+    if is_complete || arguments.follow { Ok(()) } else { Err(stopped()) }
 }
 
 /// Bars on a terminal, lines elsewhere; nothing but lines if the report is for a program.

@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::migrate::MigrateArguments;
 use super::output::{say, say_json, table};
+use super::signals::stopped;
 use crate::app::{AppError, MigrationRun};
 use crate::backfill::recopy::{Recopy, RecopyOutcome};
-use crate::backfill::report::{Finding, MAX_NAMED, ValidationReport};
+use crate::backfill::report::{MAX_NAMED, Tolerated, ValidationReport};
 use crate::backfill::validate::{Validation, ValidationRequest};
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, TenantId};
@@ -27,34 +28,46 @@ pub(super) enum RecopySource {
     Report(PathBuf),
 }
 
-/// Copies, and returns what to print and how many rows could not be copied. `abandon` ends it at once.
+/// Copies, and returns what to print, and why the command fails all the same. `abandon` ends it at once.
 pub(super) async fn run(
     arguments: &MigrateArguments,
     run: &MigrationRun,
     source: RecopySource,
     abandon: CancellationToken,
-) -> Result<(String, u64), Failure> {
+) -> Result<(String, Option<Failure>), Failure> {
     let outcome = tokio::select! {
         outcome = copy(arguments, run, source) => outcome?,
         () = abandon.cancelled() => return Err(Failure::Other(
             "ended at once; rows that were erased and not yet copied are copied by the same command".into(),
         )),
     };
-    let failed = outcome.failed();
-    Ok((if arguments.json { value(&outcome).to_string() } else { shown(&outcome) }, failed))
+    Ok((if arguments.json { value(&outcome).to_string() } else { shown(&outcome) }, failure(&outcome)))
 }
 
-/// Prints the outcome; fails if rows could not be copied.
-pub(super) fn end(text: &str, failed: u64, is_json: bool) -> Result<(), Failure> {
+fn failure(outcome: &RecopyOutcome) -> Option<Failure> {
+    let RecopyOutcome { unnamed, complete, .. } = outcome;
+    if !complete {
+        Some(stopped())
+    } else if *unnamed > 0 {
+        Some(Failure::Other(format!(
+            "{unnamed} more rows differ than the comparison could name: run `difylog validate` and this command again, over \
+             one tenant or a shorter span (--tenant-id, --from, --to) if the number stays"
+        )))
+    } else if outcome.failed() > 0 {
+        Some(Failure::Other(format!("{} rows are not in the store as PostgreSQL has them", outcome.failed())))
+    } else {
+        None
+    }
+}
+
+/// Prints the outcome; fails if there is a reason.
+pub(super) fn end(text: &str, failure: Option<Failure>, is_json: bool) -> Result<(), Failure> {
     if is_json {
         say_json!("{text}");
     } else {
         say!("{text}");
     }
-    if failed == 0 {
-        return Ok(());
-    }
-    Err(Failure::Other(format!("{failed} rows are not in the store as PostgreSQL has them")))
+    failure.map_or(Ok(()), Err)
 }
 
 async fn copy(
@@ -62,50 +75,49 @@ async fn copy(
     run: &MigrationRun,
     source: RecopySource,
 ) -> Result<RecopyOutcome, Failure> {
-    let (store, eraser) = run.side().ok_or_else(|| Failure::Other("a dry run copies nothing".into()))?;
-    let recopy = Recopy { migration: &run.migration, store, eraser, lift_tombstones: arguments.lifts_tombstones() };
-    let copy =
-        async |findings: &[Finding]| recopy.run(findings).await.map_err(|error| Failure::App(AppError::from(error)));
-    let (tenants, created, kinds) = match source {
-        RecopySource::Report(path) => return copy(&findings(&path, run)?).await,
-        RecopySource::Changed { tenants, created, kinds } => (tenants, created, kinds),
+    let (side, store) = run.side().ok_or_else(|| Failure::Other("a dry run copies nothing".into()))?;
+    let recopy = Recopy {
+        migration: &run.migration,
+        store: side,
+        eraser: store,
+        sink: store,
+        lift_tombstones: arguments.lifts_tombstones(),
     };
-    let mut total = RecopyOutcome::default();
-    loop {
-        let validation = Validation {
-            database: run.migration.database(),
-            store,
-            limits: run.limits(),
-            clock: system_clock(),
-            seed: 0,
-            progress: &|_, _| {},
-        };
-        let request = ValidationRequest {
-            tenants: tenants.clone(),
-            kinds: kinds.clone(),
-            created,
-            sample: None,
-            tolerated: Vec::new(),
-            store_name: run.places.1.clone(),
-        };
-        let report = validation.run(request).await.map_err(AppError::from)?;
-        let round = copy(&report.findings).await?;
-        let is_last = report.findings.len() < MAX_NAMED || round.copied() == 0;
-        total.merge(round);
-        if is_last {
-            return Ok(total);
+    let copied = match source {
+        RecopySource::Report(path) => recopy.run(&report(&path, run)?).await,
+        RecopySource::Changed { tenants, created, kinds } => {
+            let validation = Validation {
+                database: run.migration.database(),
+                store: side,
+                limits: run.limits(),
+                clock: system_clock(),
+                seed: 0,
+                named: MAX_NAMED,
+                progress: &|_, _| {},
+            };
+            let store_name = run.places.1.clone();
+            let request = ValidationRequest {
+                tenants,
+                kinds,
+                created,
+                sample: None,
+                tolerated: vec![Tolerated::Extra],
+                store_name,
+            };
+            recopy.changed(&validation, &request).await
         }
-    }
+    };
+    Ok(copied.map_err(AppError::from)?)
 }
 
-/// Returns what a report names, if it is of this database and this store.
-fn findings(path: &Path, run: &MigrationRun) -> Result<Vec<Finding>, Failure> {
+/// Returns a report, if it is of this database and this store.
+fn report(path: &Path, run: &MigrationRun) -> Result<ValidationReport, Failure> {
     let refused = |reason: String| Failure::Other(format!("report {}: {reason}", path.display()));
     let text = std::fs::read_to_string(path)
         .map_err(|error| refused(format!("{error}; `difylog validate --report FILE` writes one")))?;
     let report = ValidationReport::read(&text).map_err(|error| refused(error.to_string()))?;
     report.is_of(&run.places.0, &run.places.1).map_err(|error| refused(error.to_string()))?;
-    Ok(report.findings)
+    Ok(report)
 }
 
 fn value(outcome: &RecopyOutcome) -> Value {
@@ -128,7 +140,7 @@ fn value(outcome: &RecopyOutcome) -> Value {
         .iter()
         .map(|(kind, id, reason)| json!({"kind": kind.as_str(), "id": id.to_string(), "reason": reason}))
         .collect();
-    json!({"kinds": kinds, "not_copied": named})
+    json!({"complete": outcome.complete, "kinds": kinds, "not_copied": named, "not_named": outcome.unnamed})
 }
 
 fn shown(outcome: &RecopyOutcome) -> String {
@@ -141,8 +153,9 @@ fn shown(outcome: &RecopyOutcome) -> String {
     for (kind, id, reason) in outcome.named.iter().take(SHOWN) {
         parts.push(format!("  {kind} {id}: {reason}"));
     }
-    if outcome.kinds.is_empty() {
-        parts.push("no row differs from its document".into());
+    let is_known_to_be_all = outcome.complete && outcome.unnamed == 0;
+    if outcome.kinds.is_empty() && is_known_to_be_all {
+        parts.push("no row that was asked for differs from its document".into());
     }
     parts.join("\n")
 }

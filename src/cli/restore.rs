@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::output::{say, say_json, table};
 use super::scope::{ScopeArguments, spinner};
-use super::signals::until_signals;
+use super::signals::{stopped, until_signals};
 use crate::app::{self, AppError, Use};
 use crate::backfill::restore::{Restore, RestoreOutcome, RestorePlan};
 use crate::config::Loaded;
@@ -61,13 +61,13 @@ pub(super) async fn run(arguments: RestoreArguments, loaded: &Loaded) -> Result<
         bar.set_message(format!("{} documents, {} rows absent", sum(|kind| kind.documents), sum(|kind| kind.inserted)));
     };
     let stop = CancellationToken::new();
-    let stopped = stop.clone();
+    let is_stopped = stop.clone();
     let restore = Restore {
         database: &lifecycle.database,
         store: lifecycle.side(),
         plan: &plan,
         progress: &progress,
-        stop: &|| stopped.is_cancelled(),
+        stop: &|| is_stopped.is_cancelled(),
     };
     let outcome = until_signals(stop, async { Ok(restore.run().await.map_err(AppError::from)?) }).await?;
     bar.finish_and_clear();
@@ -75,6 +75,9 @@ pub(super) async fn run(arguments: RestoreArguments, loaded: &Loaded) -> Result<
         say_json!("{}", value(&arguments, &outcome));
     } else {
         say!("{}", shown(&arguments, &outcome));
+    }
+    if !outcome.complete {
+        return Err(stopped());
     }
     let failed: u64 = outcome.restored.values().map(|restored| restored.failed).sum();
     if failed == 0 {
@@ -109,7 +112,13 @@ fn value(arguments: &RestoreArguments, outcome: &RestoreOutcome) -> Value {
             })
         })
         .collect();
-    json!({"executed": arguments.execute, "kinds": kinds, "failed": failed, "columns_left_out": outcome.left_out})
+    json!({
+        "executed": arguments.execute,
+        "complete": outcome.complete,
+        "kinds": kinds,
+        "failed": failed,
+        "columns_left_out": outcome.left_out,
+    })
 }
 
 fn shown(arguments: &RestoreArguments, outcome: &RestoreOutcome) -> String {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::output::{say, say_json, table};
 use super::scope::spinner;
-use super::signals::until_signals;
+use super::signals::{stopped, until_signals};
 use crate::app;
 use crate::config::Loaded;
 use crate::domain::Kind;
@@ -108,23 +108,21 @@ async fn sweep(retention: &Retention, arguments: &SweepArguments) -> Result<(), 
         }
     };
     let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let work = async { Ok(retention.sweep(execute, &each, &|| stopped.is_cancelled()).await?) };
+    let is_stopped = stop.clone();
+    let work = async { Ok(retention.sweep(execute, &each, &|| is_stopped.is_cancelled()).await?) };
     let Swept { months, removed, complete } = until_signals(stop, work).await?;
     bar.finish_and_clear();
     if json {
         let Removed { objects, bytes } = removed;
         let total = json!({ "months": months, "full_texts": objects, "bytes": bytes, "complete": complete });
         say_json!("{total}");
-        return Ok(());
+    } else {
+        say!("{} in {months} months of tenants", amount(execute, removed));
+        if !execute {
+            say!("dry run: nothing was removed; --execute removes");
+        }
     }
-    say!("{} in {months} months of tenants", amount(execute, removed));
-    if !complete {
-        say!("stopped; the same command goes on");
-    } else if !execute {
-        say!("dry run: nothing was removed; --execute removes");
-    }
-    Ok(())
+    if complete { Ok(()) } else { Err(stopped()) }
 }
 
 fn amount(execute: bool, Removed { objects, bytes }: Removed) -> String {

@@ -8,8 +8,9 @@ use uuid::Uuid;
 use super::Failure;
 use super::output::{say, say_json, table};
 use super::scope::spinner;
-use super::signals::until_signals;
+use super::signals::{stopped, until_signals};
 use crate::app::{self, AppError, Stores, Use};
+use crate::backfill::LifeError;
 use crate::backfill::rollback::{Rollback, RollbackOutcome, forget, refuse_running};
 use crate::config::Loaded;
 use crate::domain::Origin;
@@ -51,35 +52,48 @@ pub(super) async fn run(arguments: RollbackArguments, loaded: &Loaded) -> Result
         app::open_stores(&loaded.settings)?
     };
     let state = &*store;
-    refuse_running(state, arguments.migration, system_clock()()).await.map_err(AppError::from)?;
     let bar = spinner();
     let progress =
         |outcome: &RollbackOutcome| bar.set_message(format!("{} documents", outcome.removed.values().sum::<u64>()));
     let stop = CancellationToken::new();
-    let stopped = stop.clone();
+    let is_stopped = stop.clone();
+    let lease = app::removal_lease(&loaded.settings, &store);
     let store = &*store;
     let rollback = Rollback {
         database: &lifecycle.database,
         reader: store,
         eraser: store,
+        sink: store,
         overview: store,
         texts: &payloads,
         origin: Origin::new(arguments.migration),
         force_missing: arguments.force_missing,
         execute: arguments.execute,
         progress: &progress,
-        stop: &|| stopped.is_cancelled(),
+        stop: &|| is_stopped.is_cancelled(),
     };
-    let outcome = until_signals(stop, async { Ok(rollback.run().await.map_err(AppError::from)?) }).await?;
+    let work = Box::pin(async {
+        refuse_running(state, arguments.migration, system_clock()()).await?;
+        let outcome = rollback.run().await?;
+        if arguments.execute && outcome.without_row == 0 && outcome.complete {
+            forget(state, arguments.migration).await?;
+        }
+        Ok::<_, LifeError>(outcome)
+    });
+    let outcome = until_signals(stop, async {
+        let done = if arguments.execute { lease.holding(work).await } else { work.await };
+        Ok(done.map_err(AppError::from)?)
+    })
+    .await?;
     bar.finish_and_clear();
-    if arguments.execute && outcome.without_row == 0 && outcome.complete {
-        forget(state, arguments.migration).await.map_err(AppError::from)?;
-    }
     store.close().await;
     if arguments.json {
         say_json!("{}", value(&arguments, &outcome));
     } else {
         say!("{}", shown(&arguments, &outcome));
+    }
+    if !outcome.complete {
+        return Err(stopped());
     }
     if outcome.without_row == 0 {
         return Ok(());
@@ -117,9 +131,6 @@ fn shown(arguments: &RollbackArguments, outcome: &RollbackOutcome) -> String {
     }
     if outcome.overwritten > 0 {
         parts.push(format!("{} documents were overwritten meanwhile and stay", outcome.overwritten));
-    }
-    if !outcome.complete {
-        parts.push("stopped; the same command goes on".into());
     }
     if !arguments.execute {
         parts.push("dry run: nothing was removed; --execute removes".into());

@@ -33,6 +33,11 @@ pub(super) fn stop_on_signals(
     Ok(AbortOnDropHandle::new(listening))
 }
 
+/// Returns the end of a command that was stopped before it was done.
+pub(super) fn stopped() -> Failure {
+    Failure::Other("stopped; the same command goes on".into())
+}
+
 /// Runs work to its end, or until signals: the first cancels `stop` and lets finish what is begun, the second ends at
 /// once.
 ///

@@ -15,7 +15,7 @@ use super::scope::{ScopeArguments, spinner};
 use super::signals::until_signals;
 use crate::app::{self, AppError, Use};
 use crate::backfill::VALIDATION;
-use crate::backfill::report::{RecordFault, Tolerated, ValidationReport};
+use crate::backfill::report::{Finding, MAX_NAMED, RecordFault, Tolerated, ValidationReport};
 use crate::backfill::validate::{Validation, ValidationRequest};
 use crate::config::Loaded;
 use crate::store::StateStore;
@@ -53,7 +53,7 @@ and whatever differs there is looked at twice, so that rows on the move are no f
 than its document. Days without --to end when the command starts.
 
 Values that the store has in a changed form only (NaN, text that is no JSON, lone surrogates) are faults of their own class.
-Exit code 1 means faults: each is named in the report (the first 10,000), with the columns that differ.
+Exit code 1 means faults: each is named in the report (the first 10,000 of each class), with the columns that differ.
 `difylog migrate --from-report FILE` copies what differs; `difylog cleanup-pg --report FILE` deletes from PostgreSQL what a fresh report without faults covers.";
 
 pub(super) async fn run(arguments: ValidateArguments, loaded: &Loaded) -> Result<(), Failure> {
@@ -74,6 +74,7 @@ pub(super) async fn run(arguments: ValidateArguments, loaded: &Loaded) -> Result
         limits: lifecycle.policy.truncate,
         clock: system_clock(),
         seed: rand::random(),
+        named: MAX_NAMED,
         progress: &progress,
     };
     let comparing = async { Ok(validation.run(request).await.map_err(AppError::from)?) };
@@ -147,7 +148,10 @@ fn shown(report: &ValidationReport, path: &Path) -> String {
     let mut parts = vec![shown_lines(&report.plans), totals.to_string()];
     if !report.findings.is_empty() {
         let mut named = table(&["fault", "kind", "tenant", "id", "columns or reason"]);
-        for finding in report.findings.iter().take(SHOWN) {
+        // What can be mended first: after a cleanup, documents without a row may be most of them.
+        let mut findings: Vec<&Finding> = report.findings.iter().collect();
+        findings.sort_by_key(|finding| matches!(finding.fault, RecordFault::Extra));
+        for finding in findings.into_iter().take(SHOWN) {
             let detail = match &finding.fault {
                 RecordFault::Different { columns } | RecordFault::Changed { columns } => columns.join(", "),
                 RecordFault::Unreadable { reason } => reason.clone(),

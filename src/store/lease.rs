@@ -12,6 +12,10 @@ use uuid::Uuid;
 
 use super::{StateReader, StateStore, StateVersion, StoreError};
 use crate::domain::Timestamp;
+use crate::telemetry::Clock;
+
+/// How often the end of another's lease is looked for.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A name that is held.
 pub struct Lease {
@@ -51,6 +55,37 @@ impl Lease {
                 return Ok(Ok(Self { state, key: key.to_owned(), holder: holder.to_owned(), id, duration, version }));
             }
             // Another process took it between the look and the write; the next look says which.
+        }
+    }
+
+    /// As [`Self::acquire`], but waits for the end of a lease that nobody renews: its holder may have died. Answers the
+    /// holder once he has renewed it, which one that is at work does after a third of its time.
+    ///
+    /// # Errors
+    /// [`StoreError`], as there.
+    pub async fn acquire_or_wait(
+        state: &Arc<dyn StateStore>,
+        key: &str,
+        holder: &str,
+        duration: Duration,
+        clock: &Clock,
+    ) -> Result<Result<Self, LeaseHolder>, StoreError> {
+        let mut waited_for = None;
+        loop {
+            let now = clock();
+            let held = match Self::acquire(Arc::clone(state), key, holder, duration, now).await? {
+                Ok(lease) => return Ok(Ok(lease)),
+                Err(held) => held,
+            };
+            let rest = Duration::from_micros(u64::try_from(held.until.micros() - now.micros()).unwrap_or_default());
+            match &waited_for {
+                None => tracing::warn!(lease = key, holder = %held.holder, seconds = rest.as_secs() + 1,
+                    "another process holds the lease, or died: waiting for the end of its lease"),
+                Some(waited_for) if *waited_for != held => return Ok(Err(held)),
+                Some(_) => {}
+            }
+            waited_for = Some(held);
+            tokio::time::sleep(rest.min(LOOK) + Duration::from_millis(1)).await;
         }
     }
 

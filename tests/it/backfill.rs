@@ -3,7 +3,7 @@
 mod copies;
 mod faults;
 mod live;
-mod place;
+pub mod place;
 mod plans;
 mod poolers;
 mod rows;

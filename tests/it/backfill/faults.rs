@@ -169,7 +169,10 @@ async fn one_folder_of_sqlite_has_one_writer() {
     running.interrupt();
     let output = running.finish().await;
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && printed.contains("\"complete\":false"), "a signal stops it in order: {printed}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(printed.contains("\"complete\":false"), "a signal stops it in order: {printed}");
+    assert_eq!(output.status.code(), Some(1), "what is stopped half-way is no success: {said}");
+    assert!(said.contains("stopped; the same command goes on"), "{said}");
     let copied = counts(&*site.store()).await;
     assert!(copied[&Kind::WorkflowRun] > 0);
 }

@@ -1,12 +1,16 @@
 //! A database with the sample, and a store that holds what a migration of it stored.
 
+use std::sync::Mutex;
+
+use async_trait::async_trait;
 use difylog::backfill::cleanup::{self, Cleanup};
-use difylog::backfill::report::ValidationReport;
+use difylog::backfill::report::{MAX_NAMED, ValidationReport};
 use difylog::backfill::validate::{Validation, ValidationRequest};
 use difylog::codec::truncate::Limits;
 use difylog::domain::query::TimeRange;
 use difylog::domain::{Kind, Origin, Timestamp};
 use difylog::postgres::Database;
+use difylog::store::{Eraser, Erasure, Remains, StoreError};
 use difylog::telemetry::Clock;
 use uuid::Uuid;
 
@@ -31,6 +35,8 @@ pub struct Pair {
     pub database: Database,
     pub store: Migrated,
     pub limits: Limits,
+    /// Most findings of each fault that a validation names.
+    pub named: usize,
 }
 
 impl Pair {
@@ -41,7 +47,7 @@ impl Pair {
     pub async fn with(postgres: Postgres, limits: Limits) -> Self {
         let database = postgres.database();
         let store = Migrated::of(&database, limits, Some(origin())).await;
-        Self { postgres, database, store, limits }
+        Self { postgres, database, store, limits, named: MAX_NAMED }
     }
 
     pub fn request() -> ValidationRequest {
@@ -62,6 +68,7 @@ impl Pair {
             limits: self.limits,
             clock: clock(),
             seed: 7,
+            named: self.named,
             progress: &|_, _| {},
         };
         validation.run(request).await.unwrap()
@@ -96,5 +103,29 @@ impl Pair {
             count("workflow_app_logs"),
             count("workflow_node_execution_offload"),
         ]
+    }
+}
+
+/// Does something once, after documents were erased and before anything else follows.
+pub struct Meanwhile<'a> {
+    eraser: &'a dyn Eraser,
+    deed: Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
+}
+
+impl<'a> Meanwhile<'a> {
+    pub fn new(eraser: &'a dyn Eraser, deed: impl FnOnce() + Send + 'a) -> Self {
+        Self { eraser, deed: Mutex::new(Some(Box::new(deed))) }
+    }
+}
+
+#[async_trait]
+impl Eraser for Meanwhile<'_> {
+    async fn erase(&self, erasures: &[Erasure], remains: Remains) -> Result<Vec<bool>, StoreError> {
+        let erased = self.eraser.erase(erasures, remains).await?;
+        let deed = self.deed.lock().unwrap().take();
+        if let Some(deed) = deed {
+            deed();
+        }
+        Ok(erased)
     }
 }

@@ -209,3 +209,30 @@ async fn a_sample_finds_a_store_that_lost_everything() {
     let report = pair.validate(sampled()).await;
     assert!(!report.passed && report.counts.missing > 20 && report.counts.missing <= 150 + 16, "{:?}", report.counts);
 }
+
+#[tokio::test]
+async fn no_fault_crowds_another_out_of_the_report() {
+    let mut pair = Pair::sample(Schema::V12).await;
+    pair.named = 3;
+    // As after a cleanup and with faults beside it, whose kinds are looked at later.
+    pair.postgres.sql(
+        "DELETE FROM workflow_runs WHERE id IN (SELECT id FROM workflow_runs ORDER BY id LIMIT 500);
+         UPDATE workflow_runs SET version = 'changed' WHERE id IN (SELECT id FROM workflow_runs ORDER BY id LIMIT 2);
+         UPDATE workflow_app_logs SET created_from = 'changed' WHERE id IN (SELECT id FROM workflow_app_logs ORDER BY id LIMIT 5)",
+    );
+    let nodes = pair.store.ids(Kind::NodeExecution);
+    pair.store.take(|document| nodes[..2].contains(&document.record.id()));
+    let named = |report: &difylog::backfill::report::ValidationReport, name: &str| {
+        report.findings.iter().filter(|found| found.fault.name() == name).count()
+    };
+    let report = pair.validate(Pair::request()).await;
+    assert_eq!(report.counts, Counts { extra: 500, missing: 2, different: 7, ..Counts::default() });
+    assert_eq!(["extra", "missing", "different"].map(|name| named(&report, name)), [3, 2, 3]);
+    assert_eq!(report.unnamed(true), 4);
+    // What is tolerated is counted only.
+    let request =
+        difylog::backfill::validate::ValidationRequest { tolerated: vec![Tolerated::Extra], ..Pair::request() };
+    let report = pair.validate(request).await;
+    assert_eq!((report.counts.extra, named(&report, "extra"), named(&report, "missing")), (500, 0, 2));
+    assert!(!report.passed);
+}
