@@ -2,7 +2,8 @@
 //!
 //! A run goes with all that is its own (node executions, their offloads, its app logs) or not at all: every row is locked
 //! and compared with its document in the transaction that deletes it. Runs that have not ended, runs of which Dify keeps
-//! a pause, and runs that rows of other tables refer to (the messages of a chat flow, trigger logs) stay. Then go the rows whose parent is gone: single-step node executions, app logs and offloads left by
+//! a pause, and runs that rows of other tables refer to (the messages of a chat flow, trigger logs; draft variables refer to
+//! their nodes) stay. Then go the rows whose parent is gone: single-step node executions, app logs and offloads left by
 //! deleted runs. Files that offloads point to, and their `upload_files` rows, stay. It can be stopped at any moment and
 //! started again: what is gone is gone, and nothing else is needed to go on.
 
@@ -112,7 +113,7 @@ pub struct CleanupOutcome {
     pub stayed: BTreeMap<Stay, u64>,
     /// At most 1,000 of them.
     pub kept: Vec<Kept>,
-    /// Runs that stay because rows of these tables refer to them.
+    /// Runs, and rows without one, that stay because rows of these tables refer to them or to their nodes.
     pub referenced: BTreeMap<String, u64>,
     /// Rows before the end of the span that stay because they have not ended.
     pub unended: BTreeMap<Kind, Unended>,
@@ -171,9 +172,11 @@ impl Cleanup<'_> {
         let rate = RateLimit::new(self.plan.rate);
         let catalogue = Catalogue::read(&self.database.client().await?).await?;
         outcome.plans = catalogue.describe_unknown_columns();
-        for reference in self.references(&catalogue).filter(|reference| !reference.is_indexed) {
-            let Reference { name, column, .. } = reference;
-            outcome.plans.push(format!("{name}: read whole for each {STEP} runs: no index on {column}"));
+        for kind in [Kind::WorkflowRun, Kind::NodeExecution] {
+            let each = if kind == Kind::WorkflowRun { format!("{STEP} runs") } else { "batch".to_owned() };
+            for Reference { name, column, .. } in self.references(&catalogue, kind).filter(|found| !found.is_indexed) {
+                outcome.plans.push(format!("{name}: read whole for each {each}: no index on {column}"));
+            }
         }
         for kind in [Kind::WorkflowRun, Kind::NodeExecution, Kind::AppLog, Kind::Offload] {
             let walk = CandidateWalk::new(&catalogue, kind, self.plan.created)?;
@@ -269,10 +272,11 @@ impl Cleanup<'_> {
         candidate.created_at.zip(self.plan.unended_before).is_some_and(|(created_at, before)| created_at < before)
     }
 
-    /// Returns what refers to runs and is to be heeded.
-    fn references<'c>(&'c self, catalogue: &'c Catalogue) -> impl Iterator<Item = &'c Reference> {
+    /// Returns what refers to rows of a kind and is to be heeded.
+    fn references<'c>(&'c self, catalogue: &'c Catalogue, kind: Kind) -> impl Iterator<Item = &'c Reference> {
         let ignored = |table: &str| self.plan.ignored_references.iter().any(|name| name == "all" || name == table);
-        catalogue.references().iter().filter(move |reference| !ignored(&reference.table))
+        let of_kind = catalogue.references().iter().filter(move |reference| reference.target == kind);
+        of_kind.filter(move |reference| !ignored(&reference.table))
     }
 
     /// Returns the runs that nothing refers to. No new reference to a run comes up once it has ended.
@@ -283,7 +287,7 @@ impl Cleanup<'_> {
         mut ids: Vec<RecordId>,
         outcome: &mut CleanupOutcome,
     ) -> Result<Vec<RecordId>, LifeError> {
-        for reference in self.references(catalogue) {
+        for reference in self.references(catalogue, Kind::WorkflowRun) {
             if ids.is_empty() {
                 break;
             }

@@ -53,7 +53,7 @@ pub(super) struct CleanupArguments {
     /// brings the changed form
     #[arg(long)]
     allow_changed: bool,
-    /// Delete runs, too, that rows of these tables refer to; `all` stands for every table
+    /// Delete runs and node executions, too, that rows of these tables refer to; `all` stands for every table
     #[arg(long, value_delimiter = ',', value_name = "TABLE,…")]
     include_referenced_by: Vec<String>,
     /// Delete runs that messages refer to, too: the same as --include-referenced-by messages
@@ -77,7 +77,8 @@ const AFTER_HELP: &str = "\
 A run goes with its node executions, their offload rows and its app logs, or not at all. Every row is locked and compared
 with its document again in the transaction that deletes it. These stay: runs that have not ended, runs of which Dify keeps
 a pause, runs that rows of other tables refer to (the messages of chat flows, workflow_trigger_logs, workflow_archive_logs
-and whatever else has a workflow_run_id), whatever is not proved to be in the store, upload_files rows and the files they
+and whatever else has a workflow_run_id), those whose node executions are referred to (workflow_draft_variables and whatever
+else has a node_execution_id), whatever is not proved to be in the store, upload_files rows and the files they
 stand for. Each is counted, in the dry run as well. Rows whose run is gone already (single-step executions, app logs of deleted runs) go too.
 
 It can be stopped and started again at any time. `difylog restore-pg` brings the rows back.

@@ -16,9 +16,11 @@ pub struct Catalogue {
     references: Vec<Reference>,
 }
 
-/// A column of a table that is none of difylog's, and that refers to runs.
+/// A column of a table that is none of difylog's, and that refers to runs or node executions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
+    /// What it refers to.
+    pub target: Kind,
     /// The plain name of its table.
     pub table: String,
     /// Schema-qualified and quoted, for statements.
@@ -89,6 +91,11 @@ const INDEXES: &str = "SELECT c.relname::text, i.relname::text, x.indisunique, \
      WHERE c.oid = to_regclass(c.relname::text) AND c.relname = ANY($1) AND m.amname = 'btree' \
      AND x.indisvalid AND x.indpred IS NULL";
 
+/// Kinds that rows of other tables refer to, with the column that is known to do so.
+const REFERRED_TO: [(Kind, &str); 2] =
+    [(Kind::WorkflowRun, "workflow_run_id"), (Kind::NodeExecution, "node_execution_id")];
+
+/// `$1`: the name of a column that refers; `$2`: the table that foreign keys lead to.
 const REFERENCES: &str = "SELECT c.relname::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname), \
      a.attname::text, a.atttypid = 'uuid'::regtype, \
      EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indkey[0] = a.attnum AND x.indisvalid \
@@ -98,8 +105,8 @@ const REFERENCES: &str = "SELECT c.relname::text, quote_ident(n.nspname) || '.' 
      WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND pg_table_is_visible(c.oid) \
      AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND c.relname NOT IN ('workflow_runs', \
      'workflow_node_executions', 'workflow_app_logs', 'workflow_node_execution_offload', 'workflow_pauses') \
-     AND (a.attname = 'workflow_run_id' OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid \
-          AND k.contype = 'f' AND k.confrelid = to_regclass('workflow_runs') AND k.conkey = ARRAY[a.attnum])) \
+     AND (a.attname::text = $1::text OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid \
+          AND k.contype = 'f' AND k.confrelid = to_regclass($2::text) AND k.conkey = ARRAY[a.attnum])) \
      AND format_type(a.atttypid, NULL) IN ('uuid', 'text', 'character varying', 'character') \
      ORDER BY 1, 3";
 
@@ -132,22 +139,25 @@ impl Catalogue {
         for table in tables.values_mut() {
             table.indexes.sort_by(|one, other| one.name.cmp(&other.name));
         }
-        let reference = |row: &tokio_postgres::Row| {
-            Ok(Reference {
-                table: row.try_get(0)?,
-                name: row.try_get(1)?,
-                column: row.try_get(2)?,
-                is_uuid: row.try_get(3)?,
-                is_indexed: row.try_get(4)?,
-            })
-        };
-        let references =
-            client.query(REFERENCES, &[]).await?.iter().map(reference).collect::<Result<_, PostgresError>>()?;
+        let mut references = Vec::new();
+        for (target, column) in REFERRED_TO {
+            for row in client.query(REFERENCES, &[&column, &table_of(target)]).await? {
+                references.push(Reference {
+                    target,
+                    table: row.try_get(0)?,
+                    name: row.try_get(1)?,
+                    column: row.try_get(2)?,
+                    is_uuid: row.try_get(3)?,
+                    is_indexed: row.try_get(4)?,
+                });
+            }
+        }
         Ok(Self { tables, references })
     }
 
-    /// Returns what refers to runs beside their own rows: Dify's messages, trigger logs, archive logs and whatever else
-    /// has a column `workflow_run_id` or a foreign key to runs, by table. Pauses are looked at apart.
+    /// Returns what refers to runs and node executions beside their own rows: Dify's messages, trigger logs, archive logs,
+    /// draft variables and whatever else has a column `workflow_run_id` or `node_execution_id`, or a foreign key to either,
+    /// by table. Pauses are looked at apart.
     #[must_use]
     pub fn references(&self) -> &[Reference] {
         &self.references

@@ -8,7 +8,7 @@ use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
 use super::candidates::{bounds, bytes_of, has_ended, naive, size_of};
-use super::catalogue::{Catalogue, CatalogueTable};
+use super::catalogue::{Catalogue, CatalogueTable, Reference};
 use super::error::PostgresError;
 use super::lookup::{self, uuids};
 use super::pool::Client;
@@ -134,6 +134,14 @@ impl<'c> Batch<'c> {
     /// [`PostgresError`], as in [`Self::runs`].
     pub async fn rows(&self, kind: Kind, ids: &[RecordId]) -> Result<Vec<RowRecord>, PostgresError> {
         lookup::rows(&self.transaction, self.catalogue, kind, ids).await
+    }
+
+    /// Returns which of these rows a column of another table refers to.
+    ///
+    /// # Errors
+    /// [`PostgresError`], as in [`Self::runs`].
+    pub async fn referenced(&self, reference: &Reference, ids: &[RecordId]) -> Result<Vec<RecordId>, PostgresError> {
+        lookup::referenced(&self.transaction, reference, ids).await
     }
 
     /// Deletes rows that this transaction has locked. Returns how many.

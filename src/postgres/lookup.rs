@@ -143,20 +143,20 @@ pub async fn missing_rights(client: &impl GenericClient, more: &[&str]) -> Resul
     Ok(lines)
 }
 
-/// Returns which of these runs a column of another table refers to.
+/// Returns which of these runs or node executions a column of another table refers to.
 ///
 /// # Errors
 /// [`PostgresError`] if they cannot be read.
 pub async fn referenced(
     client: &impl GenericClient,
     reference: &Reference,
-    run_ids: &[RecordId],
+    ids: &[RecordId],
 ) -> Result<Vec<RecordId>, PostgresError> {
     let (name, column) = (&reference.name, quoted(&reference.column));
     let r#type = if reference.is_uuid { "uuid" } else { "text" };
     let statement =
         format!("SELECT DISTINCT x.{column}::text FROM {name} x WHERE x.{column} = ANY($1::text[]::{type}[])");
-    let texts: Vec<String> = run_ids.iter().map(ToString::to_string).collect();
+    let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let rows = client.query(&statement, &[&texts]).await?;
     let mut found = Vec::with_capacity(rows.len());
     for row in &rows {

@@ -27,6 +27,7 @@ impl Cleanup<'_> {
         let batch = Batch::begin(client, catalogue, self.plan.execute, self.plan.lock_timeout_ms).await?;
         let (members, mut stays) = self.gather(&batch, kind, ids).await?;
         let mut notes = Notes::default();
+        self.keep_referenced(&batch, catalogue, &members, &mut stays, &mut notes).await?;
         for part in parts(&members) {
             self.compare(&batch, part, &mut stays, &mut notes).await?;
         }
@@ -52,6 +53,9 @@ impl Cleanup<'_> {
         let goes = |family: &&RecordId| !stays.contains_key(*family);
         outcome.spelled += notes.spelled.iter().filter(goes).count() as u64;
         outcome.changed += notes.changed.iter().filter(goes).count() as u64;
+        for table in notes.referenced {
+            *outcome.referenced.entry(table).or_default() += 1;
+        }
         for kept in stays.into_values() {
             outcome.keep(kept);
         }
@@ -111,6 +115,31 @@ impl Cleanup<'_> {
         Ok(())
     }
 
+    /// Keeps the families of nodes that rows of other tables refer to: Dify's draft variables show what they came from.
+    async fn keep_referenced(
+        &self,
+        batch: &Batch<'_>,
+        catalogue: &Catalogue,
+        members: &[Member],
+        stays: &mut HashMap<RecordId, Kept>,
+        notes: &mut Notes,
+    ) -> Result<(), LifeError> {
+        let kind = Kind::NodeExecution;
+        let families: HashMap<RecordId, RecordId> =
+            members.iter().filter(|member| member.kind == kind).map(|member| (member.id, member.family)).collect();
+        let ids: Vec<RecordId> = families.keys().copied().collect();
+        for reference in self.references(catalogue, kind).filter(|_| !ids.is_empty()) {
+            for id in batch.referenced(reference, &ids).await? {
+                let Some(family) = families.get(&id).copied().filter(|family| !stays.contains_key(family)) else {
+                    continue;
+                };
+                stays.insert(family, Kept { stay: Stay::Referenced, kind, id, family });
+                notes.referenced.push(reference.table.clone());
+            }
+        }
+        Ok(())
+    }
+
     /// Returns why a row stays that stands so to its document; `None`: it goes.
     fn stay(&self, standing: &RowComparison, family: RecordId, notes: &mut Notes) -> Option<Stay> {
         match standing {
@@ -162,11 +191,13 @@ impl Cleanup<'_> {
     }
 }
 
-/// Rows by what would become of them in a restore, by their families.
+/// Families by what would become of their rows in a restore, and what keeps them.
 #[derive(Default)]
 struct Notes {
     spelled: Vec<RecordId>,
     changed: Vec<RecordId>,
+    /// The table of each family that a reference keeps.
+    referenced: Vec<String>,
 }
 
 /// Slices of members of one kind, bounded in rows and bytes.

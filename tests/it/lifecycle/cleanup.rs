@@ -158,3 +158,41 @@ async fn tenant_and_span_are_kept_to_and_a_stop_is_heeded() {
     assert_eq!(pair.counts(), rows);
     assert!(now() > until);
 }
+
+#[tokio::test]
+async fn what_draft_variables_refer_to_stays() {
+    for schema in [Schema::V10, Schema::V12] {
+        let pair = Pair::sample(schema).await;
+        pair.postgres.sql("CREATE TABLE workflow_draft_variables (id uuid, node_execution_id uuid)");
+        // A node of a run, and a single step.
+        let find = |sql: &str| pair.postgres.sql(sql).trim().to_owned();
+        let of_run = find(
+            "SELECT n.id FROM workflow_node_executions n JOIN workflow_runs r ON r.id = n.workflow_run_id \
+             WHERE r.status = 'succeeded' ORDER BY n.id OFFSET 50 LIMIT 1",
+        );
+        let alone = find(
+            "SELECT id FROM workflow_node_executions WHERE workflow_run_id IS NULL AND finished_at IS NOT NULL ORDER BY id LIMIT 1",
+        );
+        pair.postgres.sql(&format!(
+            "INSERT INTO workflow_draft_variables VALUES (gen_random_uuid(), '{of_run}'), (gen_random_uuid(), '{of_run}'), \
+             (gen_random_uuid(), '{alone}'), (gen_random_uuid(), NULL)"
+        ));
+        let outcome = pair.clean(&Pair::plan(true)).await;
+        assert_eq!(outcome.stayed.into_iter().collect::<Vec<_>>(), [(Stay::Referenced, 2)]);
+        assert_eq!(outcome.referenced.into_iter().collect::<Vec<_>>(), [("workflow_draft_variables".to_owned(), 2)]);
+        assert!(outcome.plans.iter().any(|plan| plan.contains("workflow_draft_variables")), "{:?}", outcome.plans);
+        let left = |id: &str| {
+            pair.postgres.number(&format!("SELECT count(*) FROM workflow_node_executions WHERE id = '{id}'"))
+        };
+        assert_eq!((left(&of_run), left(&alone)), (1, 1));
+        let run = format!(
+            "SELECT count(*) FROM workflow_runs r JOIN workflow_node_executions n ON n.workflow_run_id = r.id WHERE n.id = '{of_run}'"
+        );
+        assert_eq!(pair.postgres.number(&run), 1, "a run goes with all its nodes or not at all");
+        let mut plan = Pair::plan(true);
+        plan.ignored_references.push("workflow_draft_variables".into());
+        let rest = pair.clean(&plan).await;
+        assert!(rest.stayed.is_empty(), "{:?}", rest.stayed);
+        assert_eq!((left(&of_run), left(&alone)), (0, 0));
+    }
+}
