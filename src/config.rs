@@ -2,6 +2,7 @@
 //! before anything starts, every complaint naming its key. Secrets are masked wherever settings are shown.
 
 mod environment;
+mod layers;
 mod rules;
 
 use std::path::{Path, PathBuf};
@@ -108,7 +109,21 @@ pub fn load(
     environment: &Environment,
     overrides: &[(&str, String)],
 ) -> Result<Loaded, ConfigError> {
-    let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+    let merged = merge(file, environment, overrides)?;
+    let shown = rules::masked(&merged)?;
+    let settings: Settings = serde_path_to_error::deserialize(merged).map_err(|error| {
+        let path = error.path().to_string();
+        let problem = without_value(&path, error.into_inner().to_string());
+        ConfigError::Invalid(if path == "." { problem } else { format!("{path}: {problem}") })
+    })?;
+    rules::check(&settings)?;
+    Ok(Loaded { settings, shown })
+}
+
+/// Merges the layers. A secret and the file that it is read from are one setting: a later layer that sets either of them
+/// takes the place of both.
+fn merge(file: Option<&Path>, environment: &Environment, overrides: &[(&str, String)]) -> Result<Config, ConfigError> {
+    let mut of_file = config::Map::new();
     if let Some(path) = file {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
@@ -119,23 +134,22 @@ pub fn load(
             let said = error.message();
             return Err(ConfigError::Invalid(format!("{}, line {line}: not TOML: {said}", path.display())));
         }
-        builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+        of_file = config::Source::collect(&File::from_str(&text, FileFormat::Toml)).map_err(invalid)?;
+        layers::refuse_both(&of_file, &path.display().to_string())?;
     }
-    for (key, value) in environment.overrides()? {
+    let variables = environment.overrides()?;
+    let of_environment = layers::of(&variables)?;
+    layers::refuse_both(&of_environment, "the environment")?;
+    layers::drop_replaced(&mut of_file, &of_environment);
+    let mut builder =
+        Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)).add_source(layers::Layer(of_file));
+    for (key, value) in variables {
         builder = builder.set_override(key, value).map_err(invalid)?;
     }
     for (key, value) in overrides {
         builder = builder.set_override(*key, value.clone()).map_err(invalid)?;
     }
-    let merged = environment::read_secret_files(&builder.build().map_err(invalid)?)?;
-    let shown = rules::masked(&merged)?;
-    let settings: Settings = serde_path_to_error::deserialize(merged).map_err(|error| {
-        let path = error.path().to_string();
-        let problem = without_value(&path, error.into_inner().to_string());
-        ConfigError::Invalid(if path == "." { problem } else { format!("{path}: {problem}") })
-    })?;
-    rules::check(&settings)?;
-    Ok(Loaded { settings, shown })
+    layers::read_secret_files(&builder.build().map_err(invalid)?)
 }
 
 /// Returns what is wrong with a value, without the value where that may be secret. `invalid type: string "…", expected

@@ -4,9 +4,8 @@
 //! `AMQP_URL`, set theirs. `X_FILE` reads the value of `X` from a file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use config::{Config, Value, ValueKind};
+use config::{Value, ValueKind};
 
 use super::ConfigError;
 
@@ -74,7 +73,9 @@ impl Environment {
             if let Some(text) = self.get(variable).filter(|text| !text.is_empty()) {
                 overrides.push(((*key).to_owned(), value(variable, key, text)?));
             }
-            if let Some(path) = self.get(&format!("{variable}_FILE")).filter(|_| SECRET_VARIABLES.contains(variable)) {
+            // As above: what is empty is not set.
+            let path = self.get(&format!("{variable}_FILE")).filter(|path| !path.is_empty());
+            if let Some(path) = path.filter(|_| SECRET_VARIABLES.contains(variable)) {
                 overrides.push((format!("{key}_file"), Value::from(path)));
             }
         }
@@ -141,7 +142,7 @@ impl FromIterator<(String, String)> for Environment {
 }
 
 /// Texts stay texts (the target's type decides what they mean); what looks like JSON is read as JSON.
-fn value(variable: &str, key: &str, text: &str) -> Result<Value, ConfigError> {
+pub(super) fn value(variable: &str, key: &str, text: &str) -> Result<Value, ConfigError> {
     let trimmed = text.trim();
     if trimmed.starts_with('[') || trimmed.starts_with('{') {
         let json: serde_json::Value = serde_json::from_str(trimmed)
@@ -193,56 +194,5 @@ fn from_json(json: serde_json::Value) -> Value {
         serde_json::Value::Object(members) => Value::from(
             members.into_iter().map(|(name, value)| (name, from_json(value))).collect::<config::Map<_, _>>(),
         ),
-    }
-}
-
-/// Replaces each `{key}_file` by the content of that file under `{key}`, without the trailing line end.
-pub(super) fn read_secret_files(merged: &Config) -> Result<Config, ConfigError> {
-    let mut secrets = Vec::new();
-    for key in SECRET_KEYS {
-        let Ok(path) = merged.get_string(&format!("{key}_file")) else { continue };
-        let path = PathBuf::from(path);
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::SecretFile {
-            key,
-            path: path.clone(),
-            source,
-        })?;
-        secrets.push((*key, value(key, key, text.trim_end_matches(['\r', '\n']))?));
-    }
-    let mut root = merged.cache.clone().into_table().map_err(super::invalid)?;
-    for key in SECRET_KEYS {
-        remove(&mut root, &format!("{key}_file"));
-    }
-    let mut builder = Config::builder().add_source(Root(root));
-    for (key, secret) in secrets {
-        builder = builder.set_override(key, secret).map_err(super::invalid)?;
-    }
-    builder.build().map_err(super::invalid)
-}
-
-fn remove(table: &mut config::Map<String, Value>, path: &str) {
-    match path.split_once('.') {
-        None => {
-            table.remove(path);
-        }
-        Some((first, rest)) => {
-            if let Some(Value { kind: ValueKind::Table(inner), .. }) = table.get_mut(first) {
-                remove(inner, rest);
-            }
-        }
-    }
-}
-
-/// A merged configuration as a source of another.
-#[derive(Debug, Clone)]
-struct Root(config::Map<String, Value>);
-
-impl config::Source for Root {
-    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<config::Map<String, Value>, config::ConfigError> {
-        Ok(self.0.clone())
     }
 }

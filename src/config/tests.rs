@@ -244,3 +244,47 @@ fn the_engines_names_are_names_of_the_store() {
         assert_eq!(loaded.settings.store.kind, StoreKind::Elastic, "{kind}");
     }
 }
+
+/// A secret that is set by its value in one place, and by a file in another.
+#[test]
+fn a_secret_and_its_file_are_one_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "of-the-secret-file\n").unwrap();
+    let secret = secret.to_str().unwrap();
+    let merged = |text: &str, variables: &[(&str, &str)]| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        merge(Some(file.path()), &environment(variables), &[])
+    };
+    for key in environment::SECRET_KEYS {
+        let (table, name) = key.rsplit_once('.').unwrap();
+        let plain = format!("[{table}]\n{name} = \"plain\"\n");
+        let of_file = format!("[{table}]\n{name}_file = \"{secret}\"\n");
+        let variable = format!("DIFYLOG__{}", key.replace('.', "__").to_uppercase());
+        let variable_file = format!("{variable}_FILE");
+        let found = |merged: Result<Config, ConfigError>| format!("{:?}", merged.unwrap().get::<config::Value>(key));
+        for (text, variables, expected) in [
+            (&*of_file, vec![], "of-the-secret-file"),
+            (&*of_file, vec![(&*variable, "later")], "later"),
+            (&*plain, vec![(&*variable_file, secret)], "of-the-secret-file"),
+            (&*plain, vec![(&*variable, "later")], "later"),
+            ("", vec![(&*variable_file, secret)], "of-the-secret-file"),
+        ] {
+            let found = found(merged(text, &variables));
+            assert!(found.contains(expected), "{key}: {text} {variables:?}: {found}");
+        }
+        for (text, variables) in [
+            (format!("{plain}{name}_file = \"{secret}\"\n"), vec![]),
+            (String::new(), vec![(&*variable, "hunter2"), (&*variable_file, secret)]),
+        ] {
+            let error = merged(&text, &variables).unwrap_err().to_string();
+            assert!(error.contains(&format!("{key} and {key}_file")) && !error.contains("hunter2"), "{error}");
+        }
+    }
+    let known = merged(&format!("[postgres]\nurl_file = \"{secret}\"\n"), &[("PG_URL", "postgres://u@later/d")]);
+    assert_eq!(known.unwrap().get_string("postgres.url").unwrap(), "postgres://u@later/d");
+    let error = merged("", &[("PG_URL", "postgres://u@a/d"), ("PG_URL_FILE", secret)]).unwrap_err().to_string();
+    assert!(error.contains("postgres.url and postgres.url_file"), "{error}");
+    assert!(merged("", &[("PG_URL", "postgres://u@a/d"), ("PG_URL_FILE", "")]).is_ok(), "what is empty is not set");
+}
