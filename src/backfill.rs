@@ -32,12 +32,14 @@ use std::collections::{BTreeMap, HashMap};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::codec::mask::Mask;
+use crate::codec::{Cleaned, decode_payload};
 use crate::domain::{Document, Extra, Kind, Record, RecordId, TenantId};
 use crate::postgres::PostgresError;
-use crate::store::payload::PayloadError;
+use crate::postgres::lookup::OffloadedPayload;
+use crate::store::payload::{DifyStorage, PayloadError};
 use crate::store::{LogReader, StoreError, StoreOverview};
 
-use self::compare::RowComparison;
+use self::compare::{OffloadedText, RowComparison};
 pub use chunk::Tail;
 pub use error::MigrateError;
 pub use migration::{Migration, MigrationPorts, MigrationReport, Start, Task};
@@ -54,19 +56,63 @@ pub struct StoreSide<'a> {
     pub texts: &'a dyn compare::FullTexts,
     /// What is masked before it is stored; `None`: nothing.
     pub redact: Option<&'a Mask>,
+    /// Where Dify keeps the full texts of payloads that it truncated in their rows; `None`: it is not configured.
+    pub dify: Option<&'a DifyStorage>,
 }
 
 impl StoreSide<'_> {
+    /// Compares a row with its document; where payloads of a node differ, once more beside those that Dify truncated in the
+    /// row, which are returned as well. `offloaded` looks these up, with their keys if it is told so.
+    ///
+    /// # Errors
+    /// [`LifeError`] if a full text is needed and cannot be read, and what the look-up answers.
+    async fn standing_beside(
+        &self,
+        row: &Record,
+        extra: &Extra,
+        document: &Document,
+        offloaded: impl AsyncFnOnce(bool) -> Result<Vec<OffloadedPayload>, PostgresError>,
+    ) -> Result<(RowComparison, Vec<OffloadedText>), LifeError> {
+        let found = self.standing(row, extra, document, &[]).await?;
+        let is_payload = |column: &String| matches!(column.as_str(), "inputs" | "process_data" | "outputs");
+        let RowComparison::Different(columns) = &found else { return Ok((found, Vec::new())) };
+        if row.kind() != Kind::NodeExecution || !columns.iter().any(is_payload) {
+            return Ok((found, Vec::new()));
+        }
+        let mut texts = Vec::new();
+        for OffloadedPayload { column, key, .. } in offloaded(self.dify.is_some()).await? {
+            let object = match (self.dify, key) {
+                (Some(storage), Some(key)) => storage.get(&key).await?,
+                _ => None,
+            };
+            let full = object.and_then(|object| decode_payload(&object, &mut Cleaned::default()));
+            texts.push(OffloadedText { column, full });
+        }
+        if texts.is_empty() {
+            return Ok((found, texts));
+        }
+        Ok((self.standing(row, extra, document, &texts).await?, texts))
+    }
+
     /// Compares a row with its document, and where they differ once more with the row redacted.
     ///
     /// # Errors
     /// [`PayloadError`] if a full text is needed and cannot be read.
-    async fn standing(&self, row: &Record, extra: &Extra, document: &Document) -> Result<RowComparison, PayloadError> {
-        let found = compare::standing(row, extra, document, self.texts).await?;
+    async fn standing(
+        &self,
+        row: &Record,
+        extra: &Extra,
+        document: &Document,
+        offloads: &[OffloadedText],
+    ) -> Result<RowComparison, PayloadError> {
+        let found = compare::standing(row, extra, document, self.texts, offloads).await?;
         let (RowComparison::Different(columns), Some(mask)) = (&found, self.redact) else { return Ok(found) };
         let (mut row, mut extra) = (row.clone(), extra.clone());
         mask.redact(&mut row, &mut extra);
-        let redacted = compare::standing(&row, &extra, document, self.texts).await?;
+        // Dify's storage has what is masked in the document: the masked preview is what can be compared.
+        let offloads: Vec<OffloadedText> =
+            offloads.iter().map(|offload| OffloadedText { full: None, ..offload.clone() }).collect();
+        let redacted = compare::standing(&row, &extra, document, self.texts, &offloads).await?;
         Ok(if redacted.holds() { RowComparison::Redacted(columns.clone()) } else { found })
     }
 }

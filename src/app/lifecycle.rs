@@ -10,6 +10,7 @@ use crate::codec::PayloadPolicy;
 use crate::config::{Settings, StoreKind};
 use crate::postgres::{Database, lookup};
 use crate::store::Store;
+use crate::store::payload::DifyStorage;
 use crate::telemetry::system_clock;
 
 /// Both sides; the store is only read.
@@ -18,6 +19,8 @@ pub struct Lifecycle {
     pub readers: Readers,
     /// By which the documents were made.
     pub policy: PayloadPolicy,
+    /// Where Dify keeps the full texts of payloads that it truncated.
+    storage: Option<DifyStorage>,
     /// Which store this is, for reports.
     pub store_name: String,
 }
@@ -32,6 +35,7 @@ impl Lifecycle {
             overview: store,
             texts: &*self.readers.payloads,
             redact: self.policy.redact.as_deref(),
+            dify: self.storage.as_ref(),
         }
     }
 }
@@ -57,7 +61,9 @@ pub async fn open_lifecycle(settings: &Settings, r#use: Use) -> Result<Lifecycle
     let database = database.map_err(LifeError::from)?;
     let readers = open_readers(settings)?;
     readers.store.check().await?;
-    Ok(Lifecycle { database, readers, policy: super::payload_policy(settings)?, store_name: store_name(settings) })
+    let policy = super::payload_policy(settings)?;
+    let storage = super::migrate::dify_storage(settings)?;
+    Ok(Lifecycle { database, readers, policy, storage, store_name: store_name(settings) })
 }
 
 /// Returns the lease of what removes on one side because the other has it.

@@ -36,6 +36,7 @@ pub struct MigrationRun {
     /// The database and the store as reports name them.
     pub places: (String, String),
     policy: PayloadPolicy,
+    storage: Option<DifyStorage>,
     flow: Option<Flow>,
 }
 
@@ -58,6 +59,7 @@ pub async fn open_migration(
     abandon: CancellationToken,
 ) -> Result<MigrationRun, AppError> {
     let storage = dify_storage(&settings)?;
+    let of_dify = storage.clone();
     let database = Database::for_walks(&settings.postgres).map_err(crate::backfill::MigrateError::from)?;
     let stats = Arc::new(PipelineStats::default());
     let policy = super::payload_policy(&settings)?;
@@ -106,7 +108,7 @@ pub async fn open_migration(
     }
     let opened = Migration::prepare(task, settings.migrate, policy.clone(), ports).await;
     match opened {
-        Ok(migration) => Ok(MigrationRun { migration, stats, places, policy, flow }),
+        Ok(migration) => Ok(MigrationRun { migration, stats, places, policy, storage: of_dify, flow }),
         Err(error) => {
             close(flow, true).await;
             Err(error.into())
@@ -121,7 +123,8 @@ impl MigrationRun {
         let Flow { store, payloads, .. } = self.flow.as_ref()?;
         let store = &**store;
         let redact = self.policy.redact.as_deref();
-        Some((StoreSide { reader: store, overview: store, texts: &**payloads, redact }, store))
+        let dify = self.storage.as_ref();
+        Some((StoreSide { reader: store, overview: store, texts: &**payloads, redact, dify }, store))
     }
 
     /// Returns how large payloads may be before they are cut.
@@ -174,7 +177,8 @@ async fn open_for_writing(kind: StoreKind, store: &dyn Store) -> Result<(), AppE
     })
 }
 
-fn dify_storage(settings: &Settings) -> Result<Option<DifyStorage>, AppError> {
+/// Returns Dify's own storage; `None`: the settings name none.
+pub(super) fn dify_storage(settings: &Settings) -> Result<Option<DifyStorage>, AppError> {
     let failed =
         |key: &str, error: crate::store::payload::PayloadError| AppError::Other(format!("migrate.{key}: {error}"));
     if let Some(s3) = &settings.migrate.dify_s3 {

@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest as _, Sha256};
 
-use self::json::{push_json, push_text};
+pub(super) use self::json::push_json;
+use self::json::push_text;
 pub use self::sum::Sum;
 use crate::domain::document::{ContentHash, GraphHash};
 use crate::domain::schema::{Column, Role, Type, Value};

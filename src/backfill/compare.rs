@@ -2,6 +2,8 @@
 //!
 //! It never decides what follows from that.
 
+mod preview;
+
 use async_trait::async_trait;
 
 use super::canonical::{CanonicalCell, columns};
@@ -48,7 +50,8 @@ pub enum RowComparison {
     /// Equal but for columns that Dify's Celery tasks never write, and that the live message brought.
     Fuller(Vec<String>),
     /// Equal but for payloads that the row does not have, and the document has: newer versions of Dify commit the row of
-    /// a run that ended before the message that brings them.
+    /// a run that ended before the message that brings them, and truncate payloads of nodes, whose full texts then lie in
+    /// Dify's storage.
     Poorer(Vec<String>),
     /// The row has not ended, and the document is a newer snapshot of it.
     Ahead,
@@ -68,7 +71,16 @@ impl RowComparison {
     }
 }
 
-/// Compares a row, as the codec read it, with the document of the same record.
+/// A payload that Dify truncated in its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffloadedText {
+    pub column: String,
+    /// Its full text, from Dify's storage; `None`: that is not configured, or does not have it.
+    pub full: Option<JsonText>,
+}
+
+/// Compares a row, as the codec read it, with the document of the same record. `offloads`: the payloads of the row that are
+/// previews only.
 ///
 /// # Errors
 /// [`PayloadError`] if a full text is needed and cannot be read. A damaged one is a difference.
@@ -77,6 +89,7 @@ pub async fn standing(
     extra: &Extra,
     document: &Document,
     texts: &dyn FullTexts,
+    offloads: &[OffloadedText],
 ) -> Result<RowComparison, PayloadError> {
     let Some(stored_extra) = extra_of(document, texts).await? else {
         return Ok(RowComparison::Different(vec![PayloadField::Extra.as_str().to_owned()]));
@@ -89,7 +102,8 @@ pub async fn standing(
         let spelling = match &full {
             Some(None) => {
                 found.different.push(name.to_owned());
-                found.absent += usize::from(cell.is_void_json());
+                let is_absent = cell.is_void_json() || has_whole((cell, stored), document, texts, offloads).await?;
+                found.absent += usize::from(is_absent);
                 continue;
             }
             Some(Some(full)) if cell.column.r#type == Type::Json => {
@@ -106,7 +120,7 @@ pub async fn standing(
 
 /// What the columns of a row and its document turned out to be.
 struct Found {
-    /// How many of the different ones are payloads that the row does not have.
+    /// How many of the different ones are payloads that the row does not have, or has as previews only.
     absent: usize,
     different: Vec<String>,
     changed: Vec<String>,
@@ -250,6 +264,50 @@ async fn full_if_same(
         let text: Option<String> = serde_json::from_str(full.as_str()).ok();
         cell.same(CanonicalCell { value: text.as_deref().map_or(Value::Null, Value::Text), ..cell })
     }))
+}
+
+/// Returns whether the document has the whole payload of which the row has a preview.
+async fn has_whole(
+    (row, stored): (CanonicalCell<'_>, CanonicalCell<'_>),
+    document: &Document,
+    texts: &dyn FullTexts,
+    offloads: &[OffloadedText],
+) -> Result<bool, PayloadError> {
+    let Some(offload) = offloads.iter().find(|offload| offload.column == row.column.name) else { return Ok(false) };
+    let (Value::Json(preview), Value::Json(inline)) = (row.value, stored.value) else { return Ok(false) };
+    let mark = document.truncated.iter().find(|mark| mark.field.as_str() == row.column.name);
+    let kept = match mark {
+        Some(mark) => full_text(document, mark, texts).await?,
+        None => None,
+    };
+    let Some(whole) = (if mark.is_some() { kept.as_ref() } else { Some(inline) }) else { return Ok(false) };
+    Ok(match &offload.full {
+        Some(full) => {
+            let cell = |json| CanonicalCell { value: Value::Json(json), ..row };
+            cell(full).same(cell(whole))
+        }
+        None => preview::is_preview_of(preview.as_str(), whole.as_str()),
+    })
+}
+
+/// Returns whether the row's document has a whole payload of which the row, and Dify's storage as far as it was looked
+/// into, have a preview only: copying the row over it would lose the payload.
+///
+/// # Errors
+/// [`PayloadError`], as in [`standing`].
+pub async fn has_more(
+    row: &Record,
+    document: &Document,
+    texts: &dyn FullTexts,
+    offloads: &[OffloadedText],
+) -> Result<bool, PayloadError> {
+    let lost: Vec<OffloadedText> = offloads.iter().filter(|offload| offload.full.is_none()).cloned().collect();
+    for (cell, stored) in columns(row).zip(columns(&document.record)) {
+        if !cell.same(stored) && has_whole((cell, stored), document, texts, &lost).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Dify's Celery tasks (1.10.1, 1.12.1) store no `exceptions_count`, keep index and predecessor of a retried node's first

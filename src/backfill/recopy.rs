@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::compare::RowComparison;
+use super::compare::{OffloadedText, RowComparison, has_more};
 use super::error::MigrateError;
 use super::migration::Migration;
 use super::put_back::put_back;
@@ -27,6 +27,9 @@ use crate::store::{BulkSink, Eraser, Erasure, Remains};
 
 /// Most rows that could not be copied and are named.
 const MAX_NAMED: usize = 1_000;
+
+const CUT_BY_DIFY: &str = "its document has a whole payload, of which Dify left a preview in the row: with \
+                           migrate.dify_storage_dir or migrate.dify_s3 set, it is copied with the full text";
 
 /// What became of the rows of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -187,7 +190,7 @@ impl Recopy<'_> {
         outcome: &mut RecopyOutcome,
     ) -> Result<(), MigrateError> {
         outcome.of(kind).gone += (ids.len() - rows.len().min(ids.len())) as u64;
-        let mut chosen = self.choose(kind, rows, outcome).await?;
+        let mut chosen = self.choose(catalogue, kind, rows, outcome).await?;
         if chosen.is_empty() {
             return Ok(());
         }
@@ -199,7 +202,7 @@ impl Recopy<'_> {
         replaced?;
         let rows = lookup::rows(&self.migration.database().client().await?, catalogue, kind, &ids).await?;
         outcome.of(kind).gone += (ids.len() - rows.len().min(ids.len())) as u64;
-        self.judge(kind, rows, outcome).await
+        self.judge(catalogue, kind, rows, outcome).await
     }
 
     /// Erases the documents that are to be replaced, and copies their rows.
@@ -217,6 +220,7 @@ impl Recopy<'_> {
     /// Returns the rows that their documents do not hold, with these.
     async fn choose(
         &self,
+        catalogue: &Catalogue,
         kind: Kind,
         rows: Vec<RowRecord>,
         outcome: &mut RecopyOutcome,
@@ -231,8 +235,17 @@ impl Recopy<'_> {
                 chosen.push(Chosen { record, document: None });
                 continue;
             };
-            let is_chosen = match self.standing(&record, &extra, &document).await? {
-                RowComparison::Different(_) | RowComparison::Changed(_) => true,
+            let (standing, offloads) = self.standing(catalogue, &record, &extra, &document).await?;
+            let is_chosen = match standing {
+                RowComparison::Different(_) | RowComparison::Changed(_) => {
+                    let has_more = has_more(&record, &document, self.store.texts, &offloads).await;
+                    if has_more.map_err(MigrateError::Payloads)? {
+                        outcome.of(kind).left += 1;
+                        outcome.name(kind, record.id(), CUT_BY_DIFY);
+                        continue;
+                    }
+                    true
+                }
                 // PostgreSQL has all that the copies say. Of any other document it may not.
                 RowComparison::Same => several.contains(&key_of(&record)),
                 _ => false,
@@ -283,11 +296,16 @@ impl Recopy<'_> {
 
     async fn standing(
         &self,
+        catalogue: &Catalogue,
         record: &Record,
         extra: &Extra,
-        document: &crate::domain::Document,
-    ) -> Result<RowComparison, MigrateError> {
-        self.store.standing(record, extra, document).await.map_err(MigrateError::Payloads)
+        document: &Document,
+    ) -> Result<(RowComparison, Vec<OffloadedText>), MigrateError> {
+        let offloaded = async |keys| {
+            let client = self.migration.database().client().await?;
+            lookup::offloaded(&client, catalogue, &[record.id()], keys).await
+        };
+        Ok(self.store.standing_beside(record, extra, document, offloaded).await?)
     }
 
     /// Erases the documents that are to be replaced; rows of those that a newer one has replaced are taken out.
@@ -326,12 +344,18 @@ impl Recopy<'_> {
     }
 
     /// Tells what the rows that were sent have become.
-    async fn judge(&self, kind: Kind, rows: Vec<RowRecord>, outcome: &mut RecopyOutcome) -> Result<(), MigrateError> {
+    async fn judge(
+        &self,
+        catalogue: &Catalogue,
+        kind: Kind,
+        rows: Vec<RowRecord>,
+        outcome: &mut RecopyOutcome,
+    ) -> Result<(), MigrateError> {
         let records = Self::records(kind, rows, outcome);
         let stored = documents(self.store, kind, records.iter().map(|(record, _)| key_of(record))).await?;
         for (record, extra) in records {
             let standing = match stored.get(&key_of(&record)) {
-                Some(document) => Some(self.standing(&record, &extra, document).await?),
+                Some(document) => Some(self.standing(catalogue, &record, &extra, document).await?.0),
                 None => None,
             };
             match standing {

@@ -176,7 +176,7 @@ pub struct Counts {
     pub fuller: u64,
     /// Rows, of those looked into, that say the same as their documents and would come back spelled otherwise: no fault.
     pub spelled: u64,
-    /// Ended rows without payloads that their documents have: no fault.
+    /// Ended rows without payloads that their documents have, or with previews of them that Dify left: no fault.
     pub poorer: u64,
     /// Records of which the store has several copies: no fault.
     pub copies: u64,

@@ -219,7 +219,8 @@ async fn offloaded(
     if ids.is_empty() {
         return Ok(HashSet::new());
     }
-    Ok(lookup::offloaded(client, catalogue, &ids).await?.into_iter().collect())
+    let offloaded = lookup::offloaded(client, catalogue, &ids, false).await?;
+    Ok(offloaded.into_iter().map(|payload| (payload.node_id, payload.column)).collect())
 }
 
 /// Writes rows in one statement; if the server refuses it, one by one, so that only the guilty ones fail.

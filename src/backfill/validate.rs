@@ -225,7 +225,7 @@ impl Validation<'_> {
                     };
                     days.add(Side::Rows, kind, tenant_id, created_at, &hash);
                 }
-                self.compare_rows(kind, large, request.created, tally).await?;
+                self.compare_rows(source, kind, large, request.created, tally).await?;
                 (self.progress)(rows, documents);
             }
             let mut scan = Scan { tenants: request.tenants.clone(), created: request.created, ..Scan::all(kind, PAGE) };
@@ -277,7 +277,7 @@ impl Validation<'_> {
                 let points: Vec<Uuid> =
                     (0..batch).map(|_| Uuid::from_u64_pair(rng.next_u64(), rng.next_u64())).collect();
                 let page = source.sample(kind, &points).await?;
-                self.compare_rows(kind, page, request.created, tally).await?;
+                self.compare_rows(source, kind, page, request.created, tally).await?;
                 left -= batch;
             }
         }

@@ -77,7 +77,7 @@ pub(super) async fn run(arguments: ValidateArguments, loaded: &Loaded) -> Result
         named: MAX_NAMED,
         progress: &progress,
     };
-    let comparing = async { Ok(validation.run(request).await.map_err(AppError::from)?) };
+    let comparing = Box::pin(async { Ok(validation.run(request).await.map_err(AppError::from)?) });
     // Nothing is written before the end, so the first signal may end it as well as the second.
     let stop = CancellationToken::new();
     let stopped = stop.clone();
@@ -171,7 +171,7 @@ fn shown(report: &ValidationReport, path: &Path) -> String {
     let counts = &report.counts;
     parts.push(format!(
         "missing {}, extra {}, different {}, changed on the way {}, unreadable {}; no faults: {} documents ahead of rows that run, {} fuller than \
-         Dify's Celery tasks write, {} with payloads that their ended rows lack, {} in several copies, {} settled at the second look",
+         Dify's Celery tasks write, {} with payloads that their ended rows lack or have cut by Dify, {} in several copies, {} settled at the second look",
         counts.missing,
         counts.extra,
         counts.different,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::candidates::{bounds, bytes_of, has_ended, naive, size_of};
 use super::catalogue::{Catalogue, CatalogueTable, Reference};
 use super::error::PostgresError;
-use super::lookup::{self, uuids};
+use super::lookup::{self, OffloadedPayload, uuids};
 use super::pool::Client;
 use super::row::RowRecord;
 use crate::domain::query::TimeRange;
@@ -134,6 +134,14 @@ impl<'c> Batch<'c> {
     /// [`PostgresError`], as in [`Self::runs`].
     pub async fn rows(&self, kind: Kind, ids: &[RecordId]) -> Result<Vec<RowRecord>, PostgresError> {
         lookup::rows(&self.transaction, self.catalogue, kind, ids).await
+    }
+
+    /// Returns the payloads of a node execution that Dify truncated in its row.
+    ///
+    /// # Errors
+    /// [`PostgresError`], as in [`Self::runs`].
+    pub async fn offloaded(&self, node_id: RecordId, keys: bool) -> Result<Vec<OffloadedPayload>, PostgresError> {
+        lookup::offloaded(&self.transaction, self.catalogue, &[node_id], keys).await
     }
 
     /// Returns which of these rows a column of another table refers to.

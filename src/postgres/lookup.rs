@@ -51,7 +51,16 @@ pub async fn present(
     rows.iter().map(pair).collect()
 }
 
-/// Returns the node executions among these for which Dify keeps the full text of a payload, with the payload's column.
+/// A payload of a node execution that Dify truncated in its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffloadedPayload {
+    pub node_id: RecordId,
+    pub column: String,
+    /// Where its full text is in Dify's storage; `None`: not asked for, or not known.
+    pub key: Option<String>,
+}
+
+/// Returns the payloads of these node executions for which Dify keeps the full texts, and with `keys` where.
 ///
 /// # Errors
 /// [`PostgresError`] if they cannot be read.
@@ -59,12 +68,23 @@ pub async fn offloaded(
     client: &impl GenericClient,
     catalogue: &Catalogue,
     node_ids: &[RecordId],
-) -> Result<Vec<(RecordId, String)>, PostgresError> {
+    keys: bool,
+) -> Result<Vec<OffloadedPayload>, PostgresError> {
     let Some(table) = catalogue.table_of(Kind::Offload)? else { return Ok(Vec::new()) };
-    let statement =
-        format!("SELECT t.node_execution_id, t.type::text FROM {} t WHERE t.node_execution_id = ANY($1)", table.name);
+    let key = match catalogue.table("upload_files").filter(|_| keys) {
+        Some(files) => format!("(SELECT f.key::text FROM {} f WHERE f.id = t.file_id)", files.name),
+        None => "NULL::text".to_owned(),
+    };
+    let statement = format!(
+        "SELECT t.node_execution_id, t.type::text, {key} FROM {} t WHERE t.node_execution_id = ANY($1)",
+        table.name
+    );
     let rows = client.query(&statement, &[&uuids(node_ids)]).await?;
-    rows.iter().map(|row| Ok((RecordId::new(row.try_get(0)?), row.try_get(1)?))).collect()
+    let payload = |row: &tokio_postgres::Row| {
+        let node_id = RecordId::new(row.try_get(0)?);
+        Ok(OffloadedPayload { node_id, column: row.try_get(1)?, key: row.try_get(2)? })
+    };
+    rows.iter().map(payload).collect()
 }
 
 /// Rows met at points of the primary key: the next row of the tenants (empty: of any) at or after each.

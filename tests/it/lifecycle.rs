@@ -6,6 +6,7 @@ mod cleanup;
 mod commands;
 mod harness;
 mod migrated;
+mod offloaded;
 mod plans;
 mod recopy;
 mod redact;

@@ -179,7 +179,8 @@ impl Cleanup<'_> {
                 (None, _) => Stay::Unreadable,
                 (Some(_), None) => Stay::Missing,
                 (Some((record, extra)), Some(document)) => {
-                    let standing = self.store.standing(record, extra, document).await?;
+                    let offloaded = async |keys| batch.offloaded(member.id, keys).await;
+                    let (standing, _) = self.store.standing_beside(record, extra, document, offloaded).await?;
                     let Some(stay) = self.stay(&standing, member.family, notes) else { continue };
                     stay
                 }

@@ -41,7 +41,7 @@ fn run() -> WorkflowRun {
 }
 
 async fn compared(row: &Record, document: &Document, texts: &Texts) -> Result<RowComparison, PayloadError> {
-    standing(row, &Extra::default(), document, texts).await
+    standing(row, &Extra::default(), document, texts, &[]).await
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -161,7 +161,7 @@ async fn with_extra(row: &Extra, stored: &Extra) -> RowComparison {
     let cleaned = record(|run| run.outputs = Some(JsonText::from_clean("{\"n\": null}")));
     let (mut document, texts) = stored_of(cleaned.clone());
     document.extra = stored.to_json();
-    standing(&cleaned, row, &document, &texts).await.unwrap()
+    standing(&cleaned, row, &document, &texts, &[]).await.unwrap()
 }
 
 fn stored_of(record: Record) -> (Document, Texts) {
@@ -218,10 +218,10 @@ async fn what_lies_in_the_payload_store_is_compared_and_its_loss_is_seen() {
     let cut = crate::codec::truncate::Cut::of_full_text(PayloadField::Extra, row.to_json().unwrap());
     document.truncated.push(cut.truncation);
     texts.0.insert(cut.truncation.sha256, cut.full);
-    assert_eq!(standing(&record(|_| {}), &row, &document, &texts).await, Ok(RowComparison::Same));
+    assert_eq!(standing(&record(|_| {}), &row, &document, &texts, &[]).await, Ok(RowComparison::Same));
     texts.0.remove(&cut.truncation.sha256);
     assert_eq!(
-        standing(&record(|_| {}), &row, &document, &texts).await,
+        standing(&record(|_| {}), &row, &document, &texts, &[]).await,
         Ok(RowComparison::Different(names(&["extra"])))
     );
 }

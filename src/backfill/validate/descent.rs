@@ -69,7 +69,7 @@ impl Validation<'_> {
                         .as_ref()
                         .is_ok_and(|record| is_within(record, differing) && self.cut(record, &row.extra).is_none())
                 });
-                self.compare_rows(kind, rows, request.created, tally).await?;
+                self.compare_rows(source, kind, rows, request.created, tally).await?;
             }
         }
         Ok(())
@@ -107,6 +107,7 @@ impl Validation<'_> {
     /// Compares rows with their documents; what differs becomes a suspect.
     pub(super) async fn compare_rows(
         &self,
+        source: &SourceDatabase<'_>,
         kind: Kind,
         rows: Vec<RowRecord>,
         created: TimeRange,
@@ -124,7 +125,7 @@ impl Validation<'_> {
         let documents = documents(self.store, kind, keys).await?;
         for (record, extra) in &records {
             let suspect = Suspect { kind, tenant_id: record.tenant_id(), id: record.id() };
-            match self.judge(record, extra, documents.get(&(suspect.tenant_id, suspect.id))).await? {
+            match self.judge(source, record, extra, documents.get(&(suspect.tenant_id, suspect.id))).await? {
                 Judgement::Harmless(standing) => tally.harmless(&standing),
                 Judgement::Fault(fault) => tally.suspect(suspect, fault),
             }
@@ -132,9 +133,17 @@ impl Validation<'_> {
         Ok(())
     }
 
-    async fn judge(&self, record: &Record, extra: &Extra, document: Option<&Document>) -> Result<Judgement, LifeError> {
+    async fn judge(
+        &self,
+        source: &SourceDatabase<'_>,
+        record: &Record,
+        extra: &Extra,
+        document: Option<&Document>,
+    ) -> Result<Judgement, LifeError> {
         let Some(document) = document else { return Ok(Judgement::Fault(RecordFault::Missing)) };
-        Ok(match self.store.standing(record, extra, document).await? {
+        let offloaded = async |keys| source.offloaded(record.id(), keys).await;
+        let (standing, _) = self.store.standing_beside(record, extra, document, offloaded).await?;
+        Ok(match standing {
             RowComparison::Different(columns) => Judgement::Fault(RecordFault::Different { columns }),
             RowComparison::Changed(columns) | RowComparison::Redacted(columns) => {
                 Judgement::Fault(RecordFault::Changed { columns })
@@ -155,7 +164,7 @@ impl Validation<'_> {
                 let ids: Vec<RecordId> = suspects.iter().map(|suspect| suspect.id).collect();
                 let rows = source.by_ids(kind, &ids).await?;
                 portions.weighed(&rows);
-                self.look_again_at(kind, rows, suspects, tally).await?;
+                self.look_again_at(source, kind, rows, suspects, tally).await?;
             }
         }
         Ok(())
@@ -163,6 +172,7 @@ impl Validation<'_> {
 
     async fn look_again_at(
         &self,
+        source: &SourceDatabase<'_>,
         kind: Kind,
         rows: Vec<RowRecord>,
         suspects: &[Suspect],
@@ -175,7 +185,7 @@ impl Validation<'_> {
         for suspect in suspects {
             let key = (suspect.tenant_id, suspect.id);
             let fault = match (rows.get(&key), documents.get(&key)) {
-                (Some((record, extra)), document) => match self.judge(record, extra, document).await? {
+                (Some((record, extra)), document) => match self.judge(source, record, extra, document).await? {
                     Judgement::Fault(fault) => Some(fault),
                     Judgement::Harmless(RowComparison::Same) => None,
                     Judgement::Harmless(standing) => {

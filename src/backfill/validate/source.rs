@@ -9,6 +9,7 @@ use super::ValidationRequest;
 use crate::backfill::LifeError;
 use crate::domain::query::TimeRange;
 use crate::domain::{Kind, RecordId, TenantId};
+use crate::postgres::lookup::OffloadedPayload;
 use crate::postgres::{
     Catalogue, Client, Database, PostgresError, Range, RowRecord, RowSelection, TableWalk, WalkOrder, WalkPlace,
     WalkRow, lookup,
@@ -68,6 +69,10 @@ impl<'a> SourceDatabase<'a> {
 
     pub async fn by_ids(&self, kind: Kind, ids: &[RecordId]) -> Result<Vec<RowRecord>, LifeError> {
         Ok(lookup::rows(&self.database.client().await?, &self.catalogue, kind, ids).await?)
+    }
+
+    pub async fn offloaded(&self, node_id: RecordId, keys: bool) -> Result<Vec<OffloadedPayload>, PostgresError> {
+        lookup::offloaded(&self.database.client().await?, &self.catalogue, &[node_id], keys).await
     }
 
     pub async fn present(&self, kind: Kind, ids: &[RecordId]) -> Result<Vec<(TenantId, RecordId)>, LifeError> {

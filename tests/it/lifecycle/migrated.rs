@@ -59,7 +59,7 @@ impl Migrated {
     }
 
     pub fn side(&self) -> StoreSide<'_> {
-        StoreSide { reader: &self.store, overview: &self.store, texts: self, redact: None }
+        StoreSide { reader: &self.store, overview: &self.store, texts: self, redact: None, dify: None }
     }
 
     pub fn lose_full_texts(&self) {
