@@ -19,7 +19,7 @@ pub struct MigrateSettings {
     pub memory_budget_bytes: NonZeroU32,
     /// Folder of the files that name rows which could not be copied.
     pub rejects_dir: PathBuf,
-    /// How long a migration that died keeps others away, in seconds.
+    /// How long a migration or a removal that died keeps others away, in seconds.
     pub lease_seconds: NonZeroU32,
     /// How long PostgreSQL or the store may be away before the migration ends, in seconds.
     pub give_up_seconds: NonZeroU64,
