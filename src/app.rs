@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-pub use self::backup::{open_backup, open_vault};
+pub use self::backup::{open_backup, open_vault, settings_at};
 pub use self::check::{Checked, check_places};
 pub use self::lifecycle::{Lifecycle, Use, check_postgres, open_lifecycle, open_removal, removal_lease};
 pub use self::migrate::{MigrationRun, open_migration};

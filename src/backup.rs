@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! create    months whose mark changed → copy → read back (counts, hashes, payloads) → manifest, last
-//! restore   payloads → months, where the store has none of them → set-up → difylog's own state
+//! restore   months, where the store has none of them, each with the payloads that it names → set-up → difylog's own state
 //! verify    what the store holds beside the manifest; where they differ, every document of the copy looked up
 //! ```
 //!

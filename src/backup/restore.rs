@@ -1,17 +1,14 @@
 //! Makes a store out of a backup.
 
-use std::time::Duration;
-
 use tracing::info;
 
 use super::manifest::Manifest;
 use super::{Backup, BackupError};
 use crate::domain::Month;
-use crate::store::LogReader;
 
 impl Backup {
-    /// Restores months of a backup, all of them if none is named, where the store has none of these. Payloads come first:
-    /// no document refers to one that is not there. Documents written meanwhile into other months are not touched.
+    /// Restores months of a backup, all of them if none is named, where the store has none of these: of each its documents,
+    /// then the full texts that these name. Documents written meanwhile into other months are not touched.
     ///
     /// # Errors
     /// [`BackupError`]; the months that are complete stay.
@@ -28,11 +25,8 @@ impl Backup {
             return Err(BackupError::NotEmpty(taken.map(|month| month.to_string()).collect::<Vec<_>>().join(", ")));
         }
         for copy in wanted {
-            let payloads = self.vault.copy_month_to(&self.payloads, copy.month.0).await?;
             self.copies.restore(&copy.name()).await?;
-            // A sweep of the store may have met them before the documents that name them, where they had been there long.
-            self.vault.copy_month_to(&self.payloads, copy.month.0).await?;
-            self.remove_unnamed(copy.month.0).await?;
+            let payloads = self.copy_texts(copy.month.0).await?;
             info!(month = %copy.month.0, documents = copy.contents.documents(), payloads, "restored");
         }
         self.store.install().await?;
@@ -45,13 +39,11 @@ impl Backup {
         Ok(())
     }
 
-    /// The vault's folder of a month is of all its copies: what only another copy's documents name does not come back.
-    async fn remove_unnamed(&self, month: Month) -> Result<(), BackupError> {
-        let names: &dyn LogReader = &*self.store;
-        for tenant_id in self.vault.tenants().await? {
-            self.payloads.sweep_month::<BackupError>(names, tenant_id, month, Duration::ZERO, true).await?;
-        }
-        Ok(())
+    /// The vault's folder of a month is of all its copies, and the payload store may be another store's as well: what the
+    /// restored documents name is copied, and nothing is removed. Behind the documents, so that no sweep meets a text
+    /// that is not named yet.
+    async fn copy_texts(&self, month: Month) -> Result<u64, BackupError> {
+        self.vault.copy_named_to(&self.payloads, &*self.store, month).await
     }
 
     /// Returns the months that the store has; none if it is not set up yet.

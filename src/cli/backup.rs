@@ -11,6 +11,7 @@ use crate::backup::{Backup, BackupError, Differences, MonthCheck, Named, VerifyO
 use crate::config::{Loaded, Settings};
 use crate::domain::Month;
 use crate::store::copies::BackupId;
+use crate::store::payload::PayloadSettings;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BackupCommand {
@@ -46,7 +47,8 @@ pub(super) struct BackupListArguments {
 pub(super) struct BackupRestoreArguments {
     /// Name of the backup, or "latest"
     backup: String,
-    /// Another place than the configured store: a directory of SQLite, or a prefix of indices
+    /// Another place than the configured store: a directory of SQLite, or a prefix of indices. Its full texts get a place
+    /// of their own, which is told
     #[arg(long, value_name = "DIR|PREFIX")]
     into: Option<String>,
     /// Only this month, such as 2026-11; repeatable
@@ -89,7 +91,7 @@ pub(super) async fn run(command: BackupCommand, loaded: &Loaded) -> Result<(), F
     let settings = &loaded.settings;
     match command {
         BackupCommand::Create(CreateArguments { json }) => {
-            let backup = app::open_backup(settings, None, None)?;
+            let backup = app::open_backup(settings, None)?;
             let manifest = closing(&backup, backup.create()).await?;
             if json { print_json(&manifest) } else { print_manifests(&[manifest]) }
         }
@@ -99,14 +101,15 @@ pub(super) async fn run(command: BackupCommand, loaded: &Loaded) -> Result<(), F
         }
         BackupCommand::Restore(BackupRestoreArguments { backup, into, month }) => {
             let manifest = find(settings, &backup).await?;
-            let backup = app::open_backup(settings, into.as_deref(), Some(&manifest.source))?;
+            let at = into.as_deref().map_or_else(|| settings.clone(), |into| app::settings_at(settings, into));
+            let backup = app::open_backup(&at, Some(&manifest.source))?;
             closing(&backup, backup.restore(&manifest, &month)).await?;
-            say!("restored; `difylog backup verify {}` compares", manifest.id.0);
+            say_restored(&manifest, into.as_deref(), (at.payloads != settings.payloads).then_some(&at.payloads));
         }
         BackupCommand::Verify(arguments) => verify(&arguments, settings).await?,
         BackupCommand::Delete(DeleteArguments { backup: id }) => {
             let manifest = find(settings, &id.to_string()).await?;
-            let backup = app::open_backup(settings, None, Some(&manifest.source))?;
+            let backup = app::open_backup(settings, Some(&manifest.source))?;
             closing(&backup, backup.delete(&id)).await?;
             say!("backup {id} is removed");
         }
@@ -119,6 +122,19 @@ async fn closing<T>(backup: &Backup, work: impl Future<Output = Result<T, Backup
     let done = work.await;
     backup.store.close().await;
     Ok(done?)
+}
+
+/// `apart`: where the full texts of the restored store lie, if not in the configured place.
+fn say_restored(manifest: &Manifest, into: Option<&str>, apart: Option<&PayloadSettings>) {
+    let at = into.map(|into| format!(" --in {into}")).unwrap_or_default();
+    say!("restored; `difylog backup verify {}{at}` compares", manifest.id.0);
+    if let Some(payloads) = apart {
+        let place = match &payloads.s3 {
+            Some(s3) => format!("payloads.s3.prefix = {:?}", s3.prefix),
+            None => format!("payloads.dir = {:?}", payloads.dir.display().to_string()),
+        };
+        say!("its full texts lie apart from those of the configured store: a site over it needs {place}");
+    }
 }
 
 async fn find(settings: &Settings, name: &str) -> Result<Manifest, Failure> {
@@ -134,7 +150,8 @@ async fn find(settings: &Settings, name: &str) -> Result<Manifest, Failure> {
 
 async fn verify(arguments: &VerifyArguments, settings: &Settings) -> Result<(), Failure> {
     let manifest = find(settings, &arguments.backup).await?;
-    let backup = app::open_backup(settings, arguments.at.as_deref(), Some(&manifest.source))?;
+    let at = arguments.at.as_deref().map_or_else(|| settings.clone(), |at| app::settings_at(settings, at));
+    let backup = app::open_backup(&at, Some(&manifest.source))?;
     let checks = if arguments.copies {
         closing(&backup, backup.verify_copies(&manifest)).await?
     } else {

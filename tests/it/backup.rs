@@ -2,28 +2,31 @@
 
 mod cases;
 mod commands;
+mod mishaps;
 mod place;
 
 /// Every case, over the place that the expression makes.
 macro_rules! over {
-    ($place:expr; $($case:ident),+ $(,)?) => {
+    ($place:expr; $($module:ident :: $case:ident),+ $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                crate::backup::cases::$case(&$place.await).await;
+                crate::backup::$module::$case(&$place.await).await;
             }
         )+
     };
     ($place:expr) => {
         crate::backup::over!(
             $place;
-            a_store_destroyed_is_restored_equal_while_writing,
-            a_month_is_copied_once,
-            nothing_is_written_over,
-            a_backup_that_was_killed_is_none,
-            loss_and_change_are_named,
-            a_deleted_backup_takes_only_what_no_other_needs,
-            one_process_at_a_time,
+            cases::a_store_destroyed_is_restored_equal_while_writing,
+            cases::a_month_is_copied_once,
+            cases::nothing_is_written_over,
+            cases::a_backup_that_was_killed_is_none,
+            cases::loss_and_change_are_named,
+            cases::a_deleted_backup_takes_only_what_no_other_needs,
+            cases::one_process_at_a_time,
+            mishaps::a_store_beside_another_takes_no_text_from_it,
+            mishaps::only_texts_that_are_named_come_back,
         );
     };
 }
@@ -37,13 +40,13 @@ mod engine_dedicated {
     crate::backup::over!(crate::backup::place::Place::engine(difylog::store::elastic::Tenancy::Dedicated));
     crate::backup::over!(
         crate::backup::place::Place::engine(difylog::store::elastic::Tenancy::Dedicated);
-        a_month_behind_an_alias_comes_back,
+        cases::a_month_behind_an_alias_comes_back,
     );
 }
 
 mod engine_shared {
     crate::backup::over!(
         crate::backup::place::Place::engine(difylog::store::elastic::Tenancy::Shared);
-        a_store_destroyed_is_restored_equal_while_writing,
+        cases::a_store_destroyed_is_restored_equal_while_writing,
     );
 }

@@ -1,15 +1,19 @@
 //! Payloads from one store into another, as they lie there, and the notes that a backup keeps beside its payloads.
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 
-use super::{PayloadError, PayloadStore};
+use super::{PayloadError, PayloadStore, REWRITE_AFTER};
 use crate::domain::document::ContentHash;
 use crate::domain::{Month, TenantId};
+use crate::store::{LogReader, StoreError};
 
 /// Objects on their way at once.
 const CONCURRENCY: usize = 4;
+
+/// Texts of which one question asks whether they are named.
+const ASKED: usize = 500;
 
 /// What became of one payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,20 +47,52 @@ impl PayloadStore {
         }
     }
 
-    /// Copies every payload of a month. Returns how many were not there.
+    /// Copies those texts of a month that some document names, and no other. One that is there, but long ago written, is
+    /// written again: a removal of what no document names, which began before the documents were there, then leaves it
+    /// alone. Returns how many were not there.
     ///
     /// # Errors
-    /// [`PayloadError`] of either store; a second call continues.
-    pub async fn copy_month_to(&self, target: &Self, month: Month) -> Result<u64, PayloadError> {
+    /// If either store or the documents cannot be read; a second call continues.
+    pub async fn copy_named_to<E: From<StoreError> + From<PayloadError>>(
+        &self,
+        target: &Self,
+        documents: &dyn LogReader,
+        month: Month,
+    ) -> Result<u64, E> {
         let mut copied = 0;
         for tenant_id in self.tenants().await? {
-            let names = self.objects_of(tenant_id, month).await?;
-            let names = names.try_filter_map(async |object| Ok(object.sha256));
-            let under_way = names.map_ok(|sha256| self.copy_to(target, tenant_id, month, sha256));
-            let done = under_way.try_buffer_unordered(CONCURRENCY);
-            copied += done.try_fold(0, async |sum, one| Ok(sum + u64::from(one == Copied::Now))).await?;
+            let objects = self.objects_of(tenant_id, month).await?;
+            let texts = objects.try_filter_map(async |object| Ok(object.sha256));
+            let mut portions = std::pin::pin!(texts.try_chunks(ASKED));
+            while let Some(texts) = portions.next().await {
+                let texts = texts.map_err(|error| error.1)?;
+                let named = documents.named_texts(tenant_id, month, &texts).await?;
+                let under_way = stream::iter(named).map(|sha256| self.renew_in(target, tenant_id, month, sha256));
+                let done = under_way.buffer_unordered(CONCURRENCY);
+                copied += done.try_fold(0, async |sum, one| Ok(sum + u64::from(one == Copied::Now))).await?;
+            }
         }
         Ok(copied)
+    }
+
+    /// As [`Self::copy_to`], but what was written longer ago than [`REWRITE_AFTER`] is written again.
+    async fn renew_in(
+        &self,
+        target: &Self,
+        tenant_id: TenantId,
+        month: Month,
+        sha256: ContentHash,
+    ) -> Result<Copied, PayloadError> {
+        let there = target.key(tenant_id, month, sha256);
+        let found = target.head(&there).await?;
+        if found.as_ref().is_some_and(|object| object.age < REWRITE_AFTER) {
+            return Ok(Copied::Before);
+        }
+        match self.bytes(&self.key(tenant_id, month, sha256)).await? {
+            Some(frame) => target.write(&there, frame).await?,
+            None => return Ok(Copied::Absent),
+        }
+        Ok(if found.is_some() { Copied::Before } else { Copied::Now })
     }
 
     /// Writes a note, whole and durable, over one that may be there. `name`: `a-z`, `0-9` and `-`.

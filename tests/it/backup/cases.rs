@@ -19,15 +19,15 @@ use crate::support::records::{
 };
 use crate::support::stored::documents;
 
-const SEPTEMBER: &str = "2026-09-10T00:00:00Z";
-const NOVEMBER: &str = "2026-11-10T12:00:00Z";
+pub const SEPTEMBER: &str = "2026-09-10T00:00:00Z";
+pub const NOVEMBER: &str = "2026-11-10T12:00:00Z";
 
 fn run_at(tenant_id: TenantId, created_at: &str) -> WorkflowRun {
     ended(run(tenant_id, app(), at(created_at)), 1_000_000)
 }
 
 /// A run with everything that belongs to it, all at one instant.
-fn family(tenant_id: TenantId, created_at: &str) -> Vec<Record> {
+pub fn family(tenant_id: TenantId, created_at: &str) -> Vec<Record> {
     let run = run_at(tenant_id, created_at);
     let node = node(tenant_id, run.app_id, run.id, 1, run.created_at);
     let log = app_log(tenant_id, run.app_id, run.id, run.created_at);
@@ -40,14 +40,19 @@ fn family(tenant_id: TenantId, created_at: &str) -> Vec<Record> {
     ]
 }
 
-/// Stores a node whose outputs were truncated, with their full text.
-async fn write_truncated(place: &Place, tenant_id: TenantId, created_at: &str) -> (Document, JsonText) {
+/// A node whose outputs were truncated, and their full text.
+pub fn truncated(tenant_id: TenantId, created_at: &str) -> (Document, JsonText) {
     let full = JsonText::from_clean(format!(r#"{{"of": "{tenant_id}", "at": "{created_at}"}}"#));
     let (document, _) = crate::support::records::split(family(tenant_id, created_at).remove(1));
     let sha256 = sha256(full.as_str());
     let mark = Truncation { field: PayloadField::Outputs, original_bytes: full.len() as u64, sha256 };
-    let document = Document { truncated: vec![mark], ..document };
-    place.payloads.put(tenant_id, document.month(), sha256, Arc::new(full.clone())).await.unwrap();
+    (Document { truncated: vec![mark], ..document }, full)
+}
+
+/// Stores a node whose outputs were truncated, with their full text.
+pub async fn write_truncated(place: &Place, tenant_id: TenantId, created_at: &str) -> (Document, JsonText) {
+    let (document, full) = truncated(tenant_id, created_at);
+    place.payloads.put(tenant_id, document.month(), sha256(full.as_str()), Arc::new(full.clone())).await.unwrap();
     place.store.apply(&[BulkAction::Document(Arc::new(document.clone()))]).await.unwrap();
     place.store.refresh().await.unwrap();
     (document, full)
@@ -66,7 +71,7 @@ fn writing(store: Arc<dyn Store>, tenant_id: TenantId, stop: Arc<AtomicBool>) ->
     })
 }
 
-fn outcomes(checks: Vec<difylog::backup::MonthCheck>) -> Vec<(String, VerifyOutcome)> {
+pub fn outcomes(checks: Vec<difylog::backup::MonthCheck>) -> Vec<(String, VerifyOutcome)> {
     checks.into_iter().map(|check| (check.month.to_string(), check.outcome)).collect()
 }
 
@@ -144,7 +149,7 @@ pub async fn a_month_behind_an_alias_comes_back(place: &Place) {
     place.write(&family(tenant(), NOVEMBER)).await;
 }
 
-fn equal() -> Vec<(String, VerifyOutcome)> {
+pub fn equal() -> Vec<(String, VerifyOutcome)> {
     ["2026-09", "2026-11"].map(|month| (month.to_owned(), VerifyOutcome::Equal)).into()
 }
 

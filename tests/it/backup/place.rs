@@ -70,11 +70,16 @@ impl Place {
     }
 
     async fn installed(settings: Settings, source: BackupSource, folder: Arc<TempDir>, payloads: &str) -> Self {
+        let place = Self::opened(settings, source, folder, payloads);
+        place.store.install().await.unwrap();
+        place
+    }
+
+    fn opened(settings: Settings, source: BackupSource, folder: Arc<TempDir>, payloads: &str) -> Self {
         let store: Arc<dyn Store> = match &settings {
             Settings::Sqlite(settings) => Arc::new(SqliteStore::new(settings.clone()).unwrap()),
             Settings::Engine(settings, _) => Arc::new(ElasticStore::new(*settings.clone()).unwrap()),
         };
-        store.install().await.unwrap();
         let payloads = Arc::new(vault(folder.path(), payloads));
         // Every look is a second later than the one before: backups are named by their second.
         let looks = AtomicI64::new(0);
@@ -98,6 +103,11 @@ impl Place {
         // An installed SQLite store holds its directory's lock as long as it writes.
         another.store.close().await;
         another.reopened()
+    }
+
+    /// The same store with the payloads of another one.
+    pub fn with_payloads(self, payloads: Arc<PayloadStore>) -> Self {
+        Self { payloads, ..self }
     }
 
     /// The same store, opened again.
