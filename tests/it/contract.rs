@@ -67,6 +67,7 @@ macro_rules! of_every_store {
             state::entries_are_listed_by_prefix_in_order,
             documents::stretches_of_documents_are_as_the_model_says,
             documents::a_stretch_of_large_documents_is_short,
+            documents::a_stretch_of_large_graphs_is_short,
             queries::lists_of_runs_are_as_the_model_says,
             queries::lists_of_nodes_are_as_the_model_says,
             queries::a_position_need_not_be_a_row,

@@ -163,11 +163,18 @@ impl EngineReader<'_> {
             let mut read = self.fetch(scan.kind, hits, scan.content).await?;
             read.retain(|document| is_in_place(document, &places));
             read.sort_by_key(|document| (document.record.created_at(), document.record.id(), document.tenant_id()));
-            if scan.content == Content::Full {
-                self.put_graphs_back(&mut read, &mut graphs).await?;
+            for mut document in read {
+                let is_one_with_last = documents.last().is_some_and(|last| last.cursor() == document.cursor());
+                // What was read counts without the graphs, which may be larger than all else.
+                if bytes > ANSWER_BYTES && !is_one_with_last {
+                    return Ok(documents);
+                }
+                if scan.content == Content::Full {
+                    self.put_graph_back(&mut document, &mut graphs).await?;
+                }
+                bytes += document.whole_footprint();
+                documents.push(document);
             }
-            bytes += read.iter().map(Document::whole_footprint).sum::<usize>();
-            documents.extend(read);
         }
         Ok(documents)
     }
@@ -179,15 +186,21 @@ impl EngineReader<'_> {
         graphs: &mut Graphs,
     ) -> Result<(), SinkFault> {
         for document in documents {
-            let Some(hash) = document.graph else { continue };
-            let place = (document.tenant_id(), document.month(), hash);
-            let graph = match graphs.entry(place) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(unknown) => unknown.insert(self.graph(place.0, place.1, hash).await?),
-            };
-            if let Record::Run(run) = &mut document.record {
-                run.graph.clone_from(graph);
-            }
+            self.put_graph_back(document, graphs).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives a run the graph that it refers to: one that was read already, or now.
+    pub(super) async fn put_graph_back(&self, document: &mut Document, graphs: &mut Graphs) -> Result<(), SinkFault> {
+        let Some(hash) = document.graph else { return Ok(()) };
+        let place = (document.tenant_id(), document.month(), hash);
+        let graph = match graphs.entry(place) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(self.graph(place.0, place.1, hash).await?),
+        };
+        if let Record::Run(run) = &mut document.record {
+            run.graph.clone_from(graph);
         }
         Ok(())
     }

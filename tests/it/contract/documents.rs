@@ -4,7 +4,7 @@ use difylog::domain::query::ListFilter as Rows;
 use difylog::domain::query::{
     Content, Direction, DocumentPage, NodeSummary, Page, Position, RunFilter, RunSummary, SortBy,
 };
-use difylog::domain::{Document, JsonText, Record, RecordId};
+use difylog::domain::{Document, JsonText, Record, RecordId, WorkflowRun};
 use difylog::store::STRETCH_BYTES;
 
 use crate::contract::queries::{fill, questions};
@@ -61,12 +61,28 @@ pub async fn stretches_of_documents_are_as_the_model_says(subject: &Subject) {
 }
 
 pub async fn a_stretch_of_large_documents_is_short(subject: &Subject) {
+    let large = JsonText::from_clean(format!("{{\"q\": \"{}\"}}", "large ".repeat(STRETCH_BYTES / 18)));
+    stretches_are_short(subject, |run, _| run.inputs = Some(large.clone())).await;
+}
+
+/// Runs share the graph of their workflow's version, and each has it in its document.
+pub async fn a_stretch_of_large_graphs_is_short(subject: &Subject) {
+    let large = |number| {
+        JsonText::from_clean(format!("{{\"of\": {number}, \"nodes\": \"{}\"}}", "large ".repeat(STRETCH_BYTES / 18)))
+    };
+    let shared = large(0);
+    stretches_are_short(subject, |run, number| {
+        run.graph = Some(if number % 3 == 1 { large(number) } else { shared.clone() });
+    })
+    .await;
+}
+
+async fn stretches_are_short(subject: &Subject, fill: impl Fn(&mut WorkflowRun, i64)) {
     const RUNS: i64 = 7;
     let (tenant_id, app_id, start) = (tenant(), app(), at("2026-09-30T23:59:58"));
-    let large = JsonText::from_clean(format!("{{\"q\": \"{}\"}}", "large ".repeat(STRETCH_BYTES / 18)));
     let runs = (0..RUNS).map(|number| {
         let mut run = run(tenant_id, app_id, later(start, number * 1_000_000));
-        run.inputs = Some(large.clone());
+        fill(&mut run, number);
         Record::Run(Box::new(run))
     });
     let runs: Vec<_> = runs.collect();
@@ -80,7 +96,7 @@ pub async fn a_stretch_of_large_documents_is_short(subject: &Subject) {
     let mut walked: Vec<Document> = Vec::new();
     loop {
         let found = subject.store.documents(&rows, &page, Content::Full).await.unwrap();
-        let bytes: usize = found.documents.iter().map(Document::footprint).sum();
+        let bytes: usize = found.documents.iter().map(Document::whole_footprint).sum();
         assert!(!found.documents.is_empty() && bytes < 3 * STRETCH_BYTES, "{} of {bytes}", found.documents.len());
         walked.extend(found.documents);
         match found.next {

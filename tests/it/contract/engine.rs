@@ -37,6 +37,7 @@ async fn subject(tenancy: Tenancy) -> Subject {
 }
 
 crate::contract::contract!(subject(Tenancy::Dedicated));
+crate::contract::cases! { subject(Tenancy::Dedicated); scan::a_walk_over_large_graphs_comes_in_short_answers, }
 
 mod shared {
     crate::contract::contract!(super::subject(difylog::store::elastic::Tenancy::Shared));

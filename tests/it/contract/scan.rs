@@ -2,7 +2,7 @@
 
 use difylog::domain::query::{AppScope, Content, Cursor, Scan, TenantCount, TimeRange};
 use difylog::domain::record::RecordKey;
-use difylog::domain::{AppId, Document, Kind, Record, RecordId, TenantId, WorkflowRun};
+use difylog::domain::{AppId, Document, JsonText, Kind, Record, RecordId, TenantId, WorkflowRun};
 
 use crate::contract::subject::Subject;
 use crate::support::records::{
@@ -136,6 +136,33 @@ pub async fn what_shares_a_cursor_comes_in_one_answer(subject: &Subject) {
     tenants.sort_unstable();
     assert_eq!(owners, tenants);
     assert_eq!(subject.store.owners(Kind::WorkflowRun, first.id).await, Ok(vec![]));
+}
+
+/// Every run carries the graph that it shares with the others: an answer is bounded by what it holds.
+pub async fn a_walk_over_large_graphs_comes_in_short_answers(subject: &Subject) {
+    const GRAPH: usize = 3 << 20;
+    let (tenant_id, app) = (tenant(), app());
+    let graph = JsonText::from_clean(format!(r#"{{"nodes": "{}"}}"#, "a".repeat(GRAPH)));
+    let runs = (0..14).map(|number| {
+        let mut run = run(tenant_id, app, later(at("2013-07-01T00:00:00"), number * 1_000_000));
+        run.graph = Some(graph.clone());
+        Record::Run(Box::new(run))
+    });
+    let runs: Vec<_> = runs.collect();
+    for run in &runs {
+        subject.store([run.clone()]).await;
+    }
+    subject.refresh().await;
+    let mut scan = Scan { tenants: vec![tenant_id], ..Scan::all(Kind::WorkflowRun, 500) };
+    let mut walked = Vec::new();
+    loop {
+        let stretch = subject.store.scan(&scan).await.unwrap();
+        let Some(last) = stretch.last() else { break };
+        assert!(stretch.len() * GRAPH < 24 << 20, "{} graphs in one answer", stretch.len());
+        scan.after = Some(last.cursor());
+        walked.extend(stretch);
+    }
+    assert!(walked == runs.into_iter().map(records::whole).collect::<Vec<_>>());
 }
 
 pub async fn children_of_runs_are_found_in_every_month(subject: &Subject) {

@@ -17,6 +17,7 @@ async fn subject(compress: bool, search_index: bool) -> Subject {
 }
 
 crate::contract::contract!(subject(true, true));
+crate::contract::cases! { subject(true, true); scan::a_walk_over_large_graphs_comes_in_short_answers, }
 
 mod plain {
     crate::contract::contract!(super::subject(false, false));

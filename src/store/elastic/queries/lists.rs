@@ -16,7 +16,7 @@ use super::Outcome;
 use super::conditions::EngineQuestion;
 use crate::domain::query::{Content, Direction, DocumentPage, Found, Page, Position, SortBy, Summary, Total};
 use crate::domain::record::RecordKey;
-use crate::domain::{Document, Kind, Month, RecordId, SinkFault};
+use crate::domain::{Kind, Month, RecordId, SinkFault};
 use crate::store::STRETCH_BYTES;
 
 /// The engines count in 32 bits.
@@ -39,17 +39,24 @@ impl EngineReader<'_> {
                 next = last;
                 break;
             }
-            last = batch.last().map(|(row, _)| row.position());
-            let order: Vec<_> = batch.iter().map(|(row, _)| row.id()).collect();
+            let order: Vec<_> = batch.iter().map(|(row, _)| (row.id(), row.position())).collect();
             let addresses: Vec<_> = batch.into_iter().map(|(_, hit)| hit.address()).collect();
             let mut read = self.documents(question.kind, &addresses, content).await?;
             read.retain(|document| document.tenant_id() == question.tenant);
-            if content == Content::Full {
-                self.put_graphs_back(&mut read, &mut graphs).await?;
-            }
-            bytes += read.iter().map(Document::whole_footprint).sum::<usize>();
             let mut read: HashMap<_, _> = read.into_iter().map(|document| (document.record.id(), document)).collect();
-            documents.extend(order.iter().filter_map(|id| read.remove(id)));
+            for (id, position) in order {
+                // What was read counts without the graphs, which may be larger than all else.
+                if bytes >= STRETCH_BYTES {
+                    return Ok(DocumentPage { documents, next: last });
+                }
+                last = Some(position);
+                let Some(mut document) = read.remove(&id) else { continue };
+                if content == Content::Full {
+                    self.put_graph_back(&mut document, &mut graphs).await?;
+                }
+                bytes += document.whole_footprint();
+                documents.push(document);
+            }
         }
         Ok(DocumentPage { documents, next })
     }
