@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use tracing::warn;
 
 use super::fault::SqliteFault;
 use super::lock::DirLock;
@@ -196,7 +197,22 @@ fn restore(dir: &Path, source: &Path, month: Month) -> Result<(), SqliteFault> {
     let part = part(&path);
     private::remove(&part).map_err(|error| SqliteFault::of_io(&error, &part))?;
     let copied = File::open(source).and_then(|mut from| io::copy(&mut from, &mut private::create_new(&part)?));
-    copied.map_err(|error| SqliteFault::of_io(&error, source)).and_then(|_| name_durably(&part, &path))
+    copied.map_err(|error| SqliteFault::of_io(&error, source))?;
+    remove_log(dir, month)?;
+    name_durably(&part, &path)
+}
+
+/// SQLite reads a log beside a database into it, also one that another database of that name left: it must be gone for
+/// good before there is a database again.
+fn remove_log(dir: &Path, month: Month) -> Result<(), SqliteFault> {
+    let [_, log, index] = months::paths(dir, month);
+    if log.exists() {
+        warn!(log = %log.display(), "the database of this log is gone: it is removed, and what only it held is lost");
+    }
+    for path in [log, index] {
+        private::remove(&path).map_err(|error| SqliteFault::of_io(&error, &path))?;
+    }
+    months::sync_dir(dir).map_err(|error| SqliteFault::of_io(&error, dir))
 }
 
 /// Gives a finished file its name; durable when it answers.

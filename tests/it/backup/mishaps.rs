@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use difylog::backup::VerifyOutcome;
+use difylog::domain::Record;
 use difylog::store::{Erasure, Remains};
 
-use crate::backup::cases::{SEPTEMBER, equal, outcomes, write_truncated};
+use crate::backup::cases::{SEPTEMBER, equal, family, outcomes, write_truncated};
 use crate::backup::place::Place;
 use crate::support::records::{sha256, tenant};
 
@@ -39,4 +41,23 @@ pub async fn only_texts_that_are_named_come_back(place: &Place) {
     let month = kept.month();
     assert_eq!(another.payloads.get(tenant_id, month, sha256(kept_text.as_str())).await.unwrap(), Some(kept_text));
     assert_eq!(another.payloads.get(tenant_id, month, sha256(erased_text.as_str())).await.unwrap(), None);
+}
+
+/// Of SQLite: a log whose database was lost is another database's.
+pub async fn a_log_left_behind_is_not_read_into_a_restored_month(place: &Place) {
+    let before: Vec<Record> = family(tenant(), SEPTEMBER);
+    place.write(&before).await;
+    let manifest = place.backup().create().await.unwrap();
+    place.write(&family(tenant(), SEPTEMBER)).await;
+    let [database, log] = ["difylog-2026-09.db", "difylog-2026-09.db-wal"].map(|name| place.store_file(name));
+    let kept = std::fs::read(&log).unwrap();
+    assert!(!kept.is_empty());
+    place.store.close().await;
+    std::fs::remove_file(&database).unwrap();
+    std::fs::write(&log, kept).unwrap();
+
+    let place = place.same();
+    place.backup().restore(&manifest, &[]).await.unwrap();
+    let checks = place.backup().verify(&manifest).await.unwrap();
+    assert_eq!(checks[0].outcome, VerifyOutcome::Equal);
 }

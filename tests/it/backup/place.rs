@@ -23,6 +23,7 @@ use crate::support::site::needed;
 /// Later than the real time by so much, files written a moment ago are settled.
 const LATER: i64 = 3_600_000_000;
 
+#[derive(Clone)]
 enum Settings {
     Sqlite(SqliteSettings),
     Engine(Box<ElasticSettings>, Repository),
@@ -110,6 +111,13 @@ impl Place {
         Self { payloads, ..self }
     }
 
+    /// The same place as another process opens it.
+    pub fn same(&self) -> Self {
+        let (settings, source) = (self.settings.clone(), self.source.clone());
+        let same = Self::opened(settings, source, Arc::clone(&self.folder), "payloads");
+        Self { clock: Arc::clone(&self.clock), ..same }
+    }
+
     /// The same store, opened again.
     pub fn reopened(self) -> Self {
         match &self.settings {
@@ -136,6 +144,12 @@ impl Place {
 
     pub fn vault(&self) -> PayloadStore {
         vault(self.folder.path(), "backups")
+    }
+
+    /// A file of the store's directory.
+    pub fn store_file(&self, name: &str) -> PathBuf {
+        let Settings::Sqlite(settings) = &self.settings else { panic!("an engine has no files of ours") };
+        settings.dir.join(name)
     }
 
     pub fn backup(&self) -> Backup {
