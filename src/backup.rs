@@ -23,7 +23,7 @@ use self::manifest::BackupSource;
 pub use self::settings::BackupSettings;
 pub use self::verify::{Differences, MonthCheck, Named, VerifyOutcome};
 use crate::domain::{Month, Timestamp};
-use crate::store::copies::{BackupId, MonthCopies};
+use crate::store::copies::{BackupId, MonthCopies, OpenedCopy};
 use crate::store::payload::{PayloadError, PayloadStore};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Clock;
@@ -41,11 +41,13 @@ pub enum BackupError {
     Manifest { id: BackupId, problem: String },
     #[error("backup {0} was begun in this second: try again in the next")]
     TooSoon(BackupId),
+    #[error("the note backups/vault.json of backup.dir or backup.s3 is damaged: delete it, and a new one is made")]
+    Vault,
     #[error("the backup does not hold {0}")]
     NoSuchMonth(Month),
     #[error(
         "the store has months of the backup already ({0}): nothing is written over; name another store with --into, or \
-         the months that are missing with --month"
+         the months that are missing with --month (difylog's own state then stays as it is)"
     )]
     NotEmpty(String),
     #[error("{holder} is at work on backups (its lease lasts until {until}); one process does it at a time")]
@@ -74,4 +76,14 @@ pub struct Backup {
     pub clock: Clock,
     /// Shown to other processes while this one is at work.
     pub holder: String,
+}
+
+impl Backup {
+    /// Closes a copy, however reading it ended.
+    async fn close<T>(&self, copy: OpenedCopy, read: Result<T, BackupError>) -> Result<T, BackupError> {
+        let closed = self.copies.close(copy).await;
+        let read = read?;
+        closed?;
+        Ok(read)
+    }
 }

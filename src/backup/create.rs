@@ -12,11 +12,13 @@ use super::{Backup, BackupError};
 use crate::backfill::report::ReportText;
 use crate::domain::Month;
 use crate::store::StateStore;
-use crate::store::copies::{BackupId, CopyName, Mark, MonthState};
+use crate::store::copies::{BackupId, CopyName, Mark, MonthState, VaultId};
 use crate::store::lease::Lease;
 
-/// Leases, requests to the process that writes, folders of hosts and the place of a sweep are no state worth keeping.
-const OF_THE_MOMENT: [&str; 4] = ["lease/", "erasure/", "payloads/folder/", "retention/sweep"];
+/// Leases, requests to the process that writes, folders of hosts, the place of a sweep and how far a restore is are no state
+/// worth keeping.
+const OF_THE_MOMENT: [&str; 5] =
+    ["lease/", "erasure/", "payloads/folder/", "retention/sweep", super::restore::PROGRESS];
 /// So that one process at a time makes or removes backups.
 const LEASE: &str = "lease/backup";
 /// How long a process that died keeps others from it.
@@ -43,7 +45,7 @@ impl Backup {
             // From here on it does not exist; the rest is sweeping.
             Manifests(&self.vault).delete(id).await?;
             let others = Manifests(&self.vault).all().await?;
-            self.sweep(&others).await?;
+            self.sweep(&Manifests(&self.vault).vault().await?, &others, &manifest.months).await?;
             let needed: BTreeSet<Month> =
                 others.iter().flat_map(|other| &other.months).map(|copy| copy.month.0).collect();
             for copy in manifest.months.iter().filter(|copy| !needed.contains(&copy.month.0)) {
@@ -62,7 +64,8 @@ impl Backup {
             return Err(BackupError::TooSoon(id));
         }
         let mut manifest = Manifest::new(id.clone(), self.source.clone(), began);
-        let kept = self.sweep(&earlier).await?;
+        let vault = Manifests(&self.vault).vault().await?;
+        let kept = self.sweep(&vault, &earlier, &[]).await?;
         let of_the_moment = |key: &str| OF_THE_MOMENT.iter().any(|prefix| key.starts_with(prefix));
         for entry in self.store.states("").await?.into_iter().filter(|entry| !of_the_moment(&entry.key)) {
             manifest.state.insert(entry.key, entry.value);
@@ -73,7 +76,7 @@ impl Backup {
             let known = known.filter(|copy| copy.is_current(mark.as_ref()) && kept.contains(&copy.name()));
             let copy = match known {
                 Some(copy) => Some(copy.clone()),
-                None => self.copy(CopyName { month, backup: id.clone() }, mark).await?,
+                None => self.copy(CopyName { month, backup: id.clone() }, &vault, mark).await?,
             };
             if let Some(copy) = copy {
                 let documents = copy.contents.documents();
@@ -87,35 +90,57 @@ impl Backup {
     }
 
     /// Copies a month and reads the copy back; `None` if the month has gone meanwhile.
-    async fn copy(&self, name: CopyName, mark: Option<Mark>) -> Result<Option<MonthCopy>, BackupError> {
-        if !self.copies.copy(&name).await? {
+    async fn copy(
+        &self,
+        name: CopyName,
+        vault: &VaultId,
+        mark: Option<Mark>,
+    ) -> Result<Option<MonthCopy>, BackupError> {
+        if !self.copies.copy(&name, vault).await? {
             return Ok(None);
         }
         let payloads = Payloads::Copy { from: &self.payloads, to: &self.vault };
         let copy = self.copies.open(&name).await?;
-        let contents = read::contents(&*copy, name.month, &payloads).await;
-        self.copies.close(name.month).await?;
+        let contents = read::contents(&*copy.reader, name.month, &payloads).await;
+        let contents = self.close(copy, contents).await?;
         Ok(Some(MonthCopy {
             month: ReportText(name.month),
             copied_by: ReportText(name.backup),
             mark: mark.map(|mark| mark.0),
-            contents: contents?,
+            contents,
         }))
     }
 
-    /// Removes copies that no manifest names: of backups that did not come to their end, or were removed. Returns those
-    /// that stay.
-    async fn sweep(&self, manifests: &[Manifest]) -> Result<BTreeSet<CopyName>, BackupError> {
+    /// Removes copies of this vault that no manifest names: of backups that did not come to their end, or were removed.
+    /// `gone`: those that only a removed manifest named, whoever made them. What another vault may need stays, and what was
+    /// made before copies said for whom: where `backup.dir` is another one now, or is not mounted, this vault's manifests
+    /// know nothing of the copies that lie in the repository. Returns the copies that manifests name.
+    async fn sweep(
+        &self,
+        vault: &VaultId,
+        manifests: &[Manifest],
+        gone: &[MonthCopy],
+    ) -> Result<BTreeSet<CopyName>, BackupError> {
+        let gone: BTreeSet<CopyName> = gone.iter().map(MonthCopy::name).collect();
         let named: BTreeSet<CopyName> =
             manifests.iter().flat_map(|manifest| &manifest.months).map(MonthCopy::name).collect();
-        let mut kept = BTreeSet::new();
+        let (mut kept, mut others) = (BTreeSet::new(), 0);
         for copy in self.copies.copies().await? {
             if named.contains(&copy) {
                 kept.insert(copy);
-            } else {
+            } else if gone.contains(&copy) || self.copies.is_of(&copy, vault).await? {
                 info!(%copy, "backup: a copy that no backup needs is removed");
                 self.copies.delete(&copy).await?;
+            } else {
+                others += 1;
             }
+        }
+        if others > 0 {
+            warn!(
+                copies = others,
+                "backup: copies that are not known to be of this backup.dir or backup.s3 stay in the repository: see that it \
+                 is the right place; delete them by hand if no other place has their manifests"
+            );
         }
         Ok(kept)
     }

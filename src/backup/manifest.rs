@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::BackupError;
 use crate::backfill::canonical::Sum;
 use crate::backfill::report::ReportText;
 use crate::domain::document::ContentHash;
 use crate::domain::{Kind, Month, Timestamp};
-use crate::store::copies::{BackupId, CopyName, Mark};
+use crate::store::copies::{BackupId, CopyName, Mark, VaultId};
 use crate::store::payload::PayloadStore;
 
 /// The folder of the manifests, beside the payloads.
 const FOLDER: &str = "backups";
+
+/// The note that names the vault, beside the manifests; no backup can have this name.
+const VAULT: &str = "vault";
 
 /// The version of the format that this program writes.
 const FORMAT: u32 = 1;
@@ -158,6 +162,27 @@ impl Manifests<'_> {
             return Err(unreadable("it is of a newer difylog: upgrade this one".to_owned()));
         }
         serde_json::from_slice(&text).map(Some).map_err(|error| unreadable(error.to_string()))
+    }
+
+    /// Returns the vault's own name, and gives it one where it has none.
+    ///
+    /// # Errors
+    /// [`BackupError`] if the vault cannot be read or written, or the name not be understood.
+    pub async fn vault(&self) -> Result<VaultId, BackupError> {
+        if let Some(known) = self.known_vault().await? {
+            return Ok(known);
+        }
+        let name = json!({ "vault": Uuid::new_v4().to_string() });
+        self.0.put_note(FOLDER, VAULT, name.to_string()).await?;
+        // Another process may have named it at the same moment: the name that stays counts.
+        self.known_vault().await?.ok_or(BackupError::Vault)
+    }
+
+    async fn known_vault(&self) -> Result<Option<VaultId>, BackupError> {
+        let Some(text) = self.0.note(FOLDER, VAULT).await? else { return Ok(None) };
+        let named = serde_json::from_slice::<Value>(&text).ok();
+        let name = named.as_ref().and_then(|named| named.get("vault")?.as_str());
+        name.map(|name| Some(VaultId(name.to_owned()))).ok_or(BackupError::Vault)
     }
 
     pub(super) async fn put(&self, manifest: &Manifest) -> Result<(), BackupError> {

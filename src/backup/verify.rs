@@ -110,22 +110,26 @@ impl Backup {
         let mut checks = Vec::new();
         for copy in &manifest.months {
             let opened = self.copies.open(&copy.name()).await?;
-            let contents = read::contents(&*opened, copy.month.0, &Payloads::Check(&self.vault)).await;
-            self.copies.close(copy.month.0).await?;
-            let outcome = if contents? == copy.contents { VerifyOutcome::Equal } else { VerifyOutcome::Damaged };
+            let contents = read::contents(&*opened.reader, copy.month.0, &Payloads::Check(&self.vault)).await;
+            let contents = self.close(opened, contents).await?;
+            let outcome = if contents == copy.contents { VerifyOutcome::Equal } else { VerifyOutcome::Damaged };
             checks.push(MonthCheck { month: copy.month.0, documents: copy.contents.documents(), outcome });
         }
         Ok(checks)
     }
 
     async fn differences(&self, copy: &MonthCopy, stored: u64) -> Result<VerifyOutcome, BackupError> {
-        let opened = self.copies.open(&copy.name()).await?;
-        let found = self.compare(&*opened, copy.month.0).await;
-        self.copies.close(copy.month.0).await?;
-        let mut found = found?;
+        let mut found = self.compared(copy).await?;
         let common = copy.contents.documents().saturating_sub(found.missing.count);
         found.added = stored.saturating_sub(common);
         Ok(VerifyOutcome::Differs(found))
+    }
+
+    /// Opens a copy, and looks every document of it up in the store.
+    pub(super) async fn compared(&self, copy: &MonthCopy) -> Result<Differences, BackupError> {
+        let opened = self.copies.open(&copy.name()).await?;
+        let found = self.compare(&*opened.reader, copy.month.0).await;
+        self.close(opened, found).await
     }
 
     /// Looks every document of a copy up in the store.

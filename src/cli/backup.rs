@@ -44,6 +44,7 @@ pub(super) struct BackupListArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "A restore that was cut off goes on with the same command.")]
 pub(super) struct BackupRestoreArguments {
     /// Name of the backup, or "latest"
     backup: String,

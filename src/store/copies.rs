@@ -1,6 +1,7 @@
 //! The port to copies of whole months: what a backup is made of. A copy is complete or not there; what it is for, which
 //! copies belong together and which are no longer needed is decided elsewhere.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -24,6 +25,20 @@ pub struct BackupId(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark(pub String);
 
+/// Names the place of manifests for which a copy was made: copies of several such places may lie beside each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultId(pub String);
+
+/// A copy that can be read; [`MonthCopies::close`] ends it.
+pub struct OpenedCopy {
+    pub name: CopyName,
+    pub reader: Box<dyn LogReader>,
+    /// Where it was put to be read, in the store's own words.
+    pub place: String,
+    /// The files or indices that it is read from.
+    pub parts: BTreeSet<String>,
+}
+
 /// A month of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonthState {
@@ -45,20 +60,30 @@ pub trait MonthCopies: Send + Sync {
     async fn months(&self) -> Result<Vec<MonthState>, StoreError>;
 
     /// Copies a month, each of its files or shards as it is at one moment; complete and durable when it answers. `false`:
-    /// the store has no such month, and no copy was made.
-    async fn copy(&self, name: &CopyName) -> Result<bool, StoreError>;
+    /// the store has no such month, and no copy was made. `vault`: for whom.
+    async fn copy(&self, name: &CopyName, vault: &VaultId) -> Result<bool, StoreError>;
 
     /// Returns the copies there are, complete or not, of this store.
     async fn copies(&self) -> Result<Vec<CopyName>, StoreError>;
 
-    /// Opens a copy to be read. At most one copy of a month may be open at a time; [`Self::close`] ends it.
-    async fn open(&self, name: &CopyName) -> Result<Box<dyn LogReader>, StoreError>;
+    /// Returns whether a copy was made for this vault; `false` also where that is not known.
+    async fn is_of(&self, name: &CopyName, vault: &VaultId) -> Result<bool, StoreError>;
 
-    /// Removes what [`Self::open`] needed, also what a process that died left behind.
-    async fn close(&self, month: Month) -> Result<(), StoreError>;
+    /// Opens a copy to be read, by any number of processes at once. Also removes what a process that died a day ago left of
+    /// its own.
+    async fn open(&self, name: &CopyName) -> Result<OpenedCopy, StoreError>;
+
+    /// Removes what [`Self::open`] needed. It fails if a part of the copy went meanwhile: what was read may have gaps.
+    async fn close(&self, copy: OpenedCopy) -> Result<(), StoreError>;
+
+    /// Makes the place into which months are restored where it is not there, so that difylog's own state can be kept.
+    async fn begin_restore(&self) -> Result<(), StoreError>;
 
     /// Makes a month of the store out of a copy. The store must not have the month.
     async fn restore(&self, name: &CopyName) -> Result<(), StoreError>;
+
+    /// Goes on with a [`Self::restore`] that was cut off: what is there of the month stays as it is.
+    async fn resume(&self, name: &CopyName) -> Result<(), StoreError>;
 
     /// Removes a copy, if it is there.
     async fn delete(&self, name: &CopyName) -> Result<(), StoreError>;

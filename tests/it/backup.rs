@@ -27,6 +27,10 @@ macro_rules! over {
             cases::one_process_at_a_time,
             mishaps::a_store_beside_another_takes_no_text_from_it,
             mishaps::only_texts_that_are_named_come_back,
+            mishaps::a_copy_is_read_by_two_at_once,
+            mishaps::a_copy_that_goes_while_it_is_read_is_no_short_copy,
+            mishaps::a_restore_that_was_cut_off_goes_on,
+            mishaps::a_month_begun_anew_is_not_taken_for_a_restored_one,
         );
     };
 }
@@ -45,6 +49,8 @@ mod engine_dedicated {
     crate::backup::over!(
         crate::backup::place::Place::engine(difylog::store::elastic::Tenancy::Dedicated);
         cases::a_month_behind_an_alias_comes_back,
+        mishaps::another_vault_keeps_what_this_one_does_not_know,
+        mishaps::an_opened_copy_that_nobody_closed_goes_after_a_day,
     );
 }
 

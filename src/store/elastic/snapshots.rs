@@ -1,8 +1,11 @@
 //! Copies of months as snapshots in a repository of the cluster: one snapshot for each copy, of all indices of its month.
-//! The engine copies only segments that the repository does not have yet. A copy is read by restoring it under another
-//! prefix for as long as it is read.
+//! The engine copies only segments that the repository does not have yet. A copy is read by restoring it under a prefix of
+//! its own for as long as it is read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod opened;
+mod restored;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,8 +21,8 @@ use super::settings::{ElasticSettings, InvalidSetting};
 use super::{ElasticStore, names::IndexPlace};
 use crate::domain::document::ContentHash;
 use crate::domain::{Month, SinkFault};
-use crate::store::copies::{CopyName, Mark, MonthCopies, MonthState};
-use crate::store::{LogReader, StoreAdmin as _, StoreError};
+use crate::store::copies::{CopyName, Mark, MonthCopies, MonthState, OpenedCopy, VaultId};
+use crate::store::{StoreAdmin as _, StoreError};
 
 /// Longest pause between two looks at work under way.
 const LOOK: Duration = Duration::from_millis(500);
@@ -29,9 +32,6 @@ const BUSY: &str = "concurrent_snapshot_execution_exception";
 
 /// Looks until one's turn is given up: ten minutes.
 const PATIENCE: u32 = 1_200;
-
-/// Looks at which no further shard is there until a restoration is given up: an hour, for shards are large.
-const STUCK: u32 = 7_200;
 
 /// Where snapshots go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,21 +65,6 @@ impl SnapshotCopies {
 
     fn snapshot_path(&self, name: &CopyName) -> String {
         format!("{}/{}-{name}", self.repository_path(), self.source)
-    }
-
-    /// Returns the same cluster under the prefix that opened copies get. It is longer than a configured one may be, so
-    /// no site has it.
-    fn reading(&self) -> Result<ElasticStore, StoreError> {
-        let invalid = |error: InvalidSetting| StoreError::Corrupt(format!("store.elastic.{error}"));
-        let mut store = ElasticStore::new(self.settings.clone()).map_err(invalid)?;
-        let settings = ElasticSettings { prefix: self.reading_prefix(), ..self.settings.clone() };
-        store.names = super::IndexNames::new(&settings);
-        store.settings = settings;
-        Ok(store)
-    }
-
-    fn reading_prefix(&self) -> String {
-        format!("{}-copy-that-is-being-read", self.settings.prefix)
     }
 
     async fn send(&self, request: &EngineRequest<'_>) -> Result<EngineAnswer, SinkFault> {
@@ -162,91 +147,6 @@ impl SnapshotCopies {
             }
         }
     }
-
-    /// Restores a copy's indices under a prefix, and waits until all can be read. What was copied from behind an alias comes
-    /// back under the alias' name.
-    async fn restore_under(&self, name: &CopyName, prefix: &str, replicas: u32) -> Result<(), StoreError> {
-        let path = format!("{}/_restore", self.snapshot_path(name));
-        let body = |indices: &str, pattern: &str, replacement: &str| {
-            json!({
-                "indices": indices,
-                "include_global_state": false,
-                "include_aliases": false,
-                "rename_pattern": pattern,
-                "rename_replacement": replacement,
-                "index_settings": { "index.number_of_replicas": replicas },
-            })
-        };
-        let own = body(
-            &format!("{}-workflow-*", self.source),
-            &format!("^\\Q{}\\E-workflow-", self.source),
-            &format!("{prefix}-workflow-"),
-        );
-        let mut bodies = vec![own];
-        for (index, alias) in self.aliased_in(name).await? {
-            let Some(rest) = alias.strip_prefix(&self.source) else { continue };
-            bodies.push(body(&index, &format!("^\\Q{index}\\E$"), &format!("{prefix}{rest}")));
-        }
-        for body in bodies {
-            self.send_when_free(&EngineRequest::new(Method::Post, &path).json(&body)).await?.success()?;
-        }
-        self.readable(&format!("{prefix}-workflow-*{}", name.month.dotted())).await
-    }
-
-    /// Returns the indices of a copy that an alias made ours, and the alias of each.
-    async fn aliased_in(&self, name: &CopyName) -> Result<BTreeMap<String, String>, StoreError> {
-        #[derive(Deserialize)]
-        struct Snapshots {
-            #[serde(default)]
-            snapshots: Vec<Snapshot>,
-        }
-        #[derive(Deserialize)]
-        struct Snapshot {
-            metadata: Option<Metadata>,
-        }
-        #[derive(Deserialize)]
-        struct Metadata {
-            #[serde(default)]
-            difylog_aliases: BTreeMap<String, String>,
-        }
-        let path = self.snapshot_path(name);
-        let found: Snapshots = self.send(&EngineRequest::new(Method::Get, &path)).await?.json()?;
-        let metadata = found.snapshots.into_iter().next().and_then(|snapshot| snapshot.metadata);
-        Ok(metadata.map(|metadata| metadata.difylog_aliases).unwrap_or_default())
-    }
-
-    /// A colour is no answer: a primary that is being restored counts as yellow.
-    async fn readable(&self, expression: &str) -> Result<(), StoreError> {
-        #[derive(Deserialize)]
-        struct Health {
-            #[serde(default)]
-            indices: HashMap<String, Index>,
-        }
-        #[derive(Deserialize)]
-        struct Index {
-            number_of_shards: u64,
-            active_primary_shards: u64,
-        }
-        let path = format!("/_cluster/health/{expression}");
-        let shown = ("filter_path", "indices.*.number_of_shards,indices.*.active_primary_shards");
-        let query = [("level", "indices"), shown];
-        let (mut looks, mut active) = (0, 0);
-        loop {
-            let Health { indices } = self.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?.json()?;
-            let now: u64 = indices.values().map(|index| index.active_primary_shards).sum();
-            if now == indices.values().map(|index| index.number_of_shards).sum::<u64>() {
-                return Ok(());
-            }
-            looks = if now == active { looks + 1 } else { 0 };
-            active = now;
-            if looks > STUCK {
-                return Err(StoreError::Unavailable(format!(
-                    "shards of {expression} are not restored: GET /_cluster/allocation/explain says why"
-                )));
-            }
-            pause(looks).await;
-        }
-    }
 }
 
 /// Small work is done soon, large work is not looked at all the time.
@@ -279,7 +179,7 @@ impl MonthCopies for SnapshotCopies {
         Ok(states)
     }
 
-    async fn copy(&self, name: &CopyName) -> Result<bool, StoreError> {
+    async fn copy(&self, name: &CopyName, vault: &VaultId) -> Result<bool, StoreError> {
         let (hosts, names) = (&self.store.hosts, &self.store.names);
         let mut listed = list_indices(hosts, names, &names.everything(), &LENIENT).await?;
         listed.retain(|found| found.place.month == name.month);
@@ -292,7 +192,7 @@ impl MonthCopies for SnapshotCopies {
             listed.iter().map(alias).filter(|(index, alias)| index != alias).collect();
         let body = json!({
             "indices": indices,
-            "metadata": { "difylog_aliases": aliases },
+            "metadata": { "difylog_aliases": aliases, "difylog_vault": vault.0 },
             // One that was dropped since it was listed is no fault.
             "ignore_unavailable": true,
             "include_global_state": false,
@@ -324,15 +224,20 @@ impl MonthCopies for SnapshotCopies {
         Ok(names)
     }
 
-    async fn open(&self, name: &CopyName) -> Result<Box<dyn LogReader>, StoreError> {
-        // What a process that died left here would be taken for the copy.
-        self.close(name.month).await?;
-        self.restore_under(name, &self.reading_prefix(), 0).await?;
-        Ok(Box::new(self.reading()?))
+    async fn is_of(&self, name: &CopyName, vault: &VaultId) -> Result<bool, StoreError> {
+        Ok(self.metadata(name).await?.difylog_vault.as_ref() == Some(&vault.0))
     }
 
-    async fn close(&self, month: Month) -> Result<(), StoreError> {
-        self.reading()?.drop_month(month).await.map(|_| ())
+    async fn open(&self, name: &CopyName) -> Result<OpenedCopy, StoreError> {
+        self.open_copy(name).await
+    }
+
+    async fn close(&self, copy: OpenedCopy) -> Result<(), StoreError> {
+        self.close_copy(copy).await
+    }
+
+    async fn begin_restore(&self) -> Result<(), StoreError> {
+        self.store.install().await.map(|_| ())
     }
 
     async fn restore(&self, name: &CopyName) -> Result<(), StoreError> {
@@ -340,7 +245,13 @@ impl MonthCopies for SnapshotCopies {
             let prefix = &self.settings.prefix;
             return Err(StoreError::Unavailable(format!("{prefix}: the store has the month {} already", name.month)));
         }
-        self.restore_under(name, &self.settings.prefix, self.settings.replicas).await
+        self.restore_under(name, &self.settings.prefix, self.settings.replicas, &BTreeSet::new()).await
+    }
+
+    async fn resume(&self, name: &CopyName) -> Result<(), StoreError> {
+        let places = self.places(name.month).await?;
+        let there: BTreeSet<String> = places.into_iter().map(|place| self.store.names.index(place)).collect();
+        self.restore_under(name, &self.settings.prefix, self.settings.replicas, &there).await
     }
 
     async fn delete(&self, name: &CopyName) -> Result<(), StoreError> {

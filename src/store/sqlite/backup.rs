@@ -1,6 +1,7 @@
 //! Copies of months as files: a folder for each copy, with the month's database in it under its own name. So a copy is a
 //! store of one month, and is read as one. It changes nothing in the store but what [`MonthCopies::restore`] adds.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,8 @@ use super::lock::DirLock;
 use super::question::SqliteQuestion;
 use super::{SqliteReader, SqliteSettings, blocking, months, private};
 use crate::domain::Month;
-use crate::store::copies::{CopyName, Mark, MonthCopies, MonthState};
-use crate::store::{LogReader, StoreError};
+use crate::store::StoreError;
+use crate::store::copies::{CopyName, Mark, MonthCopies, MonthState, OpenedCopy, VaultId};
 use crate::telemetry::Clock;
 
 /// A file that was written to less than this ago may be written to again without its times showing it.
@@ -70,7 +71,7 @@ impl MonthCopies for SqliteCopies {
         self.reader.read(states).await
     }
 
-    async fn copy(&self, name: &CopyName) -> Result<bool, StoreError> {
+    async fn copy(&self, name: &CopyName, _: &VaultId) -> Result<bool, StoreError> {
         let month = name.month;
         let (folder, file) = (self.folder_of(name), self.file_of(name));
         let copying = move |question: &SqliteQuestion| {
@@ -91,24 +92,41 @@ impl MonthCopies for SqliteCopies {
         blocking(move || list(&folder).map_err(|error| SqliteFault::of_io(&error, &folder))).await
     }
 
-    async fn open(&self, name: &CopyName) -> Result<Box<dyn LogReader>, StoreError> {
-        let file = self.file_of(name);
-        if !file.exists() {
-            let detail = format!("{} is not there: the copy was moved or deleted", file.display());
-            return Err(StoreError::Unavailable(detail));
-        }
-        let settings = SqliteSettings { dir: self.folder_of(name), ..self.settings.clone() };
-        Ok(Box::new(SqliteReader::new(settings)))
+    /// The folder of the copies lies in the vault, and holds no other's.
+    async fn is_of(&self, _: &CopyName, _: &VaultId) -> Result<bool, StoreError> {
+        Ok(true)
     }
 
-    /// Nothing to do: a copy is read where it lies.
-    async fn close(&self, _: Month) -> Result<(), StoreError> {
-        Ok(())
+    /// A copy is read where it lies.
+    async fn open(&self, name: &CopyName) -> Result<OpenedCopy, StoreError> {
+        let (file, folder) = (self.file_of(name), self.folder_of(name));
+        present(&file)?;
+        let settings = SqliteSettings { dir: folder.clone(), ..self.settings.clone() };
+        Ok(OpenedCopy {
+            name: name.clone(),
+            reader: Box::new(SqliteReader::new(settings)),
+            place: folder.display().to_string(),
+            parts: BTreeSet::from([file.display().to_string()]),
+        })
+    }
+
+    async fn close(&self, copy: OpenedCopy) -> Result<(), StoreError> {
+        present(&self.file_of(&copy.name))
+    }
+
+    async fn begin_restore(&self) -> Result<(), StoreError> {
+        let dir = self.settings.dir.clone();
+        blocking(move || private::create_dir(&dir).map_err(|error| SqliteFault::of_io(&error, &dir))).await
     }
 
     async fn restore(&self, name: &CopyName) -> Result<(), StoreError> {
         let (dir, source, month) = (self.settings.dir.clone(), self.file_of(name), name.month);
         blocking(move || restore(&dir, &source, month)).await
+    }
+
+    /// A month has its name only once it is whole.
+    async fn resume(&self, name: &CopyName) -> Result<(), StoreError> {
+        if months::path(&self.settings.dir, name.month).exists() { Ok(()) } else { self.restore(name).await }
     }
 
     async fn delete(&self, name: &CopyName) -> Result<(), StoreError> {
@@ -119,6 +137,13 @@ impl MonthCopies for SqliteCopies {
         })
         .await
     }
+}
+
+fn present(file: &Path) -> Result<(), StoreError> {
+    if file.exists() {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable(format!("{} is not there: the copy was moved or deleted", file.display())))
 }
 
 /// Sizes and times of the database and its log: every commit appends to the log or begins it anew.

@@ -209,7 +209,8 @@ pub async fn a_backup_that_was_killed_is_none(place: &Place) {
     let name: CopyName = "2026-09-20260910t000000z".parse().unwrap();
     let copies = place.copies();
     copies.prepare().await.unwrap();
-    assert!(copies.copy(&name).await.unwrap());
+    let vault = Manifests(&place.vault()).vault().await.unwrap();
+    assert!(copies.copy(&name, &vault).await.unwrap());
     drop(copies.open(&name).await.unwrap());
     assert!(Manifests(&place.vault()).all().await.unwrap().is_empty());
 

@@ -143,7 +143,12 @@ impl Place {
     }
 
     pub fn vault(&self) -> PayloadStore {
-        vault(self.folder.path(), "backups")
+        self.vault_named("backups")
+    }
+
+    /// A place for manifests and payloads, of this name.
+    pub fn vault_named(&self, name: &str) -> PayloadStore {
+        vault(self.folder.path(), name)
     }
 
     /// A file of the store's directory.
@@ -184,6 +189,32 @@ impl Place {
         for index in names.lines() {
             engine::put_behind_an_alias(url, index, &format!("behind-{index}")).await;
         }
+    }
+
+    /// Deletes a file, or an index of the engine, behind our back.
+    pub async fn lose(&self, part: &str) {
+        match &self.settings {
+            Settings::Sqlite(_) => std::fs::remove_file(part).unwrap(),
+            Settings::Engine(settings, _) => {
+                let path = format!("/{part}");
+                engine::call(&settings.hosts[0], reqwest::Method::DELETE, &path, serde_json::Value::Null).await;
+            }
+        }
+    }
+
+    /// Creates an index of the engine; `name` follows the prefix.
+    pub async fn create_index(&self, name: &str) {
+        let Settings::Engine(settings, _) = &self.settings else { panic!("files are no indices") };
+        let path = format!("/{}{name}", settings.prefix);
+        engine::call(&settings.hosts[0], reqwest::Method::PUT, &path, serde_json::json!({})).await;
+    }
+
+    /// Returns the engine's indices, in order; `pattern` follows the prefix.
+    pub async fn indices(&self, pattern: &str) -> Vec<String> {
+        let Settings::Engine(settings, _) = &self.settings else { panic!("files are no indices") };
+        let path = format!("/_cat/indices/{}{pattern}?h=index&s=index", settings.prefix);
+        let names = engine::call(&settings.hosts[0], reqwest::Method::GET, &path, serde_json::Value::Null).await;
+        names.lines().map(|name| name.trim().to_owned()).collect()
     }
 
     /// Loses everything: months, payloads and state.

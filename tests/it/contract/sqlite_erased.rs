@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use difylog::domain::query::{Page, RunQuery, TextField, TextFilter};
 use difylog::domain::{Record, Verdict, WorkflowRun};
-use difylog::store::copies::MonthCopies as _;
+use difylog::store::copies::{MonthCopies as _, VaultId};
 use difylog::store::sqlite::{SqliteCopies, SqliteEraser, SqliteSettings, SqliteStore};
 use difylog::store::{BulkSink as _, Eraser as _, Erasure, LogReader as _, Remains, StateStore as _, StoreAdmin as _};
 use serde_json::json;
@@ -169,7 +169,7 @@ async fn only_the_owner_may_read_the_files() {
     let copies = SqliteCopies::new(settings(&dir), backups.clone(), difylog::telemetry::system_clock());
     copies.prepare().await.unwrap();
     let name = "2026-11-20261125t093000z".parse().unwrap();
-    assert_eq!(copies.copy(&name).await, Ok(true));
+    assert_eq!(copies.copy(&name, &VaultId("a vault".into())).await, Ok(true));
     let names = |dir: &Path| fs::read_dir(dir).unwrap().count();
     assert!(names(&dir) >= 5, "the databases, their logs, the lock");
     assert_private(place.path());

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use difylog::domain::{AppLog, NodeExecution, Record, Verdict};
-use difylog::store::copies::{CopyName, MonthCopies as _};
+use difylog::store::copies::{CopyName, MonthCopies as _, VaultId};
 use difylog::store::sqlite::{SqliteCopies, SqliteSettings, SqliteStore};
 use difylog::store::{BulkSink as _, LogReader as _, StateReader as _, StateStore as _, StoreAdmin as _, StoreError};
 use serde_json::json;
@@ -132,8 +132,9 @@ async fn a_month_is_copied_while_it_is_written() {
     let settings = SqliteSettings { dir: dir.path().into(), ..SqliteSettings::default() };
     let copies = SqliteCopies::new(settings, folder.path().into(), difylog::telemetry::system_clock());
     let name: CopyName = "2026-11-20261125t093000z".parse().unwrap();
-    assert_eq!(copies.copy(&name).await, Ok(true));
-    assert_eq!(copies.copy(&"2026-10-20261125t093000z".parse().unwrap()).await, Ok(false));
+    let vault = VaultId("a vault".into());
+    assert_eq!(copies.copy(&name, &vault).await, Ok(true));
+    assert_eq!(copies.copy(&"2026-10-20261125t093000z".parse().unwrap(), &vault).await, Ok(false));
     assert_eq!(copies.copies().await, Ok(vec![name.clone()]));
     writing.await.unwrap();
     let states = copies.months().await.unwrap();
