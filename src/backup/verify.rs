@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::manifest::{Manifest, MonthCopy};
 use super::read::{self, CopyWalk, DocumentHasher, Payloads};
 use super::{Backup, BackupError};
+use crate::domain::query::{Content, Lookup};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Kind, Month, RecordId, TenantId};
 use crate::store::LogReader;
@@ -145,9 +146,13 @@ impl Backup {
                 }
                 let stored = self.stored(kind, &page).await?;
                 for document in &page {
-                    match stored.get(&document.key()) {
+                    let copies = stored.get(&document.key()).map(Vec::as_slice).unwrap_or_default();
+                    let is_later = |copy: &Document| copy.revision > document.revision;
+                    // A run that was resumed in another month has a copy in each.
+                    match copies.iter().find(|copy| copy.month() == document.month()) {
+                        None if copies.iter().any(is_later) => found.newer += 1,
                         None => found.missing.add(document.key()),
-                        Some(stored) if stored.revision > document.revision => found.newer += 1,
+                        Some(stored) if is_later(stored) => found.newer += 1,
                         Some(stored) if hasher.hash(stored) != hasher.hash(document) => {
                             found.different.add(document.key());
                         }
@@ -159,15 +164,22 @@ impl Backup {
         Ok(found)
     }
 
-    async fn stored(&self, kind: Kind, documents: &[Document]) -> Result<HashMap<RecordKey, Document>, BackupError> {
+    /// Returns every copy that the store has of the documents' records.
+    async fn stored(
+        &self,
+        kind: Kind,
+        documents: &[Document],
+    ) -> Result<HashMap<RecordKey, Vec<Document>>, BackupError> {
         let mut ids: BTreeMap<TenantId, Vec<RecordId>> = BTreeMap::new();
         for document in documents {
             ids.entry(document.tenant_id()).or_default().push(document.record.id());
         }
-        let mut stored = HashMap::new();
+        let mut stored: HashMap<RecordKey, Vec<Document>> = HashMap::new();
         for (tenant_id, ids) in ids {
-            let found = self.store.records(tenant_id, kind, &ids).await?;
-            stored.extend(found.into_iter().map(|document| (document.key(), document)));
+            let lookup = Lookup { every_copy: true, ..Lookup::new(tenant_id, kind, &ids, Content::Full) };
+            for document in self.store.lookup(&lookup).await? {
+                stored.entry(document.key()).or_default().push(document);
+            }
         }
         Ok(stored)
     }

@@ -23,6 +23,7 @@ macro_rules! over {
             cases::nothing_is_written_over,
             cases::a_backup_that_was_killed_is_none,
             cases::loss_and_change_are_named,
+            cases::copies_of_one_run_are_compared_month_by_month,
             cases::a_deleted_backup_takes_only_what_no_other_needs,
             cases::one_process_at_a_time,
             mishaps::a_store_beside_another_takes_no_text_from_it,

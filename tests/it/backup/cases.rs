@@ -250,6 +250,23 @@ pub async fn loss_and_change_are_named(place: &Place) {
     assert_eq!(kept, Some(full));
 }
 
+/// Ended in two months, with equal revisions: the row keeps its first start.
+pub async fn copies_of_one_run_are_compared_month_by_month(place: &Place) {
+    let tenant_id = tenant();
+    let snapshots = paused_and_resumed(&run(tenant_id, app(), at(SEPTEMBER)), at(NOVEMBER));
+    let Record::Run(resumed) = &snapshots[3] else { panic!() };
+    let row = WorkflowRun { created_at: at(SEPTEMBER), ..(**resumed).clone() };
+    place.write(&[Record::Run(Box::new(row))]).await;
+    place.write(&snapshots[3..]).await;
+    let manifest = place.backup().create().await.unwrap();
+    assert_eq!(manifest.documents(), 2);
+    place.write(&[family(tenant_id, SEPTEMBER), family(tenant_id, NOVEMBER)].concat()).await;
+    for check in place.backup().verify(&manifest).await.unwrap() {
+        let added = Differences { added: 4, ..Differences::default() };
+        assert_eq!(check.outcome, VerifyOutcome::Differs(added), "{}", check.month);
+    }
+}
+
 pub async fn a_deleted_backup_takes_only_what_no_other_needs(place: &Place) {
     let tenant_id = tenant();
     place.write(&[family(tenant_id, SEPTEMBER), family(tenant_id, NOVEMBER)].concat()).await;
