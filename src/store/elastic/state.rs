@@ -74,7 +74,7 @@ impl StateAccess<'_> {
         let index = self.names.state();
         let refreshed = self.hosts.send(&EngineRequest::new(Method::Post, &format!("/{index}/_refresh"))).await?;
         self.there(&refreshed)?;
-        refreshed.success()?;
+        refreshed.of_all_shards()?;
         let mut entries = Vec::new();
         let mut after = Value::Null;
         loop {

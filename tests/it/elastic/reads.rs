@@ -38,6 +38,16 @@ async fn lost_shards_are_an_error_and_not_a_gap() {
 }
 
 #[tokio::test]
+async fn a_shard_that_is_not_refreshed_is_an_error_and_not_a_gap() {
+    let engine = ScriptedEngine::start().await;
+    let partial = r#"{"_shards":{"total":2,"successful":1,"failed":1},"hits":{"hits":[]}}"#;
+    engine.script_prefix("POST /dify-workflow-", Reply::text(200, partial));
+    let month = records::at("2026-11-01T00:00:00").month();
+    let named = store(&engine).named_texts(records::tenant(), month, &[records::sha256("a")]).await;
+    assert!(named.unwrap_err().to_string().contains("1 shards failed"));
+}
+
+#[tokio::test]
 async fn a_search_that_times_out_is_an_error_and_not_a_gap() {
     let engine = ScriptedEngine::start().await;
     let partial = Reply::text(200, r#"{"timed_out":true,"hits":{"hits":[]}}"#);
