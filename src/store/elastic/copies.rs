@@ -63,6 +63,34 @@ impl CopyRank {
     }
 }
 
+/// A walk over copies in pages of one size. Copies of one record share a cursor, so the order is one that tells them apart:
+/// a page may end between two of them.
+pub(super) struct CopyPages {
+    /// `None`: at the end.
+    target: Option<Target>,
+    kind: Kind,
+    query: Value,
+    size: usize,
+}
+
+impl CopyPages {
+    /// Begins a walk over what meets all of `filters`, too.
+    pub(super) fn new(
+        target: Option<Target>,
+        scan: &Scan,
+        size: usize,
+        filters: impl IntoIterator<Item = Value>,
+    ) -> Self {
+        let mut query = walk(scan, None, size);
+        filters.into_iter().for_each(|filter| add_filter(&mut query, filter));
+        if let Some(query) = query.as_object_mut() {
+            let order = ["created_at", "id", "tenant_id", "_index"].map(|column| json!({ column: "asc" }));
+            query.insert("sort".to_owned(), json!(order));
+        }
+        Self { target, kind: scan.kind, query, size }
+    }
+}
+
 impl EngineReader<'_> {
     /// Returns the indices that a walk meets: those of the months of its span. `None`: there are none.
     pub(super) async fn scan_target(&self, scan: &Scan) -> Result<Option<Target>, SinkFault> {
@@ -144,20 +172,26 @@ impl EngineReader<'_> {
             return Ok(standings);
         }
         let scan = Scan { tenants: vec![tenant], ..Scan::all(kind, PAGE) };
-        let mut after = None;
-        loop {
-            let mut query = walk(&scan, after, PAGE);
-            add_filter(&mut query, json!({ "bool": { "should": &others, "minimum_should_match": 1 } }));
-            let page = self.copies(&scan, &query).await?;
-            after = page.last().map(|copy| copy.cursor);
+        let either = json!({ "bool": { "should": &others, "minimum_should_match": 1 } });
+        let mut pages = CopyPages::new(self.scan_target(&scan).await?, &scan, PAGE, [either]);
+        while let Some(page) = self.next_page(&mut pages).await? {
             for copy in &page {
                 let standing = copy.standing();
                 standings.entry(copy.key).and_modify(|known| *known = standing.max(*known)).or_insert(standing);
             }
-            if page.len() < PAGE {
-                return Ok(standings);
-            }
         }
+        Ok(standings)
+    }
+
+    /// Returns the next copies of a walk, whose copies of one record may come in two pages; `None` at the end.
+    pub(super) async fn next_page(&self, pages: &mut CopyPages) -> Result<Option<Vec<CopyVersion>>, SinkFault> {
+        let Some(target) = &pages.target else { return Ok(None) };
+        let found = self.copies_in(target, pages.kind, &pages.query).await?;
+        match found.last().filter(|_| found.len() == pages.size) {
+            Some(last) => continue_after(&mut pages.query, &Value::Array(last.hit.sort.clone())),
+            None => pages.target = None,
+        }
+        Ok(Some(found))
     }
 
     /// Returns a hit as a copy; `None` if it lies in an index that only looks like ours.
@@ -209,17 +243,10 @@ impl EngineReader<'_> {
         scan.tenants = tenants.into_iter().collect();
         let mut found = Vec::new();
         for ids in ids.into_iter().collect::<Vec<_>>().chunks(PAGE) {
-            let mut after = None;
-            loop {
-                let mut query = walk(&scan, after, PAGE);
-                add_filter(&mut query, json!({ "terms": { "id": texts(ids) } }));
-                let page = self.copies(&scan, &query).await?;
-                after = page.last().map(|copy| copy.cursor);
-                let is_last = page.len() < PAGE;
+            let of_ids = json!({ "terms": { "id": texts(ids) } });
+            let mut pages = CopyPages::new(self.scan_target(&scan).await?, &scan, PAGE, [of_ids]);
+            while let Some(page) = self.next_page(&mut pages).await? {
                 found.extend(page.into_iter().filter(|copy| keys.contains(&copy.key)));
-                if is_last {
-                    break;
-                }
             }
         }
         Ok(found)
@@ -237,7 +264,7 @@ impl EngineReader<'_> {
         self.catalog.forget();
         let everywhere = self.expression(Family::Records(kind), &tenants, TimeRange::default());
         let path = format!("/{everywhere}/_refresh");
-        self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.success()?;
+        self.hosts.send(&EngineRequest::new(Method::Post, &path).query(&LENIENT)).await?.of_all_shards()?;
         let mut copies: HashMap<RecordKey, Vec<CopyVersion>> = HashMap::new();
         for copy in self.copies_of(kind, keys).await? {
             copies.entry(copy.key).or_default().push(copy);
@@ -273,17 +300,10 @@ impl EngineReader<'_> {
         scan.tenants = vec![tenant];
         let mut keys = BTreeSet::new();
         for values in values.chunks(PAGE) {
-            let mut after = None;
-            loop {
-                let mut query = walk(&scan, after, PAGE);
-                add_filter(&mut query, json!({ "terms": { column: texts(values) } }));
-                let page = self.copies(&scan, &query).await?;
-                after = page.last().map(|copy| copy.cursor);
-                let is_last = page.len() < PAGE;
+            let of_values = json!({ "terms": { column: texts(values) } });
+            let mut pages = CopyPages::new(self.scan_target(&scan).await?, &scan, PAGE, [of_values]);
+            while let Some(page) = self.next_page(&mut pages).await? {
                 keys.extend(page.into_iter().map(|copy| copy.key));
-                if is_last {
-                    break;
-                }
             }
         }
         Ok(keys)

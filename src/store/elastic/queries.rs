@@ -22,7 +22,7 @@ use self::conditions::EngineQuestion;
 pub(super) use self::conditions::demanded;
 use super::ElasticStore;
 use super::catalog;
-use super::copies::{add_filter, may_be_superseded, walk};
+use super::copies::{CopyPages, may_be_superseded};
 use super::hit::Hit;
 use super::hosts::{EngineAnswer, EngineRequest, Method};
 use super::names::{Family, IndexPlace};
@@ -235,24 +235,16 @@ impl EngineReader<'_> {
             if question.can_move() { asked.iter().map(|place| place.month).collect() } else { BTreeSet::new() };
         let changing = may_be_superseded(&months, &doubled);
         let scan = Scan { tenants: vec![question.tenant], ..Scan::all(question.kind, CANDIDATES) };
-        let mut after = None;
-        loop {
-            let mut query = walk(&scan, after, CANDIDATES);
-            add_filter(&mut query, question.query());
-            add_filter(&mut query, changing.clone());
-            let found = self.copies_in(&target, question.kind, &query).await?;
-            after = found.last().map(|copy| copy.cursor);
-            let is_last = found.len() < CANDIDATES;
+        let mut pages = CopyPages::new(Some(target), &scan, CANDIDATES, [question.query(), changing]);
+        while let Some(found) = self.next_page(&mut pages).await? {
             let others = self.elsewhere(question.kind, question.tenant, &found).await?;
             for copy in found {
                 if others.get(&copy.key).is_some_and(|other| other.replaces(copy.standing())) {
                     question.leave_out(copy.hit.index, copy.key.id);
                 }
             }
-            if is_last {
-                return Ok(question);
-            }
         }
+        Ok(question)
     }
 }
 

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::catalog::{self, LENIENT, list};
-use super::copies::{CopyVersion, PAGE, add_filter, conditions, may_be_superseded, walk};
+use super::copies::{CopyPages, CopyVersion, PAGE, add_filter, conditions, may_be_superseded, walk};
 use super::hosts::{EngineAnswer, EngineRequest, Method};
 use super::names::{self, Family};
-use super::search::{EngineReader, LENIENT_COUNT, continue_after, groups};
+use super::search::{EngineReader, LENIENT_COUNT, groups};
 use crate::domain::query::{Content, Cursor, Scan, TimeRange};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId, Timestamp};
@@ -61,7 +61,9 @@ impl EngineReader<'_> {
         }
         let Some(target) = self.scan_target(scan).await? else { return Ok(0) };
         let mut query = json!({ "size": 0, "track_total_hits": true, "query": conditions(scan) });
-        behind(scan.after, &mut query);
+        if let Some(after) = scan.after {
+            add_filter(&mut query, later_than(after));
+        }
         let path = format!("/{}/_search", target.expression);
         let options = target.options(&LENIENT_COUNT);
         let request = EngineRequest::new(Method::Post, &path).query(&options).json(&query);
@@ -84,23 +86,14 @@ impl EngineReader<'_> {
         if either.is_empty() {
             return Ok(0);
         }
-        let mut query = walk(scan, None, PAGE);
-        add_filter(&mut query, json!({ "bool": { "should": either, "minimum_should_match": 1 } }));
-        behind(scan.after, &mut query);
-        if let Some(query) = query.as_object_mut() {
-            // Copies of one record share a cursor, and a page may end between them.
-            let order = json!([{ "created_at": "asc" }, { "id": "asc" }, { "tenant_id": "asc" }, { "_index": "asc" }]);
-            query.insert("sort".to_owned(), order);
-        }
+        let either = json!({ "bool": { "should": either, "minimum_should_match": 1 } });
+        let filters = std::iter::once(either).chain(scan.after.map(later_than));
+        let mut pages = CopyPages::new(Some(target), scan, PAGE, filters);
         let mut superseded = 0;
-        loop {
-            let copies = self.copies(scan, &query).await?;
-            let Some(last) = copies.last().filter(|_| copies.len() == PAGE).map(|copy| copy.hit.sort.clone()) else {
-                return Ok(superseded + self.replaced(scan.kind, copies).await?);
-            };
+        while let Some(copies) = self.next_page(&mut pages).await? {
             superseded += self.replaced(scan.kind, copies).await?;
-            continue_after(&mut query, &Value::Array(last));
         }
+        Ok(superseded)
     }
 
     /// Returns how many of these copies do not count.
@@ -243,14 +236,13 @@ fn in_order(mut copies: Vec<CopyVersion>) -> Vec<CopyVersion> {
     copies
 }
 
-/// Restricts a query that has no order to what follows a cursor.
-fn behind(after: Option<Cursor>, query: &mut Value) {
-    let Some(after) = after else { return };
+/// Returns what finds that which follows a cursor, for a query without that order.
+fn later_than(after: Cursor) -> Value {
     let at = after.created_at.to_string();
     let later = json!({ "range": { "created_at": { "gt": at } } });
     let beside = json!({ "bool": { "filter": [
         { "term": { "created_at": at } },
         { "range": { "id": { "gt": after.id.to_string() } } },
     ] } });
-    add_filter(query, json!({ "bool": { "should": [later, beside], "minimum_should_match": 1 } }));
+    json!({ "bool": { "should": [later, beside], "minimum_should_match": 1 } })
 }

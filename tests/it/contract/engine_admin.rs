@@ -6,7 +6,9 @@ use difylog::domain::document::{PayloadField, Truncation};
 use difylog::domain::query::{AppLogFilter, Cursor, Page, RunQuery, Scan};
 use difylog::domain::{BulkAction, Document, Kind, Record, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
-use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
+use difylog::store::{
+    BulkSink as _, Eraser as _, Erasure, LogReader as _, Remains, StoreAdmin as _, StoreError, StoreOverview as _,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -249,6 +251,27 @@ async fn what_was_written_in_another_tenancy_is_read_and_shows_once() {
             assert_eq!(store.scan_count(&Scan { after, ..scan }).await, Ok(1), "{kind}");
         }
     }
+}
+
+/// A page of the engine has 1,000 copies; here it ends between the two of the last record.
+#[tokio::test]
+async fn copies_on_both_sides_of_a_page_are_erased() {
+    let bench = Bench::new("pages").await;
+    let shared = ElasticStore::new(ElasticSettings { tenancy: Tenancy::Shared, ..bench.settings.clone() }).unwrap();
+    let (tenant, app) = (tenant(), app());
+    let log = |number: i64| {
+        let created_at = records::later(at("2026-11-23T10:00:00"), number * 1_000);
+        Record::AppLog(Box::new(records::app_log(tenant, app, records::id(), created_at)))
+    };
+    let logs: Vec<Record> = (0..501).map(log).collect();
+    let actions: Vec<BulkAction> = logs.iter().cloned().flat_map(records::actions).collect();
+    for (store, actions) in [(&bench.store, &actions[..]), (&shared, &actions[1..])] {
+        assert_eq!(store.apply(actions).await, Ok(vec![Verdict::Stored; actions.len()]));
+    }
+    let erasures: Vec<Erasure> = logs.iter().map(|log| Erasure { key: log.key(), revision: None }).collect();
+    assert_eq!(shared.erase(&erasures, Remains::Nothing).await, Ok(vec![true; 501]));
+    let ids: Vec<_> = logs.iter().map(Record::id).collect();
+    assert_eq!(shared.records(tenant, Kind::AppLog, &ids).await, Ok(vec![]), "what was erased is there");
 }
 
 #[tokio::test]
