@@ -51,6 +51,7 @@ mod engine_dedicated {
         crate::backup::place::Place::engine(difylog::store::elastic::Tenancy::Dedicated);
         cases::a_month_behind_an_alias_comes_back,
         mishaps::another_vault_keeps_what_this_one_does_not_know,
+        mishaps::a_closed_index_is_told_and_not_left_out,
         mishaps::an_opened_copy_that_nobody_closed_goes_after_a_day,
     );
 }

@@ -160,8 +160,20 @@ pub(super) async fn ensure_open(
     month: Month,
     is_meant: impl Fn(IndexPlace) -> bool,
 ) -> Result<(), StoreError> {
-    let closed = list_indices(hosts, names, &names.of_month(month), &CLOSED).await?;
-    match closed.into_iter().find(|found| found.place.month == month && is_meant(found.place)) {
+    let is_meant = |place: IndexPlace| place.month == month && is_meant(place);
+    refuse_closed(list_indices(hosts, names, &names.of_month(month), &CLOSED).await?, is_meant)
+}
+
+/// As [`ensure_open`], of every month.
+///
+/// # Errors
+/// As there.
+pub(super) async fn ensure_all_open(hosts: &Hosts, names: &IndexNames) -> Result<(), StoreError> {
+    refuse_closed(list_indices(hosts, names, &names.everything(), &CLOSED).await?, |_| true)
+}
+
+fn refuse_closed(closed: Vec<ListedIndex>, is_meant: impl Fn(IndexPlace) -> bool) -> Result<(), StoreError> {
+    match closed.into_iter().find(|found| is_meant(found.place)) {
         None => Ok(()),
         Some(ListedIndex { index, .. }) => Err(StoreError::Closed(format!(
             "the index {index} is closed, and nobody can tell what it holds: open it (POST /{index}/_open), or delete it"

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 
-use super::catalog::{LENIENT, ListedIndex, list, list_indices};
+use super::catalog::{LENIENT, ListedIndex, ensure_all_open, ensure_open, list, list_indices};
 use super::hosts::{EngineAnswer, EngineRequest, Method};
 use super::reason::Words;
 use super::settings::{ElasticSettings, InvalidSetting};
@@ -176,6 +176,8 @@ impl MonthCopies for SnapshotCopies {
             let told: Value = self.send(&EngineRequest::new(Method::Get, &path).query(&query)).await?.json()?;
             states.push(MonthState { month, mark: mark(&told) });
         }
+        // A backup that lacks what nobody can read at the moment would be taken for a whole one.
+        ensure_all_open(hosts, names).await?;
         Ok(states)
     }
 
@@ -202,6 +204,7 @@ impl MonthCopies for SnapshotCopies {
         let query = [("wait_for_completion", "false")];
         self.send_when_free(&EngineRequest::new(Method::Put, &path).query(&query).json(&body)).await?.success()?;
         self.finished(name).await?;
+        ensure_open(hosts, names, name.month, |_| true).await?;
         Ok(true)
     }
 

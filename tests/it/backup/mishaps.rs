@@ -64,6 +64,18 @@ pub async fn another_vault_keeps_what_this_one_does_not_know(place: &Place) {
     assert_eq!(outcomes(another.backup().verify(&manifest).await.unwrap()), equal());
 }
 
+/// What an operator closed is there, but nobody can read it.
+pub async fn a_closed_index_is_told_and_not_left_out(place: &Place) {
+    place.write(&[family(tenant(), SEPTEMBER), family(tenant(), NOVEMBER)].concat()).await;
+    let index = place.indices("-workflow-*").await.remove(0);
+    place.to_index(&index, "_close").await;
+    let failed = place.backup().create().await.unwrap_err().to_string();
+    assert!(failed.contains("is closed") && failed.contains("_open"), "{failed}");
+    place.to_index(&index, "_open").await;
+    let manifest = place.backup().create().await.unwrap();
+    assert_eq!(manifest.months.len(), 2);
+}
+
 /// Everything that a walk over a copy meets.
 async fn runs_of(reader: &dyn LogReader) -> usize {
     reader.scan(&Scan::all(Kind::WorkflowRun, 100)).await.unwrap().len()

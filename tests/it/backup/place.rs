@@ -202,6 +202,13 @@ impl Place {
         }
     }
 
+    /// Opens or closes an index of the engine.
+    pub async fn to_index(&self, index: &str, action: &str) {
+        let Settings::Engine(settings, _) = &self.settings else { panic!("files are no indices") };
+        let path = format!("/{index}/{action}?wait_for_active_shards=1");
+        engine::call(&settings.hosts[0], reqwest::Method::POST, &path, serde_json::Value::Null).await;
+    }
+
     /// Creates an index of the engine; `name` follows the prefix.
     pub async fn create_index(&self, name: &str) {
         let Settings::Engine(settings, _) = &self.settings else { panic!("files are no indices") };

@@ -44,7 +44,7 @@ async fn a_shard_that_is_not_refreshed_is_an_error_and_not_a_gap() {
     engine.script_prefix("POST /dify-workflow-", Reply::text(200, partial));
     let month = records::at("2026-11-01T00:00:00").month();
     let named = store(&engine).named_texts(records::tenant(), month, &[records::sha256("a")]).await;
-    assert!(named.unwrap_err().to_string().contains("1 shards failed"));
+    assert!(named.unwrap_err().to_string().contains("1 shards did not take part"));
 }
 
 #[tokio::test]
