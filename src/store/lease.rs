@@ -1,7 +1,7 @@
 //! Leases: at most one holder of a name at a time, among processes that share a store. A dead holder's lease expires.
 //!
-//! A lease protects from waste, not from harm: whatever is done under it is safe if two do it at once, because clocks
-//! differ and a paused process does not know that its lease is over.
+//! A lease protects from waste, and makes harm unlikely: whatever is done under it must be safe, or be taken back, if two do it
+//! at once, because clocks differ and a paused process does not know that its lease is over.
 
 use std::sync::Arc;
 use std::time::Duration;

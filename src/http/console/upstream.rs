@@ -194,7 +194,8 @@ impl Upstream {
         let response = match tokio::time::timeout(self.pass, outgoing.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) if upload.is_late() => return slow_body(),
-            Err(_) if upload.is_awaited() => return slow_body(),
+            // The body's time and that of the whole end at one moment: either may be seen first.
+            Err(_) if upload.is_awaited() || upload.is_late() => return slow_body(),
             Ok(Err(error)) => return unreachable_dify(kind(&error)),
             Err(_) => return unreachable_dify("timeout"),
         };
