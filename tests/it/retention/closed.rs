@@ -24,7 +24,7 @@ async fn close(kept: &Kept, ending: &str) {
 }
 
 async fn open(kept: &Kept, ending: &str) {
-    kept.to_indices(Method::POST, ending, "_open?expand_wildcards=closed", Value::Null).await;
+    kept.to_indices(Method::POST, ending, "_open", Value::Null).await;
 }
 
 pub async fn a_month_with_a_closed_index_is_left_until_it_is_opened(kept: &Kept) {

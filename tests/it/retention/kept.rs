@@ -58,8 +58,18 @@ impl Kept {
 
     /// Does something to the indices of a kind whose names end so, as the operator of the engine does.
     pub async fn to_indices(&self, method: Method, ending: &str, action: &str, body: Value) {
+        // By their names: some engines refuse to open and close by a pattern.
+        let indices = self.indices(ending).await.join(",");
+        assert!(!indices.is_empty(), "no index ends with {ending}");
+        let (url, _) = self.engine.as_ref().expect("an engine");
+        engine::call(url, method, &format!("/{indices}/{action}"), body).await;
+    }
+
+    async fn indices(&self, ending: &str) -> Vec<String> {
         let (url, prefix) = self.engine.as_ref().expect("an engine");
-        engine::call(url, method, &format!("/{prefix}-workflow-*{ending}/{action}"), body).await;
+        let path = format!("/_cat/indices/{prefix}-workflow-*{ending}?h=index&expand_wildcards=all");
+        let listed = engine::call(url, Method::GET, &path, Value::Null).await;
+        listed.split_whitespace().map(str::to_owned).collect()
     }
 
     pub fn payload_folder(&self) -> std::path::PathBuf {
@@ -68,9 +78,7 @@ impl Kept {
 
     /// Whether there are indices whose names end so.
     pub async fn has_indices(&self, ending: &str) -> bool {
-        let (url, prefix) = self.engine.as_ref().expect("an engine");
-        let path = format!("/_cat/indices/{prefix}-workflow-*{ending}?h=index");
-        !engine::call(url, Method::GET, &path, Value::Null).await.trim().is_empty()
+        !self.indices(ending).await.is_empty()
     }
 
     /// Stores records, each with its graph.
