@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 
+use super::objects::Object;
 use super::{PayloadError, PayloadStore, REWRITE_AFTER};
 use crate::domain::document::ContentHash;
 use crate::domain::{Month, TenantId};
@@ -37,14 +38,29 @@ impl PayloadStore {
         month: Month,
         sha256: ContentHash,
     ) -> Result<Copied, PayloadError> {
+        self.copy_unless(target, tenant_id, month, sha256, |_| true).await
+    }
+
+    /// Copies one payload, over one that is there where that is not good enough. Returns [`Copied::Before`] wherever one was
+    /// there.
+    async fn copy_unless(
+        &self,
+        target: &Self,
+        tenant_id: TenantId,
+        month: Month,
+        sha256: ContentHash,
+        is_good: impl Fn(&Object) -> bool + Send,
+    ) -> Result<Copied, PayloadError> {
         let there = target.key(tenant_id, month, sha256);
-        if target.head(&there).await?.is_some() {
+        let found = target.head(&there).await?;
+        if found.as_ref().is_some_and(is_good) {
             return Ok(Copied::Before);
         }
         match self.bytes(&self.key(tenant_id, month, sha256)).await? {
-            Some(frame) => target.write(&there, frame).await.map(|()| Copied::Now),
-            None => Ok(Copied::Absent),
+            Some(frame) => target.write(&there, frame).await?,
+            None => return Ok(Copied::Absent),
         }
+        Ok(if found.is_some() { Copied::Before } else { Copied::Now })
     }
 
     /// Copies those texts of a month that some document names, and no other. One that is there, but long ago written, is
@@ -67,32 +83,14 @@ impl PayloadStore {
             while let Some(texts) = portions.next().await {
                 let texts = texts.map_err(|error| error.1)?;
                 let named = documents.named_texts(tenant_id, month, &texts).await?;
-                let under_way = stream::iter(named).map(|sha256| self.renew_in(target, tenant_id, month, sha256));
+                let is_young = |object: &Object| object.age < REWRITE_AFTER;
+                let under_way =
+                    stream::iter(named).map(|sha256| self.copy_unless(target, tenant_id, month, sha256, is_young));
                 let done = under_way.buffer_unordered(CONCURRENCY);
                 copied += done.try_fold(0, async |sum, one| Ok(sum + u64::from(one == Copied::Now))).await?;
             }
         }
         Ok(copied)
-    }
-
-    /// As [`Self::copy_to`], but what was written longer ago than [`REWRITE_AFTER`] is written again.
-    async fn renew_in(
-        &self,
-        target: &Self,
-        tenant_id: TenantId,
-        month: Month,
-        sha256: ContentHash,
-    ) -> Result<Copied, PayloadError> {
-        let there = target.key(tenant_id, month, sha256);
-        let found = target.head(&there).await?;
-        if found.as_ref().is_some_and(|object| object.age < REWRITE_AFTER) {
-            return Ok(Copied::Before);
-        }
-        match self.bytes(&self.key(tenant_id, month, sha256)).await? {
-            Some(frame) => target.write(&there, frame).await?,
-            None => return Ok(Copied::Absent),
-        }
-        Ok(if found.is_some() { Copied::Before } else { Copied::Now })
     }
 
     /// Writes a note, whole and durable, over one that may be there. `name`: `a-z`, `0-9` and `-`.
