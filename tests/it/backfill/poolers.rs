@@ -2,12 +2,13 @@
 //! with all that difylog asks for.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use difylog::postgres::{Database, PostgresError, PostgresSettings};
 use tempfile::TempDir;
 
 use crate::support::postgres::{Postgres, Schema};
+use crate::support::server::Killed;
 use crate::support::site::{eventually, free_address};
 
 /// Host and port of the server.
@@ -17,16 +18,9 @@ fn place(postgres: &Postgres) -> String {
 }
 
 struct PgBouncer {
-    process: Child,
+    _process: Killed,
     address: String,
     _folder: TempDir,
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl PgBouncer {
@@ -54,7 +48,7 @@ impl PgBouncer {
             .spawn()
             .expect("pgbouncer is installed by tests/servers/install.sh postgres");
         eventually(30, "PgBouncer listens", async || tokio::net::TcpStream::connect(&address).await.is_ok()).await;
-        Self { process, address, _folder: folder }
+        Self { _process: Killed(process), address, _folder: folder }
     }
 
     fn settings(&self, postgres: &Postgres) -> PostgresSettings {

@@ -1,28 +1,22 @@
 //! A real nginx with config/nginx-dify.conf before a bridge and a Dify: with difylog, without it, and without its name.
 
 use std::net::UdpSocket;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use difylog::domain::{AppId, Record};
 
 use crate::console::place::{Place, eventually};
 use crate::console::seam::ended;
 use crate::support::records;
+use crate::support::server::Killed;
 
 /// Addresses in the file that an operator puts his own in the place of.
 const NAMES: [&str; 3] = ["api:5001", "difylog:8089", "127.0.0.11"];
 
 struct Nginx {
-    process: Child,
+    _process: Killed,
     base: String,
     _folder: tempfile::TempDir,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// A name server that knows one name, `difylog`, as Docker's own would. Answers its address.
@@ -80,7 +74,7 @@ async fn nginx(place: &Place, dify: &str, difylog: &str) -> Nginx {
     let health = format!("{base}/console/api/workspaces");
     let client = &place.client;
     eventually(async || client.get(&health).send().await.is_ok()).await;
-    Nginx { process, base, _folder: folder }
+    Nginx { _process: Killed(process), base, _folder: folder }
 }
 
 fn free_port() -> u16 {

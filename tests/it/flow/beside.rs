@@ -1,26 +1,20 @@
 //! Processes beside a worker on one SQLite folder: a server that reads and deletes, and a second worker.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use difylog::domain::{Kind, Record};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::load::Load;
+use crate::support::server::Killed;
 use crate::support::site::{Site, StoreUnderTest, eventually, free_address, needed};
 
 const KEY: &str = "key-of-the-test";
 
 /// `difylog serve` as a process; killed when dropped.
 struct Server {
-    child: Child,
+    _child: Killed,
     base: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// A site over SQLite whose API has one key for everything.
@@ -37,7 +31,7 @@ fn site() -> (Site, String) {
 fn serve(site: &Site, address: &str) -> Server {
     let log = std::fs::File::create(site.file("serve.log")).unwrap();
     let child = site.command(&["serve"]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-    Server { child, base: format!("http://{address}") }
+    Server { _child: Killed(child), base: format!("http://{address}") }
 }
 
 impl Server {

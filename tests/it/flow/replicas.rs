@@ -1,7 +1,7 @@
 //! Two `difylog serve` of one site: a replay of one is seen, refused and stopped by the other, and known to be over when its
 //! process dies.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use difylog::domain::document::ContentHash;
 use lapin::BasicProperties;
@@ -9,22 +9,16 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::broker::harness::{connect, publish_on};
+use crate::support::server::Killed;
 use crate::support::site::{Site, StoreUnderTest, eventually, free_address, needed};
 
 const KEY: &str = "a-key-of-an-operator";
 const LETTERS: u64 = 60;
 
-/// A replica as a process; killed when dropped.
+/// A replica as a process.
 struct Replica {
-    child: Child,
+    child: Killed,
     base: String,
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Replica {
@@ -33,7 +27,7 @@ impl Replica {
         let log = std::fs::File::create(site.file(&format!("{}.log", address.replace(':', "-")))).unwrap();
         let mut command = site.command(&["serve"]);
         command.env("DIFYLOG__SERVE__LISTEN", &address).stdout(Stdio::null()).stderr(log);
-        let replica = Self { child: command.spawn().unwrap(), base: format!("http://{address}") };
+        let replica = Self { child: Killed(command.spawn().unwrap()), base: format!("http://{address}") };
         let ready = format!("{}/readyz", replica.base);
         eventually(60, "the replica is ready", async || {
             reqwest::get(&ready).await.is_ok_and(|answer| answer.status() == 200)
