@@ -12,6 +12,7 @@ use super::dispatch::{EnvelopeResult, ItemResult, RequestResult, Uploads, is_dur
 use super::prepare::{Envelope, Prepared, truncate_harder};
 use super::stats::PipelineStats;
 use super::suspicion::place;
+use super::trial::durable;
 use super::worker::{HeldBatch, Pipeline, TaskResult};
 use crate::domain::verdict::Next;
 use crate::domain::{Disposition, FaultKind, Refusal, RefusalClass, SinkFault, Timestamp, Verdict};
@@ -88,9 +89,7 @@ impl Pipeline {
         }
         let nothing_stored = stored + superseded == 0;
         let moment = Moment { now: Instant::now(), wall: (self.ports.clock)(), nothing_stored };
-        if let Some(one) = results.iter().find(|one| one.is_durable()) {
-            self.keep_control(&one.envelope.payload);
-        }
+        self.keep_controls(durable(&results));
         let held: Vec<_> = results.into_iter().filter_map(|one| self.apply_verdict(one, &moment)).collect();
         let stats = &self.ports.stats;
         PipelineStats::add(&stats.stored, "stored", stored);

@@ -4,6 +4,7 @@
 //! older than it was, is written beside it: the store looks at all of it, and changes nothing. If it is taken, the parked are
 //! poison, and become letters. So they do when others of their kind and month are stored meanwhile. If not, the worker pauses.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,15 @@ impl Pipeline {
         }
     }
 
+    /// Keeps two of the documents that a request stored, of two tenants if there are: one of them may be blocked alone next.
+    pub(super) fn keep_controls<'a>(&mut self, mut stored: impl Iterator<Item = &'a Prepared>) {
+        let Some(first) = stored.next() else { return };
+        self.keep_control(first);
+        if let Some(other) = stored.find(|other| other.document.tenant_id() != first.document.tenant_id()) {
+            self.keep_control(other);
+        }
+    }
+
     /// Keeps a stored document of each tenant and place, to be written once more when others are refused or not taken.
     pub(super) fn keep_control(&mut self, stored: &Prepared) {
         if stored.bytes > CONTROL_BYTES || !stored.offloads.is_empty() {
@@ -98,10 +108,19 @@ impl Pipeline {
             |kept: &Prepared| place(kept) == place(stored) && kept.document.tenant_id() == stored.document.tenant_id();
         self.controls.retain(|kept| !is_alike(kept));
         if self.controls.len() == CONTROLS {
-            self.controls.pop_front();
+            self.controls.remove(self.dispensable_control());
         }
         // What a compressed message unfolded to is not kept for it: the document has texts of its own.
         self.controls.push_back(Prepared { charge: None, graph: None, ..stored.clone() });
+    }
+
+    /// Returns the place of the oldest control of the tenant that has most of them: one tenant's many months do not push out
+    /// what speaks of the others.
+    fn dispensable_control(&self) -> usize {
+        let tenants = || self.controls.iter().map(|kept| kept.document.tenant_id());
+        let alike = tenants().map(|tenant| tenants().filter(|other| *other == tenant).count());
+        // Of equal ones, `max_by_key` would take the latest.
+        alike.enumerate().min_by_key(|(_, count)| Reverse(*count)).map_or(0, |(place, _)| place)
     }
 
     /// Documents that were stored in these places, so old that writing them changes nothing.

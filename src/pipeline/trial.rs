@@ -330,8 +330,8 @@ impl Pipeline {
     }
 }
 
-/// Returns those of a trial that are stored.
-fn durable(results: &[EnvelopeResult]) -> impl Iterator<Item = &Prepared> {
+/// Returns those of a request that are stored.
+pub(super) fn durable(results: &[EnvelopeResult]) -> impl Iterator<Item = &Prepared> {
     results.iter().filter(|one| one.is_durable()).map(|one| &one.envelope.payload)
 }
 

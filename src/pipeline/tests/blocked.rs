@@ -1,5 +1,6 @@
 //! One place of the store that takes nothing, while the others take everything.
 
+use super::months::run_of;
 use super::*;
 use crate::domain::TenantId;
 use crate::pipeline::gate::Gate;
@@ -43,6 +44,45 @@ async fn a_blocked_tenant_holds_its_documents_and_stops_nobody_else() {
     flow.sink.set_tenant_blocked(tenant, false);
     let settled = flow.settled().await;
     assert_eq!((settled.tag, settled.outcome), (tag, LedgerAction::Ack));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whichever_tenant_of_a_request_is_blocked_the_others_of_it_speak_for_the_store() {
+    let (_, of_it, others) = of_a_tenant_and_others();
+    for (blocked, other) in [(&of_it, &others), (&others, &of_it)] {
+        let mut flow = Flow::start(PipelineSettings::default());
+        for record in [&of_it[0], &others[0]] {
+            flow.send_record(record).await;
+        }
+        flow.settled_many(2).await;
+        assert_eq!(flow.sink.requests(), 1, "both in one request");
+        flow.sink.set_tenant_blocked(blocked[0].tenant_id(), true);
+        let next = blocked[1..].iter().find(|record| record.tenant_id() == blocked[0].tenant_id()).unwrap();
+        flow.send_record(next).await;
+        for _ in 0..600 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(!flow.stats.is_breaker_open(), "the other tenant's document is taken");
+        }
+        is_stored(&mut flow, &other[1]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_of_many_months_leaves_room_for_others_that_speak_for_the_store() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let months: Vec<_> =
+        (1..=24).map(|back| run_of(&format!("{}-{:02}-05T00:00:00", 2026 - back / 12, back % 12 + 1))).collect();
+    let tenant = months[0].tenant_id();
+    let other = distinct(300).into_iter().find(|record| record.tenant_id() != tenant).unwrap();
+    for record in std::iter::once(&other).chain(&months) {
+        is_stored(&mut flow, record).await;
+    }
+    flow.sink.set_tenant_blocked(tenant, true);
+    flow.send_record(&months[0]).await;
+    for _ in 0..600 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!flow.stats.is_breaker_open(), "the other tenant's document is taken");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Returns a run that was created at an instant.
-fn run_of(created_at: &str) -> Record {
+pub(super) fn run_of(created_at: &str) -> Record {
     let mut record = generator().run().remove(0);
     let Record::Run(run) = &mut record else { panic!("a run") };
     run.created_at = created_at.parse().unwrap();
