@@ -10,6 +10,7 @@ pub mod keys;
 pub mod load;
 pub mod memory;
 pub mod model;
+pub mod namespace;
 pub mod nodes;
 pub mod postgres;
 pub mod rabbit;

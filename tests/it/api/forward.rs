@@ -34,7 +34,7 @@ async fn ask(serving: &Serving, path: &str, user: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_name_the_user_and_refusals_too() {
-    let (serving, path) = serving("127.0.0.1").await;
+    let (serving, path) = Box::pin(serving("127.0.0.1")).await;
     assert!(ask(&serving, &path, "alice").await.starts_with("HTTP/1.1 200"));
     serving.logged("audit=\"read\"").await;
     assert!(ask(&serving, &path, "mallory").await.starts_with("HTTP/1.1 403"));
@@ -48,7 +48,7 @@ async fn lines_name_the_user_and_refusals_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spoofed_headers_are_one_line_a_minute_without_their_values() {
-    let (serving, path) = serving("192.0.2.0/24").await;
+    let (serving, path) = Box::pin(serving("192.0.2.0/24")).await;
     for _ in 0..5 {
         assert!(ask(&serving, &path, "alice").await.starts_with("HTTP/1.1 401"));
     }

@@ -14,11 +14,10 @@ use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::sqlite::{SqliteCopies, SqliteSettings, SqliteStore};
 use difylog::telemetry::{Clock, system_clock};
 use tempfile::TempDir;
-use uuid::Uuid;
 
 use crate::support::engine;
+use crate::support::namespace::Namespace;
 use crate::support::records;
-use crate::support::site::needed;
 
 /// Later than the real time by so much, files written a moment ago are settled.
 const LATER: i64 = 3_600_000_000;
@@ -26,7 +25,7 @@ const LATER: i64 = 3_600_000_000;
 #[derive(Clone)]
 enum Settings {
     Sqlite(SqliteSettings),
-    Engine(Box<ElasticSettings>, Repository),
+    Engine(Box<ElasticSettings>, Repository, Arc<Namespace>),
 }
 
 /// A store, its payloads, and where its backups lie.
@@ -47,27 +46,15 @@ impl Place {
     }
 
     pub async fn engine(tenancy: Tenancy) -> Self {
-        let url = needed("DIFYLOG_TEST_ENGINE_URL");
-        let prefix = format!("b{}", &Uuid::new_v4().simple().to_string()[..12]);
+        let namespace = Arc::new(Namespace::new());
+        let prefix = namespace.prefix.clone();
         let repository = Repository {
             name: prefix.clone(),
-            location: Some(shared_directory(&url).await.join(&prefix).to_str().unwrap().to_owned()),
+            location: Some(shared_directory(&namespace.url).await.join(&prefix).to_str().unwrap().to_owned()),
         };
-        let settings = ElasticSettings {
-            hosts: vec![url],
-            prefix: prefix.clone(),
-            replicas: 0,
-            tenancy,
-            ..ElasticSettings::default()
-        };
+        let settings = Settings::Engine(Box::new(namespace.settings(tenancy)), repository, namespace);
         let folder = Arc::new(TempDir::new().unwrap());
-        Self::installed(
-            Settings::Engine(Box::new(settings), repository),
-            BackupSource::Elastic { prefix },
-            folder,
-            "payloads",
-        )
-        .await
+        Self::installed(settings, BackupSource::Elastic { prefix }, folder, "payloads").await
     }
 
     async fn installed(settings: Settings, source: BackupSource, folder: Arc<TempDir>, payloads: &str) -> Self {
@@ -79,7 +66,7 @@ impl Place {
     fn opened(settings: Settings, source: BackupSource, folder: Arc<TempDir>, payloads: &str) -> Self {
         let store: Arc<dyn Store> = match &settings {
             Settings::Sqlite(settings) => Arc::new(SqliteStore::new(settings.clone()).unwrap()),
-            Settings::Engine(settings, _) => Arc::new(ElasticStore::new(*settings.clone()).unwrap()),
+            Settings::Engine(settings, ..) => Arc::new(ElasticStore::new(*settings.clone()).unwrap()),
         };
         let payloads = Arc::new(vault(folder.path(), payloads));
         // Every look is a second later than the one before: backups are named by their second.
@@ -95,9 +82,9 @@ impl Place {
             Settings::Sqlite(settings) => {
                 Settings::Sqlite(SqliteSettings { dir: self.folder.path().join("another"), ..settings.clone() })
             }
-            Settings::Engine(settings, repository) => {
-                let prefix = format!("a{}", settings.prefix);
-                Settings::Engine(Box::new(ElasticSettings { prefix, ..*settings.clone() }), repository.clone())
+            Settings::Engine(settings, repository, namespace) => {
+                let settings = ElasticSettings { prefix: format!("a{}", settings.prefix), ..*settings.clone() };
+                Settings::Engine(Box::new(settings), repository.clone(), Arc::clone(namespace))
             }
         };
         let another = Self::installed(settings, self.source.clone(), Arc::clone(&self.folder), "other-payloads").await;
@@ -131,7 +118,7 @@ impl Place {
 
     pub fn copies(&self) -> Box<dyn MonthCopies> {
         match (&self.settings, &self.source) {
-            (Settings::Engine(settings, repository), BackupSource::Elastic { prefix }) => {
+            (Settings::Engine(settings, repository, _), BackupSource::Elastic { prefix }) => {
                 Box::new(SnapshotCopies::new(*settings.clone(), repository.clone(), prefix.clone()).unwrap())
             }
             (Settings::Sqlite(settings), _) => {
@@ -181,7 +168,7 @@ impl Place {
 
     /// Lets an alias stand for each index of a month of the engine, as after a shrink: `2026.11`.
     pub async fn put_behind_aliases(&self, month: &str) {
-        let Settings::Engine(settings, _) = &self.settings else { panic!("files have no aliases") };
+        let Settings::Engine(settings, ..) = &self.settings else { panic!("files have no aliases") };
         let (url, prefix) = (&settings.hosts[0], &settings.prefix);
         let path = format!("/_cat/indices/{prefix}-*{month}?h=index");
         let names = engine::call(url, reqwest::Method::GET, &path, serde_json::Value::Null).await;
@@ -195,7 +182,7 @@ impl Place {
     pub async fn lose(&self, part: &str) {
         match &self.settings {
             Settings::Sqlite(_) => std::fs::remove_file(part).unwrap(),
-            Settings::Engine(settings, _) => {
+            Settings::Engine(settings, ..) => {
                 let path = format!("/{part}");
                 engine::call(&settings.hosts[0], reqwest::Method::DELETE, &path, serde_json::Value::Null).await;
             }
@@ -204,21 +191,21 @@ impl Place {
 
     /// Opens or closes an index of the engine.
     pub async fn to_index(&self, index: &str, action: &str) {
-        let Settings::Engine(settings, _) = &self.settings else { panic!("files are no indices") };
+        let Settings::Engine(settings, ..) = &self.settings else { panic!("files are no indices") };
         let path = format!("/{index}/{action}?wait_for_active_shards=1");
         engine::call(&settings.hosts[0], reqwest::Method::POST, &path, serde_json::Value::Null).await;
     }
 
     /// Creates an index of the engine; `name` follows the prefix.
     pub async fn create_index(&self, name: &str) {
-        let Settings::Engine(settings, _) = &self.settings else { panic!("files are no indices") };
+        let Settings::Engine(settings, ..) = &self.settings else { panic!("files are no indices") };
         let path = format!("/{}{name}", settings.prefix);
         engine::call(&settings.hosts[0], reqwest::Method::PUT, &path, serde_json::json!({})).await;
     }
 
     /// Returns the engine's indices, in order; `pattern` follows the prefix.
     pub async fn indices(&self, pattern: &str) -> Vec<String> {
-        let Settings::Engine(settings, _) = &self.settings else { panic!("files are no indices") };
+        let Settings::Engine(settings, ..) = &self.settings else { panic!("files are no indices") };
         let path = format!("/_cat/indices/{}{pattern}?h=index&s=index", settings.prefix);
         let names = engine::call(&settings.hosts[0], reqwest::Method::GET, &path, serde_json::Value::Null).await;
         names.lines().map(|name| name.trim().to_owned()).collect()

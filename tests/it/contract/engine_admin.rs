@@ -12,22 +12,24 @@ use difylog::store::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::contract::engine::settings;
 use crate::support::engine;
+use crate::support::namespace::Namespace;
 use crate::support::records::{self, app, at, run, tenant};
 
 /// A store that is set up, and the engine behind its back.
 struct Bench {
+    _namespace: Namespace,
     settings: ElasticSettings,
     store: ElasticStore,
 }
 
 impl Bench {
-    async fn new(purpose: &str) -> Self {
-        let settings = settings(purpose, Tenancy::Dedicated);
+    async fn new() -> Self {
+        let namespace = Namespace::new();
+        let settings = namespace.settings(Tenancy::Dedicated);
         let store = ElasticStore::new(settings.clone()).unwrap();
         store.install().await.unwrap();
-        Self { settings, store }
+        Self { _namespace: namespace, settings, store }
     }
 
     /// A call to the engine; the answer's text.
@@ -79,7 +81,7 @@ fn record() -> Record {
 
 #[tokio::test]
 async fn a_set_up_is_idempotent_and_mends_what_check_finds() {
-    let bench = Bench::new("setup").await;
+    let bench = Bench::new().await;
     let again = bench.store.install().await.unwrap();
     assert_eq!(again.iter().filter(|line| line.ends_with("is current")).count(), 5, "{again:?}");
     bench.store.check().await.unwrap();
@@ -112,7 +114,7 @@ async fn a_set_up_is_idempotent_and_mends_what_check_finds() {
 
 #[tokio::test]
 async fn an_older_mapping_of_an_existing_index_is_brought_up() {
-    let bench = Bench::new("upgrade").await;
+    let bench = Bench::new().await;
     let index = format!("/{}-workflow-runs-{}-2026.11", bench.settings.prefix, tenant());
     let older = json!({ "dynamic": false, "_meta": { "difylog": { "version": 0 } } });
     bench.call(Method::PUT, &index, json!({ "mappings": older })).await;
@@ -123,7 +125,7 @@ async fn an_older_mapping_of_an_existing_index_is_brought_up() {
 
 #[tokio::test]
 async fn no_index_gets_a_guessed_mapping_even_without_templates() {
-    let bench = Bench::new("guess").await;
+    let bench = Bench::new().await;
     bench.call(Method::DELETE, &bench.runs_template(), Value::Null).await;
     let record = record();
     let stored = bench.store.apply(&records::actions(record.clone())).await.unwrap();
@@ -135,7 +137,7 @@ async fn no_index_gets_a_guessed_mapping_even_without_templates() {
 
 #[tokio::test]
 async fn ten_thousand_documents_with_random_keys_leave_the_mapping_as_it_is() {
-    let bench = Bench::new("keys").await;
+    let bench = Bench::new().await;
     let (tenant, app) = (tenant(), app());
     let path = format!("/{}-workflow-runs-{tenant}-2026.11/_mapping", bench.settings.prefix);
     let mut before = None;
@@ -163,7 +165,7 @@ async fn ten_thousand_documents_with_random_keys_leave_the_mapping_as_it_is() {
 
 #[tokio::test]
 async fn blocks_and_closed_indices_hold_the_actions_with_a_remedy() {
-    let bench = Bench::new("blocks").await;
+    let bench = Bench::new().await;
     let record = record();
     bench.store.apply(&records::actions(record.clone())).await.unwrap();
     let index = format!("/{}-workflow-runs-{}-2026.11", bench.settings.prefix, record.tenant_id());
@@ -179,7 +181,7 @@ async fn blocks_and_closed_indices_hold_the_actions_with_a_remedy() {
 
 #[tokio::test]
 async fn only_indices_of_ours_are_dropped() {
-    let bench = Bench::new("drop").await;
+    let bench = Bench::new().await;
     let foreign = format!("/{}-workflow-runs-reports-2026.11", bench.settings.prefix);
     bench.call(Method::PUT, &foreign, json!({ "mappings": { "dynamic": false } })).await;
     bench.store.apply(&records::actions(record())).await.unwrap();
@@ -189,7 +191,7 @@ async fn only_indices_of_ours_are_dropped() {
 
 #[tokio::test]
 async fn what_was_written_in_another_tenancy_is_read_and_shows_once() {
-    let bench = Bench::new("switch").await;
+    let bench = Bench::new().await;
     let shared = ElasticSettings { tenancy: Tenancy::Shared, ..bench.settings.clone() };
     let shared = ElasticStore::new(shared).unwrap();
     let (tenant, app) = (tenant(), app());
@@ -256,7 +258,7 @@ async fn what_was_written_in_another_tenancy_is_read_and_shows_once() {
 /// A page of the engine has 1,000 copies; here it ends between the two of the last record.
 #[tokio::test]
 async fn copies_on_both_sides_of_a_page_are_erased() {
-    let bench = Bench::new("pages").await;
+    let bench = Bench::new().await;
     let shared = ElasticStore::new(ElasticSettings { tenancy: Tenancy::Shared, ..bench.settings.clone() }).unwrap();
     let (tenant, app) = (tenant(), app());
     let log = |number: i64| {
@@ -276,7 +278,7 @@ async fn copies_on_both_sides_of_a_page_are_erased() {
 
 #[tokio::test]
 async fn texts_named_before_there_was_a_column_for_them_are_found() {
-    let bench = Bench::new("texts").await;
+    let bench = Bench::new().await;
     let (tenant_id, created_at) = (tenant(), at("2026-11-23T10:00:00"));
     let index = format!("/{}-workflow-runs-{tenant_id}-2026.11", bench.settings.prefix);
     let (keyword, number) = (json!({ "type": "keyword" }), json!({ "type": "long" }));

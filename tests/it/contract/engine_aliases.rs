@@ -7,22 +7,24 @@ use difylog::store::{BulkSink as _, Eraser as _, LogReader as _, StoreAdmin as _
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::contract::engine::settings;
 use crate::support::engine::{self, put_behind_an_alias};
+use crate::support::namespace::Namespace;
 use crate::support::records::{self, app, at, run, tenant};
 
 /// A store that is set up, and the engine behind its back.
 struct Site {
+    _namespace: Namespace,
     settings: ElasticSettings,
     store: ElasticStore,
 }
 
 impl Site {
-    async fn new(purpose: &str) -> Self {
-        let settings = settings(purpose, Tenancy::Dedicated);
+    async fn new() -> Self {
+        let namespace = Namespace::new();
+        let settings = namespace.settings(Tenancy::Dedicated);
         let store = ElasticStore::new(settings.clone()).unwrap();
         store.install().await.unwrap();
-        Self { settings, store }
+        Self { _namespace: namespace, settings, store }
     }
 
     async fn try_call(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
@@ -46,7 +48,7 @@ impl Site {
 
 #[tokio::test]
 async fn a_month_behind_an_alias_is_a_month_like_any_other() {
-    let site = Site::new("alias").await;
+    let site = Site::new().await;
     let (tenant, app) = (tenant(), app());
     let [first, second] = [10, 11].map(|hour| {
         Record::Run(Box::new(records::ended(run(tenant, app, at(&format!("2026-10-23T{hour}:00:00"))), 5)))
@@ -83,7 +85,7 @@ async fn a_month_behind_an_alias_is_a_month_like_any_other() {
 
 #[tokio::test]
 async fn an_index_that_serves_others_too_is_not_dropped_with_a_month() {
-    let site = Site::new("serves").await;
+    let site = Site::new().await;
     let record = Record::Run(Box::new(run(tenant(), app(), at("2026-10-23T10:00:00"))));
     site.store.apply(&records::actions(record.clone())).await.unwrap();
     let index = format!("{}-workflow-runs-{}-2026.10", site.settings.prefix, record.tenant_id());
@@ -97,7 +99,7 @@ async fn an_index_that_serves_others_too_is_not_dropped_with_a_month() {
 
 #[tokio::test]
 async fn a_template_of_others_that_is_in_the_way_is_named() {
-    let site = Site::new("rival").await;
+    let site = Site::new().await;
     let prefix = &site.settings.prefix;
     let house = format!("/_index_template/{prefix}-house");
     let template = |priority: u64| json!({ "index_patterns": [format!("{prefix}-workflow-*")], "priority": priority });
@@ -127,8 +129,9 @@ async fn a_template_of_others_that_is_in_the_way_is_named() {
 
 #[tokio::test]
 async fn a_template_of_the_same_priority_is_named_at_the_set_up() {
-    let settings = settings("tie", Tenancy::Dedicated);
-    let site = Site { store: ElasticStore::new(settings.clone()).unwrap(), settings };
+    let namespace = Namespace::new();
+    let settings = namespace.settings(Tenancy::Dedicated);
+    let site = Site { store: ElasticStore::new(settings.clone()).unwrap(), settings, _namespace: namespace };
     let house = format!("/_index_template/{}-house", site.settings.prefix);
     let body = json!({ "index_patterns": [format!("{}*", site.settings.prefix)], "priority": 500 });
     site.call(Method::PUT, &house, body).await;
@@ -140,7 +143,7 @@ async fn a_template_of_the_same_priority_is_named_at_the_set_up() {
 
 #[tokio::test]
 async fn what_waits_for_an_index_says_which() {
-    let site = Site::new("named").await;
+    let site = Site::new().await;
     let record = Record::Run(Box::new(run(tenant(), app(), at("2026-11-23T10:00:00"))));
     site.store.apply(&records::actions(record.clone())).await.unwrap();
     let index = format!("{}-workflow-runs-{}-2026.11", site.settings.prefix, record.tenant_id());
@@ -155,7 +158,7 @@ async fn what_waits_for_an_index_says_which() {
 /// a mapping that is guessed.
 #[tokio::test]
 async fn nothing_is_stored_in_an_index_with_a_guessed_mapping() {
-    let site = Site::new("guessed").await;
+    let site = Site::new().await;
     let record = Record::Run(Box::new(run(tenant(), app(), at("2026-11-23T10:00:00"))));
     let actions = records::actions(record.clone());
     site.store.apply(&actions).await.unwrap();
@@ -180,7 +183,7 @@ async fn nothing_is_stored_in_an_index_with_a_guessed_mapping() {
 /// What a process remembers as stored is not written again: it has to notice by itself that it is gone.
 #[tokio::test]
 async fn an_index_that_is_deleted_by_hand_is_noticed_without_a_write() {
-    let site = Site::new("noticed").await;
+    let site = Site::new().await;
     let record = Record::Run(Box::new(run(tenant(), app(), at("2026-11-23T10:00:00"))));
     site.store.apply(&records::actions(record.clone())).await.unwrap();
     let index = format!("{}-workflow-runs-{}-2026.11", site.settings.prefix, record.tenant_id());

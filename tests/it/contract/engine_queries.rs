@@ -12,13 +12,14 @@ use difylog::domain::{AppId, JsonText, Kind, Record, RecordId, RunStatus, Tenant
 use difylog::store::elastic::{ElasticStore, Tenancy};
 use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreOverview as _};
 
-use crate::contract::engine::settings;
+use crate::support::namespace::Namespace;
 use crate::support::records::{self, app, app_log, at, ended, id, later, node, paused_and_resumed, run, tenant};
 
-async fn store(purpose: &str) -> Arc<ElasticStore> {
-    let store = ElasticStore::new(settings(purpose, Tenancy::Dedicated)).unwrap();
+async fn store() -> (Arc<ElasticStore>, Namespace) {
+    let namespace = Namespace::new();
+    let store = ElasticStore::new(namespace.settings(Tenancy::Dedicated)).unwrap();
     store.install().await.unwrap();
-    Arc::new(store)
+    (Arc::new(store), namespace)
 }
 
 async fn write(store: &ElasticStore, records: Vec<Record>) {
@@ -49,7 +50,7 @@ async fn two_months(store: &ElasticStore, tenant_id: TenantId, app_id: AppId) ->
 
 #[tokio::test]
 async fn a_run_in_two_months_counts_once() {
-    let store = store("twice").await;
+    let (store, _namespace) = store().await;
     let (tenant_id, app_id) = (tenant(), app());
     let (still, resumed) = two_months(&store, tenant_id, app_id).await;
     let all = RunQuery { app_id: Some(app_id), ..RunQuery::default() }.within(tenant_id);
@@ -74,7 +75,7 @@ async fn a_run_in_two_months_counts_once() {
 
 #[tokio::test]
 async fn ties_are_walked_in_both_directions_and_by_duration() {
-    let store = store("ties").await;
+    let (store, _namespace) = store().await;
     let (tenant_id, app_id) = (tenant(), app());
     let mut runs: Vec<_> = (0..25).map(|_| ended(run(tenant_id, app_id, at("2026-07-01T00:00:00")), 1)).collect();
     write(&store, runs.iter().map(record).collect()).await;
@@ -109,7 +110,7 @@ async fn ties_are_walked_in_both_directions_and_by_duration() {
 
 #[tokio::test]
 async fn days_follow_the_zone_and_sums_are_exact() {
-    let store = store("days").await;
+    let (store, _namespace) = store().await;
     let (tenant_id, app_id) = (tenant(), app());
     // Berlin: the day of 25 October 2026 begins at 22:00 UTC and has 25 hours.
     let instants =
@@ -136,7 +137,7 @@ async fn days_follow_the_zone_and_sums_are_exact() {
 
 #[tokio::test]
 async fn logs_are_joined_with_their_runs() {
-    let store = store("logs").await;
+    let (store, _namespace) = store().await;
     let (tenant_id, app_id) = (tenant(), app());
     let (still, resumed) = two_months(&store, tenant_id, app_id).await;
     let begin = at("2026-07-31T20:00:00");
@@ -160,7 +161,7 @@ async fn logs_are_joined_with_their_runs() {
 #[tokio::test]
 async fn logs_of_more_runs_than_logs_are_walked() {
     const LOGS: usize = 5_200;
-    let store = store("walked").await;
+    let (store, _namespace) = store().await;
     let (tenant_id, app_id) = (tenant(), app());
     let begin = at("2026-07-01T00:00:00");
     let runs: Vec<_> = (0..LOGS + 50).map(|_| ended(run(tenant_id, app_id, begin), 1)).collect();
@@ -186,7 +187,7 @@ async fn logs_of_more_runs_than_logs_are_walked() {
 
 #[tokio::test]
 async fn deep_pages_of_logs_go_beyond_the_window() {
-    let store = store("deep").await;
+    let (store, _namespace) = store().await;
     let (tenant_id, app_id) = (tenant(), app());
     let log = |nth: i64| app_log(tenant_id, app_id, id(), later(at("2026-07-01T00:00:00"), nth / 2));
     let mut logs: Vec<_> = (0..10_050).map(log).collect();
@@ -203,7 +204,7 @@ async fn deep_pages_of_logs_go_beyond_the_window() {
 
 #[tokio::test]
 async fn light_nodes_tell_what_they_ran_in() {
-    let store = store("light").await;
+    let (store, _namespace) = store().await;
     let (tenant_id, app_id, run_id) = (tenant(), app(), id());
     let mut node = node(tenant_id, app_id, run_id, 1, at("2026-07-01T00:00:00"));
     node.execution_metadata = Some(JsonText::from_clean(r#"{"iteration_id": "i-1", "loop_id": 7}"#));

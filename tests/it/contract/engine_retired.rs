@@ -7,8 +7,8 @@ use difylog::domain::{BulkAction, Record, TenantId, TenantSet, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
 use difylog::store::{BulkSink as _, Eraser as _, LogReader as _, StoreAdmin as _, StoreOverview as _};
 
-use crate::contract::engine::settings;
 use crate::support::engine_proxy::{EngineProxy, Mode};
+use crate::support::namespace::Namespace;
 use crate::support::records::{self, app, at, run, tenant};
 use crate::support::site::eventually;
 
@@ -18,6 +18,7 @@ fn ended(tenant_id: TenantId, created_at: &str) -> Record {
 
 /// A store that is set up, and a worker over it whose requests can be held.
 struct Bench {
+    _namespace: Namespace,
     settings: ElasticSettings,
     store: ElasticStore,
     proxy: EngineProxy,
@@ -25,14 +26,15 @@ struct Bench {
 }
 
 impl Bench {
-    async fn new(purpose: &str, tenancy: Tenancy) -> Self {
-        let settings = settings(purpose, tenancy);
+    async fn new(tenancy: Tenancy) -> Self {
+        let namespace = Namespace::new();
+        let settings = namespace.settings(tenancy);
         let store = ElasticStore::new(settings.clone()).unwrap();
         store.install().await.unwrap();
         let proxy = EngineProxy::start(settings.hosts[0].clone()).await;
         let hosts = vec![proxy.url.clone()];
         let worker = Arc::new(ElasticStore::new(ElasticSettings { hosts, ..settings.clone() }).unwrap());
-        Self { settings, store, proxy, worker }
+        Self { _namespace: namespace, settings, store, proxy, worker }
     }
 
     /// Writes by the worker, and does something else while its request is under way.
@@ -51,7 +53,7 @@ impl Bench {
 /// A request that hangs for as long as a retirement takes creates the index again: it drops what it wrote.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_outlasts_a_months_retirement_brings_nothing_back() {
-    let bench = Bench::new("retiring", Tenancy::Dedicated).await;
+    let bench = Bench::new(Tenancy::Dedicated).await;
     let tenant = tenant();
     let [first, late] = [10, 11].map(|hour| ended(tenant, &format!("2026-10-23T{hour}:00:00")));
     bench.worker.apply(&records::actions(first.clone())).await.unwrap();
@@ -69,7 +71,7 @@ async fn a_request_that_outlasts_a_months_retirement_brings_nothing_back() {
 /// The tenant had indices of its own, which go; what it writes by now lies beside the rows of others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_outlasts_a_tenants_retirement_takes_nobody_else_along() {
-    let bench = Bench::new("leaving", Tenancy::Shared).await;
+    let bench = Bench::new(Tenancy::Shared).await;
     let (leaves, stays) = (tenant(), tenant());
     let [first, late] = [10, 11].map(|hour| ended(leaves, &format!("2026-10-23T{hour}:00:00")));
     let [before, beside] = [10, 11].map(|hour| ended(stays, &format!("2026-10-23T{hour}:00:00")));

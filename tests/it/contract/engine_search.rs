@@ -8,7 +8,7 @@ use difylog::domain::{BulkAction, JsonText, Record, RecordId, TenantId, Workflow
 use difylog::store::elastic::{ElasticSettings, ElasticStore, SearchedTexts, Tenancy};
 use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
 
-use crate::contract::engine::settings;
+use crate::support::namespace::Namespace;
 use crate::support::records::{self, app, app_log, at, id, node, run, tenant};
 
 /// Decoded texts of an input.
@@ -65,12 +65,13 @@ const KEYWORDS: [&str; 38] = [
     "nothing of it",
 ];
 
-async fn store(purpose: &str, change: impl FnOnce(&mut ElasticSettings)) -> Arc<ElasticStore> {
-    let mut settings = settings(purpose, Tenancy::Dedicated);
+async fn store(change: impl FnOnce(&mut ElasticSettings)) -> (Arc<ElasticStore>, Namespace) {
+    let namespace = Namespace::new();
+    let mut settings = namespace.settings(Tenancy::Dedicated);
     change(&mut settings);
     let store = ElasticStore::new(settings).unwrap();
     store.install().await.unwrap();
-    Arc::new(store)
+    (Arc::new(store), namespace)
 }
 
 async fn write(store: &ElasticStore, records: impl IntoIterator<Item = Record>) {
@@ -105,7 +106,7 @@ fn sorted(ids: impl IntoIterator<Item = RecordId>) -> Vec<RecordId> {
 
 #[tokio::test]
 async fn keywords_are_substrings_of_decoded_text() {
-    let store = store("search", |_| ()).await;
+    let (store, _namespace) = store(|_| ()).await;
     let tenant_id = tenant();
     let runs = runs(tenant_id);
     write(&store, runs.iter().map(|run| Record::Run(Box::new(run.clone())))).await;
@@ -124,13 +125,13 @@ async fn keywords_are_substrings_of_decoded_text() {
 
 #[tokio::test]
 async fn what_is_not_indexed_is_said() {
-    let off = store("unsearched", |settings| settings.search = SearchedTexts::Off).await;
+    let (off, _namespace) = store(|settings| settings.search = SearchedTexts::Off).await;
     let filter = RunQuery { text: Some(text("x", TextField::Inputs)), ..RunQuery::default() }.within(tenant());
     let refused = off.runs(&filter, &Page::newest(1)).await.unwrap_err();
     assert_eq!(refused, StoreError::NotIndexed("runs"));
     assert!(refused.to_string().contains("store.elastic.search = \"runs\""), "{refused}");
 
-    let some = store("some", |_| ()).await;
+    let (some, _namespace) = store(|_| ()).await;
     let (tenant_id, run_id) = (tenant(), id());
     let mut ran = node(tenant_id, app(), run_id, 1, at("2026-07-01T00:00:00"));
     ran.title = "你".into();
@@ -143,7 +144,7 @@ async fn what_is_not_indexed_is_said() {
 
 #[tokio::test]
 async fn a_cut_text_is_told() {
-    let store = store("cut", |_| ()).await;
+    let (store, _namespace) = store(|_| ()).await;
     let tenant_id = tenant();
     let (mut document, _) = records::split(Record::Run(Box::new(runs(tenant_id).remove(0))));
     let sha256 = records::sha256("the whole text");
@@ -158,7 +159,7 @@ async fn a_cut_text_is_told() {
 
 #[tokio::test]
 async fn logs_are_found_by_their_runs_text_or_by_their_creator() {
-    let store = store("logsearch", |_| ()).await;
+    let (store, _namespace) = store(|_| ()).await;
     let tenant_id = tenant();
     let mut runs = runs(tenant_id);
     runs.truncate(3);
@@ -190,7 +191,8 @@ async fn logs_are_found_by_their_runs_text_or_by_their_creator() {
 /// An index that was made before texts were folded knows how they were spelled, and nothing of the column for the rest.
 #[tokio::test]
 async fn an_index_of_an_earlier_version_finds_texts_as_they_were_spelled() {
-    let settings = settings("unfolded", Tenancy::Dedicated);
+    let namespace = Namespace::new();
+    let settings = namespace.settings(Tenancy::Dedicated);
     let (tenant_id, client) = (tenant(), reqwest::Client::new());
     let store = ElasticStore::new(settings.clone()).unwrap();
     let pairs = serde_json::json!({ "type": "custom", "tokenizer": "difylog_pairs", "filter": ["lowercase"] });

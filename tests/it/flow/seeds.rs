@@ -8,7 +8,7 @@ use difylog::pipeline::gate::gate;
 use difylog::pipeline::receipt::{LedgerAction, Receipt, Settlement};
 use difylog::pipeline::stats::PipelineStats;
 use difylog::pipeline::{Delivery, DeliveryContent, Pipeline, PipelinePorts, PipelineSettings};
-use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
+use difylog::store::elastic::{ElasticStore, Tenancy};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::sqlite::{SqliteSettings, SqliteStore};
 use difylog::store::{Store, StoreAdmin as _};
@@ -27,7 +27,7 @@ use crate::flow::corpus::stored;
 use crate::support::corpus::{lines, message};
 use crate::support::effort::rounds;
 use crate::support::expected_rows::compare;
-use crate::support::site::needed;
+use crate::support::namespace::Namespace;
 
 const WORKERS: usize = 2;
 const SEEDS_AT_A_TIME: usize = 8;
@@ -122,14 +122,8 @@ async fn many_orders_over_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_orders_over_the_engine() {
     let folder = TempDir::new().unwrap();
-    let settings = ElasticSettings {
-        hosts: vec![needed("DIFYLOG_TEST_ENGINE_URL")],
-        prefix: format!("s{}", &Uuid::new_v4().simple().to_string()[..12]),
-        tenancy: Tenancy::Shared,
-        replicas: 0,
-        ..ElasticSettings::default()
-    };
-    let store = ElasticStore::new(settings).unwrap();
+    let namespace = Namespace::new();
+    let store = ElasticStore::new(namespace.settings(Tenancy::Shared)).unwrap();
     store.install().await.unwrap();
     all_seeds(Stores { store: Arc::new(store), payloads: payloads(&folder) }).await;
 }

@@ -166,7 +166,7 @@ async fn one_command_removes_at_a_time_over_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_command_removes_at_a_time_over_an_engine() {
-    one_at_a_time(&StoreUnderTest::engine("dedicated")).await;
+    one_at_a_time(&StoreUnderTest::engine("shared")).await;
 }
 
 /// An eraser that looks whether both leases are held whenever it erases.

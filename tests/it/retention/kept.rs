@@ -5,7 +5,7 @@ use std::sync::Arc;
 use difylog::domain::{Record, TenantId, Timestamp, Verdict};
 use difylog::retention::{Retention, RetentionSettings};
 use difylog::store::Store;
-use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
+use difylog::store::elastic::{ElasticStore, Tenancy};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::sqlite::{SqliteSettings, SqliteStore};
 use reqwest::Method;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::support::namespace::Namespace;
 use crate::support::{engine, records};
 
 /// The now of every case.
@@ -23,8 +24,8 @@ pub struct Kept {
     pub store: Arc<dyn Store>,
     pub payloads: Arc<PayloadStore>,
     folder: TempDir,
-    /// The address and the prefix of an engine.
-    engine: Option<(String, String)>,
+    /// In an engine.
+    namespace: Option<Namespace>,
 }
 
 impl Kept {
@@ -36,24 +37,15 @@ impl Kept {
     }
 
     pub async fn engine(tenancy: Tenancy) -> Self {
-        let url = std::env::var("DIFYLOG_TEST_ENGINE_URL").expect(
-            "DIFYLOG_TEST_ENGINE_URL is not set: run ./scripts/test, which starts the servers, or start one (tests/servers)",
-        );
-        let settings = ElasticSettings {
-            hosts: vec![url],
-            prefix: format!("r{}", &Uuid::new_v4().simple().to_string()[..12]),
-            replicas: 0,
-            tenancy,
-            ..ElasticSettings::default()
-        };
-        let engine = (settings.hosts[0].clone(), settings.prefix.clone());
-        Self::installed(Arc::new(ElasticStore::new(settings).unwrap()), TempDir::new().unwrap(), Some(engine)).await
+        let namespace = Namespace::new();
+        let store = Arc::new(ElasticStore::new(namespace.settings(tenancy)).unwrap());
+        Self::installed(store, TempDir::new().unwrap(), Some(namespace)).await
     }
 
-    async fn installed(store: Arc<dyn Store>, folder: TempDir, engine: Option<(String, String)>) -> Self {
+    async fn installed(store: Arc<dyn Store>, folder: TempDir, namespace: Option<Namespace>) -> Self {
         store.install().await.unwrap();
         let settings = PayloadSettings { dir: folder.path().join("payloads"), s3: None };
-        Self { store, payloads: Arc::new(PayloadStore::open(&settings).unwrap()), folder, engine }
+        Self { store, payloads: Arc::new(PayloadStore::open(&settings).unwrap()), folder, namespace }
     }
 
     /// Does something to the indices of a kind whose names end so, as the operator of the engine does.
@@ -61,12 +53,15 @@ impl Kept {
         // By their names: some engines refuse to open and close by a pattern.
         let indices = self.indices(ending).await.join(",");
         assert!(!indices.is_empty(), "no index ends with {ending}");
-        let (url, _) = self.engine.as_ref().expect("an engine");
-        engine::call(url, method, &format!("/{indices}/{action}"), body).await;
+        engine::call(&self.namespace().url, method, &format!("/{indices}/{action}"), body).await;
+    }
+
+    fn namespace(&self) -> &Namespace {
+        self.namespace.as_ref().expect("an engine")
     }
 
     async fn indices(&self, ending: &str) -> Vec<String> {
-        let (url, prefix) = self.engine.as_ref().expect("an engine");
+        let Namespace { url, prefix } = self.namespace();
         let path = format!("/_cat/indices/{prefix}-workflow-*{ending}?h=index&expand_wildcards=all");
         let listed = engine::call(url, Method::GET, &path, Value::Null).await;
         listed.split_whitespace().map(str::to_owned).collect()

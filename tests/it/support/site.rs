@@ -15,7 +15,8 @@ use std::time::Duration;
 use difylog::config::{self, Environment, Settings};
 use tempfile::TempDir;
 use tokio::time::Instant;
-use uuid::Uuid;
+
+use crate::support::namespace::{Namespace, unique_name};
 
 /// A variable that `scripts/test` sets.
 pub fn needed(variable: &str) -> String {
@@ -44,6 +45,7 @@ impl StoreUnderTest {
 
 pub struct Site {
     folder: TempDir,
+    _namespace: Option<Namespace>,
     pub name: String,
     pub http: String,
     pub settings: Settings,
@@ -57,9 +59,8 @@ impl Site {
     /// A site on a given broker, with more lines of configuration.
     pub fn with(store: &StoreUnderTest, amqp_url: &str, more: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        // What scripts/test runs beside the rest has another prefix, whose indices it does not delete in between.
-        let prefix = std::env::var("DIFYLOG_TEST_PREFIX").unwrap_or_else(|_| "t".to_owned());
-        let name = format!("{prefix}{}", &Uuid::new_v4().simple().to_string()[..12]);
+        let namespace = matches!(store, StoreUnderTest::Engine { .. }).then(Namespace::new);
+        let name = namespace.as_ref().map_or_else(unique_name, |namespace| namespace.prefix.clone());
         let http = free_address();
         let data = folder.path().display();
         let store = match store {
@@ -79,7 +80,7 @@ impl Site {
         );
         fs::write(folder.path().join("difylog.toml"), text).unwrap();
         let loaded = config::load(Some(&folder.path().join("difylog.toml")), &Environment::default(), &[]).unwrap();
-        Self { folder, name, http, settings: loaded.settings }
+        Self { folder, _namespace: namespace, name, http, settings: loaded.settings }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {

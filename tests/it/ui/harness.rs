@@ -8,7 +8,7 @@ use difylog::amqp::AmqpSettings;
 use difylog::domain::{BulkAction, Record, TenantId, Timestamp};
 use difylog::http::api::{Api, ApiKey, Entry, Right, ServeSettings};
 use difylog::query::{Directory, LogService, NoDirectory, ServicePorts};
-use difylog::store::elastic::{ElasticSettings, ElasticStore};
+use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use difylog::store::sqlite::{SqliteEraser, SqliteReader, SqliteSettings, SqliteStore};
 use difylog::store::{Eraser, ReadStore, StateStore, Store};
@@ -16,6 +16,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::keys::key;
+use crate::support::namespace::Namespace;
 use crate::support::records;
 
 pub const TENANT_KEY: &str = "key-of-a-tenant";
@@ -61,6 +62,8 @@ pub struct Place {
     pub store: Arc<dyn Store>,
     pub folder: tempfile::TempDir,
     stop: CancellationToken,
+    /// In an engine.
+    _namespace: Option<Namespace>,
 }
 
 /// The keys of a tenant.
@@ -89,7 +92,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let settings = SqliteSettings { dir: folder.path().join("sqlite"), ..SqliteSettings::default() };
         let store = Arc::new(SqliteStore::new(settings).unwrap());
-        Self::over(store, sqlite(folder.path()), folder, (tenant_id, keys), beside).await
+        Self::over(store, sqlite(folder.path()), (folder, None), (tenant_id, keys), beside).await
     }
 
     /// Over the engine under test.
@@ -100,23 +103,24 @@ impl Place {
 
     /// Over an engine, of a tenant that is known already, with these keys.
     pub async fn over_engine_at(url: String, tenant_id: TenantId, keys: Vec<ApiKey>) -> Self {
-        let prefix = format!("t{}-ui", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        let settings = ElasticSettings { hosts: vec![url], prefix, replicas: 0, ..ElasticSettings::default() };
+        let namespace = Namespace::new();
+        let settings = ElasticSettings { hosts: vec![url], ..namespace.settings(Tenancy::default()) };
         let store = Arc::new(ElasticStore::new(settings).unwrap());
         let folder = tempfile::tempdir().unwrap();
-        Self::over(store.clone(), (store.clone(), store), folder, (tenant_id, keys), Beside::default()).await
+        let places = (folder, Some(namespace));
+        Self::over(store.clone(), (store.clone(), store), places, (tenant_id, keys), Beside::default()).await
     }
 
     async fn over(
         store: Arc<dyn Store>,
         readers: Readers,
-        folder: tempfile::TempDir,
+        (folder, namespace): (tempfile::TempDir, Option<Namespace>),
         (tenant_id, keys): (TenantId, Vec<ApiKey>),
         beside: Beside,
     ) -> Self {
         store.install().await.unwrap();
         let (base, stop) = serve(readers, store.clone(), folder.path(), keys, beside);
-        Self { tenant_id, base, store, folder, stop }
+        Self { tenant_id, base, store, folder, stop, _namespace: namespace }
     }
 
     /// Another replica over the same files, with these keys.
@@ -130,7 +134,7 @@ impl Place {
         let state = Arc::new(SqliteStore::new(settings).unwrap());
         let (base, stop) = serve(sqlite(self.folder.path()), state, self.folder.path(), keys, beside);
         let folder = tempfile::tempdir().unwrap();
-        Self { tenant_id: self.tenant_id, base, store: Arc::clone(&self.store), folder, stop }
+        Self { tenant_id: self.tenant_id, base, store: Arc::clone(&self.store), folder, stop, _namespace: None }
     }
 
     pub async fn store(&self, records: impl IntoIterator<Item = Record>) {
