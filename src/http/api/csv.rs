@@ -7,30 +7,27 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A table and its columns. They are of its kind, not of its first row: rows lack what they have nothing in.
-pub(super) struct Csv {
-    columns: Vec<&'static str>,
-    has_begun: bool,
-}
+/// The columns of a table. They are of its kind, not of its first row: rows lack what they have nothing in.
+pub(super) struct Csv(Vec<&'static str>);
 
 impl Csv {
-    /// Returns a table without rows.
+    /// Returns the table of these columns.
     pub(super) fn new(columns: impl IntoIterator<Item = &'static str>) -> Self {
-        Self { columns: columns.into_iter().collect(), has_begun: false }
+        Self(columns.into_iter().collect())
     }
 
-    /// Returns the line of a JSON object, after the head of the table if it is the first. Texts that a spreadsheet would
-    /// take for a formula begin with an apostrophe.
-    pub(super) fn line(&mut self, json: &str) -> String {
+    /// Returns the first line of the table, without its line feed.
+    pub(super) fn head(&self) -> String {
+        self.0.join(",") + "\r"
+    }
+
+    /// Returns the line of a JSON object, without its line feed. Texts that a spreadsheet would take for a formula begin with
+    /// an apostrophe.
+    pub(super) fn line(&self, json: &str) -> String {
         // Payloads keep the text that they are.
         let cells = serde_json::from_str::<Cells>(json).unwrap_or_default().0;
         let mut line = String::with_capacity(json.len() + 64);
-        if !self.has_begun {
-            self.has_begun = true;
-            line.push_str(&self.columns.join(","));
-            line.push_str("\r\n");
-        }
-        for (place, column) in self.columns.iter().enumerate() {
+        for (place, column) in self.0.iter().enumerate() {
             if place > 0 {
                 line.push(',');
             }
@@ -99,12 +96,10 @@ mod tests {
 
     #[test]
     fn cells_are_quoted_and_never_formulas() {
-        let mut csv = Csv::new(["id", "inputs", "error", "tokens", "extra"]);
+        let csv = Csv::new(["id", "inputs", "error", "tokens", "extra"]);
+        assert_eq!(csv.head(), "id,inputs,error,tokens,extra\r");
         let first = csv.line(r#"{"id": "1", "inputs": {"a": "x, \"y\"", "n": 1.50}, "error": null, "tokens": -5}"#);
-        assert_eq!(
-            first,
-            "id,inputs,error,tokens,extra\r\n1,\"{\"\"a\"\": \"\"x, \\\"\"y\\\"\"\"\", \"\"n\"\": 1.50}\",,-5,\r"
-        );
+        assert_eq!(first, "1,\"{\"\"a\"\": \"\"x, \\\"\"y\\\"\"\"\", \"\"n\"\": 1.50}\",,-5,\r");
         let second = csv.line(r#"{"tokens": 1, "id": "=HYPERLINK(1)", "error": "two\nlines", "extra": 7}"#);
         assert_eq!(second, "\"'=HYPERLINK(1)\",,\"two\nlines\",1,7\r");
     }

@@ -13,7 +13,7 @@ use super::dify::{AccountView, EndUserView, creator, names, object, seconds};
 use super::extract::{Ids, Reading};
 use super::limits::Permit;
 use super::problem::{Problem, Problems};
-use super::stream::data;
+use super::stream::{data, unwritable};
 use crate::domain::document::PayloadField;
 use crate::domain::{Document, NodeExecution, Record};
 use crate::query::columns::payload;
@@ -125,5 +125,8 @@ pub(in crate::http) fn node_items(
             let logs = logs.clone();
             async move { node_view(&logs, document).await }
         })
-        .try_filter_map(|view| ready(Ok(view.and_then(|view| serde_json::to_string(&view).ok()))))
+        .try_filter_map(|view| {
+            let text = view.map(|view| serde_json::to_string(&view).map_err(|error| unwritable(&error)));
+            ready(text.transpose())
+        })
 }

@@ -14,7 +14,7 @@ use super::extract::{Params, Reading};
 use super::limits::Permit;
 use super::params::{NodeConditions, RunConditions, direction, id, instant};
 use super::problem::{Problem, Problems};
-use super::stream::ndjson;
+use super::stream::{by_lines, ndjson, unwritable};
 use crate::domain::query::TimeRange;
 use crate::domain::{Document, Kind};
 use crate::query::columns::{self, document};
@@ -58,11 +58,12 @@ async fn answer(
     if format == Format::Ndjson {
         return ndjson(permit, lines).await;
     }
-    let mut csv = Csv::new(columns::names(kind));
-    let mut response = ndjson(permit, lines.map_ok(move |line| csv.line(&line))).await?;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
-    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"difylog.csv\""));
+    let csv = Csv::new(columns::names(kind));
+    let head = Some(csv.head());
+    let rows = lines.map_ok(move |line| csv.line(&line));
+    let mut response = by_lines(permit, "text/csv; charset=utf-8", head, rows).await?;
+    let name = HeaderValue::from_static("attachment; filename=\"difylog.csv\"");
+    response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
     Ok(response)
 }
 
@@ -77,7 +78,7 @@ fn lines(
             let logs = logs.clone();
             async move { if full { logs.full(document).await } else { Ok(document) } }
         })
-        .try_filter_map(|found| ready(Ok(document(&found).ok())))
+        .and_then(|found| ready(document(&found).map_err(|error| unwritable(&error))))
 }
 
 /// Every run of a query
@@ -121,23 +122,27 @@ pub(in crate::http) struct AppLogExportParams {
     created_at_from: Option<String>,
     /// Exclusive
     created_at_until: Option<String>,
+    /// ndjson: a JSON text a line; csv: a table with a head
+    #[param(example = "ndjson")]
+    format: Option<String>,
 }
 
 /// Every app log of the tenant or of an app, oldest first
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/export/app-logs", tag = "Export",
     params(("tenant_id" = uuid::Uuid, Path,), AppLogExportParams),
-    responses((status = 200, body = String, content_type = "application/x-ndjson"), Problems)
+    responses((status = 200, content((String = "application/x-ndjson"), (String = "text/csv"))), Problems)
 )]
 pub(in crate::http) async fn app_logs(
     Reading(logs): Reading,
     Params(params, _): Params<AppLogExportParams>,
     Extension(permit): Extension<Permit>,
 ) -> Result<Response, Problem> {
+    let format = format(params.format.as_deref())?;
     let created = TimeRange {
         from: instant("created_at_from", params.created_at_from.as_deref())?,
         until: instant("created_at_until", params.created_at_until.as_deref())?,
     };
     let documents = logs.export_app_logs(id("app_id", params.app_id.as_deref())?, created);
-    ndjson(permit, lines(logs, documents, false)).await
+    answer(Kind::AppLog, permit, lines(logs, documents, false), format).await
 }

@@ -10,10 +10,11 @@ use super::dify::FullParams;
 use super::extract::{Ids, Params, Reading};
 use super::params::{NodeConditions, Paging, RunConditions, field_name, most_values};
 use super::problem::{Problem, Problems};
+use super::stream::unwritable;
 use crate::domain::query::{Facet, FacetCount, HistogramBucket, NodeSummary, RunSummary};
 use crate::domain::{AppId, Document};
 use crate::query::columns::{RecordRow, document};
-use crate::query::{Hits, QueryError, SearchHit, TenantLogs};
+use crate::query::{Hits, SearchHit, TenantLogs};
 
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct SnippetView {
@@ -266,9 +267,7 @@ async fn whole(logs: &TenantLogs, found: Option<Document>, full: bool) -> Result
 
 /// Returns a document as JSON with its columns.
 pub(in crate::http) fn columns(found: &Document) -> Result<Response, Problem> {
-    let text = document(found).map_err(|_| {
-        Problem::from(QueryError::Store(crate::store::StoreError::Corrupt("a record that is no JSON".into())))
-    })?;
+    let text = document(found).map_err(|error| unwritable(&error))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 

@@ -14,6 +14,12 @@ use tracing::warn;
 use super::limits::Permit;
 use super::problem::Problem;
 use crate::query::QueryError;
+use crate::store::StoreError;
+
+/// Returns what is wrong with a record that has no text: it is told of rather than left out.
+pub(super) fn unwritable(error: &serde_json::Error) -> QueryError {
+    StoreError::Corrupt(format!("a record that cannot be written as JSON: {error}")).into()
+}
 
 type Lines = Pin<Box<dyn Stream<Item = Result<String, QueryError>> + Send>>;
 
@@ -40,12 +46,22 @@ pub(super) async fn ndjson(
     permit: Permit,
     lines: impl Stream<Item = Result<String, QueryError>> + Send + 'static,
 ) -> Result<Response, Problem> {
+    by_lines(permit, "application/x-ndjson", None, lines).await
+}
+
+/// Lines of this type, after a first one that comes even where there are no others.
+pub(super) async fn by_lines(
+    permit: Permit,
+    content_type: &'static str,
+    head: Option<String>,
+    lines: impl Stream<Item = Result<String, QueryError>> + Send + 'static,
+) -> Result<Response, Problem> {
     let Begun { first, rest } = begin(lines).await?;
     // The permit is held to the end of the stream.
-    let lines = futures::stream::iter(first.map(Ok))
+    let lines = futures::stream::iter(head.into_iter().chain(first).map(Ok))
         .chain(rest)
         .map(move |line| line.map(|line| Bytes::from(line + "\n")).map_err(|error| broken(&permit, &error)));
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+    Ok(([(header::CONTENT_TYPE, content_type)], Body::from_stream(lines)).into_response())
 }
 
 /// `{"data":[…]}`

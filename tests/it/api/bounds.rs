@@ -92,6 +92,10 @@ async fn what_belongs_to_the_runs_of_an_app_is_looked_at_in_parts() {
 #[tokio::test]
 async fn a_table_has_the_columns_of_its_kind_whatever_its_first_row_has() {
     let server = Server::new();
+    for kind in ["runs", "nodes", "app-logs"] {
+        let table = server.get(&format!("/export/{kind}?format=csv")).await.text;
+        assert!(table.starts_with("id,tenant_id,") && table.ends_with(",extra,truncated\r\n"), "no rows: {table}");
+    }
     let app = records::app();
     let at = records::at("2025-12-01T00:00:00Z");
     let (plain, noted) =
@@ -115,6 +119,11 @@ async fn a_table_has_the_columns_of_its_kind_whatever_its_first_row_has() {
         let other = lines[1..].iter().find(|line| !line.starts_with(&noted_id.to_string())).unwrap();
         assert!(other.ends_with(",,[]"), "{order}: {other}");
     }
+    let log = records::app_log(server.tenant_id, app, noted_id, at);
+    let row = format!("{},{}", log.id, server.tenant_id);
+    server.store([Record::AppLog(Box::new(log))]).await;
+    let logs = server.get("/export/app-logs?format=csv").await.text;
+    assert!(logs.lines().count() == 2 && logs.lines().last().unwrap().starts_with(&row), "{logs}");
     let nodes = server.get("/export/nodes?format=csv").await.text;
     assert!(nodes.lines().next().unwrap().ends_with(",extra,truncated"), "{nodes}");
 }
