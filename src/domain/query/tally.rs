@@ -61,13 +61,9 @@ impl SpanCounts {
         Self { length: i64::from(seconds.max(1)) * 1_000_000, counts: BTreeMap::new() }
     }
 
-    /// Adds rows of the span that an instant, in microseconds, lies in.
-    pub fn add(&mut self, micros: i64, rows: u64) {
-        *self.counts.entry(micros.div_euclid(self.length) * self.length).or_default() += rows;
-    }
-
-    /// As [`Self::add`], unless the rows are of a span beyond the first [`MOST_SPANS`]. Returns whether they were added.
-    fn add_within_bound(&mut self, micros: i64, rows: u64) -> bool {
+    /// Returns whether rows were added to the span that an instant, in microseconds, lies in. They are not where that is one more
+    /// than [`MOST_SPANS`].
+    pub fn add(&mut self, micros: i64, rows: u64) -> bool {
         let span = micros.div_euclid(self.length) * self.length;
         if self.counts.len() >= MOST_SPANS && !self.counts.contains_key(&span) {
             return false;
@@ -137,7 +133,7 @@ impl BreakdownTally {
             self.spans.insert(status.into(), SpanCounts::new(self.seconds));
         }
         let spans = self.spans.get_mut(status).unwrap_or(&mut self.other_spans);
-        self.is_cut |= !spans.add_within_bound(micros, rows);
+        self.is_cut |= !spans.add(micros, rows);
     }
 
     /// Returns whether there were more than [`MOST_SPANS`] of a status: what else is added says no more of them.

@@ -137,6 +137,7 @@ fn runs_path(tenant_id: TenantId, keyword: &str, created: TimeRange) -> String {
 fn over_time(times: &[Timestamp], seconds: u32) -> Vec<SpanCount> {
     let mut spans = SpanCounts::new(seconds);
     for at in times {
+        // Fewer runs are looked at than there may be spans.
         spans.add(at.micros(), 1);
     }
     // Instants begin in 1970, and so do the spans that they lie in.
