@@ -92,15 +92,20 @@ pub(super) fn routes(api: &Api) -> Router<Api> {
         .route("/ui/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/ui/entered", get(sign_in::kept))
         .route("/ui/enter", get(sign_in::enter))
-        .route("/ui/sign-out", post(sign_in::sign_out))
-        .route("/ui/look", post(sign_in::look))
+        .route("/ui/sign-out", post(sign_in::sign_out).get(to_the_start))
+        .route("/ui/look", post(sign_in::look).get(to_the_start))
         .route("/ui/assets/{hash}/{name}", get(assets::asset))
         .route("/ui", get(async || Redirect::permanent("/ui/")))
-        .route("/", get(async || Redirect::temporary("/ui/")))
+        .route("/", get(to_the_start))
         .layer(from_fn_with_state((api.clone(), MAX_FORM), limits::whole_body));
     within
         .merge(open)
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .layer(from_fn(sign_in::own_forms))
         .layer(from_fn_with_state(api.clone(), states::faced))
+}
+
+/// Leads to the start, from an address of a form that somebody typed or loaded anew.
+async fn to_the_start() -> Redirect {
+    Redirect::temporary("/ui/")
 }

@@ -28,6 +28,11 @@ async fn a_key_typed_once_opens_the_pages_and_signing_out_closes_them() {
     assert_eq!(client.get(right.location()).await.location(), "/ui/");
     assert_eq!(client.get("/ui/").await.location(), place.path("runs"));
     assert_eq!(client.get(&runs).await.status, 200);
+    for typed in ["/ui/sign-out", "/ui/look"] {
+        let answer = client.get(typed).await;
+        assert_eq!((answer.status, answer.location()), (307, "/ui/"), "{typed}");
+    }
+    assert_eq!(client.get(&runs).await.status, 200, "a link signs nobody out");
     client.post("/ui/sign-out", &[], &[("sec-fetch-site", "same-origin")]).await;
     assert_eq!(client.get(&runs).await.status, 303);
 }
