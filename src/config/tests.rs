@@ -30,6 +30,19 @@ fn the_documented_defaults_are_the_defaults() {
 }
 
 #[test]
+fn what_is_commented_out_can_be_taken_in_by_removing_the_mark() {
+    let is_setting = |line: &&str| {
+        let key = line.split_once(" = ").map_or("", |(key, _)| key);
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    let settings: Vec<_> = DEFAULTS.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_setting).collect();
+    assert!(settings.len() > 30, "{settings:?}");
+    for setting in settings {
+        assert!(toml::from_str::<toml::Table>(setting).is_ok(), "{setting}");
+    }
+}
+
+#[test]
 fn unknown_keys_and_wrong_types_are_named() {
     for (text, expected) in [
         ("[pipeline]\nbatch_sise = 3", "batch_sise"),

@@ -78,10 +78,12 @@ impl S3Settings {
             return invalid("secret_access_key and access_key_id are needed together, or neither");
         }
         if let Some(endpoint) = &self.endpoint {
-            let address = Address::parse(endpoint)
-                .map_err(|error| PayloadError::Settings(format!("s3.endpoint is not a URL: {error}")))?;
+            let address = Address::parse(endpoint).map_err(|error| {
+                let problem = format!("{section}.endpoint is not a URL such as https://minio.example:9000: {error}");
+                PayloadError::Settings(problem)
+            })?;
             if address.user.is_some() {
-                return invalid("s3.endpoint holds credentials: set s3.access_key_id and s3.secret_access_key instead");
+                return invalid("endpoint holds credentials: set access_key_id and secret_access_key instead");
             }
         }
         let http = self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
