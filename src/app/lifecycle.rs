@@ -104,7 +104,7 @@ pub async fn check_postgres(settings: &Settings) -> Result<Vec<String>, String> 
         more.extend(lookup::NAMES);
     }
     if settings.serve.dify.is_some() {
-        more.push(lookup::API_TOKENS);
+        more.extend([lookup::API_TOKENS, lookup::TRIGGER_LOGS]);
     }
     let missing = lookup::missing_rights(&client, &more).await.map_err(said)?;
     if missing.is_empty() {

@@ -127,6 +127,8 @@ pub async fn identity(client: &impl GenericClient) -> Option<String> {
 pub const NAMES: [&str; 4] = ["tenant_account_joins", "apps", "tenants", "messages"];
 /// The table that says whose a key of Dify's service API is.
 pub const API_TOKENS: &str = "api_tokens";
+/// The table that says what triggered a run, for Dify's log page.
+pub const TRIGGER_LOGS: &str = "workflow_trigger_logs";
 
 /// Returns the rights that difylog's commands need and this role does not have, as statements that its owner can run;
 /// and what is missing altogether. `more` are tables that are read if they are there.

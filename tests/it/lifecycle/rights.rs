@@ -31,7 +31,8 @@ fn check_says_which_tables_a_role_may_not_read() {
     let postgres = Postgres::sample(Schema::V12);
     postgres.sql(
         "CREATE TABLE apps (id uuid); CREATE TABLE tenants (id uuid); CREATE TABLE tenant_account_joins (id uuid); \
-         CREATE TABLE messages (id uuid); CREATE TABLE api_tokens (id uuid)",
+         CREATE TABLE messages (id uuid); CREATE TABLE api_tokens (id uuid); \
+         CREATE TABLE IF NOT EXISTS workflow_trigger_logs (id uuid)",
     );
     let copied =
         "workflow_runs, workflow_node_executions, workflow_app_logs, workflow_node_execution_offload, upload_files";
@@ -51,5 +52,7 @@ fn check_says_which_tables_a_role_may_not_read() {
     }
     assert!(!said.contains("api_tokens"), "{said}");
     let said = check(&postgres, &more, "[serve.dify]\nurl = \"http://127.0.0.1:9\"\n");
-    assert!(said.contains("GRANT SELECT ON api_tokens") && said.contains("GRANT SELECT ON apps"), "{said}");
+    for table in ["api_tokens", "workflow_trigger_logs", "apps"] {
+        assert!(said.contains(&format!("GRANT SELECT ON {table} TO {more}")), "{said}");
+    }
 }
