@@ -59,7 +59,8 @@ class Site:
         store: str | None = None, clock: str | None = None,
     ) -> None:  # fmt: skip
         """`before` are commands to run first. By `clock` it stays one instant, for the roles."""
-        binary = os.environ.get("DIFYLOG_BINARY") or REPOSITORY / "target/debug/difylog"
+        target = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
+        binary = os.environ.get("DIFYLOG_BINARY") or target / "debug/difylog"
         assert os.access(binary, os.X_OK), "there is no difylog program: run `cargo build`, or set DIFYLOG_BINARY"
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -90,7 +91,10 @@ class Site:
             raise
 
     def start(self, role: str, clock: str | None = None) -> subprocess.Popen:
-        env = os.environ | (_standing_still(clock) if clock else {})
+        # What the caller has exported for a difylog of his own would win over the file.
+        own = ("DIFYLOG__", "ELASTICSEARCH_", "AMQP_URL", "PG_URL", "PG_PASSWORD")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        env |= _standing_still(clock) if clock else {}
         return subprocess.Popen([*self._command, role], stdout=self._log, stderr=self._log, env=env)
 
     def _answers(self) -> bool:

@@ -49,6 +49,7 @@ silence() { # SERVICE
 
 install_tools() { # what the scripts themselves use
   local packages=()
+  has cc || packages+=(gcc libc6-dev)   # SQLite, zstd and ring are compiled, and rustc links with it
   has curl || packages+=(curl)
   has python3 || packages+=(python3)   # for the tests
   has pgrep || packages+=(procps)

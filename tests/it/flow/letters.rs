@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use difylog::codec::encode_native;
 use difylog::domain::{JsonText, Record};
 
 use crate::support::load::Load;
+use crate::support::server::Killed;
 use crate::support::site::{Site, StoreUnderTest, eventually, needed};
 
 /// Counts by reason, as an operator sees them.
@@ -94,13 +95,8 @@ async fn two_thousand_letters_of_four_reasons() {
 
     // Mended; the replay is killed in the middle, then run again.
     let worker = site.worker_with(&[("DIFYLOG__PIPELINE__MAX_MESSAGE_BYTES", "134217728")]);
-    let config = site.file("difylog.toml");
-    let mut replay = Command::new(env!("CARGO_BIN_EXE_difylog"))
-        .args(["--config", config.to_str().unwrap(), "dlq", "replay", "--reason", "too-large", "--execute"])
-        .args(["--rate", "200"])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut replay = site.command(&["dlq", "replay", "--reason", "too-large", "--execute", "--rate", "200"]);
+    let mut replay = Killed(replay.stdout(Stdio::null()).spawn().unwrap());
     eventually(60, "a part is replayed", async || worker.metric("difylog_deliveries_received_total", "").await >= 60.0)
         .await;
     replay.kill().unwrap();

@@ -7,7 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::support::namespace::{Namespace, unique_name};
+use crate::support::server::Killed;
 
 /// A variable that `scripts/test` sets.
 pub fn needed(variable: &str) -> String {
@@ -24,6 +25,9 @@ pub fn needed(variable: &str) -> String {
         panic!("{variable} is not set: run ./scripts/test, which starts the servers, or start one (tests/servers) and set it")
     })
 }
+
+/// What the caller has exported for a difylog of his own, which would win over a site's file, begins so.
+const FOREIGN: [&str; 5] = ["DIFYLOG__", "ELASTICSEARCH_", "AMQP_URL", "PG_URL", "PG_PASSWORD"];
 
 /// Which store a site uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +99,7 @@ impl Site {
         let mut command = Command::new(env!("CARGO_BIN_EXE_difylog"));
         command.arg("--config").arg(self.file("difylog.toml")).args(arguments).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("DIFYLOG__") || name.to_string_lossy().starts_with("ELASTICSEARCH_") {
+            if FOREIGN.iter().any(|foreign| name.to_string_lossy().starts_with(foreign)) {
                 command.env_remove(name);
             }
         }
@@ -159,7 +163,12 @@ impl Site {
         command.stdout(Stdio::null()).stderr(log);
         // A connection for each request: the worker may be another one meanwhile.
         let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-        Worker { child: command.spawn().unwrap(), http: self.http.clone(), client, log: self.file("worker.log") }
+        Worker {
+            child: Killed(command.spawn().unwrap()),
+            http: self.http.clone(),
+            client,
+            log: self.file("worker.log"),
+        }
     }
 
     pub fn log(&self) -> String {
@@ -181,7 +190,7 @@ impl Site {
 
 /// A worker as a process; killed when dropped.
 pub struct Worker {
-    child: Child,
+    child: Killed,
     http: String,
     /// Made once: it reads the certificates of the system.
     client: reqwest::Client,
@@ -263,13 +272,6 @@ impl Worker {
             .filter(|line| matches!(line.as_bytes().get(name.len()), Some(b' ' | b'{')))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
