@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use difylog::domain::Record;
@@ -12,13 +12,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::records;
+use crate::support::server::Killed;
 use crate::support::site::{Site, StoreUnderTest};
 
 pub(super) const KEY: &str = "a-key-of-an-admin";
 
 pub(super) struct Serving {
+    /// Before the site: fields are dropped in this order.
+    pub child: Killed,
     pub site: Site,
-    pub child: Child,
     pub address: String,
 }
 
@@ -38,7 +40,7 @@ impl Serving {
 
     pub async fn of(site: Site, mut command: Command) -> Self {
         let log = std::fs::File::create(site.file("serve.log")).unwrap();
-        let mut serving = Self { child: command.stderr(log).spawn().unwrap(), address: String::new(), site };
+        let mut serving = Self { child: Killed(command.stderr(log).spawn().unwrap()), address: String::new(), site };
         serving.logged("serving the API").await;
         let log = serving.log();
         let line = log.lines().find(|line| line.contains("serving the API")).unwrap();
@@ -71,13 +73,6 @@ impl Serving {
     pub async fn ask(&self, method: &str, path: &str, key: &str) -> String {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
         self.raw(&format!("{head}Authorization: Bearer {key}\r\n\r\n")).await
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

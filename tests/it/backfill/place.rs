@@ -1,7 +1,7 @@
 //! A database and a site that migrate together, and what must be stored of each row.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use difylog::domain::{Kind, Record};
 use difylog::postgres::{Catalogue, record_of, select_list};
@@ -9,6 +9,7 @@ use difylog::store::Store;
 use serde_json::Value;
 
 use crate::support::postgres::Postgres;
+use crate::support::server::Killed;
 use crate::support::site::{Site, StoreUnderTest};
 use crate::support::stored::documents;
 
@@ -54,14 +55,14 @@ pub fn failure(output: &Output) -> (String, i32) {
 }
 
 /// A migration as a process of its own; killed when dropped.
-pub struct Running(pub Child);
+pub struct Running(pub Killed);
 
 impl Running {
     pub fn start(site: &Site, arguments: &[&str]) -> Self {
         let mut all = vec!["migrate", "--json"];
         all.extend(arguments);
         let mut command = site.command(&all);
-        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        Self(Killed(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
     }
 
     pub fn kill(&mut self) {
@@ -84,13 +85,6 @@ impl Running {
         });
         let (stdout, stderr) = read.await.unwrap();
         Output { status: self.0.wait().unwrap(), stdout, stderr }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -9,6 +9,7 @@ use crate::console::place::{Place, eventually};
 use crate::console::seam::ended;
 use crate::support::records;
 use crate::support::server::Killed;
+use crate::support::site::free_address;
 
 /// Addresses in the file that an operator puts his own in the place of.
 const NAMES: [&str; 3] = ["api:5001", "difylog:8089", "127.0.0.11"];
@@ -50,13 +51,13 @@ async fn nginx(place: &Place, dify: &str, difylog: &str) -> Nginx {
         locations = locations.replace(name, own);
     }
     let folder = tempfile::tempdir().unwrap();
-    let (path, port) = (folder.path().display(), free_port());
+    let (path, address) = (folder.path().display(), free_address());
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {path}/{name};\n"))
         .concat();
     let config = format!(
         "daemon off; master_process off; pid {path}/pid; error_log {path}/error.log;\nevents {{}}\nhttp {{ access_log off;\n\
-         {temporary} server {{ listen 127.0.0.1:{port};\n{locations}\nlocation / {{ proxy_pass http://{dify}; }} }} }}"
+         {temporary} server {{ listen {address};\n{locations}\nlocation / {{ proxy_pass http://{dify}; }} }} }}"
     );
     std::fs::write(folder.path().join("nginx.conf"), config).unwrap();
     let log = folder.path().join("start.log");
@@ -70,15 +71,11 @@ async fn nginx(place: &Place, dify: &str, difylog: &str) -> Nginx {
         .stderr(Stdio::null())
         .spawn()
         .expect("nginx is installed by tests/servers/install.sh nginx");
-    let base = format!("http://127.0.0.1:{port}");
+    let base = format!("http://{address}");
     let health = format!("{base}/console/api/workspaces");
     let client = &place.client;
     eventually(async || client.get(&health).send().await.is_ok()).await;
     Nginx { _process: Killed(process), base, _folder: folder }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn authority(base: &str) -> &str {

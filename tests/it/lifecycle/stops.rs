@@ -1,6 +1,6 @@
 //! What is stopped before its end says so and fails; the same command goes on.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use difylog::backfill::Task;
 use difylog::backfill::cleanup::{Cleanup, CleanupPlan};
@@ -14,18 +14,25 @@ use crate::lifecycle::commands::{json, site};
 use crate::lifecycle::harness::Pair;
 use crate::lifecycle::removal::{changed, opened};
 use crate::support::postgres::{Postgres, Schema};
+use crate::support::server::Killed;
 use crate::support::site::{Site, StoreUnderTest, eventually};
 
 /// Starts a command, stops it once it has done something, and waits for its end.
 async fn stopped(site: &Site, arguments: &[&str], has_begun: impl Fn() -> bool) -> Output {
     let mut command = site.command(arguments);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Into files: a pipe that is full would hold the command up.
+    let at = |name: &str| std::fs::File::create(site.file(name)).unwrap();
+    let mut child = Killed(command.stdout(at("stopped.out")).stderr(at("stopped.err")).spawn().unwrap());
     eventually(60, "the command does something", async || has_begun()).await;
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
-    let begin = std::time::Instant::now();
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap();
-    assert!(begin.elapsed().as_secs() < 20, "the pace is not waited for");
-    output
+    let mut status = None;
+    eventually(20, "it ends, without waiting for its pace", async || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    let said = |name: &str| std::fs::read(site.file(name)).unwrap();
+    Output { status: status.unwrap(), stdout: said("stopped.out"), stderr: said("stopped.err") }
 }
 
 fn is_told(output: &Output) {

@@ -1,7 +1,7 @@
 //! The log explorer in a real browser: what a script adds, what a keyboard alone reaches, what a narrow screen shows.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use difylog::domain::{NodeStatus, Record, RunStatus};
@@ -12,14 +12,23 @@ use serde_json::{Value, json};
 
 use super::harness::{Place, TOKEN, now};
 use crate::support::records;
+use crate::support::server::Killed;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A driver with a browser of its own, whose profile goes with it.
 pub struct Browser {
     pub client: Client,
-    driver: Child,
-    _profile: tempfile::TempDir,
+    _driver: Killed,
+    profile: tempfile::TempDir,
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Of a case that failed: the browser outlives its driver.
+        let profile = format!("user-data-dir={}", self.profile.path().display());
+        let _ = Command::new("pkill").args(["-KILL", "-f", &profile]).status();
+    }
 }
 
 impl Browser {
@@ -37,7 +46,7 @@ impl Browser {
         let Value::Object(capabilities) = json!({ "goog:chromeOptions": options }) else { unreachable!() };
         let mut builder = ClientBuilder::new(HttpConnector::new());
         let client = builder.capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await.unwrap();
-        Self { client, driver, _profile: profile }
+        Self { client, _driver: driver, profile }
     }
 
     pub async fn open(&self, place: &Place, path: &str) {
@@ -77,19 +86,17 @@ impl Browser {
         self.client.active_element().await.unwrap().send_keys(keys).await.unwrap();
     }
 
-    pub async fn end(mut self) {
+    pub async fn end(self) {
         self.client.clone().close().await.unwrap();
-        self.driver.kill().unwrap();
-        self.driver.wait().unwrap();
     }
 }
 
 /// Returns a driver that listens, and its port. It takes a free port of IPv6 and then the same one of IPv4, which may be another
 /// process's: such a driver ends, and another one takes another port.
-fn driver(zone: &str) -> (Child, String) {
+fn driver(zone: &str) -> (Killed, String) {
     for _ in 0..20 {
         let started = Command::new("chromedriver").arg("--port=0").env("TZ", zone).stdout(Stdio::piped()).spawn();
-        let mut driver = started.expect("chromedriver is missing: tests/servers/install.sh browser");
+        let mut driver = Killed(started.expect("chromedriver is missing: tests/servers/install.sh browser"));
         let printed = BufReader::new(driver.stdout.take().unwrap());
         let port = printed
             .lines()
