@@ -4,7 +4,7 @@ mod removal;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -130,6 +130,10 @@ struct Bucket {
     page: AtomicUsize,
     /// Keys with this text cannot be deleted.
     locked: Mutex<Option<String>>,
+    /// Keys with this text cannot be written.
+    refused: Mutex<Option<String>>,
+    /// Objects were written just now, not days ago.
+    young: AtomicBool,
 }
 
 async fn answer(
@@ -145,7 +149,9 @@ async fn answer(
     }
     let mut objects = bucket.objects.lock().unwrap();
     let key = uri.path().trim_start_matches("/logs").trim_start_matches('/').to_owned();
+    let is_refused = bucket.refused.lock().unwrap().as_ref().is_some_and(|refused| key.contains(refused));
     match (method.as_str(), objects.get(&key)) {
+        ("PUT", _) if is_refused => StatusCode::FORBIDDEN.into_response(),
         ("GET", _) if key.is_empty() => listing(&objects, &query, bucket.page.load(Ordering::Relaxed)).into_response(),
         ("PUT", _) => {
             objects.insert(key, body);
@@ -164,7 +170,12 @@ async fn answer(
             StatusCode::NO_CONTENT.into_response()
         }
         (_, Some(content)) => {
-            let headers = [("etag", "\"1\""), ("last-modified", "Mon, 23 Nov 2026 15:28:34 GMT")];
+            let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now())
+                .format("%a, %d %b %Y %H:%M:%S GMT")
+                .to_string();
+            let old = || "Mon, 23 Nov 2026 15:28:34 GMT".to_owned();
+            let written = if bucket.young.load(Ordering::Relaxed) { now } else { old() };
+            let headers = [("etag", "\"1\"".to_owned()), ("last-modified", written)];
             (headers, content.clone()).into_response()
         }
         _ => StatusCode::NOT_FOUND.into_response(),

@@ -21,9 +21,11 @@ use tracing::{error, info};
 
 use super::objects::Object;
 use super::{PayloadError, PayloadStore, REWRITE_AFTER};
+use crate::backoff::Backoff;
 use crate::domain::document::ContentHash;
 use crate::domain::{Month, TenantId};
 use crate::store::{LogReader, StoreError};
+use object_store::path::Path;
 
 /// Objects of which one question asks whether they are named.
 const ASKED: usize = 500;
@@ -37,6 +39,10 @@ const SETTLED: Duration = Duration::from_secs(2 * REWRITE_AFTER.as_secs());
 
 /// Bytes of deleted objects that are kept until the second look; a single object may be larger.
 const HELD_BYTES: usize = 32 << 20;
+
+/// How often an object is written back at most, after the first time, and when.
+const WRITTEN_BACK: u32 = 6;
+const PAUSES: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(2) };
 
 /// What is done with objects that were written a moment ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,17 +160,21 @@ impl PayloadStore {
         let asked = documents.named_texts(tenant_id, month, &texts).await;
         // While that is not known, each may be named.
         let named: HashSet<ContentHash> = asked.as_ref().map_or_else(|_| texts.iter().copied().collect(), Clone::clone);
-        let mut removed = Removed::default();
+        let (mut removed, mut written) = (Removed::default(), Ok(()));
         for Gone { sha256, frame, bytes } in gone {
             if !named.contains(&sha256) {
                 removed += Removed { objects: 1, bytes };
                 continue;
             }
             match frame {
-                Some(frame) => {
-                    self.write(&self.key(tenant_id, month, sha256), frame).await?;
-                    info!(%tenant_id, %month, %sha256, "a full text is kept: a document may name it");
-                }
+                Some(frame) => match self.write_back(&self.key(tenant_id, month, sha256), frame).await {
+                    Ok(()) => info!(%tenant_id, %month, %sha256, "a full text is kept: a document may name it"),
+                    Err(fault) => {
+                        error!(%tenant_id, %month, %sha256, %fault, "a full text that a document may name cannot be written back");
+                        // The others may be.
+                        written = Err(fault);
+                    }
+                },
                 None if asked.is_ok() => {
                     error!(%tenant_id, %month, %sha256, "a full text was removed while a document that names it was stored");
                 }
@@ -172,7 +182,23 @@ impl PayloadStore {
             }
         }
         asked?;
+        written?;
         Ok(removed)
+    }
+
+    /// Writes an object again that was deleted, for some seconds: nobody else has its bytes.
+    async fn write_back(&self, key: &Path, frame: Bytes) -> Result<(), PayloadError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.write(key, frame.clone()).await {
+                Err(fault) if fault.is_retriable() && attempt <= WRITTEN_BACK => {
+                    let pause = PAUSES.pause(attempt, &mut rand::rng());
+                    tokio::time::sleep(pause).await;
+                }
+                written => return written,
+            }
+        }
     }
 
     /// Goes over all objects of a tenant and month, and removes those that no document names and that are at least

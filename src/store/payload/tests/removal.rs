@@ -180,6 +180,32 @@ async fn s3_pages_may_be_empty_and_a_deletion_may_fail_in_part() {
 }
 
 #[tokio::test]
+async fn a_text_that_cannot_be_written_back_keeps_no_other_away() {
+    let (settings, bucket) = s3().await;
+    let store = over(settings).unwrap();
+    let (tenant, month) = (tenant(), month("2026-11"));
+    let texts = [put(&store, tenant, month, "[1]").await, put(&store, tenant, month, "[2]").await];
+    bucket.young.store(true, Ordering::Relaxed);
+    *bucket.refused.lock().unwrap() = Some(texts[0].to_string());
+    let removed = store.remove_unnamed::<Failed>(&NamedFrom::new(2), tenant, month, &texts, Younger::Go).await;
+    assert!(matches!(removed, Err(Failed::Payloads(PayloadError::Unauthorized(_)))), "{removed:?}");
+    assert!(store.has(tenant, month, texts[1]).await.unwrap());
+    // One that works again in time loses nothing.
+    *bucket.refused.lock().unwrap() = Some(texts[1].to_string());
+    let mending = tokio::spawn(async move {
+        let key = texts[1].to_string();
+        while bucket.objects.lock().unwrap().keys().any(|other| other.contains(&key)) {
+            tokio::task::yield_now().await;
+        }
+        *bucket.refused.lock().unwrap() = None;
+    });
+    let removed = store.remove_unnamed::<Failed>(&NamedFrom::new(2), tenant, month, &texts[1..], Younger::Go).await;
+    assert_eq!(removed, Ok(Removed::default()));
+    mending.await.unwrap();
+    assert!(store.has(tenant, month, texts[1]).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_payload_store_that_is_away_is_named_by_its_setting() {
     let (settings, _) = s3().await;
     let away = S3Settings { endpoint: Some("http://127.0.0.1:1".into()), timeout_ms: 200, ..settings };
