@@ -18,8 +18,23 @@ pub(super) const PROGRESS: &str = "restore/";
 #[serde(default)]
 struct Progress {
     /// May be there in part.
-    begun: Option<ReportText<Month>>,
+    begun: Vec<ReportText<Month>>,
     done: Vec<ReportText<Month>>,
+}
+
+impl Progress {
+    fn begin(&mut self, month: ReportText<Month>) {
+        // It may have been done and removed since.
+        self.done.retain(|done| *done != month);
+        if !self.begun.contains(&month) {
+            self.begun.push(month);
+        }
+    }
+
+    fn end(&mut self, month: ReportText<Month>) {
+        self.begun.retain(|begun| *begun != month);
+        self.done.push(month);
+    }
 }
 
 /// The progress as it is kept in the store that is restored.
@@ -46,24 +61,24 @@ impl Backup {
         let wanted = manifest.months.iter().filter(|copy| months.is_empty() || months.contains(&copy.month.0));
         let (there, absent): (Vec<_>, Vec<_>) = wanted.partition(|copy| present.contains(&copy.month.0));
         let (begun, there): (Vec<_>, Vec<_>) =
-            there.into_iter().partition(|copy| kept.progress.begun.as_ref() == Some(&copy.month));
+            there.into_iter().partition(|copy| kept.progress.begun.contains(&copy.month));
         let mut taken = there.iter().filter(|copy| !kept.progress.done.contains(&copy.month)).peekable();
         if taken.peek().is_some() {
             return Err(not_empty(taken.map(|copy| copy.month.0)));
         }
         self.copies.begin_restore().await?;
+        // Another call for other months, cut off, goes on by what is kept of it.
+        let is_first = kept.version.is_none();
         for copy in begun {
             self.resume_month(copy).await?;
-            kept.progress.done.push(copy.month);
-            self.keep(&mut kept).await?;
+            self.keep_done(&mut kept, copy.month).await?;
         }
         for copy in absent {
-            kept.progress.begun = Some(copy.month);
+            kept.progress.begin(copy.month);
             self.keep(&mut kept).await?;
             self.copies.restore(&copy.name()).await?;
             self.copy_texts(copy).await?;
-            kept.progress.done.push(copy.month);
-            self.keep(&mut kept).await?;
+            self.keep_done(&mut kept, copy.month).await?;
         }
         self.store.install().await?;
         if months.is_empty() {
@@ -72,7 +87,8 @@ impl Backup {
                 self.store.put_state(key, value, None).await?;
             }
         }
-        if let Some(version) = kept.version {
+        let is_whole = manifest.months.iter().all(|copy| kept.progress.done.contains(&copy.month));
+        if let Some(version) = kept.version.filter(|_| is_first || is_whole) {
             self.store.delete_state(&kept.key, version).await?;
         }
         Ok(())
@@ -110,6 +126,11 @@ impl Backup {
         let version = found.as_ref().map(|entry| entry.version);
         let progress = found.and_then(|entry| serde_json::from_value(entry.value).ok()).unwrap_or_default();
         Ok(Kept { key, progress, version })
+    }
+
+    async fn keep_done(&self, kept: &mut Kept, month: ReportText<Month>) -> Result<(), BackupError> {
+        kept.progress.end(month);
+        self.keep(kept).await
     }
 
     async fn keep(&self, kept: &mut Kept) -> Result<(), BackupError> {

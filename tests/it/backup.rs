@@ -31,6 +31,7 @@ macro_rules! over {
             mishaps::a_copy_is_read_by_two_at_once,
             mishaps::a_copy_that_goes_while_it_is_read_is_no_short_copy,
             mishaps::a_restore_that_was_cut_off_goes_on,
+            mishaps::another_month_leaves_a_restore_that_was_cut_off_as_it_is,
             mishaps::a_month_begun_anew_is_not_taken_for_a_restored_one,
         );
     };

@@ -216,6 +216,21 @@ pub async fn a_restore_that_was_cut_off_goes_on(place: &Place) {
     assert!(matches!(&refused, BackupError::NotEmpty(months) if months == "2026-09"), "{refused}");
 }
 
+pub async fn another_month_leaves_a_restore_that_was_cut_off_as_it_is(place: &Place) {
+    let tenant_id = tenant();
+    place.write(&[family(tenant_id, SEPTEMBER), family(tenant_id, NOVEMBER)].concat()).await;
+    let (cut, text) = write_truncated(place, tenant_id, SEPTEMBER).await;
+    let manifest = place.backup().create().await.unwrap();
+    let [september, november] = [0, 1].map(|index: usize| manifest.months[index].month.0);
+    let another = place.another().await;
+    cut_off(&another, september, Stop::After).restore(&manifest, &[]).await.unwrap_err();
+    another.backup().restore(&manifest, &[november]).await.unwrap();
+    another.backup().restore(&manifest, &[]).await.unwrap();
+    assert_eq!(outcomes(another.backup().verify(&manifest).await.unwrap()), equal());
+    let found = another.payloads.get(tenant_id, cut.month(), sha256(text.as_str())).await.unwrap();
+    assert_eq!(found, Some(text));
+}
+
 /// What was written into a month after its restore was cut off is no restored month.
 pub async fn a_month_begun_anew_is_not_taken_for_a_restored_one(place: &Place) {
     let tenant_id = tenant();
