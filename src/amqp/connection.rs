@@ -95,8 +95,8 @@ pub(super) async fn answered<T>(
     tokio::time::timeout(DIALOGUE, dialogue).await.map_err(silence)?
 }
 
-/// How long a goodbye waits for its answer.
-pub(super) const GOODBYE: Duration = Duration::from_secs(2);
+/// How long the end of a connection waits for the broker.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One connection, shared by those who open channels on it.
 pub(super) struct Link {
@@ -186,17 +186,17 @@ impl Link {
         Err(AmqpError::Broker { doing: "opening a channel", said })
     }
 
-    /// Closes the connection, if there is one, within [`GOODBYE`].
+    /// Closes the connection, if there is one, within [`CLOSE_TIMEOUT`].
     pub async fn close(&self) {
-        let goodbye = async {
+        let closed = async {
             let connection = self.state.lock().await.connection.take();
             if let Some(connection) = connection.filter(|connection| connection.status().connected()) {
                 // A connection that breaks while it is closed is closed.
                 let _ = connection.close(200, "done".into()).await;
             }
         };
-        // One whose goodbye is not answered is closed when it is dropped.
-        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+        // One whose end is not answered is closed when it is dropped.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     }
 }
 

@@ -240,7 +240,7 @@ impl AmqpSettings {
     }
 }
 
-/// Returns what the broker takes as the name of a queue or an exchange.
+/// Checks that the broker takes a text as the name of a queue or an exchange.
 fn valid_name(key: &str, name: &str) -> Result<(), AmqpError> {
     if name.is_empty() || name.len() > 255 {
         return Err(AmqpError::setting(key, "must have 1 to 255 bytes"));

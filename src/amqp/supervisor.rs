@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::MemoryBudget;
-use super::connection::{Connector, GOODBYE, Link, answered};
+use super::connection::{CLOSE_TIMEOUT, Connector, Link, answered};
 use super::consumer::{Ended, Session, Shared};
 use super::error::AmqpError;
 use super::gate;
@@ -98,7 +98,7 @@ impl Consumption {
                     tracing::warn!(unsettled, "the drain took too long; what is not settled goes back to its queue");
                     shared.deadline.cancel();
                     // A broker that does not answer any more takes everything back by itself.
-                    tokio::time::timeout(GOODBYE, all_ended(&mut consumers)).await.unwrap_or(Ok(()))
+                    tokio::time::timeout(CLOSE_TIMEOUT, all_ended(&mut consumers)).await.unwrap_or(Ok(()))
                 }
             }
             // Consumers also end when the pipeline is gone.

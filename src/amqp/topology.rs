@@ -207,7 +207,7 @@ pub(super) async fn declare_queue(
     }
 }
 
-/// Returns the dead-letter exchange and queue.
+/// Declares the dead-letter exchange and queue.
 pub(super) async fn declare_dead_letters(link: &Link, settings: &AmqpSettings) -> Result<(), AmqpError> {
     let declared = declare_dead_letters_alone(link, settings).await;
     unless_there(link, declared, &settings.dead_letter_exchange, &settings.dead_letter_queue).await

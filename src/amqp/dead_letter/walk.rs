@@ -10,7 +10,7 @@ use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::types::FieldTable;
 use sha2::{Digest as _, Sha256};
 
-use super::super::connection::{GOODBYE, Link};
+use super::super::connection::{CLOSE_TIMEOUT, Link};
 use super::super::delivery::{Original, short};
 use super::super::error::AmqpError;
 use super::super::letter::{self, Heading, header_text};
@@ -94,7 +94,7 @@ impl<'a> LetterWalk<'a> {
         sent.into_iter().collect::<Result<(), _>>().map_err(AmqpError::broker("acking a letter"))
     }
 
-    /// Gives back what was not acked, and waits until the queue has it, within [`GOODBYE`].
+    /// Gives back what was not acked, and waits until the queue has it, within [`CLOSE_TIMEOUT`].
     ///
     /// RabbitMQ answers the end of a channel before its queue has heard of it, unless the channel has consumers, so
     /// the next walk would find too few letters. Another consumer may take letters meanwhile, hence the bound.
@@ -102,7 +102,8 @@ impl<'a> LetterWalk<'a> {
         // A channel that breaks while it is closed gives everything back as well.
         let _ = self.channel.close(200, "done".into()).await;
         if self.held > 0 {
-            let _ = tokio::time::timeout(GOODBYE, ready_again(self.link, &self.queue, self.left + self.held)).await;
+            let _ =
+                tokio::time::timeout(CLOSE_TIMEOUT, ready_again(self.link, &self.queue, self.left + self.held)).await;
         }
     }
 }

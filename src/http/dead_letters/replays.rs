@@ -20,9 +20,9 @@ use crate::store::lease::Lease;
 /// How often a replay says how far it is; its lease outlives several of them.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Attempts at saying how a replay ended.
-const LAST_WORDS: u32 = 3;
+const END_ATTEMPTS: u32 = 3;
 /// How long a shutdown waits for replays to say how they ended.
-const PARTING: Duration = Duration::from_secs(5);
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 
 /// The replays of this process.
 #[derive(Default)]
@@ -189,7 +189,7 @@ impl DeadLetterQueue {
 
     /// Writes how a replay ended. A store that does not answer for long is told nothing: the replay then seems abandoned.
     async fn say_last_words(&self, job: &ReplayJob, lease: &mut Lease) {
-        for attempt in 0..LAST_WORDS {
+        for attempt in 0..END_ATTEMPTS {
             let register = &self.0.register;
             let told = async {
                 register.put(job).await?;
@@ -259,6 +259,6 @@ impl DeadLetterQueue {
     /// Waits, for a moment, until the replays of this process have said how they ended. None is begun after it.
     pub(in crate::http) async fn ended(&self) {
         self.0.replays.tasks.close();
-        let _ = tokio::time::timeout(PARTING, self.0.replays.tasks.wait()).await;
+        let _ = tokio::time::timeout(SHUTDOWN_WAIT, self.0.replays.tasks.wait()).await;
     }
 }
