@@ -54,10 +54,10 @@ AMQP_URL and ELASTICSEARCH_HOSTS, _USERNAME, _PASSWORD, … as Dify's operators 
 
 Exit codes:
   0  done
-  1  failed; the message says what to do
+  1  failed, or stopped before the end; the message says what to do
   2  wrong arguments
   3  wrong settings; the message names the keys
-  4  a server cannot be reached, refuses access, or is not set up";
+  4  a server, an address or the store's folder cannot be used, a part of a running role has ended, or serve has no key";
 
 /// How long the end of the process waits for threads that read or compress.
 const LAST_THREADS: Duration = Duration::from_secs(2);

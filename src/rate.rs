@@ -21,7 +21,7 @@ impl RateLimit {
         Self { interval, next: Mutex::new(Instant::now()) }
     }
 
-    /// Returns when it is the turn of `items` that go together; what passes after them waits for the time of all of them.
+    /// Waits until it is the turn of `items` that go together; what passes after them waits for the time of all of them.
     /// First come, first served. A call that is dropped while it waits keeps its turn: the time is spent.
     pub async fn pass(&self, items: u64) {
         if self.interval.is_zero() {

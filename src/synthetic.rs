@@ -46,7 +46,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Returns the first run starts at `start`, each later one some milliseconds after.
+    /// Returns a source of runs: the first starts at `start`, each later one some milliseconds after.
     #[must_use]
     pub fn new(seed: u64, start: Timestamp, shape: Shape) -> Self {
         Self { rng: StdRng::seed_from_u64(seed), shape, clock: start.micros() }

@@ -55,7 +55,7 @@ pub(super) struct CheckArguments {
     defaults: bool,
 }
 
-/// Returns a worker, and the API over what it stores, in one process.
+/// Runs a worker, and the API over what it stores, in one process.
 pub(super) async fn dev(loaded: Loaded) -> Result<(), Failure> {
     let mut settings = loaded.settings;
     let Stores { store, .. } = app::open_stores(&settings)?;

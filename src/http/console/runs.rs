@@ -118,7 +118,7 @@ fn newer(stored: Entry, difys: Entry) -> Entry {
     if stored.has_ended && !difys.has_ended { stored } else { difys }
 }
 
-/// Returns which conversation and message a run answered is known to Dify's `messages` alone.
+/// Fills in which conversation and message a run answered: only Dify's `messages` knows it.
 async fn fill_messages(rows: &mut [ListRow<Entry>], app_id: AppId, tables: &Tables) -> Result<(), PassOnReason> {
     let unknown: Vec<_> = rows.iter().filter(|row| row.value.is_stored).map(|row| row.id.uuid()).collect();
     let found = tables.messages(app_id, &unknown).await?;
