@@ -2,12 +2,15 @@
 //! every document is masked on its way out, so that no answer can forget it; keywords are still found in what is masked, so
 //! that whoever may search can guess. With `redact`, records are masked before they are stored, and nothing can be guessed.
 
+mod unread;
+
 use std::fmt;
 
 use regex::Regex;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::python_json::{Scanner, TypedLeaves};
 use crate::domain::document::PayloadField;
 use crate::domain::{Document, Extra, JsonText, Record};
 
@@ -134,7 +137,7 @@ impl Mask {
         }
         match serde_json::from_str::<&RawValue>(text) {
             Ok(value) => self.value(value, &mut vec![name.to_lowercase()]),
-            Err(_) => self.text(text),
+            Err(_) => self.written_out(text, &mut vec![name.to_lowercase()]),
         }
     }
 
@@ -150,14 +153,61 @@ impl Mask {
         masked
     }
 
-    /// Returns a text with what is to be masked in it masked; `None` if there is nothing. A text that is JSON, such as the body
-    /// of a request or the answer of a tool, is looked into as if it stood there itself.
+    /// Returns a text with what is to be masked in it masked; `None` if there is nothing. JSON that it is, such as the body of a
+    /// request or the answer of a tool, is looked into as if it stood there itself; for patterns it is a text all the same.
     fn written_out(&self, text: &str, path: &mut Vec<String>) -> Option<String> {
-        if !text.trim_start().starts_with(['{', '[']) {
-            return self.text(text);
+        let inner = self.documents(text, path);
+        self.text(inner.as_deref().unwrap_or(text)).or(inner)
+    }
+
+    /// Returns a text that begins as JSON with what is to be masked in it masked; `None` if there is nothing. There may be several
+    /// documents one after another, and as Python spells them. What cannot be read to its end, because it was cut or is no JSON,
+    /// is masked from there on if it seems to name what is masked. Reads the text a few times, whatever is in it.
+    fn documents(&self, text: &str, path: &mut Vec<String>) -> Option<String> {
+        let begins = text.trim_start_matches(|first: char| first.is_whitespace() || first == '\u{feff}');
+        if !begins.starts_with(['{', '[', '"']) {
+            return None;
         }
-        let Ok(value) = serde_json::from_str::<&RawValue>(text) else { return self.text(text) };
+        if let Ok(value) = serde_json::from_str::<&RawValue>(text) {
+            return self.value(value, path);
+        }
+        let mut scanner = Scanner::new(text, TypedLeaves::Keep);
+        let (mut shown, mut copied) = (String::new(), 0);
+        while scanner.peek().is_some() {
+            let start = scanner.at();
+            let (masked, end) = match scanner.copy() {
+                Ok(document) => (self.document(document.as_str(), path), scanner.at()),
+                Err(_) => (self.unread(text.get(start..).unwrap_or_default(), path), text.len()),
+            };
+            if let Some(masked) = masked {
+                shown.push_str(text.get(copied..start).unwrap_or_default());
+                shown.push_str(&masked);
+                copied = end;
+            }
+            if end == text.len() {
+                break;
+            }
+        }
+        shown.push_str(text.get(copied..).unwrap_or_default());
+        (copied > 0).then_some(shown)
+    }
+
+    fn document(&self, clean: &str, path: &mut Vec<String>) -> Option<String> {
+        let Ok(value) = serde_json::from_str::<&RawValue>(clean) else { return Some(quoted(MASKED)) };
         self.value(value, path)
+    }
+
+    /// Masks a text that cannot be read if it seems to name what is masked.
+    fn unread(&self, text: &str, path: &[String]) -> Option<String> {
+        let below = self.paths.iter().filter(|known| known.len() > path.len() && known.iter().zip(path).all(is_part));
+        let next: Vec<_> = below.filter_map(|known| known.get(path.len())).collect();
+        if self.names.is_empty() && next.is_empty() {
+            return None;
+        }
+        // Any name, or a place in an array: nothing tells it from others.
+        let is_any = next.iter().any(|part| *part == "*" || part.bytes().all(|byte| byte.is_ascii_digit()));
+        let is_named = is_any || unread::names_any(text, self.names.iter().chain(next));
+        is_named.then(|| MASKED.to_owned())
     }
 
     /// Returns a value with what is to be masked in it masked; `None` if there is nothing. What is not masked keeps its spelling:
@@ -255,79 +305,12 @@ fn quoted(text: &str) -> String {
 }
 
 fn fits(known: &[String], path: &[String]) -> bool {
-    known.len() == path.len() && known.iter().zip(path).all(|(part, name)| part == "*" || part == name)
+    known.len() == path.len() && known.iter().zip(path).all(is_part)
+}
+
+fn is_part((part, name): (&String, &String)) -> bool {
+    part == "*" || part == name
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn masked(fields: &[&str], patterns: &[&str], json: &str) -> String {
-        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        let mask = Mask::new(&MaskSettings { fields: texts(fields), patterns: texts(patterns) }).unwrap().unwrap();
-        mask.spelled("inputs", json).unwrap_or_else(|| json.to_owned())
-    }
-
-    #[test]
-    fn fields_are_masked_by_name_and_by_path() {
-        let json = r#"{"Password":"a","deep":[{"password":{"x":1}}],"card":{"number":7,"name":"b"}}"#;
-        assert_eq!(
-            masked(&["password"], &[], json),
-            r#"{"Password":"***","deep":[{"password":"***"}],"card":{"number":7,"name":"b"}}"#
-        );
-        assert_eq!(masked(&["inputs.card.number"], &[], json), json.replace(":7", ":\"***\""));
-        assert_eq!(masked(&["inputs.*.name"], &[], json), json.replace("\"b\"", "\"***\""));
-        assert_eq!(masked(&["outputs.card.number"], &[], json), json);
-    }
-
-    #[test]
-    fn texts_are_masked_by_pattern_and_what_is_not_stays_as_it_is() {
-        let json = r#"{"a": "card 4111 1111 1111 1111, $1", "n": 1.50, "b": 4111111111111111}"#;
-        let shown = masked(&[], &[r"\b(?:\d[ ]?){16}"], json);
-        assert!(shown.contains("card ***, $1") && shown.contains("\"b\":\"***\""), "{shown}");
-        assert_eq!(masked(&[], &["absent"], json), json, "to the last byte");
-        assert_eq!(masked(&[], &["sec.et"], "no json: secret"), "no json: ***");
-        let large = format!("\"{}\"", "x".repeat(MOST_BYTES));
-        assert!(masked(&["a"], &[], &large).len() < 40);
-        let deep = |depth: usize, value: &str| format!("{}{value}{}", "[".repeat(depth), "]".repeat(depth));
-        assert_eq!(masked(&["a"], &[], &deep(127, "1")), deep(127, "1"));
-        assert_eq!(masked(&["a"], &[], &deep(120, r#"{"a": 1}"#)), deep(120, r#"{"a":"***"}"#));
-        assert_eq!(
-            masked(&["a"], &[], &deep(5000, r#"{"a": 1}"#)),
-            deep(128, r#""***""#),
-            "too deep to be looked into"
-        );
-    }
-
-    #[test]
-    fn json_in_a_text_and_the_names_of_members_are_looked_at() {
-        let inner = r#"{"password": "hunter2", "card": {"number": 1.50}}"#;
-        let json = format!(r#"{{"body": {}, "a@b.example": 1}}"#, quoted(inner));
-        let shown = masked(&["password", "inputs.body.card.number"], &[r"\w+@[\w.]+"], &json);
-        let body = quoted(r#"{"password":"***","card":{"number":"***"}}"#);
-        assert_eq!(shown, format!(r#"{{"body":{body},"***":1}}"#));
-        let twice = format!(r#"{{"log": {}}}"#, quoted(&format!("[{}]", quoted(inner))));
-        assert!(!masked(&["password"], &[], &twice).contains("hunter2"));
-        assert_eq!(masked(&["password"], &["x+"], r#"{"a": "{broken xx"}"#), r#"{"a":"{broken ***"}"#);
-        assert_eq!(masked(&["absent"], &[], &json), json, "to the last byte");
-    }
-
-    #[test]
-    fn what_is_not_masked_keeps_its_spelling_beside_what_is() {
-        let json = r#"{"a": 1.50, "n": 123456789012345678901234567890, "é": "\u00e9", "a": [1e-09, {"password": 1}], "z": {"x" : 1}}"#;
-        let shown = r#"{"a":1.50,"n":123456789012345678901234567890,"é":"\u00e9","a":[1e-09,{"password":"***"}],"z":{"x" : 1}}"#;
-        assert_eq!(masked(&["password"], &[], json), shown);
-    }
-
-    #[test]
-    fn what_cannot_be_used_is_named() {
-        let settings = |fields: &str, patterns: &str| MaskSettings {
-            fields: vec![fields.to_owned()],
-            patterns: vec![patterns.to_owned()],
-        };
-        assert!(Mask::new(&settings("a..b", "x")).unwrap_err().contains("fields"));
-        assert!(Mask::new(&settings("a", "(")).unwrap_err().contains("patterns"));
-        assert!(Mask::new(&settings("a", "x*")).unwrap_err().contains("empty"));
-        assert!(Mask::new(&MaskSettings::default()).unwrap().is_none());
-    }
-}
+mod tests;
