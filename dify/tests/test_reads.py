@@ -300,6 +300,20 @@ def test_a_run_that_has_just_ended_has_the_nodes_of_who_knows_more(api: Scripted
     assert len(nodes.get_executions_by_workflow_run(TENANT, APP, run_id)) == 3
 
 
+def test_a_node_that_still_runs_has_others_after_it_whenever_it_began(api: Scripted, nodes: Any, sessions: Any) -> None:
+    run_id, begun = str(uuid4()), datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=1)
+    columns = {"workflow_run_id": run_id, "created_at": begun.isoformat()}
+    ended = node_answer(**columns, finished_at=begun.isoformat())
+    # As of some seconds ago: in PostgreSQL it has ended, and so has its follower.
+    running = node_answer(**columns, finished_at=None, status="running", index=2)
+    sql = {"workflow_run_id": run_id, "triggered_from": "workflow-run", "created_at": begun}
+    rows = {add(sessions, sql_node(id=one, **sql)).id for one in (ended["id"], running["id"], str(uuid4()))}
+    api.answers[f"{T}/export/nodes"] = lines(ended, running)
+    assert {row.id for row in nodes.get_executions_by_workflow_run(TENANT, APP, run_id)} == rows
+    api.answers[f"{T}/export/nodes"] = lines(ended)
+    assert [row.id for row in nodes.get_executions_by_workflow_run(TENANT, APP, run_id)] == [ended["id"]]
+
+
 @pytest.mark.parametrize("answer", [[], "text", 5, True, {"data": {}}, {"data": [5]}, {"data": [{"row": 5}]}])
 def test_an_answer_of_another_shape_is_refused_everywhere(api: Scripted, runs: Any, nodes: Any, answer: Any) -> None:
     api.answers["/"] = (200, answer)

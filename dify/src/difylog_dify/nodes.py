@@ -31,9 +31,9 @@ def of_run(
 
 
 def may_lack_some(rows: Sequence[Any]) -> bool:
-    """Returns whether executions that followed these may not be in lists yet: the newest is too young to tell."""
-    newest = max(row.finished_at or row.created_at for row in rows)
-    return bool(newest > datetime.now(UTC).replace(tzinfo=None) - _FRESH)
+    """Returns whether executions that followed these may not be in lists yet: one still runs, or ended too lately."""
+    fresh = datetime.now(UTC).replace(tzinfo=None) - _FRESH
+    return any(row.finished_at is None or row.finished_at > fresh for row in rows)
 
 
 def by_id(execution_id: str, tenant_id: str | None) -> Any | None:
