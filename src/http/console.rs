@@ -1,6 +1,7 @@
 //! The bridge: Dify's console and its service API ask their own paths here and are answered from the store, in Dify's shapes.
 //!
-//! Dify decides who may read what ([`access`]), its tables whose key is whose ([`tables`]); nothing is answered without a yes. Whatever cannot be answered in time,
+//! Pages of another origin than the API's (a `CONSOLE_API_URL` of its own) are read by a browser only if Dify's headers allow
+//! it: their requests are Dify's. Dify decides who may read what ([`access`]), its tables whose key is whose ([`tables`]); nothing is answered without a yes. Whatever cannot be answered in time,
 //! rightly and whole goes to Dify as it came ([`upstream`]), so that no page is worse off than without the bridge. Lists of
 //! runs and logs are merged with what Dify's PostgreSQL still has ([`merge`] says in which order).
 
@@ -47,6 +48,7 @@ use self::settings::ConsoleSettings;
 use self::tables::Tables;
 use self::upstream::{Credentials, Upstream};
 use self::version::Versions;
+use super::headers::is_own;
 use crate::domain::{AppId, RecordId};
 use crate::postgres::Database;
 use crate::query::LogService;
@@ -173,7 +175,16 @@ async fn answer(State(bridge): State<Bridge>, request: Request) -> Response {
     }
     // The body of a request cannot be shared between tasks, and that of a GET says nothing.
     let (uri, credentials) = (request.uri().clone(), Credentials::of(request.headers()));
-    let fault = match tokio::time::timeout(parts.settings.answer(), parts.answer(&uri, credentials)).await {
+    let is_foreign = is_own(request.headers()) == Some(false);
+    let answered = async {
+        if is_foreign {
+            return Err(PassOnReason::Dify(
+                "a page of another origin, which only Dify's headers allow to read the answer",
+            ));
+        }
+        parts.answer(&uri, credentials).await
+    };
+    let fault = match tokio::time::timeout(parts.settings.answer(), answered).await {
         Ok(Ok(response)) => {
             counter!(names::CONSOLE_ANSWERS, "by" => "difylog").increment(1);
             return response;

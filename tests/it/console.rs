@@ -2,6 +2,7 @@
 
 mod dify;
 mod nginx;
+mod origins;
 mod place;
 mod probe;
 mod seam;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get};
 use difylog::domain::{AppId, AppLog, TenantId, WorkflowRun};
@@ -87,6 +87,7 @@ impl Dify {
             .route("/v1/workflows/logs", get(service_logs))
             .fallback(any(anything))
             .layer(from_fn_with_state(self.clone(), faulty))
+            .layer(from_fn(allowing))
             .with_state(self);
         tokio::spawn(async move { axum::serve(listener, router).await });
         address
@@ -114,6 +115,16 @@ impl Dify {
             _ => Err(Box::new(refusal(StatusCode::NOT_FOUND, "app_not_found"))),
         }
     }
+}
+
+/// Tells a browser which pages may read an answer, as Dify does.
+async fn allowing(request: Request, next: Next) -> Response {
+    let origin = request.headers().get("origin").cloned();
+    let mut response = next.run(request).await;
+    if let Some(origin) = origin {
+        response.headers_mut().insert("access-control-allow-origin", origin);
+    }
+    response
 }
 
 async fn faulty(State(dify): State<Dify>, request: Request, next: Next) -> Response {
