@@ -14,6 +14,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
+use reqwest::RequestBuilder;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::warn;
@@ -25,6 +26,8 @@ use super::settings::ConsoleSettings;
 /// Largest answer that is read into memory, in bytes. A run with its graph and payloads fits.
 const MAX_ANSWER: usize = 32 << 20;
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long a connection is kept without a request: less than Dify's gunicorn keeps it (2 s), which closes it without a word.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// The headers that say who asks, as Dify's console and service API know them.
 const CREDENTIALS: [HeaderName; 3] = [header::COOKIE, header::AUTHORIZATION, HeaderName::from_static("x-csrf-token")];
@@ -137,6 +140,7 @@ impl Upstream {
             // The environment's proxies are for the way out; Dify stands beside us.
             .no_proxy()
             .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE)
             .build()
             .map_err(|error| error.to_string())?;
         Ok(Self { client, base: settings.base()?, pass: settings.pass() })
@@ -164,7 +168,7 @@ impl Upstream {
     pub(super) async fn get(&self, path_and_query: &str, credentials: &Credentials) -> Result<Raw, UpstreamFault> {
         let url = self.url(path_and_query).ok_or(UpstreamFault::Path)?;
         let request = self.client.get(url).headers(credentials.0.clone());
-        let response = request.send().await.map_err(|error| UpstreamFault::Unreachable(kind(&error)))?;
+        let response = sent(request, true).await.map_err(|error| UpstreamFault::Unreachable(kind(&error)))?;
         let status = response.status();
         let headers = end_to_end(response.headers());
         let (mut body, mut chunks) = (BytesMut::new(), response.bytes_stream());
@@ -184,6 +188,7 @@ impl Upstream {
         let path_and_query = parts.uri.path_and_query().map_or("/", |both| both.as_str());
         let Some(url) = self.url(path_and_query) else { return no_such_path() };
         let is_head = parts.method == Method::HEAD;
+        let is_repeatable = (is_head || parts.method == Method::GET) && body.is_end_stream();
         let mut outgoing = self.client.request(parts.method, url).headers(framed(&parts.headers, &body));
         let upload = Arc::new(Upload::default());
         if !body.is_end_stream() {
@@ -191,7 +196,7 @@ impl Upstream {
             let pieces = upload.pieces(body, Instant::now() + self.pass, connection);
             outgoing = outgoing.body(reqwest::Body::wrap_stream(pieces));
         }
-        let response = match tokio::time::timeout(self.pass, outgoing.send()).await {
+        let response = match tokio::time::timeout(self.pass, sent(outgoing, is_repeatable)).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) if upload.is_late() => return slow_body(),
             // The body's time and that of the whole end at one moment: either may be seen first.
@@ -213,6 +218,16 @@ impl Upstream {
         let mut answer = (parts.status, body).into_response();
         *answer.headers_mut() = headers;
         answer
+    }
+}
+
+/// Sends a request; once more if its exchange breaks off before the head of an answer and it may come twice: then its connection
+/// was most likely closed by Dify while the request was on its way.
+async fn sent(request: RequestBuilder, is_repeatable: bool) -> Result<reqwest::Response, reqwest::Error> {
+    let again = if is_repeatable { request.try_clone() } else { None };
+    match (request.send().await, again) {
+        (Err(error), Some(again)) if !error.is_timeout() && !error.is_connect() => again.send().await,
+        (outcome, _) => outcome,
     }
 }
 
