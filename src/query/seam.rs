@@ -1,13 +1,15 @@
 //! What a reader needs that merges the store's rows with those of Dify's own tables.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{QueryError, RunList, RunQuery, TenantLogs};
 use crate::domain::query::{Content, Cursor, Direction, Lookup, Page, Position, RunSummary};
 use crate::domain::{Kind, Record, RecordId};
 
-/// Runs whose errors are read at once.
-const ERRORS: usize = 100;
+/// Runs whose errors are read at once: each may have as many bytes as a payload.
+const ERRORS: usize = 16;
+/// Bytes of the error texts of one list at most.
+const ERROR_BYTES: usize = 16 << 20;
 
 impl TenantLogs {
     /// Returns the runs of a list that follow `after` strictly, newest first by (`created_at`, id), at most `limit`; fewer
@@ -62,28 +64,42 @@ impl TenantLogs {
         Ok(self.reader.run_summaries(ids).await?)
     }
 
-    /// Returns the error texts of runs, absent runs left out. Reads nothing else of them, some at a time.
+    /// Returns the error texts of runs, those without one left out; `None` if they have more than 16 MiB together. Reads nothing
+    /// else of them, and some at a time.
     ///
     /// # Errors
     /// A store that cannot be read.
     pub async fn run_errors<'r>(
         &self,
         runs: impl IntoIterator<Item = &'r RunSummary>,
-    ) -> Result<HashMap<RecordId, Option<Box<str>>>, QueryError> {
-        let places: Vec<_> = runs.into_iter().map(RunSummary::cursor).collect();
-        let mut errors = HashMap::with_capacity(places.len());
+    ) -> Result<Option<HashMap<RecordId, Box<str>>>, QueryError> {
+        let places: BTreeSet<_> = runs.into_iter().map(RunSummary::cursor).collect();
+        let places: Vec<_> = places.into_iter().collect();
+        let (mut errors, mut bytes) = (HashMap::new(), 0);
         for places in places.chunks(ERRORS) {
-            let ids: Vec<_> = places.iter().map(|place| place.id).collect();
-            let near = places.iter().map(|place| place.created_at.month()).collect();
-            let content = Content::Only(&["error"]);
-            let lookup = Lookup { near, ..Lookup::new(self.tenant_id(), Kind::WorkflowRun, &ids, content) };
-            let found = self.reader.newest(&lookup).await?.into_iter().map(|document| self.shown(document));
-            errors.extend(found.filter_map(|document| match document.record {
-                Record::Run(run) => Some((run.id, run.error)),
-                _ => None,
-            }));
+            for (id, error) in self.errors_at(places).await? {
+                bytes += error.len();
+                errors.insert(id, error);
+            }
+            // One text alone is shown, whatever its size.
+            if bytes > ERROR_BYTES && errors.len() > 1 {
+                return Ok(None);
+            }
         }
-        Ok(errors)
+        Ok(Some(errors))
+    }
+
+    async fn errors_at(&self, places: &[Cursor]) -> Result<Vec<(RecordId, Box<str>)>, QueryError> {
+        let ids: Vec<_> = places.iter().map(|place| place.id).collect();
+        let near = places.iter().map(|place| place.created_at.month()).collect();
+        let content = Content::Only(&["error"]);
+        let lookup = Lookup { near, ..Lookup::new(self.tenant_id(), Kind::WorkflowRun, &ids, content) };
+        let found = self.reader.newest(&lookup).await?.into_iter().map(|document| self.shown(document));
+        let errors = found.filter_map(|document| match document.record {
+            Record::Run(run) => Some((run.id, run.error?)),
+            _ => None,
+        });
+        Ok(errors.collect())
     }
 
     /// Returns which of these app logs are stored. Sees every acknowledged write.

@@ -11,6 +11,9 @@ use super::problem::{Problem, Problems};
 use crate::domain::query::{AppLogRow, RunSummary};
 use crate::query::{AppLogQuery, Creators};
 
+const TOO_MANY_ERRORS: &str =
+    "the error texts of these rows are larger than 16 MiB together; ask for fewer rows, or without errors=true";
+
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AppLogParams {
@@ -36,7 +39,7 @@ pub(super) struct AppLogParams {
     /// 1 to 100
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u16>,
-    /// Whether rows show the error texts of their runs, for which each run is read whole
+    /// Whether rows show the error texts of their runs; more than 16 MiB of them are refused
     #[param(default = false)]
     errors: Option<bool>,
 }
@@ -154,9 +157,11 @@ pub(super) async fn app_logs(
     let names = names(&creators);
     let with_errors = params.errors.unwrap_or_default();
     let runs = list.rows.iter().filter(|_| with_errors).filter_map(|row| row.run.as_ref());
-    let mut errors = logs.run_errors(runs).await?;
+    let errors = logs.run_errors(runs).await?;
+    let errors = errors.ok_or_else(|| Problem::param("limit", TOO_MANY_ERRORS))?;
     let rows = list.rows.into_iter().map(|row| {
-        let error = row.run.as_ref().and_then(|run| errors.remove(&run.id)).flatten();
+        // Logs may be of one run.
+        let error = row.run.as_ref().and_then(|run| errors.get(&run.id).cloned());
         LogView::new(row, &creators, error)
     });
     Ok(Json(LogViews {

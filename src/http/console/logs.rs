@@ -18,7 +18,7 @@ use super::upstream::{Credentials, Upstream, UpstreamFault};
 use crate::domain::query::{AppLogRow, Cursor};
 use crate::domain::{AppId, RecordId, TenantId, Timestamp};
 use crate::http::api::views::LogView;
-use crate::query::{AppLogQuery, TenantLogs};
+use crate::query::{AppLogQuery, Creators, TenantLogs};
 use tokio::time::Instant;
 
 /// Logs are written in order of time but for what a queue or a round of a migration shuffles: so far before the newest
@@ -112,25 +112,62 @@ pub(super) async fn page(query: &Query, access: &Access, sources: &Sources<'_>) 
         return Err(PassOnReason::Dify("a filter that needs names which are not at hand"));
     }
     let total = list.total + extra.len() as u64;
-    let mut errors = sources.logs.run_errors(list.rows.iter().filter_map(|row| row.run.as_ref())).await?;
     let creators = known(list.creators)?;
-    let may_be_noted = |row: &&AppLogRow| row.run.as_ref().is_none_or(|run| TRIGGERS.contains(&&*run.triggered_from));
-    let triggered = list.rows.iter().filter(|_| is_detailed).filter(may_be_noted).map(|row| row.log.workflow_run_id);
-    let notes = sources.tables.trigger_metadata(access, &triggered.collect::<Vec<_>>()).await?;
     let stored = list.rows.into_iter().map(|row| {
-        let details = notes.get(&row.log.workflow_run_id).cloned().unwrap_or_else(|| value!({}));
-        let error = row.run.as_ref().and_then(|run| errors.remove(&run.id)).flatten();
         let cursor = Cursor { created_at: row.log.created_at, id: row.log.id };
-        let mut value = serde_json::to_value(LogView::new(row, &creators, error)).unwrap_or_default();
+        ListRow { id: cursor.id, place: RowPlace::Stored(cursor), value: Entry::Stored(Box::new(row)) }
+    });
+    let rows = spliced(begin, stored.collect(), extra, offset, asked.limit);
+    let data = shown(rows, &creators, is_detailed, access, sources).await?;
+    let has_more = total > asked.page.saturating_mul(asked.limit as u64);
+    Ok(json(&value!({ "page": asked.page, "limit": asked.limit, "total": total, "has_more": has_more, "data": data })))
+}
+
+/// A log of either source.
+enum Entry {
+    Stored(Box<AppLogRow>),
+    /// As Dify shows it.
+    Difys(Value),
+}
+
+impl Entry {
+    const fn stored(&self) -> Option<&AppLogRow> {
+        match self {
+            Self::Stored(row) => Some(row),
+            Self::Difys(_) => None,
+        }
+    }
+}
+
+/// Returns the rows of the page in Dify's shape. What is read for them is read for these rows alone.
+async fn shown(
+    rows: Vec<ListRow<Entry>>,
+    creators: &Creators,
+    is_detailed: bool,
+    access: &Access,
+    sources: &Sources<'_>,
+) -> Result<Vec<Value>, PassOnReason> {
+    let stored = || rows.iter().filter_map(|row| row.value.stored());
+    let errors = sources.logs.run_errors(stored().filter_map(|row| row.run.as_ref())).await?;
+    let errors = errors.ok_or(PassOnReason::Dify("a page whose error texts are too large to put together here"))?;
+    let may_be_noted = |row: &&AppLogRow| row.run.as_ref().is_none_or(|run| TRIGGERS.contains(&&*run.triggered_from));
+    let triggered = stored().filter(|_| is_detailed).filter(may_be_noted).map(|row| row.log.workflow_run_id);
+    let notes = sources.tables.trigger_metadata(access, &triggered.collect::<Vec<_>>()).await?;
+    let value_of = |row: AppLogRow| {
+        let details = notes.get(&row.log.workflow_run_id).cloned().unwrap_or_else(|| value!({}));
+        // Logs may be of one run.
+        let error = row.run.as_ref().and_then(|run| errors.get(&run.id).cloned());
+        let mut value = serde_json::to_value(LogView::new(row, creators, error)).unwrap_or_default();
         if let (true, Some(fields)) = (is_detailed, value.as_object_mut()) {
             fields.insert("details".to_owned(), value!({ "trigger_metadata": details }));
         }
-        ListRow { id: cursor.id, place: RowPlace::Stored(cursor), value }
+        value
+    };
+    let data = rows.into_iter().map(|row| match row.value {
+        Entry::Stored(row) => value_of(*row),
+        Entry::Difys(value) => value,
     });
-    let rows = spliced(begin, stored.collect(), extra, offset, asked.limit);
-    let data: Vec<_> = rows.into_iter().map(|row| row.value).collect();
-    let has_more = total > asked.page.saturating_mul(asked.limit as u64);
-    Ok(json(&value!({ "page": asked.page, "limit": asked.limit, "total": total, "has_more": has_more, "data": data })))
+    Ok(data.collect())
 }
 
 fn asked(query: &Query, access: &Access) -> Result<AppLogQuery, PassOnReason> {
@@ -149,7 +186,7 @@ fn asked(query: &Query, access: &Access) -> Result<AppLogQuery, PassOnReason> {
 }
 
 /// Returns the logs that the same question finds in Dify's table and that the store does not have.
-async fn recent(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Vec<ListRow<Value>>, PassOnReason> {
+async fn recent(query: &Query, access: &Access, sources: &Sources<'_>) -> Result<Vec<ListRow<Entry>>, PassOnReason> {
     let newest = sources.newest.of(access, sources.logs).await?;
     let since = Timestamp::from_micros(newest.micros().saturating_sub(SHUFFLED_MICROS)).unwrap_or(Timestamp::MIN);
     let since = query.instant("created_at__after")?.map_or(since, |asked| asked.max(since));
@@ -189,7 +226,8 @@ async fn dify_page(
     Ok(raw.json()?)
 }
 
-fn rows(data: Vec<DifyRow>) -> Result<Vec<ListRow<Value>>, UpstreamFault> {
-    let row = |row: DifyRow| place_of(&row).map(|(id, place)| ListRow { id, place, value: Value::Object(row) });
+fn rows(data: Vec<DifyRow>) -> Result<Vec<ListRow<Entry>>, UpstreamFault> {
+    let row =
+        |row: DifyRow| place_of(&row).map(|(id, place)| ListRow { id, place, value: Entry::Difys(Value::Object(row)) });
     data.into_iter().map(row).collect()
 }

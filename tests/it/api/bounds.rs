@@ -34,6 +34,29 @@ async fn the_errors_of_a_page_of_logs_are_read_without_the_rest_of_their_runs() 
     assert_eq!(of_errors[0].near, times.iter().map(|at| at.month()).collect::<BTreeSet<_>>());
 }
 
+/// Each text may have a MiB, and a page a hundred rows.
+#[tokio::test]
+async fn each_log_of_a_run_has_its_error_and_too_large_ones_together_are_refused() {
+    let server = Server::new();
+    let app = records::app();
+    for second in 0..10 {
+        let at = records::later(records::at("2025-12-01T00:00:00Z"), second * 1_000_000);
+        let mut run = records::run(server.tenant_id, app, at);
+        run.error = Some("e".repeat(2 << 20).into());
+        let logs = [at, at].map(|at| Record::AppLog(Box::new(records::app_log(server.tenant_id, app, run.id, at))));
+        server.store(logs).await;
+        server.store([Record::Run(Box::new(run))]).await;
+    }
+    let path = |limit: usize| format!("/apps/{app}/workflow-app-logs?errors=true&limit={limit}");
+    let page = server.ok(&path(14)).await;
+    let rows = page["data"].as_array().unwrap();
+    assert!(rows.len() == 14 && rows.iter().all(|row| row["workflow_run"]["error"].as_str().unwrap().len() == 2 << 20));
+    let refused = server.get(&path(20)).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (400, "invalid_param"), "{:.300}", refused.text);
+    assert!(refused.text.contains("errors=true"), "{}", refused.text);
+    assert_eq!(server.ok(&path(20).replace("true", "false")).await["data"].as_array().unwrap().len(), 20);
+}
+
 #[tokio::test]
 async fn a_histogram_of_too_many_spans_is_refused() {
     const MOST: i64 = 10_000;
