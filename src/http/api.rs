@@ -56,8 +56,11 @@ use axum::routing::get;
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower_http::compression::CompressionLayer;
+use tracing::warn;
 
 use self::audit::Refusals;
 use self::auth::Keys;
@@ -111,6 +114,8 @@ pub struct ApiParts {
     /// What keys without the right to reveal do not see.
     mask: Option<Arc<Mask>>,
     permits: Arc<Semaphore>,
+    /// Those under way: they go on without their requests.
+    deletions: TaskTracker,
     reader: Arc<dyn LogReader>,
     metrics: PrometheusHandle,
     stopping: CancellationToken,
@@ -148,6 +153,7 @@ impl Api {
             settings: Arc::new(settings),
             mask,
             permits,
+            deletions: TaskTracker::new(),
             reader,
             metrics,
             stopping,
@@ -234,7 +240,7 @@ impl Api {
             .with_state(self)
     }
 
-    /// Serves until the shutdown begins, then lets requests end.
+    /// Serves until the shutdown begins, then lets requests and deletions end.
     ///
     /// # Errors
     /// If the listener fails, or the certificate cannot be read.
@@ -242,13 +248,23 @@ impl Api {
         let (stopping, connections) = (self.stopping.clone(), self.settings.connections);
         let tls = self.settings.certificate().await.map_err(io::Error::other)?;
         let following = auth::follow(Arc::clone(&self.keys), Arc::clone(&self.settings), stopping.clone());
-        let dead_letters = self.dead_letters.clone();
-        let mut serving =
-            std::pin::pin!(connections::serve(listener, self.router(), connections, tls, stopping, GRACE));
-        let served = tokio::select! {
-            served = &mut serving => served,
-            () = following => serving.await,
+        let (dead_letters, deletions) = (self.dead_letters.clone(), self.deletions.clone());
+        let stopped = stopping.clone();
+        let serving = connections::serve(listener, self.router(), connections, tls, stopping, GRACE);
+        let (mut serving, mut following) = (std::pin::pin!(serving), std::pin::pin!(following));
+        let (mut is_following, mut grace) = (true, None);
+        let served = loop {
+            tokio::select! {
+                served = &mut serving => break served,
+                () = &mut following, if is_following => is_following = false,
+                () = stopped.cancelled(), if grace.is_none() => grace = Some(Instant::now() + GRACE),
+            }
         };
+        // No request is left that could begin another one.
+        deletions.close();
+        if timeout_at(grace.unwrap_or_else(|| Instant::now() + GRACE), deletions.wait()).await.is_err() {
+            warn!(deletions = deletions.len(), "deletions are cut short by the end of the process; ask for them again");
+        }
         if let Some(queue) = dead_letters {
             queue.ended().await;
         }

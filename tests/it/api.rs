@@ -7,6 +7,7 @@ mod bounds;
 mod command_names;
 mod commands;
 mod conformance;
+mod deletions;
 mod exports;
 mod forward;
 mod golden;

@@ -1,9 +1,11 @@
 //! Deletes within a tenant. They take a key with the right to delete.
 
+use axum::extract::State;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::Api;
 use super::extract::{Deleting, Ids, JsonBody, Params};
 use super::limits::Permit;
 use super::problem::{Problem, Problems};
@@ -39,7 +41,9 @@ pub(super) struct DeleteParams {
 
 /// Does a deletion to its end and tells of it, whatever becomes of the request. Cut short between records and their full texts,
 /// nobody would know these any more; cut short before its line in the log, nobody would know who deleted.
+/// The server waits for it when it stops, as long as it waits for requests.
 async fn to_the_end<T: Send + 'static>(
+    api: &Api,
     permit: Permit,
     deletion: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
@@ -49,7 +53,7 @@ async fn to_the_end<T: Send + 'static>(
         drop(permit);
         outcome
     };
-    tokio::spawn(deleting).await.unwrap_or_else(|_| Err(Problem::internal()))
+    tokio::spawn(api.deletions.track_future(deleting)).await.unwrap_or_else(|_| Err(Problem::internal()))
 }
 
 /// Delete one run
@@ -59,6 +63,7 @@ async fn to_the_end<T: Send + 'static>(
     responses((status = 200, body = Deleted), Problems)
 )]
 pub(super) async fn run(
+    State(api): State<Api>,
     Deleting(logs, actor): Deleting,
     ids: Ids,
     Extension(permit): Extension<Permit>,
@@ -70,7 +75,7 @@ pub(super) async fn run(
         actor.deleted_runs(&run_ids, &outcome);
         Ok(outcome?)
     };
-    let related = to_the_end(permit, deletion).await?;
+    let related = to_the_end(&api, permit, deletion).await?;
     if related == Related::default() {
         return Err(Problem::not_found("no such run"));
     }
@@ -109,6 +114,7 @@ pub(super) struct Deletion {
     )
 )]
 pub(super) async fn runs(
+    State(api): State<Api>,
     Deleting(logs, actor): Deleting,
     Extension(permit): Extension<Permit>,
     JsonBody(deletion): JsonBody<Deletion>,
@@ -126,7 +132,7 @@ pub(super) async fn runs(
             actor.deleted_runs(&run_ids, &outcome);
             Ok(outcome?)
         };
-        to_the_end(permit, whole).await?
+        to_the_end(&api, permit, whole).await?
     };
     Ok(Json(related.into()))
 }
@@ -143,6 +149,7 @@ pub(super) struct DeletedCount {
     responses((status = 200, body = DeletedCount), Problems)
 )]
 pub(super) async fn runs_of_app(
+    State(api): State<Api>,
     Deleting(logs, actor): Deleting,
     Extension(permit): Extension<Permit>,
     ids: Ids,
@@ -153,7 +160,7 @@ pub(super) async fn runs_of_app(
         actor.deleted_of_app("runs", app_id, &outcome);
         Ok(outcome?)
     };
-    Ok(Json(DeletedCount { deleted: to_the_end(permit, deletion).await? }))
+    Ok(Json(DeletedCount { deleted: to_the_end(&api, permit, deletion).await? }))
 }
 
 /// Delete every node execution of an app
@@ -163,6 +170,7 @@ pub(super) async fn runs_of_app(
     responses((status = 200, body = DeletedCount), Problems)
 )]
 pub(super) async fn nodes_of_app(
+    State(api): State<Api>,
     Deleting(logs, actor): Deleting,
     Extension(permit): Extension<Permit>,
     ids: Ids,
@@ -173,5 +181,5 @@ pub(super) async fn nodes_of_app(
         actor.deleted_of_app("node executions", app_id, &outcome);
         Ok(outcome?)
     };
-    Ok(Json(DeletedCount { deleted: to_the_end(permit, deletion).await? }))
+    Ok(Json(DeletedCount { deleted: to_the_end(&api, permit, deletion).await? }))
 }
