@@ -84,19 +84,20 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
         tokio::try_join!(logs.facet(&ended, Facet::Status, 10), logs.durations(&ended), logs.model_usage(&calls))?;
     let of = |status: &str| statuses.iter().find(|found| &*found.value == status).map_or(0, |found| found.count);
     let (all, failed) = (statuses.iter().map(|found| found.count).sum::<u64>(), of("failed"));
-    let days = days.get(days.len().saturating_sub(DAYS)..).unwrap_or(&days);
+    // Of the whole span, as the numbers beside them are.
+    let runs: i128 = days.iter().map(|day| i128::from(day.runs)).sum();
+    let tokens: i128 = days.iter().map(|day| day.tokens).sum();
+    let drawn = days.get(days.len().saturating_sub(DAYS)..).unwrap_or(&days);
     if days.is_empty() {
         // Single steps call models without a run.
         let is_called = !usage.models.is_empty();
         return Ok(html! { (none(view, app_id)) @if is_called { (models::section(view, app_id, created, &usage)) } });
     }
     let card = |word: &str, sum: Option<String>, value: &dyn Fn(&Day) -> f64, shown: &dyn Fn(&Day) -> String| {
-        let points: Vec<_> = days.iter().map(|day| (day.date.to_string(), value(day), shown(day))).collect();
+        let points: Vec<_> = drawn.iter().map(|day| (day.date.to_string(), value(day), shown(day))).collect();
         html! { section.card { h2 { (word) @if let Some(sum) = sum { strong { (sum) } } } (columns(texts, word, &points)) } }
     };
     let rate = if all == 0 { 0.0 } else { failed as f64 / all as f64 * 100.0 };
-    let runs: i128 = days.iter().map(|day| i128::from(day.runs)).sum();
-    let tokens: i128 = days.iter().map(|day| day.tokens).sum();
     Ok(html! {
         (view.names_note(false))
         @if let Some(from) = created.from.filter(|from| Some(*from) != view.span.created.from) {
@@ -112,6 +113,7 @@ async fn numbers(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
             div { dt { (texts.daily_runs) } dd { (count(runs)) } }
             div { dt { (texts.daily_tokens) } dd { (count(tokens)) } }
         }
+        @if drawn.len() < days.len() { p.faint { (texts.days_cut) " " (count(drawn.len() as i128)) } }
         div.cards {
             (card(texts.daily_runs, Some(count(runs)), &|day| day.runs as f64, &|day| count(day.runs.into())))
             (card(texts.daily_users, None, &|day| day.users as f64, &|day| count(day.users.into())))

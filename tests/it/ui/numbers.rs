@@ -204,6 +204,31 @@ async fn errors_page(client: &mut Client, place: &Place, runs: &[WorkflowRun]) {
     assert_eq!(shown, expected, "{page}");
 }
 
+/// More days than are drawn count in the sums.
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_are_of_all_days_and_the_newest_are_drawn() {
+    const DAYS: i64 = 401;
+    let place = Place::new().await;
+    let app = records::app();
+    let run = |day: i64| {
+        let mut run =
+            records::ended(records::run(place.tenant_id, app, records::later(now(), -day * 24 * HOUR - 1)), 1);
+        run.total_tokens = 10;
+        run
+    };
+    place.store((0..DAYS).map(|day| Record::Run(Box::new(run(day))))).await;
+    let mut client = place.signed_in(TENANT_KEY).await;
+    let statistics = place.path(&format!("statistics?app_id={app}"));
+    let page = client.page(&format!("{statistics}&range=all")).await;
+    let cards: Vec<_> = page.split("<section class=\"card\">").skip(1).collect();
+    let sum = |card: &str| number(card.split_once("<strong>").unwrap().1);
+    assert_eq!((sum(cards[0]), sum(cards[2])), (401, 4_010), "{page:.3000}");
+    assert_eq!(cards[0].matches("<td class=\"number\">").count(), 400);
+    let note = "drawn are only the newest: 400";
+    assert!(page.contains(note), "{page:.3000}");
+    assert!(!client.page(&format!("{statistics}&range=30d")).await.contains("drawn are only"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_number_is_that_of_the_records_and_of_the_api() {
     for seed in 0..6 {

@@ -154,6 +154,7 @@ texts! {
     published_only: "Only runs of the published app are counted here, not those of debugging or of other triggers.",
         "此处仅统计已发布应用的运行，不含调试或其他触发方式的运行。";
     app_runs: "All runs of this app", "此应用的全部运行";
+    days_cut: "The sums are of all days; drawn are only the newest:", "总数涵盖全部天数；图表仅绘制最近的天数：";
     whole_days: "Whole days are counted, from", "按整天统计，起始于";
     // Errors
     errors_lead: "Failed runs, grouped by what their error texts have in common: numbers, ids and quoted parts are left out.",
