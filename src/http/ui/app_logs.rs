@@ -59,12 +59,15 @@ async fn logs(view: &View<'_>, app_id: AppId) -> Result<Markup, Problem> {
     let page = view.state.get("page").unwrap_or("1").parse().ok().filter(|page| (1..=MOST_PAGES).contains(page));
     let page = page.ok_or_else(|| Problem::param("page", "expected 1 to 10000"))?;
     let created = view.span.created;
+    // Inclusive, and an instant before the first one is none: nothing was created before that.
+    let created_at_before = created.until.map(|until| Timestamp::from_micros(until.micros() - 1)).transpose();
+    let Ok(created_at_before) = created_at_before else { return Ok(view.none_found(texts.none, None)) };
     let query = AppLogQuery {
         app_id,
         keyword: view.state.owned("q"),
         status: view.state.get("status").map(Into::into),
         created_at_after: created.from,
-        created_at_before: created.until.and_then(|until| Timestamp::from_micros(until.micros() - 1).ok()),
+        created_at_before,
         session_id: None,
         account: None,
         page,

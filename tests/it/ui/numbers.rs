@@ -229,6 +229,22 @@ async fn sums_are_of_all_days_and_the_newest_are_drawn() {
     assert!(!client.page(&format!("{statistics}&range=30d")).await.contains("drawn are only"));
 }
 
+/// Nothing was created before the first instant; an upper bound there is not one that is left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_until_the_first_instant_are_none() {
+    let place = Place::new().await;
+    let app = records::app();
+    let run = records::run(place.tenant_id, app, now());
+    let log = records::app_log(place.tenant_id, app, run.id, now());
+    place.store([Record::Run(Box::new(run)), Record::AppLog(Box::new(log))]).await;
+    let mut client = place.signed_in(TENANT_KEY).await;
+    let logs = place.path(&format!("app-logs?app_id={app}"));
+    for (until, found) in [("1970-01-01T00:00:00Z", 0), ("1969-12-31T00:00", 0), ("2100-01-01T00:00:00Z", 1)] {
+        let page = client.page(&format!("{logs}&until={until}")).await;
+        assert_eq!(total(&page), found, "{until}: {page}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_number_is_that_of_the_records_and_of_the_api() {
     for seed in 0..6 {
