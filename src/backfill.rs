@@ -39,7 +39,7 @@ use crate::postgres::lookup::OffloadedPayload;
 use crate::store::payload::{DifyStorage, PayloadError};
 use crate::store::{LogReader, StoreError, StoreOverview};
 
-use self::compare::{OffloadedText, RowComparison};
+use self::compare::{Loss, OffloadedText, RowComparison};
 pub use chunk::Tail;
 pub use error::MigrateError;
 pub use migration::{Migration, MigrationPorts, MigrationReport, Start, Task};
@@ -74,11 +74,48 @@ impl StoreSide<'_> {
         offloaded: impl AsyncFnOnce(bool) -> Result<Vec<OffloadedPayload>, PostgresError>,
     ) -> Result<(RowComparison, Vec<OffloadedText>), LifeError> {
         let found = self.standing(row, extra, document, &[]).await?;
-        let is_payload = |column: &String| matches!(column.as_str(), "inputs" | "process_data" | "outputs");
         let RowComparison::Different(columns) = &found else { return Ok((found, Vec::new())) };
-        if row.kind() != Kind::NodeExecution || !columns.iter().any(is_payload) {
+        if row.kind() != Kind::NodeExecution || !columns.iter().any(|column| is_payload(column)) {
             return Ok((found, Vec::new()));
         }
+        let texts = Box::pin(self.offloads(offloaded)).await?;
+        if texts.is_empty() {
+            return Ok((found, texts));
+        }
+        Ok((self.standing(row, extra, document, &texts).await?, texts))
+    }
+
+    /// Returns what a copy of a row over its document would lose; `None`: nothing. `known`: the payloads that Dify truncated
+    /// in the row, as [`Self::standing_beside`] returned them; where it did not look for any, `offloaded` does.
+    ///
+    /// # Errors
+    /// [`LifeError`], as there.
+    async fn loss(
+        &self,
+        row: &Record,
+        document: &Document,
+        known: Vec<OffloadedText>,
+        offloaded: impl AsyncFnOnce(bool) -> Result<Vec<OffloadedPayload>, PostgresError>,
+    ) -> Result<Option<Loss>, LifeError> {
+        let is_marked = document.truncated.iter().any(|mark| is_payload(mark.field.as_str()));
+        let offloads = if known.is_empty() && is_marked && row.kind() == Kind::NodeExecution {
+            self.offloads(offloaded).await?
+        } else {
+            known
+        };
+        let masked = self.redact.map(|mask| {
+            let mut row = row.clone();
+            mask.redact(&mut row, &mut Extra::default());
+            row
+        });
+        let rows: Vec<&Record> = std::iter::once(row).chain(&masked).collect();
+        Ok(compare::loss(&rows, document, self.texts, &offloads).await?)
+    }
+
+    async fn offloads(
+        &self,
+        offloaded: impl AsyncFnOnce(bool) -> Result<Vec<OffloadedPayload>, PostgresError>,
+    ) -> Result<Vec<OffloadedText>, LifeError> {
         let mut texts = Vec::new();
         for OffloadedPayload { column, key, .. } in offloaded(self.dify.is_some()).await? {
             let object = match (self.dify, key) {
@@ -88,10 +125,7 @@ impl StoreSide<'_> {
             let full = object.and_then(|object| decode_payload(&object, &mut Cleaned::default()));
             texts.push(OffloadedText { column, full });
         }
-        if texts.is_empty() {
-            return Ok((found, texts));
-        }
-        Ok((self.standing(row, extra, document, &texts).await?, texts))
+        Ok(texts)
     }
 
     /// Compares a row with its document, and where they differ once more with the row redacted.
@@ -115,6 +149,11 @@ impl StoreSide<'_> {
         let redacted = compare::standing(&row, &extra, document, self.texts, &offloads).await?;
         Ok(if redacted.holds() { RowComparison::Redacted(columns.clone()) } else { found })
     }
+}
+
+/// Returns whether Dify truncates a column of node executions.
+fn is_payload(column: &str) -> bool {
+    matches!(column, "inputs" | "process_data" | "outputs")
 }
 
 /// One of the two sides cannot be used.

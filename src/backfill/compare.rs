@@ -2,10 +2,12 @@
 //!
 //! It never decides what follows from that.
 
+mod loss;
 mod preview;
 
 use async_trait::async_trait;
 
+pub use self::loss::{Loss, loss};
 use super::canonical::{CanonicalCell, columns};
 use crate::codec::spelling::row_text;
 use crate::domain::document::{ContentHash, PayloadField};
@@ -288,26 +290,6 @@ async fn has_whole(
         }
         None => preview::is_preview_of(preview.as_str(), whole.as_str()),
     })
-}
-
-/// Returns whether the row's document has a whole payload of which the row, and Dify's storage as far as it was looked
-/// into, have a preview only: copying the row over it would lose the payload.
-///
-/// # Errors
-/// [`PayloadError`], as in [`standing`].
-pub async fn has_more(
-    row: &Record,
-    document: &Document,
-    texts: &dyn FullTexts,
-    offloads: &[OffloadedText],
-) -> Result<bool, PayloadError> {
-    let lost: Vec<OffloadedText> = offloads.iter().filter(|offload| offload.full.is_none()).cloned().collect();
-    for (cell, stored) in columns(row).zip(columns(&document.record)) {
-        if !cell.same(stored) && has_whole((cell, stored), document, texts, &lost).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Dify's Celery tasks (1.10.1, 1.12.1) store no `exceptions_count`, keep index and predecessor of a retried node's first

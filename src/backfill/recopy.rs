@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::compare::{OffloadedText, RowComparison, has_more};
+use super::compare::{OffloadedText, RowComparison};
 use super::error::MigrateError;
 use super::migration::Migration;
 use super::put_back::put_back;
@@ -22,14 +22,12 @@ use super::validate::{Validation, ValidationRequest};
 use super::{StoreSide, documents};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, Extra, Kind, Record, RecordId, TenantId};
-use crate::postgres::{Catalogue, Range, RowRecord, lookup};
+use crate::postgres::lookup::{self, OffloadedPayload};
+use crate::postgres::{Catalogue, PostgresError, Range, RowRecord};
 use crate::store::{BulkSink, Eraser, Erasure, Remains};
 
 /// Most rows that could not be copied and are named.
 const MAX_NAMED: usize = 1_000;
-
-const CUT_BY_DIFY: &str = "its document has a whole payload, of which Dify left a preview in the row: with \
-                           migrate.dify_storage_dir or migrate.dify_s3 set, it is copied with the full text";
 
 /// What became of the rows of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,7 +40,7 @@ pub struct Recopied {
     pub gone: u64,
     /// Rows that are not copied, by reason: a tombstone keeps them out.
     pub erased: u64,
-    /// A newer document came in between, or the row cannot be a record.
+    /// A newer document came in between, the row cannot be a record, or a copy of it would lose a payload.
     pub left: u64,
 }
 
@@ -236,25 +234,23 @@ impl Recopy<'_> {
                 continue;
             };
             let (standing, offloads) = self.standing(catalogue, &record, &extra, &document).await?;
-            let is_chosen = match standing {
-                RowComparison::Different(_) | RowComparison::Changed(_) => {
-                    let has_more = has_more(&record, &document, self.store.texts, &offloads).await;
-                    if has_more.map_err(MigrateError::Payloads)? {
-                        outcome.of(kind).left += 1;
-                        outcome.name(kind, record.id(), CUT_BY_DIFY);
-                        continue;
-                    }
-                    true
-                }
+            let is_wanted = match standing {
+                RowComparison::Different(_) | RowComparison::Changed(_) => true,
                 // PostgreSQL has all that the copies say. Of any other document it may not.
                 RowComparison::Same => several.contains(&key_of(&record)),
                 _ => false,
             };
-            if is_chosen {
-                chosen.push(Chosen { record, document: Some(document) });
-            } else {
+            if !is_wanted {
                 outcome.of(kind).held += 1;
+                continue;
             }
+            let offloaded = async |keys| self.offloaded(catalogue, &record, keys).await;
+            if let Some(loss) = self.store.loss(&record, &document, offloads, offloaded).await? {
+                outcome.of(kind).left += 1;
+                outcome.name(kind, record.id(), loss.reason());
+                continue;
+            }
+            chosen.push(Chosen { record, document: Some(document) });
         }
         Ok(chosen)
     }
@@ -301,11 +297,18 @@ impl Recopy<'_> {
         extra: &Extra,
         document: &Document,
     ) -> Result<(RowComparison, Vec<OffloadedText>), MigrateError> {
-        let offloaded = async |keys| {
-            let client = self.migration.database().client().await?;
-            lookup::offloaded(&client, catalogue, &[record.id()], keys).await
-        };
+        let offloaded = async |keys| self.offloaded(catalogue, record, keys).await;
         Ok(self.store.standing_beside(record, extra, document, offloaded).await?)
+    }
+
+    async fn offloaded(
+        &self,
+        catalogue: &Catalogue,
+        record: &Record,
+        keys: bool,
+    ) -> Result<Vec<OffloadedPayload>, PostgresError> {
+        let client = self.migration.database().client().await?;
+        lookup::offloaded(&client, catalogue, &[record.id()], keys).await
     }
 
     /// Erases the documents that are to be replaced; rows of those that a newer one has replaced are taken out.

@@ -125,7 +125,7 @@ pub(super) async fn run(arguments: CleanupArguments, loaded: &Loaded) -> Result<
         progress: &progress,
         stop: &|| is_stopped.is_cancelled(),
     };
-    let work = async {
+    let work = Box::pin(async {
         // A dry run relies on nothing, and nothing on it.
         let done = if arguments.execute {
             let Stores { store, .. } = app::open_stores(&loaded.settings)?;
@@ -134,7 +134,7 @@ pub(super) async fn run(arguments: CleanupArguments, loaded: &Loaded) -> Result<
             cleanup.run().await
         };
         Ok(done.map_err(AppError::from)?)
-    };
+    });
     let outcome = until_signals(stop, work).await?;
     bar.finish_and_clear();
     if arguments.json {

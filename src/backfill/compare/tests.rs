@@ -225,3 +225,35 @@ async fn what_lies_in_the_payload_store_is_compared_and_its_loss_is_seen() {
         Ok(RowComparison::Different(names(&["extra"])))
     );
 }
+
+#[tokio::test]
+async fn a_copy_loses_what_is_nowhere_else() {
+    let (document, texts) = stored(record(|_| {}), None);
+    let lost = async |row: &Record| loss(&[row], &document, &texts, &[]).await.unwrap();
+    assert_eq!(lost(&record(|run| run.total_tokens = 1)).await, None, "the row has the text that difylog cut");
+    assert_eq!(lost(&record(|run| run.inputs = Some(JsonText::from_clean("{\"a\":1}")))).await, None);
+    assert_eq!(lost(&record(|run| run.graph = None)).await, Some(Loss::Absent));
+    assert_eq!(lost(&record(|run| run.inputs = Some(JsonText::from_clean("{}")))).await, Some(Loss::Absent));
+    let damaged = loss(&[&record(|_| {})], &document, &Texts::default(), &[]).await;
+    assert_eq!(damaged, Ok(None), "a text that is lost comes back from its row");
+}
+
+#[tokio::test]
+async fn a_text_from_dify_is_lost_unless_dify_has_it() {
+    let preview = record(|run| run.inputs = Some(JsonText::from_clean("{\"a\": \"x...\"}")));
+    let (mut document, mut texts) = stored(preview.clone(), Some(7));
+    let full = JsonText::from_clean("{\"a\":\"xyz\"}");
+    let cut = crate::codec::truncate::Cut::of_full_text(PayloadField::Inputs, full.clone());
+    document.truncated.push(cut.truncation);
+    texts.0.insert(cut.truncation.sha256, cut.full);
+    let offload = |full| [OffloadedText { column: "inputs".into(), full }];
+    for offloads in [&[][..], &offload(None)] {
+        assert_eq!(loss(&[&preview], &document, &texts, offloads).await, Ok(Some(Loss::Cut)));
+    }
+    assert_eq!(loss(&[&preview], &document, &texts, &offload(Some(full.clone()))).await, Ok(None));
+    // Nor where the row has the whole text by now, or another one.
+    for other in ["{\"a\":\"xyz\"}", "{\"a\":\"[removed]\"}"] {
+        let row = record(|run| run.inputs = Some(JsonText::from_clean(other)));
+        assert_eq!(loss(&[&row], &document, &texts, &[]).await, Ok(None), "{other}");
+    }
+}
