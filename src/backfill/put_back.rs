@@ -8,7 +8,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use crate::backoff::Backoff;
-use crate::domain::{BulkAction, Document, Kind, RecordId, TenantId, Verdict};
+use crate::domain::{BulkAction, Document, Kind, RecordId, Verdict};
 use crate::store::{BulkSink, LogReader, StoreError};
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), max: Duration::from_secs(10) };
@@ -17,8 +17,10 @@ const ATTEMPTS: u32 = 12;
 /// Documents that could not be written and are named.
 const NAMED: usize = 20;
 
-/// Writes documents of one kind that were erased, as far as the store has none of the record now, and returns them by their
-/// keys. Takes as long as the store is away, up to about a minute.
+const NOT_TAKEN: &str = "the store does not take them; were they erased, or their month dropped, meanwhile?";
+
+/// Writes documents of one kind that were erased, as far as the store has none of the record now. Takes as long as the store
+/// is away, up to about a minute.
 ///
 /// # Errors
 /// [`StoreError`] that names those that are in the store no more; another call with the same documents goes on.
@@ -27,21 +29,20 @@ pub(super) async fn put_back(
     sink: &dyn BulkSink,
     kind: Kind,
     erased: Vec<Document>,
-) -> Result<Vec<(TenantId, RecordId)>, StoreError> {
+) -> Result<(), StoreError> {
     let mut rng = StdRng::from_os_rng();
     let mut left: Vec<Arc<Document>> = erased.into_iter().map(Arc::new).collect();
-    let mut written = Vec::new();
     let mut problem = None;
     for attempt in 1..=ATTEMPTS {
-        match round(reader, sink, kind, &mut left, &mut written).await {
-            Ok(()) if left.is_empty() => return Ok(written),
-            Ok(()) => {}
-            Err(error) => problem = Some(error),
-        }
+        problem = match round(reader, sink, kind, &mut left).await {
+            Ok(()) if left.is_empty() => return Ok(()),
+            Ok(()) => None,
+            Err(error) => Some(error),
+        };
         tokio::time::sleep(BACKOFF.pause(attempt, &mut rng)).await;
     }
     let names: Vec<String> = left.iter().take(NAMED).map(|document| document.record.id().to_string()).collect();
-    let said = problem.map_or_else(|| "the store does not take them".to_owned(), |problem| problem.to_string());
+    let said = problem.map_or_else(|| NOT_TAKEN.to_owned(), |problem| problem.to_string());
     Err(StoreError::Unavailable(format!(
         "{} documents of kind {kind} were erased and could not be written back ({said}): {}; `difylog migrate --restart` \
          copies those whose rows PostgreSQL has",
@@ -50,13 +51,13 @@ pub(super) async fn put_back(
     )))
 }
 
-/// Takes out of `left` what the store has now.
+/// Takes out of `left` what the store has now. What is superseded is only believed to be there once it is seen: an engine
+/// remembers the version of what was just deleted for a while.
 async fn round(
     reader: &dyn LogReader,
     sink: &dyn BulkSink,
     kind: Kind,
     left: &mut Vec<Arc<Document>>,
-    written: &mut Vec<(TenantId, RecordId)>,
 ) -> Result<(), StoreError> {
     left.sort_by_key(|document| document.tenant_id());
     let mut absent = Vec::new();
@@ -74,12 +75,6 @@ async fn round(
     let actions: Vec<BulkAction> = left.iter().cloned().map(BulkAction::Document).collect();
     let verdicts = sink.apply(&actions).await?;
     let mut verdicts = verdicts.into_iter();
-    left.retain(|document| {
-        let is_there = matches!(verdicts.next(), Some(Verdict::Stored | Verdict::Superseded));
-        if is_there {
-            written.push((document.tenant_id(), document.record.id()));
-        }
-        !is_there
-    });
+    left.retain(|_| !matches!(verdicts.next(), Some(Verdict::Stored)));
     Ok(())
 }
