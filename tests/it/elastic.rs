@@ -1,6 +1,7 @@
 //! The engine store against an engine that says what the test dictates: every answer, good or bad, has its verdicts or
 //! its fault, and the requests are the bytes that were agreed.
 
+mod erasures;
 mod faults;
 mod golden;
 mod hosts;

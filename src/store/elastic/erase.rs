@@ -117,7 +117,16 @@ impl EngineEraser<'_> {
             removals.extend(copies.into_iter().map(|copy| removal(erasure, copy.hit, copy.revision)));
         }
         let kept = match remains {
-            Remains::Nothing => self.delete(&removals).await?,
+            Remains::Nothing => match self.delete(&removals).await {
+                Ok(kept) => kept,
+                Err(error) => {
+                    // Some of it may be gone, and wanted back.
+                    if let Err(error) = self.forget_versions_of(&removals).await {
+                        warn!(%error, "the engine remembers versions of what was removed until the next refresh");
+                    }
+                    return Err(error);
+                }
+            },
             // What must still be the stored revision is buried just above it first: a newer one refuses that.
             Remains::Tombstone(at) => {
                 let conditional: Vec<_> = removals.iter().filter(|removal| removal.is_conditional).collect();
@@ -133,15 +142,18 @@ impl EngineEraser<'_> {
             Remains::Tombstone(at) => {
                 self.bury(&removals.iter().collect::<Vec<_>>(), at, |_| GREATEST).await?;
             }
-            Remains::Nothing => {
-                let indices: BTreeSet<&str> = removals.iter().map(|removal| removal.index.as_str()).collect();
-                let indices = indices.into_iter().collect::<Vec<_>>();
-                for indices in indices.chunks(INDICES) {
-                    self.forget_versions(&indices.join(",")).await?;
-                }
-            }
+            Remains::Nothing => self.forget_versions_of(&removals).await?,
         }
         Ok(gone)
+    }
+
+    async fn forget_versions_of(&self, removals: &[Removal]) -> Result<(), StoreError> {
+        let indices: BTreeSet<&str> = removals.iter().map(|removal| removal.index.as_str()).collect();
+        let indices = indices.into_iter().collect::<Vec<_>>();
+        for indices in indices.chunks(INDICES) {
+            self.forget_versions(&indices.join(",")).await?;
+        }
+        Ok(())
     }
 
     /// Deletes what was found; answers the records of which a newer revision is there by now.
