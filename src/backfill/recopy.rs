@@ -172,13 +172,16 @@ impl Recopy<'_> {
                 }
                 let rows = lookup::rows(&self.migration.database().client().await?, &catalogue, kind, ids).await?;
                 portions.weighed(&rows);
-                self.portion(&catalogue, kind, ids, rows, &mut outcome).await?;
+                if !self.portion(&catalogue, kind, ids, rows, &mut outcome).await? {
+                    return Ok(outcome);
+                }
             }
         }
         outcome.complete = true;
         Ok(outcome)
     }
 
+    /// Returns whether it came to its end; `false`: it was stopped before it erased anything.
     async fn portion(
         &self,
         catalogue: &Catalogue,
@@ -186,11 +189,11 @@ impl Recopy<'_> {
         ids: &[RecordId],
         rows: Vec<RowRecord>,
         outcome: &mut RecopyOutcome,
-    ) -> Result<(), MigrateError> {
+    ) -> Result<bool, MigrateError> {
         outcome.of(kind).gone += (ids.len() - rows.len().min(ids.len())) as u64;
         let mut chosen = self.choose(catalogue, kind, rows, outcome).await?;
-        if chosen.is_empty() {
-            return Ok(());
+        if chosen.is_empty() || self.migration.is_stopped() {
+            return Ok(chosen.is_empty());
         }
         let replaced = self.replace(kind, &mut chosen, outcome).await;
         let ids: Vec<RecordId> = chosen.iter().map(|chosen| chosen.record.id()).collect();
@@ -200,7 +203,8 @@ impl Recopy<'_> {
         replaced?;
         let rows = lookup::rows(&self.migration.database().client().await?, catalogue, kind, &ids).await?;
         outcome.of(kind).gone += (ids.len() - rows.len().min(ids.len())) as u64;
-        self.judge(catalogue, kind, rows, outcome).await
+        self.judge(catalogue, kind, rows, outcome).await?;
+        Ok(true)
     }
 
     /// Erases the documents that are to be replaced, and copies their rows.

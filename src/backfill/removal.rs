@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::LifeError;
 use super::error::MigrateError;
 use crate::store::lease::{Lease, LeaseHolder};
@@ -24,7 +26,7 @@ pub enum RemovalError {
          and --from-report, and rollback --execute run one at a time: wait for its end, then run the same command again"
     )]
     Busy { holder: String, until: String },
-    #[error("another process has taken the lease of removals over; run the same command again once that has ended")]
+    #[error("another process has taken a lease of this command over; run the same command again once that has ended")]
     Overtaken,
 }
 
@@ -40,13 +42,13 @@ pub struct RemovalLease {
 }
 
 impl RemovalLease {
-    /// Does work while no other process does such, and ends it should another take over. The lease of a process that died
-    /// is waited for.
+    /// Does work while no other process does such, and ends it at once should another take over: what is not committed by
+    /// then must be as if it had not been. The lease of a process that died is waited for.
     ///
     /// # Errors
     /// [`RemovalError`], before anything was done or after the lease was lost; else the work's own.
     pub async fn holding<T, E: From<RemovalError>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let mut lease = self.take().await?;
+        let mut lease = self.take(LEASE).await?.map_err(busy)?;
         let done = tokio::select! {
             done = work => done,
             lost = self.keep(&mut lease) => return Err(lost.into()),
@@ -55,14 +57,30 @@ impl RemovalLease {
         done
     }
 
-    async fn take(&self) -> Result<Lease, RemovalError> {
-        let Self { state, clock, duration, holder } = self;
-        let lease = Lease::acquire_or_wait(state, LEASE, holder, *duration, clock).await?;
-        lease.map_err(|LeaseHolder { holder, until }| RemovalError::Busy { holder, until: until.to_string() })
+    /// As [`Self::holding`], for work that takes away before it puts something else there: should another process take
+    /// over, `stop` is cancelled, and the work comes to its own end.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn holding_to_end<T, E: From<RemovalError>>(
+        &self,
+        stop: &CancellationToken,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let mut lease = self.take(LEASE).await?.map_err(busy)?;
+        let done = to_end(stop, work, async { self.keep(&mut lease).await.into() }).await;
+        lease.give_back().await;
+        done
     }
 
-    /// Holds the lease for as long as this runs; ends with why it could not.
-    async fn keep(&self, lease: &mut Lease) -> RemovalError {
+    /// Takes a lease; answers its holder if he is at work.
+    pub(super) async fn take(&self, name: &str) -> Result<Result<Lease, LeaseHolder>, RemovalError> {
+        let Self { state, clock, duration, holder } = self;
+        Ok(Lease::acquire_or_wait(state, name, holder, *duration, clock).await?)
+    }
+
+    /// Holds a lease for as long as this runs; ends with why it could not.
+    pub(super) async fn keep(&self, lease: &mut Lease) -> RemovalError {
         loop {
             tokio::time::sleep(self.duration / 3).await;
             match lease.renew((self.clock)()).await {
@@ -73,6 +91,28 @@ impl RemovalLease {
             }
         }
     }
+}
+
+fn busy(LeaseHolder { holder, until }: LeaseHolder) -> RemovalError {
+    RemovalError::Busy { holder, until: until.to_string() }
+}
+
+/// Does work to its end. Should `lost` come first, `stop` is cancelled, which makes the work end where nothing is missing;
+/// then why it was stopped is the error, unless the work has one of its own.
+pub(super) async fn to_end<T, E>(
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<T, E>>,
+    lost: impl Future<Output = E>,
+) -> Result<T, E> {
+    let mut work = std::pin::pin!(work);
+    let lost = tokio::select! {
+        done = &mut work => return done,
+        lost = lost => lost,
+    };
+    tracing::warn!("a lease was lost: stopping after what is in flight");
+    stop.cancel();
+    work.await?;
+    Err(lost)
 }
 
 impl From<RemovalError> for LifeError {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::migrate::MigrateArguments;
 use super::output::{say, say_json, table};
-use super::signals::stopped;
+use super::signals::{PUT_BACK, abandoned, stopped};
 use crate::app::{AppError, MigrationRun};
 use crate::backfill::recopy::{Recopy, RecopyOutcome};
 use crate::backfill::report::{MAX_NAMED, Tolerated, ValidationReport};
@@ -28,7 +28,8 @@ pub(super) enum RecopySource {
     Report(PathBuf),
 }
 
-/// Copies, and returns what to print, and why the command fails all the same. `abandon` ends it at once.
+/// Copies, and returns what to print, and why the command fails all the same. `abandon` ends it, once what was erased is
+/// written back.
 pub(super) async fn run(
     arguments: &MigrateArguments,
     run: &MigrationRun,
@@ -37,7 +38,7 @@ pub(super) async fn run(
 ) -> Result<(String, Option<Failure>), Failure> {
     let outcome = tokio::select! {
         outcome = copy(arguments, run, source) => outcome?,
-        () = abandon.cancelled() => return Err(Failure::Other(
+        () = abandoned(&abandon, PUT_BACK) => return Err(Failure::Other(
             "ended at once; rows that were erased and not yet copied are copied by the same command".into(),
         )),
     };

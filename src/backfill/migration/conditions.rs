@@ -7,12 +7,14 @@ use tracing::warn;
 
 use super::Migration;
 use crate::backfill::error::MigrateError;
+use crate::backfill::removal::to_end;
 use crate::backfill::tally::Progress;
 use crate::domain::Record;
 use crate::postgres::RowSelection;
 
 impl Migration {
-    /// Does work for as long as the lease is held, and gives it back.
+    /// Does work for as long as the lease is held, and gives it back. Ends it at once should the lease be lost: whoever took
+    /// it over goes on from the checkpoint.
     pub(super) async fn holding<T>(
         &self,
         work: impl Future<Output = Result<T, MigrateError>>,
@@ -21,18 +23,26 @@ impl Migration {
             done = work => done,
             lost = self.state.keep() => return Err(lost),
         };
-        if let Err(error) = self.state.release().await {
-            warn!(%error, "the lease was not given back; it ends by itself");
-        }
+        self.give_back().await;
         done
     }
 
-    /// As [`Self::holding`], and while no other process removes rows or documents.
+    /// Does work that erases before it copies while no other process removes rows or documents. Should one of the leases be
+    /// lost, the work is stopped and comes to its own end.
     pub(in crate::backfill) async fn removing<T>(
         &self,
         work: impl Future<Output = Result<T, MigrateError>>,
     ) -> Result<T, MigrateError> {
-        self.holding(self.removal.holding(work)).await
+        let alone = Box::pin(self.removal.holding_to_end(&self.stop, work));
+        let done = to_end(&self.stop, alone, self.state.keep()).await;
+        self.give_back().await;
+        done
+    }
+
+    async fn give_back(&self) {
+        if let Err(error) = self.state.release().await {
+            warn!(%error, "the lease was not given back; it ends by itself");
+        }
     }
 
     pub(in crate::backfill) fn is_stopped(&self) -> bool {
