@@ -8,11 +8,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::LifeError;
 use super::put_back::put_back;
-use super::state::{PREFIX, held_by};
+use super::removal::{RemovalLease, to_end};
+use super::state::{PREFIX, held_by, lease_key};
 use super::validate::cursor;
 use crate::domain::document::ContentHash;
 use crate::domain::query::{Content, Scan};
@@ -62,6 +64,35 @@ pub struct RollbackOutcome {
 }
 
 impl Rollback<'_> {
+    /// Removes while no other command removes and no process works on the migration, which is forgotten once all of it is
+    /// out: what began in between would call rows copied whose documents went. Should another process take one of the
+    /// leases over, `stop` is cancelled, which [`Self::stop`] must tell.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and [`LifeError::Running`]; another call goes on.
+    pub async fn run_alone(
+        &self,
+        lease: &RemovalLease,
+        stop: &CancellationToken,
+    ) -> Result<RollbackOutcome, LifeError> {
+        let migration = self.origin.uuid();
+        let work = Box::pin(async {
+            let mut of_migration =
+                lease.take(&lease_key(migration)).await?.map_err(|_| LifeError::Running(migration))?;
+            let work = Box::pin(async {
+                let outcome = self.run().await?;
+                if self.execute && outcome.without_row == 0 && outcome.complete {
+                    forget(&*lease.state, migration).await?;
+                }
+                Ok(outcome)
+            });
+            let done = to_end(stop, work, async { lease.keep(&mut of_migration).await.into() }).await;
+            of_migration.give_back().await;
+            done
+        });
+        lease.holding_to_end(stop, work).await
+    }
+
     /// Removes, or says what it would remove.
     ///
     /// # Errors
@@ -83,7 +114,9 @@ impl Rollback<'_> {
                 let page = self.reader.scan(&scan).await?;
                 let Some(last) = page.last() else { break };
                 scan.after = Some(cursor(&last.record));
-                self.page(&client, &catalogue, kind, &page, &mut outcome).await?;
+                if !self.page(&client, &catalogue, kind, &page, &mut outcome).await? {
+                    return Ok(outcome);
+                }
                 (self.progress)(&outcome);
             }
         }
@@ -91,6 +124,7 @@ impl Rollback<'_> {
         Ok(outcome)
     }
 
+    /// Returns whether it came to its end; `false`: it was stopped before it erased anything.
     async fn page(
         &self,
         client: &Client,
@@ -98,17 +132,20 @@ impl Rollback<'_> {
         kind: Kind,
         page: &[Document],
         outcome: &mut RollbackOutcome,
-    ) -> Result<(), LifeError> {
+    ) -> Result<bool, LifeError> {
         let ids: Vec<RecordId> = page.iter().map(|document| document.record.id()).collect();
         let present = present(client, catalogue, kind, &ids).await?;
         let (going, staying): (Vec<&Document>, Vec<&Document>) =
             page.iter().partition(|document| self.force_missing || present.contains(&place(document)));
+        if (self.stop)() {
+            return Ok(false);
+        }
         for document in staying {
             outcome.stay(document);
         }
         if !self.execute {
             *outcome.removed.entry(kind).or_default() += going.len() as u64;
-            return Ok(());
+            return Ok(true);
         }
         let erasure = |document: &&Document| Erasure { key: document.key(), revision: Some(document.revision) };
         let erasures: Vec<Erasure> = going.iter().map(erasure).collect();
@@ -118,7 +155,7 @@ impl Rollback<'_> {
         self.remove_texts(page).await?;
         outcome.overwritten += (erasures.len() - erased.min(erasures.len())) as u64;
         *outcome.removed.entry(kind).or_default() += erased.saturating_sub(taken_back) as u64;
-        Ok(())
+        Ok(true)
     }
 
     /// Writes the documents again whose rows went while they were erased, and returns how many. `erased`: which went;
@@ -206,7 +243,7 @@ pub async fn refuse_running(state: &dyn StateStore, migration: Uuid, now: Timest
 ///
 /// # Errors
 /// [`LifeError::Store`] if the state cannot be written.
-pub async fn forget(state: &dyn StateStore, migration: Uuid) -> Result<(), LifeError> {
+async fn forget(state: &dyn StateStore, migration: Uuid) -> Result<(), LifeError> {
     let key = format!("{PREFIX}{migration}");
     let parts = state.states(&format!("{key}/")).await?;
     for entry in parts.into_iter().chain(state.state(&key).await?) {

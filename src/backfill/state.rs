@@ -292,7 +292,8 @@ fn kind_key(id: Uuid, kind: Kind) -> String {
     format!("{PREFIX}{id}/{kind}")
 }
 
-fn lease_key(id: Uuid) -> String {
+/// Returns the name of the lease of whoever works on a migration.
+pub(super) fn lease_key(id: Uuid) -> String {
     format!("lease/migration/{id}")
 }
 

@@ -8,10 +8,9 @@ use uuid::Uuid;
 use super::Failure;
 use super::output::{say, say_json, table};
 use super::scope::spinner;
-use super::signals::{stopped, until_signals};
+use super::signals::{PUT_BACK, stopped, until_signals_within};
 use crate::app::{self, AppError, Stores, Use};
-use crate::backfill::LifeError;
-use crate::backfill::rollback::{Rollback, RollbackOutcome, forget, refuse_running};
+use crate::backfill::rollback::{Rollback, RollbackOutcome, refuse_running};
 use crate::config::Loaded;
 use crate::domain::Origin;
 use crate::telemetry::system_clock;
@@ -51,7 +50,6 @@ pub(super) async fn run(arguments: RollbackArguments, loaded: &Loaded) -> Result
     } else {
         app::open_stores(&loaded.settings)?
     };
-    let state = &*store;
     let bar = spinner();
     let progress =
         |outcome: &RollbackOutcome| bar.set_message(format!("{} documents", outcome.removed.values().sum::<u64>()));
@@ -72,16 +70,16 @@ pub(super) async fn run(arguments: RollbackArguments, loaded: &Loaded) -> Result
         progress: &progress,
         stop: &|| is_stopped.is_cancelled(),
     };
-    let work = Box::pin(async {
-        refuse_running(state, arguments.migration, system_clock()()).await?;
-        let outcome = rollback.run().await?;
-        if arguments.execute && outcome.without_row == 0 && outcome.complete {
-            forget(state, arguments.migration).await?;
-        }
-        Ok::<_, LifeError>(outcome)
-    });
-    let outcome = until_signals(stop, async {
-        let done = if arguments.execute { lease.holding(work).await } else { work.await };
+    let lost = stop.clone();
+    let outcome = until_signals_within(stop, PUT_BACK, async {
+        let done = if arguments.execute {
+            rollback.run_alone(&lease, &lost).await
+        } else {
+            match refuse_running(store, arguments.migration, system_clock()()).await {
+                Ok(()) => rollback.run().await,
+                Err(error) => Err(error),
+            }
+        };
         Ok(done.map_err(AppError::from)?)
     })
     .await?;
