@@ -343,19 +343,22 @@ fn exonerates(results: &[EnvelopeResult]) -> bool {
     durable(results).count() * 2 > results.len() || refused.all(|one| places.contains(&place(&one.envelope.payload)))
 }
 
-/// Returns some documents: one of each kind and month, then one of each tenant there, then others. They take no more than
-/// [`BYTES`], and nothing of the memory for unfolded messages, which their deliveries pay for.
+/// Returns some documents: of some tenants, then one of each kind and month, then one of each tenant there, then others. They
+/// take no more than [`BYTES`], and nothing of the memory for unfolded messages, which their deliveries pay for.
 fn choose(candidates: &[&Prepared]) -> Vec<Prepared> {
-    let alike: [fn(&Prepared, &Prepared) -> bool; 3] = [
-        |one, other| place(one) == place(other),
-        |one, other| (one.document.tenant_id(), place(one)) == (other.document.tenant_id(), place(other)),
-        |one, other| one.slot() == other.slot(),
+    type IsAlike = fn(&Prepared, &Prepared) -> bool;
+    let alike: [(IsAlike, usize); 4] = [
+        // Of a tenant that is blocked, many kinds and months may wait: they leave room for the others.
+        (|one, other| one.document.tenant_id() == other.document.tenant_id(), DOCUMENTS / 2),
+        (|one, other| place(one) == place(other), DOCUMENTS),
+        (|one, other| (one.document.tenant_id(), place(one)) == (other.document.tenant_id(), place(other)), DOCUMENTS),
+        (|one, other| one.slot() == other.slot(), DOCUMENTS),
     ];
     let mut chosen: Vec<&Prepared> = Vec::new();
     let mut bytes = 0;
-    for is_alike in alike {
+    for (is_alike, most) in alike {
         for prepared in candidates {
-            let fits = chosen.len() < DOCUMENTS && bytes + prepared.bytes <= BYTES;
+            let fits = chosen.len() < most && bytes + prepared.bytes <= BYTES;
             if fits && !chosen.iter().any(|one| is_alike(one, prepared)) {
                 bytes += prepared.bytes;
                 chosen.push(prepared);

@@ -219,10 +219,17 @@ impl Pipeline {
     }
 
     /// Returns whether deliveries are taken now. With the gate closed they are, to be given back. Documents that wait
-    /// for the payload store do not count: the others go on for as long as the memory budget and the prefetch allow.
+    /// for the payload store do not count: the others go on for as long as the memory budget and the prefetch allow. So they
+    /// do while others are looked for: what waits may be all of the one that is blocked.
     pub(super) fn pulls(&self) -> bool {
-        let of_use = !self.breaker.is_open() || self.looks_for_others();
-        self.is_closed() || of_use && !self.window.is_crowded() && self.ready.is_empty()
+        if self.is_closed() {
+            return true;
+        }
+        if self.breaker.is_open() {
+            self.looks_for_others()
+        } else {
+            !self.window.is_crowded() && self.ready.is_empty()
+        }
     }
 
     /// Returns whether everything was given back and nothing more is taken.

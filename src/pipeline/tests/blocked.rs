@@ -15,6 +15,22 @@ fn of_a_tenant_and_others() -> (TenantId, Vec<Record>, Vec<Record>) {
     (tenant, of_it, others)
 }
 
+/// So many records of one tenant, over many months, and one of another tenant.
+fn many_and_one(count: usize) -> (Vec<Record>, Record) {
+    let mut many = BTreeMap::new();
+    for month in 1..=10 {
+        let start = format!("2026-{month:02}-05T00:00:00").parse().unwrap();
+        let mut generator = Generator::new(month, start, Shape { tenants: 1, ..Shape::default() });
+        let enough = many.len() + count.div_ceil(10);
+        while many.len() < enough {
+            many.extend(generator.run().into_iter().map(|record| (record.key(), record)));
+        }
+    }
+    let many: Vec<Record> = many.into_values().take(count).collect();
+    let other = distinct(300).into_iter().find(|record| record.tenant_id() != many[0].tenant_id()).unwrap();
+    (many, other)
+}
+
 async fn is_stored(flow: &mut Flow, record: &Record) {
     let tag = flow.send_record(record).await;
     let stored = tokio::time::timeout(Duration::from_secs(30), flow.ledger.recv()).await;
@@ -154,4 +170,26 @@ async fn a_blocked_tenant_does_not_slow_the_others() {
         is_stored(&mut flow, record).await;
     }
     assert!(begin.elapsed() < Duration::from_secs(1), "a hundred took {:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_begins_with_more_of_a_blocked_tenant_than_two_requests_hides_nobody_behind_it() {
+    let mut flow = Flow::start_first(PipelineSettings::default());
+    let (blocked, other) = many_and_one(1_300);
+    flow.sink.set_tenant_blocked(blocked[0].tenant_id(), true);
+    let others_are_served = async {
+        flow.send_record(&blocked[0]).await;
+        flow.gate.wait_for(Gate::is_open).await.unwrap();
+        for record in &blocked[1..] {
+            flow.send_record(record).await;
+        }
+        let tag = flow.send_record(&other).await;
+        let Settlement { tag: settled, outcome } = flow.ledger.recv().await.unwrap();
+        assert_eq!((settled, outcome), (tag, LedgerAction::Ack));
+    };
+    tokio::time::timeout(Duration::from_mins(1), others_are_served).await.expect("within a minute");
+    is_stored(&mut flow, &other).await;
+    flow.sink.set_tenant_blocked(blocked[0].tenant_id(), false);
+    let outcomes = flow.settled_many(blocked.len()).await;
+    assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
 }
