@@ -14,10 +14,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// From this attempt on pauses do not grow, whatever their bound.
+    pub const LONGEST: u32 = 21;
+
     /// Returns the pause before attempt number `attempt` (1 is the first retry): between half and all of `first *
     /// 2^(attempt - 1)`, at most `max`. The jitter keeps workers that failed together from returning together.
     pub fn pause(&self, attempt: u32, rng: &mut impl Rng) -> Duration {
-        let doublings = attempt.saturating_sub(1).min(20);
+        let doublings = attempt.clamp(1, Self::LONGEST) - 1;
         let ceiling = self.first.saturating_mul(1 << doublings).min(self.max);
         ceiling.mul_f64(rng.random_range(0.5..=1.0))
     }

@@ -2,6 +2,7 @@
 //!
 //! Receipts are settled in [`Pipeline::apply_verdict`] and [`Pipeline::refuse`], and nowhere else.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,6 +15,7 @@ use super::stats::PipelineStats;
 use super::suspicion::place;
 use super::trial::durable;
 use super::worker::{HeldBatch, Pipeline, TaskResult};
+use crate::backoff::Backoff;
 use crate::domain::verdict::Next;
 use crate::domain::{Disposition, FaultKind, Refusal, RefusalClass, SinkFault, Timestamp, Verdict};
 
@@ -206,10 +208,16 @@ impl Pipeline {
         }
         let stats = &self.ports.stats;
         PipelineStats::add(&stats.held, "held", envelopes.len() as u64);
-        let attempt = envelopes.iter().map(|envelope| envelope.payload.attempts).min().unwrap_or(1);
-        let own = self.settings.backoff().pause(attempt.max(1), &mut self.rng);
-        let pause = own.max(self.breaker.pause(&mut self.rng)).max(at_least.unwrap_or_default());
-        self.held.push(HeldBatch { due: later(Instant::now(), pause), envelopes });
+        // Each by its own attempts: what is new would else bring the old along, again and again.
+        let mut alike: BTreeMap<u32, Vec<Envelope<Prepared>>> = BTreeMap::new();
+        for envelope in envelopes {
+            alike.entry(envelope.payload.attempts.clamp(1, Backoff::LONGEST)).or_default().push(envelope);
+        }
+        for (attempt, envelopes) in alike {
+            let own = self.settings.backoff().pause(attempt, &mut self.rng);
+            let pause = own.max(self.breaker.pause(&mut self.rng)).max(at_least.unwrap_or_default());
+            self.held.push(HeldBatch { due: later(Instant::now(), pause), envelopes });
+        }
     }
 }
 

@@ -193,3 +193,18 @@ async fn a_queue_that_begins_with_more_of_a_blocked_tenant_than_two_requests_hid
     let outcomes = flow.settled_many(blocked.len()).await;
     assert!(outcomes.values().all(|outcome| *outcome == LedgerAction::Ack));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_blocked_tenant_goes_on_producing_does_not_bring_its_old_documents_along() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let (blocked, other) = many_and_one(1_500);
+    is_stored(&mut flow, &other).await;
+    flow.sink.set_tenant_blocked(blocked[0].tenant_id(), true);
+    for record in &blocked {
+        flow.send_record(record).await;
+        is_stored(&mut flow, &other).await;
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    let writes = flow.sink.writes_of(blocked[0].key());
+    assert!((8..=20).contains(&writes), "the first was sent {writes} times in a minute");
+}

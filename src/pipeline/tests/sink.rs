@@ -26,6 +26,7 @@ struct State {
     down: bool,
     blocked: bool,
     blocked_tenants: HashSet<TenantId>,
+    writes: HashMap<RecordKey, usize>,
     panics: usize,
     graphs: usize,
     generation: u64,
@@ -63,6 +64,11 @@ impl ScriptedSink {
         } else {
             state.blocked_tenants.remove(&tenant);
         }
+    }
+
+    /// How often a document was sent.
+    pub fn writes_of(&self, key: RecordKey) -> usize {
+        self.lock().writes.get(&key).copied().unwrap_or(0)
     }
 
     /// So many requests and probes from now on panic.
@@ -128,6 +134,7 @@ impl State {
             self.graphs += 1;
             return Verdict::Stored;
         };
+        *self.writes.entry(document.key()).or_default() += 1;
         if self.blocked {
             return Verdict::Retry(RetryCause::new(429, "blocked by a test"));
         }
