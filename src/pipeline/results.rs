@@ -13,7 +13,6 @@ use super::dispatch::{EnvelopeResult, ItemResult, RequestResult, Uploads, is_dur
 use super::prepare::{Envelope, Prepared, truncate_harder};
 use super::stats::PipelineStats;
 use super::suspicion::place;
-use super::trial::durable;
 use super::worker::{HeldBatch, Pipeline, TaskResult};
 use crate::backoff::Backoff;
 use crate::domain::verdict::Next;
@@ -91,7 +90,7 @@ impl Pipeline {
         }
         let nothing_stored = stored + superseded == 0;
         let moment = Moment { now: Instant::now(), wall: (self.ports.clock)(), nothing_stored };
-        self.keep_controls(durable(&results));
+        self.keep_controls(&results);
         let held: Vec<_> = results.into_iter().filter_map(|one| self.apply_verdict(one, &moment)).collect();
         let stats = &self.ports.stats;
         PipelineStats::add(&stats.stored, "stored", stored);

@@ -34,6 +34,13 @@ pub(super) fn place(prepared: &Prepared) -> MappingPlace {
     (prepared.document.kind(), prepared.document.month())
 }
 
+/// Returns what a request wrote. What was superseded may not have been looked at: a store says so of every document of a
+/// month that was retired.
+pub(super) fn stored(results: &[EnvelopeResult]) -> impl Iterator<Item = &Prepared> {
+    let is_stored = |one: &&EnvelopeResult| one.verdict() == Some(&Verdict::Stored);
+    results.iter().filter(is_stored).map(|one| &one.envelope.payload)
+}
+
 /// The refusals that are looked into.
 pub(super) struct Suspicion {
     until: Instant,
@@ -87,7 +94,8 @@ impl Pipeline {
     }
 
     /// Keeps two of the documents that a request stored, of two tenants if there are: one of them may be blocked alone next.
-    pub(super) fn keep_controls<'a>(&mut self, mut stored: impl Iterator<Item = &'a Prepared>) {
+    pub(super) fn keep_controls(&mut self, results: &[EnvelopeResult]) {
+        let mut stored = stored(results);
         let Some(first) = stored.next() else { return };
         self.keep_control(first);
         if let Some(other) = stored.find(|other| other.document.tenant_id() != first.document.tenant_id()) {

@@ -21,7 +21,7 @@ use super::gate::Gate;
 use super::limit::Cause;
 use super::prepare::{Envelope, Prepared};
 use super::receipt::Receipt;
-use super::suspicion::{MappingPlace, place};
+use super::suspicion::{MappingPlace, place, stored};
 use super::worker::{Pipeline, TaskResult};
 use crate::domain::{FaultKind, RetryCause, SinkFault, Verdict};
 use crate::store::payload::PayloadError;
@@ -147,10 +147,9 @@ impl Pipeline {
         let refusing = self.is_refusing();
         match result.outcome {
             Ok(results) => {
-                let taken: Vec<&Prepared> = durable(&results).collect();
-                if !taken.is_empty() {
+                if results.iter().any(EnvelopeResult::is_durable) {
                     self.prove();
-                    for prepared in taken {
+                    for prepared in stored(&results) {
                         self.keep_control(prepared);
                     }
                     self.recover();
@@ -331,7 +330,7 @@ impl Pipeline {
 }
 
 /// Returns those of a request that are stored.
-pub(super) fn durable(results: &[EnvelopeResult]) -> impl Iterator<Item = &Prepared> {
+fn durable(results: &[EnvelopeResult]) -> impl Iterator<Item = &Prepared> {
     results.iter().filter(|one| one.is_durable()).map(|one| &one.envelope.payload)
 }
 

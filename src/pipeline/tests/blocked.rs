@@ -208,3 +208,19 @@ async fn what_a_blocked_tenant_goes_on_producing_does_not_bring_its_old_document
     let writes = flow.sink.writes_of(blocked[0].key());
     assert!((8..=20).contains(&writes), "the first was sent {writes} times in a minute");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_late_document_of_a_retired_month_does_not_speak_for_the_store() {
+    let mut flow = Flow::start(PipelineSettings::default());
+    let (_, some, others) = of_a_tenant_and_others();
+    let late = run_of("2026-09-05T00:00:00");
+    flow.sink.retire(late.month());
+    is_stored(&mut flow, &late).await;
+    flow.sink.set_blocked(true);
+    let begin = tokio::time::Instant::now();
+    for record in [&some[1], &others[0]] {
+        flow.send_record(record).await;
+    }
+    assert_eq!(flow.settled().await.outcome, LedgerAction::Requeue);
+    assert!(begin.elapsed() < Duration::from_secs(310), "{:?}", begin.elapsed());
+}

@@ -26,6 +26,7 @@ struct State {
     down: bool,
     blocked: bool,
     blocked_tenants: HashSet<TenantId>,
+    retired: HashSet<Month>,
     writes: HashMap<RecordKey, usize>,
     panics: usize,
     graphs: usize,
@@ -64,6 +65,11 @@ impl ScriptedSink {
         } else {
             state.blocked_tenants.remove(&tenant);
         }
+    }
+
+    /// Answers `Superseded` to every document of a month from now on, and looks at none.
+    pub fn retire(&self, month: Month) {
+        self.lock().retired.insert(month);
     }
 
     /// How often a document was sent.
@@ -135,6 +141,9 @@ impl State {
             return Verdict::Stored;
         };
         *self.writes.entry(document.key()).or_default() += 1;
+        if self.retired.contains(&document.month()) {
+            return Verdict::Superseded;
+        }
         if self.blocked {
             return Verdict::Retry(RetryCause::new(429, "blocked by a test"));
         }
