@@ -12,7 +12,8 @@ use crate::store::StoreError;
 /// What went wrong with a file or the directory, sorted by what follows. The texts name the file and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SqliteFault {
-    /// Full, locked, read-only, an I/O error: the same may succeed later. Holds every request that touches the file.
+    /// Full, locked, read-only, an I/O error: the same may succeed later. Holds every request that touches the file; where
+    /// another month's file is written to beside it, only the actions of its month.
     Unavailable(String),
     /// The content of this one file cannot be used. Holds the actions of its month; other months go on.
     Damaged(String),

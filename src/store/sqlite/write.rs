@@ -36,6 +36,8 @@ pub fn write_group(files: &mut WriteFiles, group: Vec<WriteRequest>) {
     let mut answers: Vec<WriteAnswer> =
         group.iter().map(|request| Ok(vec![unanswered(); request.rows.len()])).collect();
     let retired = files.retired();
+    let mut faults: Vec<(Vec<Place>, SqliteFault)> = Vec::new();
+    let mut others = OtherMonths::None;
     for (month, mut places) in by_month(&group) {
         let row = |place: &Place| group.get(place.request)?.rows.get(place.position);
         if let Some(past) = retired.as_ref().ok().and_then(|retired| retired.get(&month)) {
@@ -52,17 +54,51 @@ pub fn write_group(files: &mut WriteFiles, group: Vec<WriteRequest>) {
             Err(fault) => Err(fault.clone()),
         };
         match written {
-            Ok(verdicts) => place_verdicts(&mut answers, &places, verdicts),
-            Err(SqliteFault::Damaged(detail)) => {
-                let verdict = Verdict::Retry(RetryCause::new(None, detail));
-                place_verdicts(&mut answers, &places, std::iter::repeat_n(verdict, places.len()));
+            Ok(verdicts) => {
+                others = others.max(OtherMonths::of(rows(), &verdicts));
+                place_verdicts(&mut answers, &places, verdicts);
             }
-            Err(fault) => place_fault(&mut answers, &places, &SinkFault::from(fault)),
+            Err(fault) => faults.push((places, fault)),
+        }
+    }
+    for (places, fault) in faults {
+        match fault {
+            SqliteFault::Damaged(detail) => hold(&mut answers, &places, &detail),
+            SqliteFault::Unavailable(detail) if others.take_rows(files) => hold(&mut answers, &places, &detail),
+            fault => place_fault(&mut answers, &places, &SinkFault::from(fault)),
         }
     }
     for (request, answer) in group.into_iter().zip(answers) {
         // A caller that has gone away does not want its answer.
         let _ = request.answer.send(answer);
+    }
+}
+
+/// What the months of a group that are not at fault say of the directory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum OtherMonths {
+    None,
+    /// All rows were superseded: that writes nothing, and a full disk lets it pass.
+    Untouched,
+    Written,
+}
+
+impl OtherMonths {
+    fn of<'a>(rows: impl Iterator<Item = &'a EncodedRow>, verdicts: &[Verdict]) -> Self {
+        // A graph that is there already counts as stored.
+        let is_written = |(row, verdict): (&EncodedRow, &Verdict)| {
+            matches!(row.action(), BulkAction::Document(_)) && *verdict == Verdict::Stored
+        };
+        if rows.zip(verdicts).any(is_written) { Self::Written } else { Self::Untouched }
+    }
+
+    /// Returns whether the directory takes rows, so that a fault is that of one file.
+    fn take_rows(self, files: &mut WriteFiles) -> bool {
+        match self {
+            Self::None => false,
+            Self::Untouched => files.probe().is_ok(),
+            Self::Written => true,
+        }
     }
 }
 
@@ -89,6 +125,12 @@ fn place_verdicts(answers: &mut [WriteAnswer], places: &[Place], verdicts: impl 
             *slot = verdict;
         }
     }
+}
+
+/// Lets the rows of one month wait, and no others.
+fn hold(answers: &mut [WriteAnswer], places: &[Place], detail: &str) {
+    let verdict = Verdict::Retry(RetryCause::new(None, detail));
+    place_verdicts(answers, places, std::iter::repeat_n(verdict, places.len()));
 }
 
 fn place_fault(answers: &mut [WriteAnswer], places: &[Place], fault: &SinkFault) {

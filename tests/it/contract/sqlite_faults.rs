@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use difylog::domain::{BulkAction, FaultKind, Record, RecordId, SinkFault, TenantId, Verdict};
+use difylog::domain::{BulkAction, Document, FaultKind, Record, RecordId, Revision, SinkFault, TenantId, Verdict};
 use difylog::store::sqlite::{SqliteSettings, SqliteStore};
 use difylog::store::{BulkSink as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
 use tempfile::TempDir;
@@ -112,6 +112,30 @@ async fn a_locked_file_holds_the_request() {
     );
     other.execute_batch("ROLLBACK").unwrap();
     assert_stored(&store, &batch).await;
+}
+
+#[tokio::test]
+async fn a_locked_month_holds_only_its_own_actions_while_others_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = installed(&dir).await;
+    let before = nodes(&[NOVEMBER, OCTOBER]);
+    assert_stored(&store, &before).await;
+    let other = rusqlite::Connection::open(file(&dir, "2026-10")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let batch = actions(&nodes(&[OCTOBER, NOVEMBER]));
+    // What is superseded is not written: there it is tried whether the directory takes anything.
+    let BulkAction::Document(stored) = action(&before[0]) else { unreachable!() };
+    let revision = Revision::from_stored(stored.revision.value() - 1);
+    let older = BulkAction::Document(Arc::new(Document { revision, ..Document::clone(&stored) }));
+    for (beside, expected) in [(batch[1].clone(), Verdict::Stored), (older, Verdict::Superseded)] {
+        let verdicts = store.apply(&[batch[0].clone(), beside]).await.unwrap();
+        assert!(
+            matches!(&verdicts[0], Verdict::Retry(cause) if cause.detail.contains("another program holds the file"))
+        );
+        assert_eq!(verdicts[1], expected);
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(store.apply(&batch[..1]).await, Ok(vec![Verdict::Stored]));
 }
 
 /// Overwrites part of a month's file.
