@@ -73,6 +73,45 @@ async fn a_run_in_two_months_counts_once() {
     assert_eq!(store.run_summaries(tenant(), &[resumed.id]).await.unwrap(), []);
 }
 
+/// All runs of a tenant, page by page.
+async fn walked(store: &ElasticStore, tenant_id: TenantId, mut page: Page) -> Vec<RecordId> {
+    let mut walked = Vec::new();
+    loop {
+        let rows = store.runs(&RunFilter::all(tenant_id), &page).await.unwrap();
+        page.after = rows.last().map(RunSummary::position);
+        walked.extend(ids(&rows));
+        if rows.len() < page.limit {
+            return walked;
+        }
+    }
+}
+
+/// The older copy has the place of the newer one, and may be the last of its page.
+#[tokio::test]
+async fn a_superseded_copy_at_the_end_of_a_page_hides_no_row() {
+    let (store, namespace) = store().await;
+    let shared = ElasticStore::new(namespace.settings(Tenancy::Shared)).unwrap();
+    let (tenant_id, app_id) = (tenant(), app());
+    let mut running: Vec<_> = (0..3).map(|nth| run(tenant_id, app_id, later(at("2026-07-01T00:00:00"), nth))).collect();
+    for run in &mut running {
+        run.elapsed_time = 1.5;
+    }
+    write(&shared, running.iter().map(record).collect()).await;
+    write(&store, running.iter().map(|run| record(&ended(run.clone(), 1))).collect()).await;
+    let ascending: Vec<_> = running.iter().map(|run| run.id).collect();
+    for sort in [SortBy::CreatedAt, SortBy::ElapsedTime] {
+        for direction in [Direction::Ascending, Direction::Descending] {
+            for limit in 1..=4 {
+                let mut walked = walked(&store, tenant_id, Page { sort, direction, after: None, limit }).await;
+                if direction == Direction::Descending {
+                    walked.reverse();
+                }
+                assert_eq!(walked, ascending, "{sort:?} {direction:?}, {limit} a page");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn ties_are_walked_in_both_directions_and_by_duration() {
     let (store, _namespace) = store().await;
@@ -83,16 +122,7 @@ async fn ties_are_walked_in_both_directions_and_by_duration() {
     let ascending: Vec<_> = runs.iter().map(|run| run.id).collect();
     for sort in [SortBy::CreatedAt, SortBy::ElapsedTime] {
         for direction in [Direction::Ascending, Direction::Descending] {
-            let mut page = Page { sort, direction, after: None, limit: 4 };
-            let mut walked = Vec::new();
-            loop {
-                let rows = store.runs(&RunFilter::all(tenant_id), &page).await.unwrap();
-                page.after = rows.last().map(RunSummary::position);
-                walked.extend(ids(&rows));
-                if rows.len() < page.limit {
-                    break;
-                }
-            }
+            let mut walked = walked(&store, tenant_id, Page { sort, direction, after: None, limit: 4 }).await;
             if direction == Direction::Descending {
                 walked.reverse();
             }

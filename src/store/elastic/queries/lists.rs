@@ -22,6 +22,9 @@ use crate::store::STRETCH_BYTES;
 /// The engines count in 32 bits.
 const COUNTABLE: u64 = 1 << 30;
 
+/// Is sorted behind the name of every index.
+const LAST_INDEX: &str = "~";
+
 impl EngineReader<'_> {
     /// Returns a stretch of a list with the documents behind its rows.
     pub(super) async fn listed_documents(
@@ -64,7 +67,12 @@ impl EngineReader<'_> {
     async fn located(&self, question: &EngineQuestion, page: &Page) -> Result<Vec<(Summary, Hit)>, SinkFault> {
         let asked = self.places_of(question).await?;
         let doubled = catalog::doubled(&asked);
-        let mut list = List { rows: Vec::new(), seen: HashSet::new(), after: page.after, doubled };
+        let mut list = List {
+            rows: Vec::new(),
+            seen: HashSet::new(),
+            after: page.after.map(|after| behind(page.sort, &after)),
+            doubled,
+        };
         for places in stretches(&asked, question, page) {
             if list.rows.len() < page.limit {
                 self.continue_list(&places, question, page, &mut list).await?;
@@ -87,19 +95,21 @@ impl EngineReader<'_> {
             let mut body = json!({
                 "size": size, "_source": summary_columns(question.kind), "docvalue_fields": ["payload_bytes"], "sort": sort(page),
             });
-            if let Some(after) = list.after {
-                continue_after(&mut body, &search_after(page.sort, &after));
+            if let Some(after) = &list.after {
+                continue_after(&mut body, after);
             }
             let outcome: Outcome<IgnoredAny> = self.ask_in(places, question, body).await?;
+            let hits = outcome.hits.hits;
+            // Of all that was found, also of what is left out below.
+            list.after = hits.last().map(|last| Value::Array(last.sort.clone())).or(list.after.take());
+            let is_last = hits.len() < size;
             let mut found: Vec<(Summary, Hit, CopyRank)> = Vec::new();
-            for hit in outcome.hits.hits {
+            for hit in hits {
                 let row = row(question.kind, &hit)?;
                 let Some(place) = self.names.parse(&hit.index) else { continue };
                 let standing = CopyRank::new(row.revision().value(), place);
                 found.push((row, hit, standing));
             }
-            list.after = found.last().map(|(row, ..)| row.position()).or(list.after);
-            let is_last = found.len() < size;
             let newest = self.newest_of_changing(question, &found, &list.doubled).await?;
             for (row, hit, standing) in found {
                 let newest = newest.get(&row.id());
@@ -178,7 +188,8 @@ impl EngineReader<'_> {
 struct List {
     rows: Vec<(Summary, Hit)>,
     seen: HashSet<RecordId>,
-    after: Option<Position>,
+    /// As [`sort`] gives it.
+    after: Option<Value>,
     /// See [`catalog::doubled`].
     doubled: BTreeSet<Month>,
 }
@@ -216,21 +227,26 @@ fn row(kind: Kind, hit: &Hit) -> Result<Summary, SinkFault> {
     })
 }
 
+/// Returns the order of a page. A change of the tenancy can leave a record in two indices of a month: the index tells such
+/// copies apart, for a page may end between them.
 fn sort(page: &Page) -> Value {
     let order = match page.direction {
         Direction::Descending => "desc",
         Direction::Ascending => "asc",
     };
     match page.sort {
-        SortBy::CreatedAt => json!([{ "created_at": order }, { "id": order }]),
-        SortBy::ElapsedTime => json!([{ "elapsed_time": order }, { "created_at": order }, { "id": order }]),
+        SortBy::CreatedAt => json!([{ "created_at": order }, { "id": order }, { "_index": "asc" }]),
+        SortBy::ElapsedTime => {
+            json!([{ "elapsed_time": order }, { "created_at": order }, { "id": order }, { "_index": "asc" }])
+        }
     }
 }
 
-fn search_after(sort: SortBy, after: &Position) -> Value {
-    let (created_at, id) = (nanoseconds(after.cursor.created_at), after.cursor.id.to_string());
+/// Returns the place behind all copies of a row.
+fn behind(sort: SortBy, row: &Position) -> Value {
+    let (created_at, id) = (nanoseconds(row.cursor.created_at), row.cursor.id.to_string());
     match sort {
-        SortBy::CreatedAt => json!([created_at, id]),
-        SortBy::ElapsedTime => json!([after.elapsed_time, created_at, id]),
+        SortBy::CreatedAt => json!([created_at, id, LAST_INDEX]),
+        SortBy::ElapsedTime => json!([row.elapsed_time, created_at, id, LAST_INDEX]),
     }
 }
