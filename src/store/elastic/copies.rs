@@ -70,7 +70,6 @@ pub(super) struct CopyPages {
     target: Option<Target>,
     kind: Kind,
     query: Value,
-    size: usize,
 }
 
 impl CopyPages {
@@ -83,12 +82,18 @@ impl CopyPages {
     ) -> Self {
         let mut query = walk(scan, None, size);
         filters.into_iter().for_each(|filter| add_filter(&mut query, filter));
-        if let Some(query) = query.as_object_mut() {
-            let order = ["created_at", "id", "tenant_id", "_index"].map(|column| json!({ column: "asc" }));
-            query.insert("sort".to_owned(), json!(order));
-        }
-        Self { target, kind: scan.kind, query, size }
+        tell_copies_apart(&mut query, "asc");
+        Self { target, kind: scan.kind, query }
     }
+}
+
+/// What one search of a walk found.
+#[derive(Default)]
+pub(super) struct CopyPage {
+    pub(super) copies: Vec<CopyVersion>,
+    /// Where the last hit is sorted, if the page is full: the walk goes on behind it. Hits in indices that only look like ours
+    /// count in both.
+    pub(super) next: Option<Vec<Value>>,
 }
 
 impl EngineReader<'_> {
@@ -127,19 +132,14 @@ impl EngineReader<'_> {
         format!("{stem}-*,-{stem}-*-*,{}", own.join(","))
     }
 
-    pub(super) async fn copies(&self, scan: &Scan, query: &Value) -> Result<Vec<CopyVersion>, SinkFault> {
+    pub(super) async fn copies(&self, scan: &Scan, query: &Value) -> Result<CopyPage, SinkFault> {
         match self.scan_target(scan).await? {
             Some(target) => self.copies_in(&target, scan.kind, query).await,
-            None => Ok(Vec::new()),
+            None => Ok(CopyPage::default()),
         }
     }
 
-    pub(super) async fn copies_in(
-        &self,
-        target: &Target,
-        kind: Kind,
-        query: &Value,
-    ) -> Result<Vec<CopyVersion>, SinkFault> {
+    pub(super) async fn copies_in(&self, target: &Target, kind: Kind, query: &Value) -> Result<CopyPage, SinkFault> {
         let path = format!("/{}/_search", target.expression);
         let options = target.options(&LENIENT_SEARCH);
         let found = self.read(&EngineRequest::new(Method::Post, &path).query(&options).json(query), hits).await?;
@@ -147,7 +147,10 @@ impl EngineReader<'_> {
             // An index behind an alias, or one that only looks like ours: the list tells, and is remembered.
             list(self.hosts, self.names, &target.expression, &LENIENT).await?;
         }
-        found.into_iter().filter_map(|hit| self.copy(kind, hit).transpose()).collect()
+        let is_full = query.get("size").and_then(Value::as_u64).is_some_and(|size| found.len() as u64 >= size);
+        let next = found.last().filter(|_| is_full).map(|last| last.sort.clone());
+        let copies = found.into_iter().filter_map(|hit| self.copy(kind, hit).transpose());
+        Ok(CopyPage { copies: copies.collect::<Result<_, _>>()?, next })
     }
 
     /// Returns the copies of one tenant's records in other indices than those where they were found: the one of each
@@ -186,12 +189,12 @@ impl EngineReader<'_> {
     /// Returns the next copies of a walk, whose copies of one record may come in two pages; `None` at the end.
     pub(super) async fn next_page(&self, pages: &mut CopyPages) -> Result<Option<Vec<CopyVersion>>, SinkFault> {
         let Some(target) = &pages.target else { return Ok(None) };
-        let found = self.copies_in(target, pages.kind, &pages.query).await?;
-        match found.last().filter(|_| found.len() == pages.size) {
-            Some(last) => continue_after(&mut pages.query, &Value::Array(last.hit.sort.clone())),
+        let page = self.copies_in(target, pages.kind, &pages.query).await?;
+        match page.next {
+            Some(place) => continue_after(&mut pages.query, &Value::Array(place)),
             None => pages.target = None,
         }
-        Ok(Some(found))
+        Ok(Some(page.copies))
     }
 
     /// Returns a hit as a copy; `None` if it lies in an index that only looks like ours.
@@ -274,10 +277,13 @@ impl EngineReader<'_> {
 
     pub(super) async fn owners(&self, kind: Kind, id: RecordId) -> Result<Vec<TenantId>, SinkFault> {
         let scan = Scan::all(kind, PAGE);
-        let mut query = walk(&scan, None, PAGE);
-        add_filter(&mut query, json!({ "term": { "id": id.to_string() } }));
-        let copies = self.copies(&scan, &query).await?;
-        Ok(copies.iter().map(|copy| copy.key.tenant_id).collect::<BTreeSet<_>>().into_iter().collect())
+        let of_id = json!({ "term": { "id": id.to_string() } });
+        let mut pages = CopyPages::new(self.scan_target(&scan).await?, &scan, PAGE, [of_id]);
+        let mut owners = BTreeSet::new();
+        while let Some(page) = self.next_page(&mut pages).await? {
+            owners.extend(page.iter().map(|copy| copy.key.tenant_id));
+        }
+        Ok(owners.into_iter().collect())
     }
 
     pub(super) async fn children(&self, tenant: TenantId, runs: &[RecordId]) -> Result<Vec<RecordKey>, SinkFault> {
@@ -370,6 +376,14 @@ fn months_of(span: TimeRange) -> Option<Vec<Month>> {
 
 fn texts<T: ToString>(values: &[T]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
+}
+
+/// Sorts a walk so that no two copies share a place.
+pub(super) fn tell_copies_apart(query: &mut Value, direction: &str) {
+    if let Some(query) = query.as_object_mut() {
+        let order = ["created_at", "id", "tenant_id", "_index"].map(|column| json!({ column: direction }));
+        query.insert("sort".to_owned(), json!(order));
+    }
 }
 
 /// Demands one thing more of what a query finds.

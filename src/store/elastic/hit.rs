@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::hosts::{EngineAnswer, not_understood};
 use super::reason::Words;
 use super::rows::AsText;
+use crate::domain::query::Cursor;
 use crate::domain::{FaultKind, RecordId, SinkFault, TenantId, Timestamp};
 
 /// Where one document lies.
@@ -61,8 +62,7 @@ impl Hit {
 
     /// Of a hit that is sorted by it first.
     pub(super) fn created_at(&self) -> Result<Timestamp, SinkFault> {
-        let nanoseconds = self.sort.first().and_then(Value::as_i64);
-        nanoseconds.and_then(|at| Timestamp::from_micros(at / 1_000).ok()).ok_or_else(|| {
+        created_at(&self.sort).ok_or_else(|| {
             SinkFault::new(FaultKind::Malformed, format!("a document of {} lacks created_at", self.index))
         })
     }
@@ -87,6 +87,18 @@ impl Hit {
     pub(super) fn address(self) -> DocumentAddress {
         DocumentAddress { index: self.index, id: self.id, routing: self.routing }
     }
+}
+
+fn created_at(sort: &[Value]) -> Option<Timestamp> {
+    let nanoseconds = sort.first().and_then(Value::as_i64);
+    nanoseconds.and_then(|at| Timestamp::from_micros(at / 1_000).ok())
+}
+
+/// Returns the place of a hit that is sorted by it.
+pub(super) fn cursor_of(sort: &[Value]) -> Result<Cursor, SinkFault> {
+    let id = sort.get(1).and_then(Value::as_str).and_then(|id| id.parse().ok());
+    let cursor = created_at(sort).zip(id).map(|(created_at, id)| Cursor { created_at, id });
+    cursor.ok_or_else(|| SinkFault::new(FaultKind::Malformed, "a document of a walk lacks created_at or id"))
 }
 
 impl DocumentAddress {

@@ -7,10 +7,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::catalog::{self, LENIENT, list};
-use super::copies::{CopyPages, CopyVersion, PAGE, add_filter, conditions, may_be_superseded, walk};
+use super::copies::{
+    CopyPage, CopyPages, CopyVersion, PAGE, add_filter, conditions, may_be_superseded, tell_copies_apart, walk,
+};
+use super::hit::cursor_of;
 use super::hosts::{EngineAnswer, EngineRequest, Method};
 use super::names::{self, Family};
-use super::search::{EngineReader, LENIENT_COUNT, groups};
+use super::search::{EngineReader, LENIENT_COUNT, continue_after, groups};
 use crate::domain::query::{Content, Cursor, Scan, TimeRange};
 use crate::domain::record::RecordKey;
 use crate::domain::{Document, GraphHash, JsonText, Kind, Month, Record, SinkFault, TenantId, Timestamp};
@@ -38,11 +41,20 @@ impl EngineReader<'_> {
     }
 
     pub(super) async fn scan_end(&self, scan: &Scan) -> Result<Option<Cursor>, SinkFault> {
-        let mut query = walk(scan, None, 1);
-        if let Some(query) = query.as_object_mut() {
-            query.insert("sort".to_owned(), json!([{ "created_at": "desc" }, { "id": "desc" }]));
+        let Some(target) = self.scan_target(scan).await? else { return Ok(None) };
+        let mut size = 1;
+        let mut after = Value::Null;
+        loop {
+            let mut query = walk(scan, None, size);
+            tell_copies_apart(&mut query, "desc");
+            continue_after(&mut query, &after);
+            let page = self.copies_in(&target, scan.kind, &query).await?;
+            match (page.copies.first(), page.next) {
+                // None of these is ours.
+                (None, Some(place)) => (size, after) = (PAGE, Value::Array(place)),
+                (last, _) => return Ok(last.map(|copy| copy.cursor)),
+            }
         }
-        Ok(self.copies(scan, &query).await?.first().map(|copy| copy.cursor))
     }
 
     /// Counts the records within a walk, each once.
@@ -122,19 +134,26 @@ impl EngineReader<'_> {
     /// Returns the next copies of a walk, in its order; all that share the last one's cursor.
     async fn stretch(&self, scan: &Scan, after: Option<Cursor>) -> Result<Vec<CopyVersion>, SinkFault> {
         let size = scan.limit.clamp(1, PAGE);
-        let mut copies = self.copies(&Scan { after, ..scan.clone() }, &walk(scan, after, size)).await?;
-        let Some(cursor) = copies.last().filter(|_| copies.len() == size).map(|copy| copy.cursor) else {
-            return Ok(in_order(copies));
-        };
-        // Ids are unique per tenant only: others of the same id and instant may follow.
-        let mut query = walk(scan, None, PAGE);
-        add_filter(&mut query, json!({ "term": { "id": cursor.id.to_string() } }));
-        add_filter(&mut query, json!({ "term": { "created_at": cursor.created_at.to_string() } }));
-        let created = TimeRange { from: Some(cursor.created_at), until: Some(cursor.created_at.month().end()) };
-        let group = self.copies(&Scan { created, after: None, ..scan.clone() }, &query).await?;
-        copies.retain(|copy| copy.cursor != cursor);
-        copies.extend(group);
-        Ok(in_order(copies))
+        let mut after = after;
+        loop {
+            let CopyPage { mut copies, next } =
+                self.copies(&Scan { after, ..scan.clone() }, &walk(scan, after, size)).await?;
+            let Some(place) = next else { return Ok(in_order(copies)) };
+            let cursor = cursor_of(&place)?;
+            // Ids are unique per tenant only: others of the same id and instant may follow.
+            let mut query = walk(scan, None, PAGE);
+            add_filter(&mut query, json!({ "term": { "id": cursor.id.to_string() } }));
+            add_filter(&mut query, json!({ "term": { "created_at": cursor.created_at.to_string() } }));
+            let created = TimeRange { from: Some(cursor.created_at), until: Some(cursor.created_at.month().end()) };
+            let group = self.copies(&Scan { created, after: None, ..scan.clone() }, &query).await?;
+            copies.retain(|copy| copy.cursor != cursor);
+            copies.extend(group.copies);
+            if !copies.is_empty() {
+                return Ok(in_order(copies));
+            }
+            // None of these is ours.
+            after = Some(cursor);
+        }
     }
 
     /// Returns the documents of copies, in their order, as many as fit an answer; those that share a cursor stay

@@ -1,9 +1,11 @@
 //! What operators do to a cluster beside difylog: a month behind an alias, templates of others, indices deleted by hand.
 
-use difylog::domain::query::{MonthCount, Page, RunFilter, Scan};
+use difylog::domain::query::{Cursor, MonthCount, Page, RunFilter, Scan};
 use difylog::domain::{Kind, Record, TenantSet, Timestamp, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
-use difylog::store::{BulkSink as _, Eraser as _, LogReader as _, StoreAdmin as _, StoreError, StoreOverview as _};
+use difylog::store::{
+    BulkSink as _, Eraser as _, Erasure, LogReader as _, Remains, StoreAdmin as _, StoreError, StoreOverview as _,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -195,4 +197,41 @@ async fn an_index_that_is_deleted_by_hand_is_noticed_without_a_write() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), noticed).await.expect("the deletion is noticed");
+}
+
+/// A copy that an operator keeps of an index is met by patterns of names, and is none of ours.
+#[tokio::test]
+async fn a_clone_of_an_index_ends_no_walk_early() {
+    let site = Site::new().await;
+    let (tenant, app) = (tenant(), app());
+    let logs: Vec<Record> = (0..8)
+        .map(|nth| records::later(at("2026-11-23T10:00:00"), nth))
+        .map(|created_at| Record::AppLog(Box::new(records::app_log(tenant, app, records::id(), created_at))))
+        .collect();
+    let actions: Vec<_> = logs.iter().cloned().flat_map(records::actions).collect();
+    assert_eq!(site.store.apply(&actions).await, Ok(vec![Verdict::Stored; 8]));
+    let index = format!("{}-workflow-app-logs-{tenant}-2026.11", site.settings.prefix);
+    let blocked = |is_blocked: Value| json!({ "index.blocks.write": is_blocked });
+    site.call(Method::PUT, &format!("/{index}/_settings"), blocked(json!(true))).await;
+    site.call(Method::PUT, &format!("/{index}/_clone/{index}-old?wait_for_active_shards=1"), json!({})).await;
+    site.call(Method::PUT, &format!("/{index}/_settings"), blocked(Value::Null)).await;
+    // The oldest and the newest are in the clone alone.
+    let gone: Vec<_> = [0, 1, 2, 7].map(|nth: usize| Erasure { key: logs[nth].key(), revision: None }).into();
+    assert_eq!(site.store.erase(&gone, Remains::Nothing).await, Ok(vec![true; 4]));
+    site.store.refresh().await.unwrap();
+    for superseded_too in [true, false] {
+        for limit in [1, 2, 10] {
+            let mut scan = Scan { superseded_too, ..Scan::all(Kind::AppLog, limit) };
+            let mut walked = Vec::new();
+            loop {
+                let found = site.store.scan(&scan).await.unwrap();
+                let Some(last) = found.last() else { break };
+                scan.after = Some(last.cursor());
+                walked.extend(found.iter().map(|document| document.record.id()));
+            }
+            assert_eq!(walked, logs[3..7].iter().map(Record::id).collect::<Vec<_>>(), "{limit} at a time");
+        }
+    }
+    let last = Cursor { created_at: logs[6].created_at(), id: logs[6].id() };
+    assert_eq!(site.store.scan_end(&Scan::all(Kind::AppLog, 1)).await, Ok(Some(last)));
 }
