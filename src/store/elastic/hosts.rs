@@ -91,6 +91,15 @@ pub(super) struct EngineAnswer {
     pub(super) target: String,
 }
 
+/// The shards that a request was sent to. Those that an engine skipped, because they hold nothing of it, are successful.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Shards {
+    total: u64,
+    successful: u64,
+    failed: u64,
+}
+
 impl EngineAnswer {
     /// Returns the answer to a request that should have succeeded, read as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, SinkFault> {
@@ -117,25 +126,33 @@ impl EngineAnswer {
         Err(fault)
     }
 
-    /// As [`Self::success`]; a fault as well if some shards did not take part, which the engines call a success.
+    /// As [`Self::success`]; a fault as well if some shards failed, which the engines call a success.
     pub(super) fn of_all_shards(&self) -> Result<(), SinkFault> {
+        self.without(self.shards()?.failed)
+    }
+
+    /// As [`Self::of_all_shards`], of a count: a shard that is away is neither counted nor a failure of it. (What is sent to
+    /// every copy of a shard misses copies that are nowhere yet, and lacks nothing.)
+    pub(super) fn counts_all_shards(&self) -> Result<(), SinkFault> {
+        let Shards { total, successful, failed } = self.shards()?;
+        self.without(failed.max(total.saturating_sub(successful)))
+    }
+
+    fn shards(&self) -> Result<Shards, SinkFault> {
         #[derive(Deserialize)]
         struct Answered {
             #[serde(rename = "_shards", default)]
             shards: Shards,
         }
-        #[derive(Default, Deserialize)]
-        struct Shards {
-            #[serde(default)]
-            failed: u64,
+        Ok(self.json::<Answered>()?.shards)
+    }
+
+    fn without(&self, shards: u64) -> Result<(), SinkFault> {
+        if shards == 0 {
+            return Ok(());
         }
-        match self.json::<Answered>()?.shards.failed {
-            0 => Ok(()),
-            failed => {
-                let shown: String = self.target.chars().take(SHOWN_PATH).collect();
-                Err(SinkFault::new(FaultKind::Overloaded, format!("{failed} shards did not take part in {shown}")))
-            }
-        }
+        let shown: String = self.target.chars().take(SHOWN_PATH).collect();
+        Err(SinkFault::new(FaultKind::Overloaded, format!("{shards} shards did not take part in {shown}")))
     }
 
     /// Returns whether no engine can have said this: a gateway's page, or another server's.

@@ -112,7 +112,7 @@ impl Admin<'_> {
         let request = EngineRequest::new(Method::Post, &path).query(&LENIENT).json(&json!({ "query": query }));
         let answer = self.hosts.send(&request).await?;
         let Counted { count } = answer.json()?;
-        answer.of_all_shards()?;
+        answer.counts_all_shards()?;
         Ok(count > 0)
     }
 
