@@ -217,6 +217,7 @@ impl store::Eraser for ElasticStore {
     }
 
     async fn purge_tombstones(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.admin().lift_blocks().await?;
         let marks = retired::purge(&self.state_index(), before).await?;
         self.retired.forget();
         Ok(marks + self.eraser().purge(before).await?)

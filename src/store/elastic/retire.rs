@@ -20,6 +20,10 @@ use crate::store::StoreError;
 /// Index names in one request: they go into the URL, which the engines bound at 4,096 bytes.
 const NAMES_PER_REQUEST: usize = 30;
 
+/// The state entry that names the indices which take no documents while a month is removed. Whoever removes next, by
+/// whatever days, takes those blocks off that a removal left which was cut short.
+const BLOCKED: &str = "blocked-indices";
+
 /// Every index, open or closed.
 const EVERYWHERE: [(&str, &str); 2] = [("expand_wildcards", "open,closed"), ("allow_no_indices", "true")];
 
@@ -40,6 +44,7 @@ impl Admin<'_> {
         past: &TenantSet,
         at: Timestamp,
     ) -> Result<Option<Vec<IndexPlace>>, StoreError> {
+        self.lift_blocks().await?;
         let is_past = |place: IndexPlace| place.tenant.is_some_and(|tenant| past.contains(tenant));
         let is_shared = |place: IndexPlace| place.tenant.is_none();
         let sharers = self.sharers(month, past).await?;
@@ -49,17 +54,22 @@ impl Admin<'_> {
         }
         // A tenant's own indices go alone where it has nothing in the shared ones.
         let with_shared = !sharers.others && (sharers.past || matches!(past, TenantSet::AllBut(_)));
-        let state = StateAccess { hosts: self.hosts, names: self.names };
-        retired::mark(&state, month, past, at).await?;
+        retired::mark(&self.state(), month, past, at).await?;
         marks.forget();
-        let blocked =
-            if with_shared && !past.is_everybody() { self.block_shared(month).await? } else { BTreeSet::new() };
+        let blocks = with_shared && !past.is_everybody();
+        if blocks {
+            self.block_shared(month).await?;
+        }
         tokio::time::sleep(retired::SETTLED).await;
         let dropped = self.drop_settled(month, past, with_shared).await;
-        if !blocked.is_empty() && !matches!(dropped, Ok(Some(_))) {
-            self.block(&blocked, false).await?;
+        if blocks {
+            self.lift_blocks().await?;
         }
         dropped
+    }
+
+    const fn state(&self) -> StateAccess<'_> {
+        StateAccess { hosts: self.hosts, names: self.names }
     }
 
     /// Drops what is past its days, unless somebody else has come to the shared indices meanwhile.
@@ -121,12 +131,12 @@ impl Admin<'_> {
         Family::ALL.map(|family| self.names.index(place(family))).join(",")
     }
 
-    /// Lets the shared indices of a month take no document any more. Returns those of which that is new.
-    async fn block_shared(&self, month: Month) -> Result<BTreeSet<String>, StoreError> {
+    /// Lets the shared indices of a month take no document any more, and first notes those of which that is new.
+    async fn block_shared(&self, month: Month) -> Result<(), StoreError> {
         let listed = list_indices(self.hosts, self.names, &self.shared_indices(month), &LENIENT).await?;
         let indices: BTreeSet<String> = listed.into_iter().map(|found| found.index).collect();
         if indices.is_empty() {
-            return Ok(indices);
+            return Ok(());
         }
         let path = format!("/{}/_settings/index.blocks.write", join(&indices));
         let query = [("flat_settings", "true"), ("ignore_unavailable", "true")];
@@ -136,19 +146,36 @@ impl Admin<'_> {
             blocks != Some("true")
         };
         let open: BTreeSet<String> = indices.into_iter().filter(is_open).collect();
-        self.block(&open, true).await?;
-        Ok(open)
+        if open.is_empty() {
+            return Ok(());
+        }
+        if self.state().put(BLOCKED, &json!(open), None).await?.is_none() {
+            return Err(StoreError::Unavailable(format!("state {BLOCKED}: another process is removing a month")));
+        }
+        self.block(&open, true).await
+    }
+
+    /// Lets those indices take documents again that a removal has blocked: this one, or one that was cut short.
+    pub(super) async fn lift_blocks(&self) -> Result<(), StoreError> {
+        let Some(noted) = self.state().get(BLOCKED).await? else { return Ok(()) };
+        let indices = BTreeSet::<String>::deserialize(&noted.value)
+            .map_err(|_| StoreError::Corrupt(format!("state {BLOCKED} is not what difylog writes")))?;
+        self.block(&indices, false).await?;
+        self.state().delete(BLOCKED, noted.version).await?;
+        Ok(())
     }
 
     async fn block(&self, indices: &BTreeSet<String>, is_blocked: bool) -> Result<(), StoreError> {
-        if indices.is_empty() {
-            return Ok(());
-        }
         let path = format!("/{}/_settings", join(indices));
         let value = if is_blocked { Value::Bool(true) } else { Value::Null };
         let query = [("ignore_unavailable", "true")];
         let request = EngineRequest::new(Method::Put, &path).query(&query);
-        Ok(self.hosts.send(&request.json(&json!({ "index.blocks.write": value }))).await?.success()?)
+        let answer = self.hosts.send(&request.json(&json!({ "index.blocks.write": value }))).await?;
+        // What was dropped needs no block, and has none.
+        if is_blocked || answer.status != 404 {
+            answer.success()?;
+        }
+        Ok(())
     }
 
     /// Drops whole indices, closed ones as well: those of the places that are meant.

@@ -7,6 +7,10 @@ use difylog::domain::{BulkAction, Record, TenantId, TenantSet, Verdict};
 use difylog::store::elastic::{ElasticSettings, ElasticStore, Tenancy};
 use difylog::store::{BulkSink as _, Eraser as _, LogReader as _, StoreAdmin as _, StoreOverview as _};
 
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::engine;
 use crate::support::engine_proxy::{EngineProxy, Mode};
 use crate::support::namespace::Namespace;
 use crate::support::records::{self, app, at, run, tenant};
@@ -94,4 +98,40 @@ async fn a_request_that_outlasts_a_tenants_retirement_takes_nobody_else_along() 
     }
     let graphs = bench.store.counts().await.unwrap().into_iter().filter(|count| count.kind == "graph");
     assert_eq!(graphs.map(|count| count.documents).sum::<u64>(), 1, "that of the one that stays");
+}
+
+/// Nobody else would take the block off: the days of whoever is past them may be longer by the next time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_is_cut_short_leaves_no_block_for_long() {
+    let bench = Bench::new(Tenancy::Shared).await;
+    let (leaves, stays) = (tenant(), tenant());
+    let [first, beside] =
+        [(leaves, 10), (stays, 11)].map(|(tenant_id, hour)| ended(tenant_id, &format!("2026-10-23T{hour}:00:00")));
+    let (month, at) = (first.month(), at("2026-11-30T00:00:00"));
+    bench.store.apply(&records::actions(first)).await.unwrap();
+    let settings = format!("/{}-workflow-runs-2026.10/_settings?flat_settings=true", bench.settings.prefix);
+    let is_blocked = async || {
+        let found = engine::call(&bench.settings.hosts[0], Method::GET, &settings, Value::Null).await;
+        found.contains(r#""index.blocks.write":"true""#)
+    };
+    let past = TenantSet::one(leaves);
+    let cut_short = async || {
+        tokio::select! {
+            done = bench.store.retire_month(month, &past, at) => panic!("over before it was cut short: {done:?}"),
+            () = eventually(60, "the month is blocked", is_blocked) => {}
+        }
+    };
+    cut_short().await;
+    assert_eq!(bench.store.retire_month(month, &TenantSet::one(tenant()), at).await, Ok(Some(0)));
+    assert!(!is_blocked().await);
+    // So where no month is due any more.
+    cut_short().await;
+    bench.store.purge_tombstones(at).await.unwrap();
+    let written = bench.store.apply(&records::actions(beside)).await.unwrap();
+    assert_eq!(written.last(), Some(&Verdict::Stored));
+    // What took the block off is forgotten: another's block is left alone.
+    let block = json!({ "index.blocks.write": true });
+    engine::call(&bench.settings.hosts[0], Method::PUT, &settings, block).await;
+    bench.store.purge_tombstones(at).await.unwrap();
+    assert!(is_blocked().await);
 }
