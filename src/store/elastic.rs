@@ -36,6 +36,7 @@ mod watch;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -59,6 +60,9 @@ use super::{
 use crate::domain::query::{MonthCount, MonthSize};
 use crate::domain::record::RecordKey;
 use crate::domain::{BulkAction, Month, SinkFault, TenantId, TenantSet, Timestamp, Verdict};
+
+/// How long a write waits at most for a shard that is away. What it carries for others waits with it.
+const SHARD_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A cluster as a store.
 pub struct ElasticStore {
@@ -98,7 +102,7 @@ impl ElasticStore {
             retired: &self.retired,
             search: self.settings.search,
             max_request_bytes: self.settings.max_request_bytes,
-            shard_timeout: format!("{}ms", self.settings.timeout().as_millis() / 2),
+            shard_timeout: format!("{}ms", (self.settings.timeout() / 2).min(SHARD_PATIENCE).as_millis()),
         }
     }
 

@@ -61,7 +61,7 @@ async fn credentials_and_media_types_are_sent() {
     assert_eq!(request.headers["content-type"], "application/x-ndjson");
     assert_eq!(request.headers["accept"], "application/json");
     let expected =
-        "filter_path=items.*.status%2Citems.*._seq_no%2Citems.*.error.type%2Citems.*.error.reason&timeout=15000ms";
+        "filter_path=items.*.status%2Citems.*._seq_no%2Citems.*.error.type%2Citems.*.error.reason&timeout=2000ms";
     assert_eq!(request.query, expected);
     let created = &engine.requests("PUT /dify-workflow-app-logs-")[0];
     assert_eq!(created.headers["content-type"], "application/json");
