@@ -117,6 +117,29 @@ async fn a_superseded_copy_at_the_end_of_a_page_hides_no_row() {
     }
 }
 
+/// A parser that is nearly right tells a place beside the row: a list by durations repeats it, or leaves others out.
+#[tokio::test]
+async fn a_duration_of_seventeen_digits_is_read_as_it_was_written() {
+    let (store, _namespace) = store().await;
+    let tenant_id = tenant();
+    let mut runs: Vec<_> = (0..3).map(|_| ended(run(tenant_id, app(), at("2026-07-01T00:00:00")), 1)).collect();
+    runs.sort_by_key(|run| run.id);
+    for run in &mut runs {
+        run.elapsed_time = 13.137_557_970_584_055;
+    }
+    write(&store, runs.iter().map(record).collect()).await;
+    assert_eq!(store.record(record(&runs[0]).key()).await, Ok(Some(records::whole(record(&runs[0])))));
+    let ascending: Vec<_> = runs.iter().map(|run| run.id).collect();
+    for direction in [Direction::Ascending, Direction::Descending] {
+        let page = Page { sort: SortBy::ElapsedTime, direction, after: None, limit: 1 };
+        let mut walked = walked(&store, tenant_id, page).await;
+        if direction == Direction::Descending {
+            walked.reverse();
+        }
+        assert_eq!(walked, ascending, "{direction:?}");
+    }
+}
+
 #[tokio::test]
 async fn ties_are_walked_in_both_directions_and_by_duration() {
     let (store, _namespace) = store().await;
