@@ -90,6 +90,8 @@ boot() { # [PORT]
   running epmd >/dev/null || spawn epmd "$DIR/log/epmd.log" -- epmd -address 127.0.0.1 -port "$EPMD_PORT"
   await_ready epmd "$DIR/log/epmd.log" port_in_use "$EPMD_PORT"
 
+  local boots
+  boots=$(boots)
   # RUNNING_UNDER_SYSTEMD makes the script become the Erlang VM instead of waiting for it, so that the pid is the node's.
   # Two schedulers, and none bound to a core: nodes side by side would all bind to the same ones.
   # A very short busy wait, and not none: a boot is ten thousands of handovers between threads, and where waking a
@@ -104,7 +106,12 @@ boot() { # [PORT]
   await_ready rabbitmq "$DIR/log/output.log" speaks_amqp "$PORT"
   # Its listeners start one after the other.
   [[ -z $TLS_PORT ]] || await_ready rabbitmq "$DIR/log/output.log" port_in_use "$TLS_PORT"
+  # A moment later rabbitmqctl may ask it.
+  await_ready rabbitmq "$DIR/log/output.log" has_booted "$boots"
 }
+
+boots() { cat "$DIR"/log/{output,rabbit}.log 2>/dev/null | grep -cE 'Starting broker\.\.\. completed|Server startup complete' || true; }
+has_booted() { (($(boots) > $1)); }
 
 # Sends the protocol header and expects the first byte of Connection.Start: a method frame (1).
 # In a subshell, which a connection closed too early may end by SIGPIPE.
