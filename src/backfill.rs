@@ -103,11 +103,7 @@ impl StoreSide<'_> {
         } else {
             known
         };
-        let masked = self.redact.map(|mask| {
-            let mut row = row.clone();
-            mask.redact(&mut row, &mut Extra::default());
-            row
-        });
+        let masked = self.redact.map(|mask| redacted(mask, row, &Extra::default()).0);
         let rows: Vec<&Record> = std::iter::once(row).chain(&masked).collect();
         Ok(compare::loss(&rows, document, self.texts, &offloads).await?)
     }
@@ -141,14 +137,20 @@ impl StoreSide<'_> {
     ) -> Result<RowComparison, PayloadError> {
         let found = compare::standing(row, extra, document, self.texts, offloads).await?;
         let (RowComparison::Different(columns), Some(mask)) = (&found, self.redact) else { return Ok(found) };
-        let (mut row, mut extra) = (row.clone(), extra.clone());
-        mask.redact(&mut row, &mut extra);
+        let (row, extra) = redacted(mask, row, extra);
         // Dify's storage has what is masked in the document: the masked preview is what can be compared.
         let offloads: Vec<OffloadedText> =
             offloads.iter().map(|offload| OffloadedText { full: None, ..offload.clone() }).collect();
         let redacted = compare::standing(&row, &extra, document, self.texts, &offloads).await?;
         Ok(if redacted.holds() { RowComparison::Redacted(columns.clone()) } else { found })
     }
+}
+
+/// Returns a row as it would be stored.
+fn redacted(mask: &Mask, row: &Record, extra: &Extra) -> (Record, Extra) {
+    let (mut row, mut extra) = (row.clone(), extra.clone());
+    mask.redact(&mut row, &mut extra);
+    (row, extra)
 }
 
 /// Returns whether Dify truncates a column of node executions.

@@ -5,6 +5,8 @@
 mod loss;
 mod preview;
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 
 pub use self::loss::{Loss, loss};
@@ -182,7 +184,7 @@ fn is_exact(row: (CanonicalCell<'_>, &Extra), stored: (CanonicalCell<'_>, &Extra
         (one, other) if column.r#type == Type::Json => {
             let text = |value: Value<'_>, extra: &Extra| {
                 let json = if let Value::Json(json) = value { Some(json.as_str()) } else { None };
-                row_text(name, json, extra).map(std::borrow::Cow::into_owned)
+                row_text(name, json, extra).map(Cow::into_owned)
             };
             let is_alike =
                 one == other && has_same_original && row.1.verbatim.contains(name) == stored.1.verbatim.contains(name);
@@ -225,7 +227,7 @@ fn is_known(name: &str) -> bool {
 /// [`PayloadError`] if the payload store cannot be read.
 pub async fn extra_of(document: &Document, texts: &dyn FullTexts) -> Result<Option<Extra>, PayloadError> {
     let full;
-    let mark = document.truncated.iter().find(|mark| mark.field == PayloadField::Extra);
+    let mark = document.mark(PayloadField::Extra);
     let text = match (mark, &document.extra) {
         (Some(mark), None) => {
             full = full_text(document, mark, texts).await?;
@@ -250,14 +252,31 @@ async fn full_text(
     }
 }
 
+/// Returns the mark of a payload of a document; `None`: it was not truncated.
+fn mark_of<'d>(document: &'d Document, cell: CanonicalCell<'_>) -> Option<&'d Truncation> {
+    PayloadField::from_column(cell.column.name).and_then(|field| document.mark(field))
+}
+
+/// Returns a payload whole, as the document has it: its full text where it was truncated, `None` if that is lost.
+async fn whole_text<'d>(
+    inline: Option<&'d JsonText>,
+    mark: Option<&Truncation>,
+    document: &Document,
+    texts: &dyn FullTexts,
+) -> Result<Option<Cow<'d, JsonText>>, PayloadError> {
+    match mark {
+        Some(mark) => Ok(full_text(document, mark, texts).await?.map(Cow::Owned)),
+        None => Ok(inline.map(Cow::Borrowed)),
+    }
+}
+
 /// Returns the full text of a truncated payload, if it is what the row says.
 async fn full_if_same(
     cell: CanonicalCell<'_>,
     document: &Document,
     texts: &dyn FullTexts,
 ) -> Result<Option<JsonText>, PayloadError> {
-    let field = PayloadField::from_column(cell.column.name);
-    let Some(mark) = document.truncated.iter().find(|mark| Some(mark.field) == field) else { return Ok(None) };
+    let Some(mark) = mark_of(document, cell) else { return Ok(None) };
     let full = full_text(document, mark, texts).await?;
     Ok(full.filter(|full| {
         if cell.column.r#type == Type::Json {
@@ -277,16 +296,13 @@ async fn has_whole(
 ) -> Result<bool, PayloadError> {
     let Some(offload) = offloads.iter().find(|offload| offload.column == row.column.name) else { return Ok(false) };
     let (Value::Json(preview), Value::Json(inline)) = (row.value, stored.value) else { return Ok(false) };
-    let mark = document.truncated.iter().find(|mark| mark.field.as_str() == row.column.name);
-    let kept = match mark {
-        Some(mark) => full_text(document, mark, texts).await?,
-        None => None,
+    let Some(whole) = whole_text(Some(inline), mark_of(document, row), document, texts).await? else {
+        return Ok(false);
     };
-    let Some(whole) = (if mark.is_some() { kept.as_ref() } else { Some(inline) }) else { return Ok(false) };
     Ok(match &offload.full {
         Some(full) => {
             let cell = |json| CanonicalCell { value: Value::Json(json), ..row };
-            cell(full).same(cell(whole))
+            cell(full).same(cell(&*whole))
         }
         None => preview::is_preview_of(preview.as_str(), whole.as_str()),
     })

@@ -155,6 +155,12 @@ pub struct Document {
 }
 
 impl Document {
+    /// Returns the mark of a payload that was truncated; `None`: it was not.
+    #[must_use]
+    pub fn mark(&self, field: PayloadField) -> Option<&Truncation> {
+        self.truncated.iter().find(|mark| mark.field == field)
+    }
+
     #[must_use]
     pub fn key(&self) -> RecordKey {
         self.record.key()

@@ -1,10 +1,10 @@
 //! What would be lost if a row were copied over its document: payloads that the row does not have, or of which it has a
 //! preview, as far as they are nowhere else.
 
-use super::{FullTexts, OffloadedText, full_text, preview};
+use super::{FullTexts, OffloadedText, mark_of, preview, whole_text};
 use crate::backfill::canonical::{CanonicalCell, columns};
 use crate::domain::schema::{Type, Value};
-use crate::domain::{Document, Record};
+use crate::domain::{Document, JsonText, Record};
 use crate::store::payload::PayloadError;
 
 /// Why a copy of a row over its document would lose a payload.
@@ -62,20 +62,17 @@ async fn of_payload(
     texts: &dyn FullTexts,
     offloads: &[OffloadedText],
 ) -> Result<Option<Loss>, PayloadError> {
-    let column = stored.column.name;
     let says = |whole: CanonicalCell<'_>| rows.iter().any(|row| row.same(whole));
-    let mark = document.truncated.iter().find(|mark| mark.field.as_str() == column);
+    let mark = mark_of(document, stored);
     if mark.is_none() && (stored.is_void_json() || says(stored)) {
         return Ok(None);
     }
-    let kept = match mark {
-        Some(mark) => full_text(document, mark, texts).await?,
-        None => None,
-    };
-    let whole = if mark.is_some() { kept.as_ref().map(Value::Json) } else { Some(stored.value) };
-    let offload = offloads.iter().find(|offload| offload.column == column);
+    let inline = if let Value::Json(inline) = stored.value { Some(inline) } else { None };
+    let whole = whole_text(inline, mark, document, texts).await?;
+    let whole = whole.as_deref();
+    let offload = offloads.iter().find(|offload| offload.column == stored.column.name);
     let is_elsewhere = offload.is_some_and(|offload| offload.full.is_some());
-    if is_elsewhere || whole.is_some_and(|value| says(CanonicalCell { value, ..stored })) {
+    if is_elsewhere || whole.is_some_and(|whole| says(CanonicalCell { value: Value::Json(whole), ..stored })) {
         return Ok(None);
     }
     // Of a payload that difylog cut itself, the row has more than the document; this one came so from Dify.
@@ -90,8 +87,7 @@ async fn of_payload(
 }
 
 /// Returns whether a payload may be that of which a row, masked or not, has the preview.
-fn is_more_than(rows: &[CanonicalCell<'_>], whole: Value<'_>) -> bool {
-    let Value::Json(whole) = whole else { return false };
+fn is_more_than(rows: &[CanonicalCell<'_>], whole: &JsonText) -> bool {
     rows.iter().enumerate().any(|(at, row)| {
         let Value::Json(preview) = row.value else { return false };
         // A cut may go through what a pattern would have masked.

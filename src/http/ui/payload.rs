@@ -53,7 +53,7 @@ pub(super) fn payloads(texts: &PageTexts, document: &Document, base: &str) -> Ma
     html! {
         @for (field, payload) in fields(&document.record) {
             @if let Some(payload) = payload.filter(|payload| !matches!(*payload, "" | "null" | "{}" | "[]")) {
-                @let mark = document.truncated.iter().find(|mark| mark.field == field);
+                @let mark = document.mark(field);
                 (one(texts, field, payload, mark, base))
             }
         }
