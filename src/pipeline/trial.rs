@@ -329,7 +329,7 @@ impl Pipeline {
     }
 }
 
-/// Returns those of a request that are stored.
+/// Returns those of a trial that the store has, superseded ones too.
 fn durable(results: &[EnvelopeResult]) -> impl Iterator<Item = &Prepared> {
     results.iter().filter(|one| one.is_durable()).map(|one| &one.envelope.payload)
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::path::Path;
 use tracing::{error, info};
 
 use super::objects::Object;
@@ -25,7 +26,6 @@ use crate::backoff::Backoff;
 use crate::domain::document::ContentHash;
 use crate::domain::{Month, TenantId};
 use crate::store::{LogReader, StoreError};
-use object_store::path::Path;
 
 /// Objects of which one question asks whether they are named.
 const ASKED: usize = 500;
