@@ -1,6 +1,7 @@
 //! What several suites use: stores and servers under test, makers of records, stand-ins.
 
 pub mod app_records;
+pub mod client;
 pub mod corpus;
 pub mod effort;
 pub mod engine;
@@ -17,6 +18,7 @@ pub mod rabbit;
 pub mod records;
 pub mod scripted_engine;
 pub mod server;
+pub mod service;
 pub mod site;
 pub mod stored;
 pub mod toy_store;

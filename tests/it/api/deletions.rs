@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use difylog::domain::{BulkAction, Record};
 use difylog::http::api::{Api, Right, ServeSettings};
-use difylog::query::{LogService, NoDirectory, ServicePorts};
+use difylog::query::NoDirectory;
 use difylog::store::BulkSink as _;
-use difylog::store::payload::{PayloadSettings, PayloadStore};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::keys::key;
 use crate::support::memory::MemoryStore;
 use crate::support::records;
+use crate::support::service::service;
 use crate::support::site::eventually;
 
 const KEY: &str = "key-that-deletes";
@@ -49,15 +49,8 @@ async fn a_server_that_stops_waits_for_a_deletion_whose_request_is_gone() {
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
     let folder = tempfile::tempdir().unwrap();
-    let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
     let store = Arc::new(MemoryStore::default());
-    let service = LogService::new(ServicePorts {
-        logs: store.clone(),
-        eraser: store.clone(),
-        payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
-        directory: Arc::new(NoDirectory),
-        clock: Arc::new(|| records::at("2025-12-20T12:00:00Z")),
-    });
+    let service = service(&store, folder.path(), NoDirectory);
     let (tenant, app) = (records::tenant(), records::app());
     let run = records::run(tenant, app, records::at("2025-12-01T00:00:00Z"));
     let actions: Vec<BulkAction> = records::actions(Record::Run(Box::new(run)));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use difylog::codec::truncate::{Limits, fit};
 use difylog::domain::{BulkAction, Document, Record, TenantId};
 use difylog::http::api::{Api, Right, ServeSettings};
-use difylog::query::{LogService, NoDirectory, ServicePorts};
+use difylog::query::{LogService, NoDirectory};
 use difylog::store::BulkSink as _;
 use difylog::store::payload::{PayloadSettings, PayloadStore};
 use serde_json::Value;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::keys::key;
 use crate::support::memory::MemoryStore;
 use crate::support::records;
+use crate::support::service::service;
 
 /// Reads and deletes of one tenant.
 pub const TENANT_KEY: &str = "key-of-a-tenant";
@@ -68,15 +69,8 @@ impl Server {
 
     pub fn with(settings: ServeSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
         let double = Arc::new(MemoryStore::default());
-        let service = LogService::new(ServicePorts {
-            logs: double.clone(),
-            eraser: double.clone(),
-            payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
-            directory: Arc::new(NoDirectory),
-            clock: Arc::new(|| records::at("2025-12-20T12:00:00Z")),
-        });
+        let service = service(&double, folder.path(), NoDirectory);
         Self::over(service, double, records::tenant(), settings, folder)
     }
 

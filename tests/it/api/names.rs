@@ -6,28 +6,21 @@ use std::time::Duration;
 use difylog::domain::Record;
 use difylog::http::api::ServeSettings;
 use difylog::postgres::{Database, PostgresSettings};
-use difylog::query::{DifyDirectory, Directory as _, LogService, ServicePorts};
-use difylog::store::payload::{PayloadSettings, PayloadStore};
+use difylog::query::{DifyDirectory, Directory as _};
 use serde_json::json;
 
 use crate::api::harness::{Server, TENANT_KEY};
 use crate::support::memory::MemoryStore;
 use crate::support::postgres::{Postgres, Schema};
 use crate::support::records;
+use crate::support::service::service;
 
 /// An API whose names come from this database.
 fn server(settings: &PostgresSettings) -> Server {
     let folder = tempfile::tempdir().unwrap();
-    let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
     let double = Arc::new(MemoryStore::default());
     let directory = DifyDirectory::new(Database::open(settings).unwrap()).within(Duration::from_secs(2));
-    let service = LogService::new(ServicePorts {
-        logs: double.clone(),
-        eraser: double.clone(),
-        payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
-        directory: Arc::new(directory),
-        clock: Arc::new(|| records::at("2025-12-20T12:00:00Z")),
-    });
+    let service = service(&double, folder.path(), directory);
     Server::over(service, double, records::tenant(), ServeSettings::default(), folder)
 }
 

@@ -28,12 +28,25 @@ fn errors(page: &Value) -> Vec<&str> {
     rows.map(|row| row["workflow_run"]["error"].as_str().unwrap_or_default()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_log_of_a_run_shows_its_error() {
+/// A workspace of Anna's, and an app of it.
+async fn of_anna() -> (Place, TenantId, AppId) {
     let place = Place::new(true).await;
     let tenant = records::tenant();
     let app = place.app(tenant, "workflow");
     place.user("anna", &[tenant]);
+    (place, tenant, app)
+}
+
+/// Returns how many runs each look-up of errors named.
+fn looked_up(place: &Place) -> Vec<usize> {
+    let lookups = place.double.lookups.lock().unwrap();
+    let asked = lookups.iter().filter(|lookup| lookup.content == Content::Only(&["error"]));
+    asked.map(|lookup| lookup.ids.len()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_log_of_a_run_shows_its_error() {
+    let (place, tenant, app) = of_anna().await;
     store(&place, &failed(tenant, app, 0, "no such model".into()), 2).await;
     let page = place.ask("anna", &format!("/console/api/apps/{app}/workflow-app-logs")).await.json();
     assert_eq!(errors(&page), ["no such model"; 2]);
@@ -41,10 +54,7 @@ async fn each_log_of_a_run_shows_its_error() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_are_read_of_the_rows_that_the_page_shows() {
-    let place = Place::new(true).await;
-    let tenant = records::tenant();
-    let app = place.app(tenant, "workflow");
-    place.user("anna", &[tenant]);
+    let (place, tenant, app) = of_anna().await;
     for second in 0..30 {
         store(&place, &failed(tenant, app, second, format!("error {second}")), 1).await;
     }
@@ -56,17 +66,12 @@ async fn errors_are_read_of_the_rows_that_the_page_shows() {
     }
     let page = place.ask("anna", &format!("/console/api/apps/{app}/workflow-app-logs?page=3&limit=10")).await.json();
     assert_eq!(errors(&page), (20..30).rev().map(|second| format!("error {second}")).collect::<Vec<_>>());
-    let lookups = place.double.lookups.lock().unwrap();
-    let asked = lookups.iter().filter(|lookup| lookup.content == Content::Only(&["error"]));
-    assert_eq!(asked.map(|lookup| lookup.ids.len()).sum::<usize>(), 10, "{lookups:?}");
+    assert_eq!(looked_up(&place).iter().sum::<usize>(), 10, "{:?}", place.double.lookups.lock().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_with_more_than_its_bound_of_error_texts_is_difys() {
-    let place = Place::new(true).await;
-    let tenant = records::tenant();
-    let app = place.app(tenant, "workflow");
-    place.user("anna", &[tenant]);
+    let (place, tenant, app) = of_anna().await;
     for second in 0..40 {
         store(&place, &failed(tenant, app, second, "e".repeat(1 << 20)), 1).await;
     }
@@ -76,8 +81,6 @@ async fn a_page_with_more_than_its_bound_of_error_texts_is_difys() {
     place.double.lookups.lock().unwrap().clear();
     let page = place.ask("anna", &path(40)).await.json();
     assert_eq!((&page["total"], &page["data"]), (&0.into(), &serde_json::json!([])), "Dify's own, which has none here");
-    let lookups = place.double.lookups.lock().unwrap();
-    let asked = lookups.iter().filter(|lookup| lookup.content == Content::Only(&["error"]));
-    let sizes: Vec<_> = asked.map(|lookup| lookup.ids.len()).collect();
+    let sizes = looked_up(&place);
     assert!(sizes.iter().all(|size| *size <= 16) && sizes.iter().sum::<usize>() < 40, "{sizes:?}");
 }

@@ -8,8 +8,7 @@ use difylog::domain::{AppId, BulkAction, Record, TenantId};
 use difylog::http::api::{Api, ServeSettings};
 use difylog::http::console::Bridge;
 use difylog::postgres::WalkOrder;
-use difylog::query::{LogService, NoDirectory, ServicePorts};
-use difylog::store::payload::{PayloadSettings, PayloadStore};
+use difylog::query::NoDirectory;
 use difylog::store::{BulkSink as _, ReadStore, StateStore as _, StoreAdmin as _};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::console::dify::{Dify, User};
 use crate::support::memory::MemoryStore;
 use crate::support::records;
+use crate::support::service::service;
 
 pub struct Place {
     pub dify: Dify,
@@ -122,14 +122,7 @@ impl Place {
             None => dify.clone().serve().await,
         };
         let double = Arc::new(MemoryStore::default());
-        let payloads = PayloadSettings { dir: folder.path().join("payloads"), ..PayloadSettings::default() };
-        let service = LogService::new(ServicePorts {
-            logs: double.clone(),
-            eraser: double.clone(),
-            payloads: Arc::new(PayloadStore::open(&payloads).unwrap()),
-            directory: Arc::new(NoDirectory),
-            clock: Arc::new(|| records::at("2025-12-20T12:00:00Z")),
-        });
+        let service = service(&double, folder.path(), NoDirectory);
         let of_dify = json!({ "url": &url, "answer_ms": 1000, "pass_seconds": 2, "trust_seconds": trust_seconds });
         // Beside the bridge, people come through a proxy to the log explorer.
         let forward_auth = json!({

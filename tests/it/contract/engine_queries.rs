@@ -87,6 +87,17 @@ async fn walked(store: &ElasticStore, tenant_id: TenantId, mut page: Page) -> Ve
     }
 }
 
+/// Walks pages of so many rows in both directions, and asserts that each run comes once and in order.
+async fn assert_walked(store: &ElasticStore, tenant_id: TenantId, sort: SortBy, limit: usize, ascending: &[RecordId]) {
+    for direction in [Direction::Ascending, Direction::Descending] {
+        let mut walked = walked(store, tenant_id, Page { sort, direction, after: None, limit }).await;
+        if direction == Direction::Descending {
+            walked.reverse();
+        }
+        assert_eq!(walked, ascending, "{sort:?} {direction:?}, {limit} a page");
+    }
+}
+
 /// The older copy has the place of the newer one, and may be the last of its page.
 #[tokio::test]
 async fn a_superseded_copy_at_the_end_of_a_page_hides_no_row() {
@@ -104,14 +115,8 @@ async fn a_superseded_copy_at_the_end_of_a_page_hides_no_row() {
         write(&store, running.iter().map(|run| record(&ended(run.clone(), 1))).collect()).await;
         let ascending: Vec<_> = running.iter().map(|run| run.id).collect();
         for sort in [SortBy::CreatedAt, SortBy::ElapsedTime] {
-            for direction in [Direction::Ascending, Direction::Descending] {
-                for limit in 1..=4 {
-                    let mut walked = walked(&store, tenant_id, Page { sort, direction, after: None, limit }).await;
-                    if direction == Direction::Descending {
-                        walked.reverse();
-                    }
-                    assert_eq!(walked, ascending, "{sort:?} {direction:?}, {limit} a page");
-                }
+            for limit in 1..=4 {
+                assert_walked(&store, tenant_id, sort, limit, &ascending).await;
             }
         }
     }
@@ -130,14 +135,7 @@ async fn a_duration_of_seventeen_digits_is_read_as_it_was_written() {
     write(&store, runs.iter().map(record).collect()).await;
     assert_eq!(store.record(record(&runs[0]).key()).await, Ok(Some(records::whole(record(&runs[0])))));
     let ascending: Vec<_> = runs.iter().map(|run| run.id).collect();
-    for direction in [Direction::Ascending, Direction::Descending] {
-        let page = Page { sort: SortBy::ElapsedTime, direction, after: None, limit: 1 };
-        let mut walked = walked(&store, tenant_id, page).await;
-        if direction == Direction::Descending {
-            walked.reverse();
-        }
-        assert_eq!(walked, ascending, "{direction:?}");
-    }
+    assert_walked(&store, tenant_id, SortBy::ElapsedTime, 1, &ascending).await;
 }
 
 #[tokio::test]
@@ -149,13 +147,7 @@ async fn ties_are_walked_in_both_directions_and_by_duration() {
     runs.sort_by_key(|run| run.id);
     let ascending: Vec<_> = runs.iter().map(|run| run.id).collect();
     for sort in [SortBy::CreatedAt, SortBy::ElapsedTime] {
-        for direction in [Direction::Ascending, Direction::Descending] {
-            let mut walked = walked(&store, tenant_id, Page { sort, direction, after: None, limit: 4 }).await;
-            if direction == Direction::Descending {
-                walked.reverse();
-            }
-            assert_eq!(walked, ascending, "{sort:?} {direction:?}");
-        }
+        assert_walked(&store, tenant_id, sort, 4, &ascending).await;
     }
     let long = RunQuery { elapsed_time: Bounds { min: Some(f64::INFINITY), max: None }, ..RunQuery::default() }
         .within(tenant_id);

@@ -98,13 +98,19 @@ async fn a_full_disk_holds_the_request_and_loses_nothing() {
     }
 }
 
+/// Locks the file of a month, as another program does that writes to it.
+fn locked(dir: &tempfile::TempDir, month: &str) -> rusqlite::Connection {
+    let other = rusqlite::Connection::open(file(dir, month)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    other
+}
+
 #[tokio::test]
 async fn a_locked_file_holds_the_request() {
     let dir = tempfile::tempdir().unwrap();
     let store = installed(&dir).await;
     assert_stored(&store, &nodes(&[NOVEMBER])).await;
-    let other = rusqlite::Connection::open(file(&dir, "2026-11")).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let other = locked(&dir, "2026-11");
     let batch = nodes(&[NOVEMBER]);
     assert_storage_fault(
         store.apply(&actions(&batch)).await,
@@ -120,8 +126,7 @@ async fn a_locked_month_holds_only_its_own_actions_while_others_are_written() {
     let store = installed(&dir).await;
     let before = nodes(&[NOVEMBER, OCTOBER]);
     assert_stored(&store, &before).await;
-    let other = rusqlite::Connection::open(file(&dir, "2026-10")).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let other = locked(&dir, "2026-10");
     let batch = actions(&nodes(&[OCTOBER, NOVEMBER]));
     // What is superseded is not written: there it is tried whether the directory takes anything.
     let BulkAction::Document(stored) = action(&before[0]) else { unreachable!() };

@@ -3,9 +3,11 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::client::client;
+
 /// Returns the status and the text of an answer.
 pub async fn try_call(url: &str, method: Method, path: &str, body: &Value) -> (u16, String) {
-    let request = reqwest::Client::new().request(method, format!("{url}{path}"));
+    let request = client().request(method, format!("{url}{path}"));
     // Elasticsearch refuses a body where it expects none.
     let is_empty = body.is_null() || body.as_object().is_some_and(serde_json::Map::is_empty);
     let request = if is_empty { request } else { request.json(body) };

@@ -16,6 +16,7 @@ use difylog::config::{self, Environment, Settings};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::support::client::client;
 use crate::support::namespace::{Namespace, unique_name};
 use crate::support::server::Killed;
 
@@ -161,14 +162,7 @@ impl Site {
     fn worker_of(&self, mut command: Command) -> Worker {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.file("worker.log")).unwrap();
         command.stdout(Stdio::null()).stderr(log);
-        // A connection for each request: the worker may be another one meanwhile.
-        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-        Worker {
-            child: Killed(command.spawn().unwrap()),
-            http: self.http.clone(),
-            client,
-            log: self.file("worker.log"),
-        }
+        Worker { child: Killed(command.spawn().unwrap()), http: self.http.clone(), log: self.file("worker.log") }
     }
 
     pub fn log(&self) -> String {
@@ -192,8 +186,6 @@ impl Site {
 pub struct Worker {
     child: Killed,
     http: String,
-    /// Made once: it reads the certificates of the system.
-    client: reqwest::Client,
     log: PathBuf,
 }
 
@@ -234,7 +226,7 @@ impl Worker {
 
     /// An HTTP answer, or `None` while nobody listens.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
-        let answer = self.client.get(format!("http://{}{path}", self.http)).send().await.ok()?;
+        let answer = client().get(format!("http://{}{path}", self.http)).send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
