@@ -118,8 +118,12 @@ fn python_dumps(value: &Value) -> String {
             format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(", "))
         }
         Value::String(_) => {
+            let json = value.to_string();
+            if json.is_ascii() {
+                return json;
+            }
             let mut ascii = String::new();
-            for unit in value.to_string().encode_utf16() {
+            for unit in json.encode_utf16() {
                 match u8::try_from(unit) {
                     Ok(byte) if byte.is_ascii() => ascii.push(char::from(byte)),
                     _ => write!(ascii, "\\u{unit:04x}").expect("a String takes all"),

@@ -119,6 +119,7 @@ impl LogReader for ToyStore {
         let follows = |document: &Document| scan.after.is_none_or(|after| after < place(document).0);
         let is_met = |document: &Document| {
             document.kind() == scan.kind
+                && (scan.tenants.is_empty() || scan.tenants.contains(&document.tenant_id()))
                 && meets(&document.record, &scan.conditions())
                 && scan.origin.is_none_or(|origin| document.origin == Some(origin))
         };
