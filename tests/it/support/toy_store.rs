@@ -117,10 +117,10 @@ impl LogReader for ToyStore {
         let months = self.months();
         let copies = months.values().flat_map(|kept| kept.documents.values().map(move |document| (kept, document)));
         let follows = |document: &Document| scan.after.is_none_or(|after| after < place(document).0);
+        let conditions = scan.conditions();
         let is_met = |document: &Document| {
             document.kind() == scan.kind
-                && (scan.tenants.is_empty() || scan.tenants.contains(&document.tenant_id()))
-                && meets(&document.record, &scan.conditions())
+                && meets(&document.record, &conditions)
                 && scan.origin.is_none_or(|origin| document.origin == Some(origin))
         };
         let mut found: Vec<_> = copies.filter(|(_, document)| is_met(document) && follows(document)).collect();
@@ -137,12 +137,13 @@ impl LogReader for ToyStore {
             self.need(Capability::TextSearch)?;
         }
         let (mut rows, tenants) = (Vec::new(), vec![list.tenant_id()]);
+        let conditions = list.conditions();
         let mut scan = Scan { tenants, content: Content::Payloads, ..Scan::all(list.kind(), 1_000) };
         loop {
             let step = self.scan(&scan).await?;
             let Some(end) = step.last() else { break };
             scan.after = Some(end.cursor());
-            let meant = step.into_iter().filter(|document| meets(&document.record, &list.conditions()));
+            let meant = step.into_iter().filter(|document| meets(&document.record, &conditions));
             rows.extend(meant.filter_map(Summary::of));
         }
         let (count, bound) = (rows.len() as u64, count_to.unwrap_or_default());
